@@ -1,0 +1,1 @@
+"""The config groups, as package data: `pkg://vpo.conf`."""

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from vpo.dataset.file import FileDataset
+from vpo.errors import UserError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARES = {"sft": 0.5, "dpo": 0.25, "test": 0.25, "max_chars": 2000}
+
+
+def load(path, **changes):
+    return FileDataset(str(path), **(SHARES | changes)).splits()
+
+
+def test_shares_are_dealt_by_id_and_stay_when_the_file_is_reordered(tmp_path):
+    queries = [f"query number {number}" for number in range(40)]
+    (tmp_path / "a.json").write_text(json.dumps(queries))
+    (tmp_path / "b.json").write_text(json.dumps(queries[::-1]))
+    a, b = load(tmp_path / "a.json"), load(tmp_path / "b.json")
+    assert {name: len(rows) for name, rows in a.items()} == {"sft": 20, "dpo": 10, "test": 10}
+    assert {name: {one.id for one in rows} for name, rows in a.items()} == {
+        n: {o.id for o in rows} for n, rows in b.items()
+    }
+
+
+def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
+    (tmp_path / "q.jsonl").write_text(
+        '{"id": "one", "query": "a dog", "split": "test"}\n"a cat"\n\n{"prompt": "a fox"}\n'
+    )
+    splits = load(tmp_path / "q.jsonl")
+    assert [one.id for one in splits["test"] if one.text == "a dog"] == ["one"]
+    (tmp_path / "q.txt").write_text("a dog\na cat\na dog\n")
+    (tmp_path / "q.csv").write_text("text,other\na dog,1\na cat,2\n")
+    for name in ("q.txt", "q.csv"):
+        assert sorted(one.text for rows in load(tmp_path / name).values() for one in rows) == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("q.jsonl", b'"a"\n' * 6 + b'{"query": \n', r"q.jsonl: line 7 is not JSON .*; correct or remove it"),
+        ("q.txt", b"a dog\n\xff\xfe cat\n", r"q.txt: line 2 is not UTF-8 .*; convert the file"),
+        ("q.json", b"[]", r"q.json: no queries in it; give"),
+        ("q.json", b"{}", r"q.json: a JSON list of queries is due, found dict"),
+        ("q.json", b'["a", ""]', r"q.json: entry 2 is not a query"),
+        ("q.json", b'["a", 3]', r"q.json: entry 2 is not a query"),
+        (
+            "q.jsonl",
+            b'{"id": 1, "query": "a"}\n{"id": 1, "query": "b"}',
+            r"line 2 has the id '1' of line 1; give every query its own",
+        ),
+        ("q.jsonl", b'{"words": "a"}', r"line 1 has no field query or text or prompt; found words"),
+        ("q.jsonl", b'{"query": "a", "split": "train"}', r"line 1 has the split 'train'; choose one of sft, dpo, test"),
+        ("q.txt", b"a" * 20000, r"line 1 has 20,000 characters, more than dataset.max_chars=2000; shorten it or raise"),
+        ("q.xlsx", b"a", r"unknown suffix '.xlsx'"),
+    ],
+)
+def test_bad_input_names_file_place_and_cure(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / name)
+
+
+def test_missing_file_and_impossible_shares(tmp_path):
+    with pytest.raises(UserError, match=r"none.json: no such file or directory; set dataset.path"):
+        load(tmp_path / "none.json")
+    with pytest.raises(UserError, match=r"= 1.5; the shares must sum to 1"):
+        load(tmp_path / "none.json", sft=1.0)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data folder beside the repository")
+def test_vpos_released_queries_are_read_as_they_are():
+    path = SHARED / "data/vpo/sft_queries.sample.json"
+    splits = load(path)
+    texts = [one.text for rows in splits.values() for one in rows]
+    assert sorted(texts) == sorted(text.strip() for text in json.loads(path.read_text()))
+    assert len(texts) == 200

@@ -1,0 +1,105 @@
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from vpo.errors import UserError
+from vpo.store import NOT_IN_KEYS, Store, stage_key
+
+
+def made(folder: Path) -> dict[str, int]:
+    (folder / "value.txt").write_text("made")
+    return {"items": 1}
+
+
+def test_equal_request_finds_the_result_and_is_not_made_again(tmp_path):
+    calls = []
+    for _ in range(2):
+        entry = Store(tmp_path).get("critique", {"judge": {"a": 1}}, {}, lambda folder: calls.append(1) or made(folder))
+    assert calls == [1]
+    assert (entry.folder / "value.txt").read_text() == "made"
+    assert json.loads((entry.folder / "manifest.json").read_text())["counts"] == {"items": 1}
+
+
+def test_key_depends_on_stage_node_and_inputs_only(tmp_path):
+    store = Store(tmp_path)
+    entry = store.get("queries", {"n": 1}, {}, made)
+    other = store.get("queries", {"n": 2}, {}, made)
+    base = stage_key("critique", {"judge": {"a": 1, "b": 2}}, {"prompts": entry})
+    assert base == stage_key("critique", {"judge": {"b": 2, "a": 1}}, {"prompts": entry})
+    assert base != stage_key("refine", {"judge": {"a": 1, "b": 2}}, {"prompts": entry})
+    assert base != stage_key("critique", {"judge": {"a": 1, "b": 3}}, {"prompts": entry})
+    assert base != stage_key("critique", {"judge": {"a": 1, "b": 2}}, {"prompts": other})
+    for name in NOT_IN_KEYS:
+        assert base == stage_key("critique", {"judge": {"a": 1, "b": 2, name: "x"}}, {"prompts": entry})
+
+
+def test_a_failed_stage_leaves_its_partial_folder_for_the_next_start(tmp_path):
+    def fails(folder):
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        Store(tmp_path).get("score", {}, {}, fails)
+    entry = Store(tmp_path).get("score", {}, {}, lambda folder: {"half": len(list(folder.iterdir()))})
+    assert (entry.folder / "half.txt").exists()
+    assert not list(tmp_path.glob("*/*.partial"))
+
+
+def test_recompute_redoes_the_stage_and_what_depends_on_it_once(tmp_path):
+    calls = []
+
+    def story(store):
+        first = store.get("draft", {}, {}, lambda folder: calls.append("draft") or made(folder))
+        store.get("critique", {}, {"draft": first}, lambda folder: calls.append("critique") or made(folder))
+        store.get("queries", {}, {}, lambda folder: calls.append("queries") or made(folder))
+
+    story(Store(tmp_path))
+    calls.clear()
+    again = Store(tmp_path, recompute=("draft",))
+    story(again)
+    story(again)
+    assert calls == ["draft", "critique"]
+
+
+def test_full_disk_is_one_line_that_names_the_cure(tmp_path):
+    def full(folder):
+        raise OSError(28, os.strerror(28))
+
+    with pytest.raises(UserError, match=r"no space left on device while writing render; make room"):
+        Store(tmp_path).get("render", {}, {}, full)
+
+
+def test_changed_code_warns_once(tmp_path, caplog):
+    entry = Store(tmp_path).get("draft", {}, {}, made)
+    manifest = json.loads((entry.folder / "manifest.json").read_text())
+    (entry.folder / "manifest.json").write_text(json.dumps(manifest | {"code": "of another day"}))
+    store = Store(tmp_path)
+    for _ in range(2):
+        store.get("draft", {}, {}, made)
+    assert [record.message for record in caplog.records if "recompute=draft" in record.message].__len__() == 1
+
+
+def slow(root: str, log: str) -> None:
+    def work(folder):
+        with open(log, "a") as file:
+            file.write("made\n")
+        time.sleep(0.5)
+        return {}
+
+    Store(Path(root)).get("sft", {}, {}, work)
+
+
+def test_of_two_processes_one_makes_and_the_other_waits(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    log = tmp_path / "log.txt"
+    both = [context.Process(target=slow, args=(str(tmp_path / "store"), str(log))) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [0, 0]
+    assert log.read_text() == "made\n"

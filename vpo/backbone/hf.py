@@ -1,0 +1,122 @@
+"""A Hugging Face causal language model as backbone, with item-seeded sampling."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
+from transformers.utils.logging import disable_progress_bar
+
+from vpo.backbone.rendering import Renderer
+from vpo.errors import UserError
+from vpo.templates import read_template
+
+disable_progress_bar()  # transformers' bars over the shards of a file; ours are per stage
+
+
+class HFBackbone:
+    """A model of the hub or of a local folder.
+
+    Args:
+        model: hub id or folder.
+        revision: the hub commit, 40 hex digits for anything that is to be repeated; None for a local folder.
+        template: name of the file in `vpo/templates` that renders a query.
+        dtype: torch dtype by name for sampling ("bfloat16", "float32").
+        device: "cpu" or "cuda".
+    """
+
+    def __init__(self, model: str, revision: str | None, template: str, dtype: str, device: str) -> None:
+        self.model, self.revision, self.template, self.dtype, self.device = model, revision, template, dtype, device
+
+    def prepare(self, folder: Path) -> None:
+        """Point to the released files; they are not copied."""
+        (folder / "start.json").write_text(json.dumps({"model": self.model, "revision": self.revision}))
+
+    def load(self, folder: Path) -> "HFLanguageModel":
+        model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype))
+        return HFLanguageModel(model.to(self.device).eval(), Renderer(tokenizer, read_template(self.template)))
+
+
+def load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Model and tokenizer of a policy folder: a pointer written by `prepare`, or saved weights (safetensors only)."""
+    source, revision = str(folder), None
+    if (folder / "start.json").exists():
+        pointer = json.loads((folder / "start.json").read_text())
+        source, revision = pointer["model"], pointer["revision"]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"backbone.model={source}: cannot be loaded ({reason}); give a folder or a hub id that you can read"
+        ) from error
+    return model, tokenizer
+
+
+class HFLanguageModel:
+    """A loaded causal language model that samples; see `vpo.interfaces.LanguageModel`."""
+
+    def __init__(self, model: Any, renderer: Renderer) -> None:
+        self.model, self.renderer = model, renderer
+
+    @torch.inference_mode()
+    def sample(
+        self, queries: Sequence[str], seeds: Sequence[int], *, temperature: float, top_p: float, max_new_tokens: int
+    ) -> list[str]:
+        """One completion a query; the whole sequence is one batch, left-padded."""
+        rows = [self.renderer.prompt_ids(query) for query in queries]
+        width = max(map(len, rows))
+        pad = self.renderer.pad_id
+        device = self.model.device
+        ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+        noise = [GumbelNoise(seeds, temperature, top_p, device)] if temperature > 0 else []
+        output = self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            do_sample=False,  # the argmax of the noised logits is the sample
+            logits_processor=LogitsProcessorList(noise),
+            max_new_tokens=max_new_tokens,
+            pad_token_id=pad,
+            eos_token_id=self.renderer.tokenizer.eos_token_id,
+        )
+        return [self.renderer.decode(row) for row in output[:, width:].tolist()]
+
+
+class GumbelNoise(LogitsProcessor):
+    """Samples by the Gumbel-max trick: argmax(logits / T + g) is a draw from softmax(logits / T).
+
+    Each item draws its own g from its own generator, so a sample depends on its seed and not on its batch. Nucleus (top_p)
+    filtering comes first, as in Holtzman et al. 2020.
+
+    Args:
+        seeds: one seed an item, (B,).
+        temperature: above 0.
+        top_p: mass of the nucleus, in (0, 1].
+    """
+
+    def __init__(self, seeds: Sequence[int], temperature: float, top_p: float, device: torch.device) -> None:
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.temperature, self.top_p = temperature, top_p
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Noised logits, (B, V), from logits (B, V)."""
+        scores = scores.float() / self.temperature
+        if self.top_p < 1:
+            scores = _keep_nucleus(scores, self.top_p)
+        uniform = torch.stack(
+            [torch.rand(scores.shape[-1], generator=one, device=scores.device) for one in self.generators]
+        )
+        return scores - torch.log(-torch.log(uniform.clamp_min(torch.finfo(torch.float32).tiny)))
+
+
+def _keep_nucleus(scores: Tensor, top_p: float) -> Tensor:
+    """Logits (B, V) with -inf outside the smallest set of tokens whose probabilities sum to at least top_p."""
+    ordered, order = scores.sort(dim=-1, descending=True)
+    before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+    drop = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, order, before >= top_p)
+    return scores.masked_fill(drop, float("-inf"))

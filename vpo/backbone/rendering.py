@@ -1,0 +1,56 @@
+"""From a query to token ids and back: the one function that training, sampling and judging all use.
+
+A chat template, BOS and EOS enter here and nowhere else; prompt and completion are tokenised apart and their ids joined, so
+that no boundary token can merge, vanish or appear twice (users' most frequent silent error).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vpo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Renders queries for one tokenizer and one template.
+
+    Args:
+        tokenizer: a transformers tokenizer. Its chat template is used if it has one; else the plain text with the
+            tokenizer's own special tokens.
+        template: text with one slot `{}` for the query.
+    """
+
+    tokenizer: Any
+    template: str
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.eos_token_id is None:
+            raise UserError(
+                f"{self.tokenizer.name_or_path}: the tokenizer has no EOS token; set tokenizer.eos_token and save it"
+            )
+
+    def prompt_ids(self, query: str) -> list[int]:
+        """The ids that the model reads before it writes: template with the stripped query, ready for the completion."""
+        text = self.template.replace("{}", query.strip(), 1)
+        if self.tokenizer.chat_template:
+            turn = [{"role": "user", "content": text}]
+            return list(self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
+        return list(self.tokenizer(text).input_ids)
+
+    def completion_ids(self, completion: str) -> list[int]:
+        """The ids that the model should write, with the EOS that ends its turn."""
+        separator = "" if self.tokenizer.chat_template else " "
+        ids = self.tokenizer(separator + completion.strip(), add_special_tokens=False).input_ids
+        return [*ids, self.tokenizer.eos_token_id]
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of a sampled completion, up to its EOS, stripped."""
+        if self.tokenizer.eos_token_id in ids:
+            ids = ids[: ids.index(self.tokenizer.eos_token_id)]
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills short rows. It is always masked, so EOS serves where a tokenizer has no pad token."""
+        pad = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if pad is None else pad

@@ -1,0 +1,64 @@
+"""From a config node to the object it describes: the only place that calls `hydra.utils.instantiate`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vpo.errors import UserError
+
+# A config is text that may come from anywhere; it may construct our classes and those of the libraries we build on, not
+# `os.system`. `build.allow` in the config extends the list for a user's own package.
+ALLOWED_PREFIXES = ("vpo.", "torch.optim.", "transformers.", "peft.", "diffusers.", "torchmetrics.")
+
+_extra_prefixes: tuple[str, ...] = ()
+
+
+def allow(prefixes: list[str]) -> None:
+    """Extend the allowed prefixes for this process (`build.allow=[mypackage.]`)."""
+    global _extra_prefixes
+    _extra_prefixes = tuple(prefixes)
+
+
+def build(node: Mapping[str, Any], **shared: Any) -> Any:
+    """The object of a node with a `_target_`; `shared` are built objects that its constructor takes (`judge=judge`).
+
+    Raises UserError when the target is not allowed, does not exist or rejects its arguments.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    _check_targets(node)
+    try:
+        return instantiate(dict(node), **shared, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and cause.__cause__ is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        reason = " ".join(str(cause or error).split())
+        raise UserError(f"cannot build {node.get('_target_')}: {reason}; check its keys in the config") from error
+
+
+def target_class(node: Mapping[str, Any]) -> Any:
+    """The class that a node names, without building it."""
+    from hydra.utils import get_object
+
+    _check_targets(node)
+    try:
+        return get_object(node["_target_"])
+    except Exception as error:  # Hydra raises whatever the import of a user's module raises
+        raise UserError(f"_target_ {node['_target_']} cannot be imported: {error}") from error
+
+
+def _check_targets(node: Any) -> None:
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if target is not None and not str(target).startswith(ALLOWED_PREFIXES + _extra_prefixes):
+            raise UserError(
+                f"_target_ {target} is not allowed; if you trust it, add its package: build.allow=[{target.split('.')[0]}.]"
+            )
+        for value in node.values():
+            _check_targets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _check_targets(value)

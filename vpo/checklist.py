@@ -1,0 +1,61 @@
+"""Yes/no answers and weights become scores: the arithmetic of checklist rewards (VisionReward, arXiv 2412.21059; VPO).
+
+Pure and standard library only. An answer is True (yes), False (no) or None (no parsable answer). None is never a "no".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Answers = Sequence[bool | None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One yes/no question. `level` 1 is the strictest of its sub-dimension; a weight of 0 never enters a score."""
+
+    id: int
+    text: str
+    dimension: str
+    sub_dimension: str
+    level: int
+    weight: float
+
+
+def weighted_sum(answers: Answers, weights: Sequence[float]) -> float | None:
+    """VPO's score R01 = sum_i w_i [answer_i = yes], in 0..sum(weights).
+
+    VPO, arXiv 2503.20491, released code `src/process_data.py`. VisionReward's own script prints the mean of +-w_i instead,
+    (2 R01 - sum(w)) / n for n questions. None if any answer with a non-zero weight is None: a sum over fewer questions would
+    pass for a worse video. Raises ValueError where the lengths differ.
+    """
+    if len(answers) != len(weights):
+        raise ValueError(f"{len(answers)} answers for {len(weights)} weights")
+    weighty = [(answer, weight) for answer, weight in zip(answers, weights, strict=True) if weight != 0]
+    if any(answer is None for answer, _ in weighty):
+        return None
+    return float(sum(weight for answer, weight in weighty if answer))
+
+
+def dimension_scores(answers: Answers, questions: Sequence[Question]) -> dict[str, float | None]:
+    """The weighted sum of each dimension's own questions, in order of first appearance; None as in `weighted_sum`."""
+    if len(answers) != len(questions):
+        raise ValueError(f"{len(answers)} answers for {len(questions)} questions")
+    scores: dict[str, float | None] = {}
+    for dimension in dict.fromkeys(question.dimension for question in questions):
+        own = [(a, q.weight) for a, q in zip(answers, questions, strict=True) if q.dimension == dimension]
+        scores[dimension] = weighted_sum([answer for answer, _ in own], [weight for _, weight in own])
+    return scores
+
+
+def dominates(a: Answers, b: Answers) -> bool:
+    """Strict dominance of VPO's released code: a says yes wherever b does, and at least once where b says no.
+
+    All questions count, those of weight 0 as well: this is the only way in which VisionReward's safety questions enter VPO's
+    pairs. With any answer None on either side nothing is known, and nothing dominates.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} answers against {len(b)}")
+    if None in a or None in b:
+        return False
+    pairs = list(zip(a, b, strict=True))
+    return all(x or not y for x, y in pairs) and any(x and not y for x, y in pairs)

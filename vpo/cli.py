@@ -1,0 +1,121 @@
+"""The command line: `vpo <verb> [hydra overrides]`. It is light; what a verb needs is imported when the verb runs."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vpo import __version__
+from vpo.errors import UserError
+
+HELP = """\
+vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped
+
+  vpo run  [key=value ...]          the whole method; finished stages are taken from the store
+  vpo run -m key=a,b [...]          a sweep: every combination, shared stages once
+  vpo plan [key=value ...]          the stages of a run, and which are done
+  vpo table <name|file.yaml> [...]  a table over runs, from their results
+  vpo store ls | prune              what is stored, how large, who uses it
+
+Configuration: groups and values are Hydra's. `vpo run --help` lists the groups, `vpo run --cfg job` prints the composed
+config, `experiment=<name>` picks a named set of changes. Common ones:
+
+  vpo run experiment=smoke                        every stage on a handful of items, in seconds
+  vpo run feedback=text|video|both seed=1         which feedback makes the preference pairs
+  vpo run dataset=file dataset.path=queries.json  your own queries
+  vpo run stop_after=pair                         stop after a stage; the same command without it goes on
+  vpo run trainer=ddp trainer.devices=2           data-parallel training
+
+Results go to runs/, stage results to store/; set paths.runs and paths.store to move them.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb. Returns the exit code: 0 done, 1 a defect of ours (with its traceback), 2 bad input (one line)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(HELP)
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        sys.stdout.write(f"vpo {__version__}\n")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    try:
+        if verb not in VERBS:
+            near = difflib.get_close_matches(verb, VERBS, n=1)
+            raise UserError(
+                f"no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''}; `vpo --help` lists them"
+            )
+        return VERBS[verb](rest)
+    except UserError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return _complain("stopped; the same command goes on from here", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    from vpo.job import run_job
+
+    return _with_hydra("vpo run", run_job, arguments)
+
+
+def _plan(arguments: list[str]) -> int:
+    from vpo.job import plan_job
+
+    return _with_hydra("vpo plan", plan_job, arguments)
+
+
+def _table(arguments: list[str]) -> int:
+    from vpo.report import table_command
+
+    return table_command(arguments)
+
+
+def _store(arguments: list[str]) -> int:
+    from vpo.housekeeping import store_command
+
+    return store_command(arguments)
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "plan": _plan, "table": _table, "store": _store}
+
+
+def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -> int:
+    """Let Hydra compose (or sweep) and call the task; its errors become one line."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: Hydra's own report is a paragraph and exit code 1
+    own = Path.cwd() / "conf"
+    if own.is_dir() and not (own / "config.yaml").exists() and not any("hydra.searchpath" in one for one in arguments):
+        arguments = [*arguments, f"hydra.searchpath=[file://{own}]"]
+    sys.argv = [program, *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://vpo.conf", config_name="config")(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        return _complain(_one_line(error))
+    return 0
+
+
+def _one_line(error: BaseException) -> str:
+    """Hydra's message without its layout, and the nearest existing name where a key or choice is misspelt."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"(?i)set the environment variable HYDRA_FULL_ERROR=1.*", "", text)
+    text = re.sub(r"\bfull_key: \S+|\bobject_type=\S+|reference_type=\S+", "", text).strip()
+    asked = re.search(r"Could not find '[^']*?/([\w.-]+)'", text)
+    options = re.search(r"Available options in '[^']*': (.*)$", text)
+    if asked and options:
+        near = difflib.get_close_matches(asked[1], options[1].split(), n=1)
+        text += f"; did you mean {near[0]}?" if near else ""
+    return text
+
+
+def _complain(line: str, code: int = 2) -> int:
+    sys.stderr.write(f"vpo: {line}\n")
+    return code

@@ -1,0 +1,228 @@
+"""Tables over several runs: rows averaged over seeds, and paired differences. Reads run folders only; no torch, no W&B.
+
+A row averages over seeds: each cell is the mean over the seeds of the runs' means. Rows are compared only where they
+were measured alike, by the same judge, reward and evaluators on the same queries; anything else is refused.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vpo.errors import UserError
+from vpo.metrics import metric
+from vpo.statistics import Gain, SeedValues, mean_and_deviation, paired_bootstrap
+from vpo.store import canonical, without_idle_fields
+from vpo.table_spec import RowSpec, TableSpec, read_spec
+from vpo.tables import Cell, Row, Table, bold_best, value_cell
+
+log = logging.getLogger(__name__)
+
+# What must be equal between runs of one table: whatever decides how a prompt or a clip is measured.
+MEASURED_BY = ("dataset", "judge", "reward", "evaluator")
+
+_ABSENT = object()
+
+
+class Run:
+    """A finished run folder; its files are read when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config, with the facts of the run (experiment, overrides, ...) under `run`."""
+        config = yaml.safe_load(self._read("config.yaml"))
+        return {**config, "run": self.results.get("run", {})}
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """The content of results.json."""
+        return json.loads(self._read("results.json"))
+
+    @cached_property
+    def items(self) -> list[dict[str, Any]]:
+        """One dict per (query, method)."""
+        return [json.loads(line) for line in self._read("items.jsonl").splitlines()]
+
+    @cached_property
+    def source(self) -> str:
+        """How a footer names the run: the last two parts of its path, and a short sha of its results."""
+        sha = hashlib.sha256(self._read("results.json").encode()).hexdigest()[:8]
+        return f"{'/'.join(self.folder.parts[-2:])} ({sha})"
+
+    def value(self, path: str) -> Any:
+        """The config's value at a dotted path, or `_ABSENT`."""
+        found: Any = self.config
+        for key in path.split("."):
+            found = found.get(key, _ABSENT) if isinstance(found, Mapping) else _ABSENT
+        return found
+
+    def measured_by(self) -> dict[str, str]:
+        """What must agree between runs, each as one text. The data's seed may differ: the test queries may not."""
+        parts = {name: without_idle_fields(self.config.get(name)) for name in MEASURED_BY}
+        if isinstance(parts["dataset"], dict):
+            parts["dataset"] = {key: value for key, value in parts["dataset"].items() if key != "seed"}
+        queries = sorted({(item["query_id"], item["query"]) for item in self.items})
+        return {name: canonical(part) for name, part in {**parts, "test queries": queries}.items()}
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"{self.folder / name}: {error.strerror}; finish the run by giving its command again"
+            ) from error
+
+
+def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
+    """The declared table over these runs and, where `gain` is declared, the table of paired differences.
+
+    Runs that no row asks for are left out. Raises UserError on a malformed declaration, an unfinished run, two runs of
+    one row with the same seed, or runs that were not measured alike.
+    """
+    spec = read_spec(declared)
+    runs = [Run(Path(folder)) for folder in folders]
+    chosen = {row.label: _runs_of(row, runs, spec) for row in spec.rows}
+    used = list({run.folder: run for of_seed in chosen.values() for run in of_seed.values()}.values())
+    _check_alike(used)
+    _check_counts(spec, used)
+    tables = [_main_table(spec, chosen, used)]
+    if spec.pairs:
+        tables.append(_gain_table(spec, chosen, used))
+    return tables
+
+
+def _runs_of(row: RowSpec, runs: Sequence[Run], spec: TableSpec) -> dict[int, Run]:
+    """The runs of a row, by seed."""
+    for path in row.where:
+        if runs and all(run.value(path) is _ABSENT for run in runs):
+            raise UserError(f"{spec.path}: where of row {row.label!r} names {path!r}, which no run's config has")
+    found: dict[int, Run] = {}
+    for run in runs:
+        fits = all(run.value(path) == value for path, value in row.where.items())
+        if not fits or row.method not in run.results["methods"]:
+            continue
+        seed = run.config["seed"]
+        if seed in found:
+            both = f"{found[seed].folder} and {run.folder}"
+            raise UserError(
+                f"{spec.path}: row {row.label!r} fits two runs with seed {seed}, {both}; narrow its `where`"
+            )
+        found[seed] = run
+    return dict(sorted(found.items()))
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    """Refuse to put numbers beside one another that were not measured in the same way."""
+    for run in runs[1:]:
+        first, other = runs[0].measured_by(), run.measured_by()
+        for name in first:
+            if first[name] != other[name]:
+                raise UserError(f"{runs[0].folder} and {run.folder} differ in {name}; such runs cannot share a table")
+
+
+def _check_counts(spec: TableSpec, runs: Sequence[Run]) -> None:
+    """Every row of a column must have tried the metric on as many queries as the others."""
+    methods = {row.method for row in spec.rows}
+    for name in spec.columns:
+        found: dict[int, Run] = {}
+        for run in runs:
+            for method in methods & run.results["methods"].keys():
+                result = run.results["methods"][method].get(name)
+                if result is not None:
+                    found.setdefault(result["n"] + result["n_failed"], run)
+        if len(found) > 1:
+            (first, run), (second, other) = list(found.items())[:2]
+            where = f"{first} queries ({run.folder}) and {second} ({other.folder})"
+            raise UserError(f"{spec.path}: {name} was measured on {where}; such numbers cannot share a column")
+
+
+def _main_table(spec: TableSpec, chosen: Mapping[str, Mapping[int, Run]], used: Sequence[Run]) -> Table:
+    single = all(len(of_seed) <= 1 for of_seed in chosen.values())
+    columns = []
+    for name in spec.columns:
+        cells = [_cell(name, row, chosen[row.label].values(), single) for row in spec.rows]
+        columns.append(bold_best(metric(name), cells))
+    rows = []
+    for number, row in enumerate(spec.rows):
+        seeds = len(chosen[row.label])
+        rows.append(Row(row.label, [*(column[number] for column in columns), Cell(str(seeds), {"n": seeds})]))
+    meaning = (
+        "Mean over the queries ± half of its 95 % interval" if single else "Mean ± standard deviation over the seeds"
+    )
+    notes = [f"{meaning}; bold: best of the column.", *spec.notes, *_shortfall(spec, chosen)]
+    if any(row.paper for row in spec.rows):
+        notes.append("In brackets: the paper's number.")
+    headings, keys = [*spec.columns.values(), "Seeds"], [*spec.columns, "seeds"]
+    return Table(spec.title, "Method", headings, keys, rows, notes, [run.source for run in used])
+
+
+def _cell(name: str, row: RowSpec, runs: Iterable[Run], single: bool) -> Cell:
+    """The mean over the seeds, ± their standard deviation (or, with one seed everywhere, the interval over queries)."""
+    results = [run.results["methods"][row.method].get(name) for run in runs]
+    measured = [result for result in results if result is not None and result["mean"] is not None]
+    paper = row.paper.get(name)
+    mean, spread = mean_and_deviation([one["mean"] for one in measured]) if measured else (None, None)
+    if single and measured:
+        spread = measured[0]["ci95"]
+    counts = {count: sum(one[count] for one in measured) for count in ("n", "n_failed")}
+    fields = {"mean": mean, "spread": spread, "seeds": len(measured), **counts}
+    if paper is None:
+        return value_cell(metric(name), mean, spread, fields)
+    cell = value_cell(metric(name), mean, spread, {**fields, "paper": paper})
+    return Cell(f"{cell.text} ({paper:.{metric(name).decimals}f})", cell.fields)
+
+
+def _shortfall(spec: TableSpec, chosen: Mapping[str, Mapping[int, Run]]) -> list[str]:
+    """A note on the rows with fewer seeds than declared."""
+    wanted = spec.seeds or 0
+    short = [f"{label} has {len(of_seed)}" for label, of_seed in chosen.items() if len(of_seed) < wanted]
+    return [f"Incomplete: {wanted} seeds are due, {', '.join(short)}."] if short else []
+
+
+def _gain_table(spec: TableSpec, chosen: Mapping[str, Mapping[int, Run]], used: Sequence[Run]) -> Table:
+    methods = {row.label: row.method for row in spec.rows}
+    rows = []
+    for better, worse in spec.pairs:
+        seeds = sorted(chosen[better].keys() & chosen[worse].keys())
+        cells = []
+        for name in spec.gain_metrics:
+            sides = [
+                _values([chosen[label][seed] for seed in seeds], methods[label], name) for label in (better, worse)
+            ]
+            cells.append(_gain_cell(name, paired_bootstrap(*sides)))
+        rows.append(Row(f"{better} − {worse}", cells))
+    notes = [
+        "Mean difference [95 % interval], and in how many seeds it has this sign; bold: the interval excludes 0.",
+        "Per query the mean over the seeds; paired bootstrap over the queries, 10,000 resamples.",
+    ]
+    headings = [spec.columns.get(name, metric(name).heading) for name in spec.gain_metrics]
+    sources = [run.source for run in used]
+    return Table(f"{spec.title}: gains", "Difference", headings, list(spec.gain_metrics), rows, notes, sources, "gain")
+
+
+def _values(runs: Sequence[Run], method: str, name: str) -> SeedValues:
+    """values[query id][number of the run]; None where the metric failed or does not apply."""
+    values: dict[str, list[float | None]] = {}
+    for number, run in enumerate(runs):
+        for item in run.items:
+            if item["method"] == method:
+                of_query = values.setdefault(item["query_id"], [None] * len(runs))
+                of_query[number] = item["metrics"].get(name)
+    return values
+
+
+def _gain_cell(name: str, gain: Gain | None) -> Cell:
+    if gain is None:
+        return Cell()
+    mean, low, high = (metric(name).number(value, sign=True) for value in (gain.mean, gain.low, gain.high))
+    fields = {"mean": gain.mean, "low": gain.low, "high": gain.high, "n": gain.n}
+    fields |= {"seeds": gain.seeds, "same_sign": gain.same_sign}
+    return Cell(f"{mean} [{low}, {high}] {gain.same_sign}/{gain.seeds}", fields, bold=gain.clear)

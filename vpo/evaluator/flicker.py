@@ -1,0 +1,38 @@
+"""Temporal flickering as VBench measures it, for any clip; no weights."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vpo.records import Sample
+from vpo.video import clips
+
+
+class Flicker:
+    """Metric `flicker`: (255 - mean |I_t - I_{t+1}|) / 255 over pixels, channels and consecutive frames; 1 is a still picture.
+
+    VBench, arXiv 2311.17982, dimension `temporal_flickering`, without its RAFT filter for static videos: here motion counts as
+    flicker, too, so the metric is to be read beside `motion`.
+    """
+
+    needs_clips = True
+
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
+        """{'flicker': value} a sample; None where the clip is missing or unreadable; left out where none was rendered."""
+        return [{} if s.clip is None else {"flicker": _of_file(s.clip.path)} for s in samples]
+
+
+def flicker(frames: np.ndarray) -> float | None:
+    """The value of frames (T, H, W, 3) in 0..255; None for fewer than two frames."""
+    if len(frames) < 2:
+        return None
+    steps = np.abs(np.diff(frames.astype(np.float32), axis=0))
+    return float((255 - steps.mean()) / 255)
+
+
+def _of_file(path: str) -> float | None:
+    try:
+        return flicker(clips.read_mp4(Path(path))[0])
+    except clips.ClipError:
+        return None

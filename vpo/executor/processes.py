@@ -1,0 +1,27 @@
+"""Item-by-item work in several processes of this machine."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class ProcessExecutor:
+    """A pool of `workers` processes; results come in the order of the items.
+
+    Processes are spawned, not forked: a fork of a process that has used torch's threads may hang. `work` and the items
+    must be picklable. Worth it where one chunk takes longer than starting Python.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def map(self, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+        todo = list(items)
+        if not todo:
+            return
+        with ProcessPoolExecutor(min(self.workers, len(todo)), mp_context=get_context("spawn")) as pool:
+            yield from pool.map(work, todo)

@@ -1,0 +1,193 @@
+"""One run: from a composed config to a run folder."""
+
+import copy
+import hashlib
+import json
+import logging
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from vpo import __version__, build, pipeline
+from vpo.errors import UserError
+from vpo.results import contact_rows, gather_items, summarize_items
+from vpo.stages.bench import Bench, StopHere
+from vpo.store import Store, canonical, without_idle_fields
+from vpo.tracking import RunRecord
+
+log = logging.getLogger(__name__)
+
+# Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
+NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "stop_after", "build")
+STAGES = "queries draft critique refine sft sample render score pair reference dpo".split()
+LABELS = {
+    "original": "Original query",
+    "fewshot": "Few-shot",
+    "sft": "SFT",
+    "dpo": "DPO",
+    "sft_more": "SFT, more updates",
+    "sft_chosen": "SFT on chosen",
+}
+PACKAGES = "torch transformers pytorch-lightning trl peft diffusers hydra-core torchmetrics av".split()
+
+
+def run_job(cfg: DictConfig) -> None:
+    """Hydra's task: run the pipeline on a composed config and write the run folder."""
+    config = resolve(cfg)
+    folder = Path(config["paths"]["runs"]) / run_name(config)
+    _log_to_console()
+    with RunRecord(folder) as record:
+        record.write_config(config)
+        started = time.time()
+        bench = open_bench(config)
+        try:
+            made = pipeline.run(bench, config)
+        except StopHere as stop:
+            log.info("stopped after %s; the same command without stop_after goes on from here", stop)
+            return
+        items = gather_items(made, list(config["evaluator"]), folder)
+        results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
+        record.finish(
+            results, items, contact_rows(items, folder, count=6), training_files(bench), config["logger"],
+            labels=LABELS, footer=f"Clips by generator={_choice('generator')}; four frames each, time to the right.",
+        )  # fmt: skip
+
+
+def plan_job(cfg: DictConfig) -> None:
+    """Hydra's task: print the stages of a run and which of them are done."""
+    config = resolve(cfg)
+    bench = open_bench(config, dry=True)
+    pipeline.run(bench, config)
+    lines = [
+        f"{'done' if entry.done else 'to do':>6}  {entry.stage:<10} {entry.key}" for entry in bench.store.used.values()
+    ]
+    done = sum(entry.done for entry in bench.store.used.values())
+    sys.stdout.write("\n".join([*lines, f"{done} of {len(lines)} stage results are in {bench.store.root}", ""]))
+
+
+def open_bench(config: Mapping[str, Any], dry: bool = False) -> Bench:
+    """Store and executor of a config."""
+    build.allow(config["build"]["allow"])
+    store = Store(Path(config["paths"]["store"]), recompute=tuple(config["recompute"]), dry=dry)
+    return Bench(store, build.build(config["executor"]), chunk=32, stop_after=config["stop_after"])
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain values, checked. Raises UserError on a missing or impossible value."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"config: {', '.join(missing)} must be given, as in `vpo run {missing[0]}=...`")
+    config = OmegaConf.to_container(cfg, resolve=True)
+    check(config)
+    return config
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Impossible values, found before any work is done."""
+    sampling, objective = config["sampling"], config["objective"]
+    at_least = {
+        "sampling.k": (sampling["k"], 2 if config["feedback"]["video"] else 1),
+        "sampling.max_new_tokens": (sampling["max_new_tokens"], 1),
+        "sampling.batch_size": (sampling["batch_size"], 1),
+        "trainer.devices": (config["trainer"]["devices"], 1),
+        "trainer.per_device_batch_size": (config["trainer"]["per_device_batch_size"], 1),
+        "sft.global_batch_size": (config["sft"]["global_batch_size"], 1),
+        "objective.global_batch_size": (objective["global_batch_size"], 1),
+    }
+    for key, (value, least) in at_least.items():
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"config: {key}={value} must be a whole number of at least {least}")
+    positive = {
+        "sampling.temperature": sampling["temperature"],
+        "sampling.top_p": sampling["top_p"],
+        "sft.epochs": config["sft"]["epochs"],
+        "objective.epochs": objective["epochs"],
+        "objective.beta": objective["beta"],
+    }
+    for key, value in positive.items():
+        if not isinstance(value, int | float) or value <= 0:
+            raise UserError(f"config: {key}={value} must be above 0")
+    if not config["method"] or not config["evaluator"]:
+        raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
+    if not (config["feedback"]["text"] or config["feedback"]["video"]):
+        raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
+    if config["stop_after"] not in (None, *STAGES):
+        raise UserError(f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(STAGES)}")
+    unknown = sorted(set(config["recompute"]) - {*STAGES, "start", "optimize", "evaluate"})
+    if unknown:
+        raise UserError(
+            f"config: recompute={unknown[0]} is no stage; choose from {', '.join(STAGES)}, start, optimize, evaluate"
+        )
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """`<experiment>/<overrides>-<hash>`: the same config finds its folder again."""
+    experiment = _choice("experiment") or "default"
+    told = [
+        one
+        for one in HydraConfig.get().overrides.task
+        if not one.startswith(("experiment=", *(f"{k}" for k in NOT_IN_RUN_NAME)))
+    ]
+    slug = re.sub(r"[^A-Za-z0-9=.,_+-]+", "-", ",".join(told)).strip("-")[:80] or "as-is"
+    named = {key: value for key, value in copy.copy(config).items() if key not in NOT_IN_RUN_NAME}
+    digest = hashlib.sha256(canonical(without_idle_fields(named)).encode()).hexdigest()[:8]
+    return f"{experiment}/{slug}-{digest}"
+
+
+def run_facts(config: Mapping[str, Any], bench: Bench, started: float) -> dict[str, Any]:
+    """What may differ between equal runs: when, where, with which versions and stage results."""
+    return {
+        "seed": config["seed"],
+        "experiment": _choice("experiment") or "default",
+        "world": {group: _choice(group) for group in ("backbone", "dataset", "judge", "generator", "reward")},
+        "overrides": list(HydraConfig.get().overrides.task),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+        "store": str(bench.store.root.resolve()),
+        "entries": sorted(bench.store.used),
+        "versions": {"vpo": __version__, "python": platform.python_version(), **_versions()},
+    }
+
+
+def training_files(bench: Bench) -> dict[str, Path]:
+    """Each trained policy's figures, by a readable name."""
+    files = {}
+    for entry in bench.store.used.values():
+        if entry.stage in ("sft", "dpo"):
+            job = (entry.folder / "stage.yaml").read_text()
+            files[re.search(r"^label: (\S+)", job, re.M)[1]] = entry.folder / "training.jsonl"
+    return files
+
+
+def _choice(group: str) -> str | None:
+    """Which file of a config group was chosen."""
+    return HydraConfig.get().runtime.choices.get(group)
+
+
+def _log_to_console() -> None:
+    """Plain lines on stderr; in a sweep every job finds the handler of the first."""
+    package = logging.getLogger("vpo")
+    if not package.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        package.addHandler(handler)
+        package.setLevel(logging.INFO)
+        package.propagate = False
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found

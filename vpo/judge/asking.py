@@ -1,0 +1,316 @@
+"""What a query asks for: the content words, colours, counts and relations that a prompt must keep.
+
+Flags follow VPO's critique rules (arXiv 2503.20491, Fig. 8, and its released code): sound and format may be ignored,
+`-camera` and `-motion` are to be followed, `-neg` lists what must not be shown.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from vpo.judge import harm, lexicon
+from vpo.judge.words import Reading, near, read, stem, stem_phrase
+
+_MESSAGE = re.compile(r"\bmessage:.*?(?:\(font:[^)]*\)|$)", re.I | re.S)
+_FLAG = re.compile(
+    r"(?:(?<=\s)|^)[-–—]{1,2}\s?(?:ar|gs|fps|seed|chaos|style|stylize|version|niji|quality|iw|tile|hd|[vscqmwh])\b"
+    r"[\s:=]*(?:raw\b|\d[\w:.]*|[-–]+\d[\w:.]*)?",
+    re.I,
+)
+_NAMED = re.compile(
+    r"(?:(?<=\s)|^)[-–—]{1,2}\s?(?P<flag>camera|motion|neg)\b[\s:=]*(?P<value>.*?)(?=\s[-–—]{1,2}\s?[a-z]|$)",
+    re.I | re.S,
+)
+_TECHNICAL = re.compile(
+    r"\b\d+:\d+\b|\b(?:gs|ar|fps|motion)[-\s:]*\d+(?::\d+)?|\b\d+\s?-?fps\b|\b\d+(?:k|mm|p|bit)\b|::\s*-?[\d.]+|<[^>]*>|"
+    r"https?://\S+|#\S+",
+    re.I,
+)
+_DEMAND = re.compile(
+    r"^\W*(?:prompt:|(?:please |can you )?(?:create|generate|make|produce|show|depict|draw|design|render)(?: me)?\b"
+    r"(?: (?:an?|the|some)\b)?(?: (?:short|animated|realistic))?(?: (?:image|video|picture|clip|animation|scene)s?(?: of| where| with| showing)?)?"
+    r"|(?:i (?:need|want)|here is) (?:an?|the) (?:image|video|picture)(?: of)?)\s*",
+    re.I,
+)
+_NOT = frozenset({"no", "without", "not", "never", "dont", "don't"})
+_AGGRESSIVE = frozenset(
+    stem(w) for w in "point aim fire hold drip shoot carry raise wield wave load grab pull trigger cover attack".split()
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing the prompt must keep: its words in the query, its stems, what it is, and where it begins and ends."""
+
+    words: str
+    key: str
+    kind: str  # "object" | "name" | "style" | "camera" | "soft" | "word"
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Bond:
+    """A constraint on a noun: kind 'colour' (value 'red'), 'count' ('2') or 'one' ('1': a plain singular)."""
+
+    kind: str
+    value: str
+    noun: Item | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """`a` stands in `value` ('left', 'above', ...) to `b`."""
+
+    value: str
+    a: Item
+    b: Item
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A query, read: its cleaned text and everything a prompt is held to."""
+
+    text: str
+    reading: Reading
+    items: tuple[Item, ...]
+    bonds: tuple[Bond, ...]
+    relations: tuple[Relation, ...]
+    excluded: tuple[str, ...]
+    motion: int | None
+
+
+@lru_cache(maxsize=1024)
+def understand(query: str) -> Wish:
+    """Reads a query. Cached, because the candidates of one query are judged one after the other."""
+    text, camera, motion, excluded = _without_flags(query)
+    reading = read(text)
+    free = _free_tokens(reading)
+    items = _items(reading, free)
+    bonds = (*_colours(reading, items, free), *_counts(reading, items, free))
+    asked = tuple(item for item in items if item.kind != "colour")
+    if camera:
+        asked += (Item(camera, stem_phrase(camera), "camera", -1, -1),)
+    return Wish(text, reading, asked, bonds, _relations(reading, asked), excluded, motion)
+
+
+def _without_flags(query: str) -> tuple[str, str, int | None, tuple[str, ...]]:
+    """The query's plain words, and the values of `-camera`, `-motion` and `-neg`."""
+    text = " ".join(html.unescape(html.unescape(query)).split())
+    text = _MESSAGE.sub(" ", text)
+    named = {m["flag"].lower(): m["value"].strip(" \"'.,") for m in _NAMED.finditer(text)}
+    text = _TECHNICAL.sub(" ", _FLAG.sub(" ", _NAMED.sub(" ", text)))
+    text = _DEMAND.sub("", " ".join(text.split()), count=1)
+    level = re.match(r"\d+", named.get("motion", ""))
+    camera = " ".join(re.findall(r"[a-z]+", named.get("camera", "").lower())[:3])
+    excluded = tuple(part.strip(" \"'.") for part in re.split(r"[,;]", named.get("neg", "")) if part.strip(" \"'."))
+    text = re.sub(r"\s+([,.;!?])", r"\1", " ".join(text.split())).strip(" ,;:-/")
+    return text, camera, int(level.group()) if level else None, excluded
+
+
+def _free_tokens(reading: Reading) -> frozenset[int]:
+    """Tokens that no prompt is held to: unsafe ones, the verbs that go with them, and what stands under a 'no'."""
+    free: set[int] = set()
+    for found in harm.find(reading):
+        free.update(range(found.first, found.last + 1))
+        around = range(max(0, found.first - 4), min(len(reading.tokens), found.last + 4))
+        free.update(i for i in around if reading.tokens[i].stem in _AGGRESSIVE)
+    for i, token in enumerate(reading.tokens):
+        if token.word in _NOT:
+            free.update(range(i, min(i + 3, len(reading.tokens))))
+    return frozenset(free)
+
+
+def _items(reading: Reading, free: frozenset[int]) -> tuple[Item, ...]:
+    """Cuts the query into known phrases (longest first) and single content words."""
+    items: list[Item] = []
+    index = 0
+    while index < len(reading.tokens):
+        length = _phrase_length(reading, index)
+        span = range(index, index + length)
+        index += length
+        if free.isdisjoint(span):
+            item = _item(reading, span)
+            if item is not None and item.key not in {other.key for other in items}:
+                items.append(item)
+    return tuple(items)
+
+
+def _phrase_length(reading: Reading, index: int) -> int:
+    stems = [token.stem for token in reading.tokens[index : index + 4]]
+    for length in range(len(stems), 1, -1):
+        if " ".join(stems[:length]) in _kinds_of_words():
+            return length
+    return 1
+
+
+def _item(reading: Reading, span: range) -> Item | None:
+    tokens = reading.tokens[span.start : span.stop]
+    text = reading.text[tokens[0].start : tokens[-1].end]
+    key = " ".join(token.stem for token in tokens)
+    if len(tokens) == 1:
+        word = tokens[0].word
+        if (
+            word in lexicon.words("stop")
+            or len(word) < 2
+            or word.isdigit()
+            or _number(word)
+            or word in ("pair", "trio")
+        ):
+            return None
+        if _is_colour(reading, span.start):
+            return Item(text, key, "colour", span.start, span.start)
+        if word in lexicon.words("soft") or stem(word) in _soft_stems() or _slip_of_filler(word):
+            return Item(text, key, "soft", span.start, span.start)
+    kind = _kinds_of_words().get(key, "word")
+    if kind == "object" and _in_name(reading, span):
+        kind = "name"
+    return Item(text, key, kind, span.start, span.stop - 1)
+
+
+def _in_name(reading: Reading, span: range) -> bool:
+    """Whether a thing's word is part of a longer proper name, which has no other words: the Eiffel Tower is no turret."""
+    if reading.text.isupper() or reading.text.istitle():
+        return False
+    around = reading.tokens[max(0, span.start - 1) : span.stop]
+    return len(around) > 1 and all(
+        reading.text[token.start].isupper() and token.word not in lexicon.words("stop") for token in around
+    )
+
+
+def _is_colour(reading: Reading, index: int) -> bool:
+    """Whether the word is a colour here; 'orange' with no noun after it is the fruit."""
+    word = reading.tokens[index].word
+    if word not in lexicon.table("colours") and word != "gray":
+        return False
+    if word in ("orange", "rose"):
+        after = reading.tokens[index + 1 : index + 2]
+        return bool(after) and after[0].word not in lexicon.words("stop")
+    return True
+
+
+def _colours(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Bond]:
+    bonds = []
+    for item in items:
+        if item.kind == "colour":
+            noun = _noun_after(reading, items, item.last + 1)
+            bonds.append(
+                Bond("colour", "grey" if item.words.lower() == "gray" else item.words.lower(), noun, item.words)
+            )
+    return bonds
+
+
+def _counts(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Bond]:
+    """Numbers before nouns, and plain singulars ('a dog'), which a prompt must not multiply."""
+    bonds = []
+    for i, token in enumerate(reading.tokens):
+        following = reading.tokens[i + 1].word if i + 1 < len(reading.tokens) else ""
+        number = _number(token.word) or (_group_number(token.word) if following == "of" else None)
+        noun = _noun_after(reading, items, i + 1 + (number is not None and following == "of"))
+        if i in free or noun is None or noun.kind not in ("object", "word") or noun.last - i > 4:
+            continue
+        if number is not None and number != "1":
+            bonds.append(Bond("count", number, noun, token.word))
+        elif (number == "1" or token.word in ("a", "an")) and noun.kind == "object" and _singular(reading, noun):
+            bonds.append(Bond("one", "1", noun, token.word))
+    return bonds
+
+
+def _singular(reading: Reading, noun: Item) -> bool:
+    return not reading.tokens[noun.last].word.endswith("s")
+
+
+def _noun_after(reading: Reading, items: Sequence[Item], index: int) -> Item | None:
+    """The noun that words before `index` belong to: the last known object of the run of content words, else its first word."""
+    run: list[Item] = []
+    for item in items:
+        if item.first < index:
+            continue
+        if item.first - (run[-1].last + 1 if run else index) > 0:
+            gap = reading.tokens[run[-1].last + 1 if run else index : item.first]
+            if any(token.word in lexicon.words("stop") and token.word not in ("and",) for token in gap) or run:
+                break
+        if run and "," in reading.text[reading.tokens[run[-1].last].end : reading.tokens[item.first].start]:
+            break
+        run.append(item)
+        if item.kind == "object" or len(run) == 4:
+            break
+    objects = [item for item in run if item.kind == "object"]
+    plain = [item for item in run if item.kind == "word"]
+    return (objects or plain or [None])[-1 if objects else 0]
+
+
+def _number(word: str) -> str | None:
+    return _numbers().get(word)
+
+
+def _relations(reading: Reading, items: Sequence[Item]) -> tuple[Relation, ...]:
+    objects = [item for item in items if item.kind in ("object", "word")]
+    found = []
+    for i, token in enumerate(reading.tokens):
+        value = relation_words().get(token.word)
+        if value is None or not _prepositional(reading, i, value):
+            continue
+        before = [item for item in objects if item.last < i and item.kind == "object"]
+        after = [item for item in objects if i < item.first <= i + 5 and item.kind == "object"]
+        if before and after:
+            found.append(Relation(value, before[-1], after[0]))
+    return tuple(found)
+
+
+def _prepositional(reading: Reading, index: int, value: str) -> bool:
+    """Whether the word relates two things here: 'left of', 'on top of', 'under'; not 'left hand' or 'over' in 'over time'."""
+    following = [token.word for token in reading.tokens[index + 1 : index + 3]]
+    word = reading.tokens[index].word
+    if word in ("left", "right", "front", "top", "bottom"):
+        return "of" in following
+    return word in ("above", "atop", "below", "beneath", "under", "underneath", "behind", "inside", "outside")
+
+
+@cache
+def relation_words() -> dict[str, str]:
+    """Each relation word with the relation it says."""
+    return {word: head for head, items in lexicon.table("relations").items() for word in items}
+
+
+_GROUPS = frozenset(
+    {"pair", "couple", "trio", "dozen"}
+)  # numbers only where 'of' follows: 'a couple dancing' are a couple
+
+
+def _group_number(word: str) -> str | None:
+    return next((n for n, words in lexicon.table("counts").items() if word in _GROUPS and word in words), None)
+
+
+@cache
+def _numbers() -> dict[str, str]:
+    vague = _GROUPS | {"both", "twin", "duo", "solitary", "lone"}
+    return {word: n for n, words in lexicon.table("counts").items() for word in words if word not in vague}
+
+
+@cache
+def _soft_stems() -> frozenset[str]:
+    return frozenset(stem(word) for word in lexicon.words("soft"))
+
+
+@lru_cache(maxsize=10_000)
+def _slip_of_filler(word: str) -> bool:
+    """Whether an unknown word is a slip of the fingers for a word that need not be kept: 'teh', 'beautifull'."""
+    if len(word) < 3 or stem(word) in _kinds_of_words():
+        return False
+    fillers = (filler for name in ("stop", "soft") for filler in lexicon.words(name) if len(filler) > 2)
+    return any(near(word, filler, 1) and (len(word) > 6 or sorted(word) == sorted(filler)) for filler in fillers)
+
+
+@cache
+def _kinds_of_words() -> dict[str, str]:
+    """Known words and phrases by what they are; later tables win over earlier ones."""
+    kinds = {stem_phrase(p): "word" for group in lexicon.groups("same") for p in group if p.strip()}
+    kinds |= {stem_phrase(p): "word" for p in lexicon.table("signs")}
+    kinds |= {stem_phrase(p): "object" for head, items in lexicon.table("kinds").items() for p in (head, *items)}
+    kinds |= {stem_phrase(p): "style" for p in lexicon.table("styles")}
+    kinds |= {stem_phrase(p): "camera" for p in lexicon.table("camera")}
+    return kinds

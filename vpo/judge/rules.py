@@ -1,0 +1,145 @@
+"""A judge of prompts by rules: offline, the same on every machine, and quick enough to judge inside a training loop.
+
+It reads a query and a prompt by VPO's three principles (arXiv 2503.20491, section 3.1 and Fig. 8, in rules of our own):
+
+- *harmless*: no unsafe word or pair of words (`harm`), in phrases where it is not harmless after all ("water gun");
+- *accurate*: what the query asks for is kept (`asking`, `fidelity`): words by lemma, by another word for the same thing or by
+  a kind of it; colours, counts and relations unchanged; flags read as VPO reads them; what is unsafe must not be kept;
+- *helpful*: begins without a lead-in, is neither long nor short, names motion, light, place and camera (`helping`).
+
+What it cannot see. It knows words, not the world: a paraphrase outside its lexicon is "missing", and two senses of one word
+are one word to it. It has no grammar: who does what to whom, and the scope of a negation beyond its next words, escape
+it; a colour or number belongs to the noun next to it. Veiled or polite descriptions of harm pass, and so does harm that
+lies in a picture rather than in a word. Whether the prompt is well written it cannot tell at all. Only English is read; any other
+text is compared letter by letter. An LM judge sees these things; this one is for tests, the sketch world and a first sieve.
+"""
+
+from collections.abc import Sequence
+
+from vpo.judge import fidelity, harm, helping, mending
+from vpo.judge.asking import Bond, Wish, understand
+from vpo.judge.words import read
+from vpo.records import Prompt, Reason, Verdict
+from vpo.seeding import seed_of
+
+
+class RulesJudge:
+    """Finds the flaws of prompts by rules, and mends them by rules.
+
+    Args:
+        facets: what a helpful prompt names, of 'motion', 'light', 'place', 'camera'.
+        min_words: a shorter prompt is not helpful.
+        max_words: a longer prompt is not helpful.
+        missing_tolerance: share of the query's content words that an accurate prompt may miss, soft words apart.
+        max_clause_words: the longest query that is put before a prompt whole when it misses parts of it.
+        rounds: how often a mended prompt is read again and mended again before it is given up.
+    """
+
+    def __init__(
+        self,
+        *,
+        facets: Sequence[str],
+        min_words: int,
+        max_words: int,
+        missing_tolerance: float,
+        max_clause_words: int,
+        rounds: int,
+    ) -> None:
+        self.facets = tuple(facets)
+        self.min_words = min_words
+        self.max_words = max_words
+        self.missing_tolerance = missing_tolerance
+        self.max_clause_words = max_clause_words
+        self.rounds = rounds
+
+    def critique(self, prompts: Sequence[Prompt]) -> list[Verdict]:
+        """One verdict a prompt, each judged against its own query; no aspect is ever None, since rules always answer."""
+        return [self._verdict(prompt, prompt.text) for prompt in prompts]
+
+    def refine(self, prompts: Sequence[Prompt], verdicts: Sequence[Verdict]) -> list[str | None]:
+        """Each prompt with the flaws of its verdict mended; None where the result would still be flawed."""
+        return [self._refined(prompt, verdict) for prompt, verdict in zip(prompts, verdicts, strict=True)]
+
+    def _verdict(self, prompt: Prompt, text: str) -> Verdict:
+        wish, reading = understand(prompt.query), read(text)
+        unsafe = [Reason("harmless", hit.aspect, harm.words_of(reading, hit)) for hit in harm.find(reading)]
+        unfaithful = fidelity.flaws(wish, reading, self.missing_tolerance)
+        if not reading.tokens:
+            unfaithful.append(Reason("accurate", "empty", ""))
+        unhelpful = helping.flaws(reading, self.facets, self.min_words, self.max_words)
+        declined = helping.refusal(text)
+        if declined:
+            unhelpful.append(Reason("helpful", "refusal", declined))
+        reasons = (*unsafe, *unfaithful, *unhelpful)
+        return Verdict(prompt.id, not unsafe, not unfaithful, not unhelpful, bool(declined), reasons)
+
+    def _refined(self, prompt: Prompt, verdict: Verdict) -> str | None:
+        wish = understand(prompt.query)
+        text = mending.one_line(prompt.text)
+        for _ in range(self.rounds):
+            text = self._mended(wish, text, verdict, seed_of(prompt.id))
+            verdict = self._verdict(prompt, text)
+            if verdict.fine:
+                return text
+        return None
+
+    def _mended(self, wish: Wish, text: str, verdict: Verdict, seed: int) -> str:
+        """Mends what the verdict names, in the order in which one repair could undo another."""
+        kinds = {reason.kind for reason in verdict.reasons}
+        if verdict.refusal or "refusal" in kinds:
+            text = ""
+        if "lead_in" in kinds:
+            text = mending.without_lead_in(text)
+        if verdict.harmless is False:
+            text = mending.harmless(text)
+        text = _details_mended(wish, text, verdict.reasons)
+        front = self._front(wish, text)
+        if not front and not text:
+            return ""
+        tail = self._tail(mending.joined(front, text), seed)
+        room = self.max_words - len(front.split()) - len(tail.split())
+        return mending.joined(front, mending.trimmed(text, max(room, 1)), tail)
+
+    def _front(self, wish: Wish, text: str) -> str:
+        """What the text still misses, said in one or two sentences at its very beginning, where weak video models read."""
+        left = fidelity.flaws(wish, read(text), self.missing_tolerance)
+        if not left and text:
+            return ""
+        flags = [item for item in wish.items if item.first < 0 and not fidelity.kept(item, read(text), wish)]
+        missing = [reason.detail for reason in left if reason.kind == "missing"]
+        clause = mending.clause_of(wish, missing, self.max_clause_words)
+        return mending.joined(clause, *(mending.camera_sentence(item) for item in flags))
+
+    def _tail(self, text: str, seed: int) -> str:
+        """Short sentences for the facets that the text lacks, and for its length."""
+        reading = read(text)
+        absent = [facet for facet in self.facets if helping.signs_of(facet).isdisjoint(reading.places)]
+        tail = [mending.facet_sentence(facet, seed) for facet in absent]
+        offset = seed
+        while len(f"{text} {' '.join(tail)}".split()) < self.min_words and offset < seed + 4:
+            tail.append(mending.facet_sentence("more", offset))
+            offset += 1
+        return " ".join(tail)
+
+
+def _details_mended(wish: Wish, text: str, reasons: Sequence[Reason]) -> str:
+    """Colours, counts and relations put right, and excluded things dropped."""
+    for reason in reasons:
+        right, _, wrong = reason.detail.partition(" -> ")
+        bond = _bond(wish, right)
+        if reason.kind == "changed_colour" and bond:
+            text = mending.colour_set(text, bond, wrong)
+        elif reason.kind == "changed_count" and bond:
+            text = mending.count_set(text, bond, wrong)
+        elif reason.kind == "changed_relation":
+            value = next((r.value for r in wish.relations if right == f"{r.a.words} {r.value} {r.b.words}"), "")
+            text = mending.relation_set(text, wrong, value) if value else text
+        elif reason.kind == "missing" and bond and bond.kind == "colour":
+            text = mending.colour_set(text, bond, None)
+        elif reason.kind == "excluded":
+            text = mending.without_words(text, reason.detail)
+    return text
+
+
+def _bond(wish: Wish, words: str) -> Bond | None:
+    return next((bond for bond in wish.bonds if bond.words == words), None)

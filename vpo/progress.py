@@ -1,0 +1,49 @@
+"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+PLAIN_SECONDS = 15.0  # how often a log file or a pipe gets a line
+
+
+class Bar:
+    """Progress over `total` items of which `done` were finished by an earlier start.
+
+    On a terminal tqdm draws it; otherwise a plain line is logged about every 15 seconds, so that a log stays readable.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        self.label, self.total, self.done = label, total, done
+        self._start, self._first, self._last = time.monotonic(), done, time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty() and total > done:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=done, desc=f"  {label}", unit="", leave=False, dynamic_ncols=True)
+
+    def advance(self, count: int = 1, **shown: float) -> None:
+        """Count `count` more items as finished; `shown` are figures to show beside the bar."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(count)
+            if shown:
+                self._bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()})
+        elif time.monotonic() - self._last > PLAIN_SECONDS:
+            self._last = time.monotonic()
+            rate = (self.done - self._first) / (self._last - self._start)
+            left = (self.total - self.done) / rate if rate else float("inf")
+            figures = "".join(f", {name} {value:.3g}" for name, value in shown.items())
+            log.info("  %s %d/%d, %.1f/s, %.0f s left%s", self.label, self.done, self.total, rate, left, figures)
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()

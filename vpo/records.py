@@ -1,0 +1,174 @@
+"""The records that cross a border between stages: plain, frozen, and one JSON object a line on disk.
+
+Standard library only, so that every other module may import this one.
+
+Words, as the papers use them: a *query* is what the user typed; a *prompt* is what the video model is given; a *candidate*
+is one of K prompts sampled for a query; *chosen* and *rejected* are the two sides of a preference pair. Every record that
+derives from a query keeps the query's text beside the prompt, because judges and rewards must read the original query.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a user typed. `truth` is the scene behind it where the world knows one (the sketch world), else None."""
+
+    id: str
+    text: str
+    truth: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text for the video model, made from a query by a method; `index` is k of K candidates."""
+
+    id: str
+    query_id: str
+    query: str
+    text: str
+    method: str
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One flaw that a judge names: the principle it breaks, a short kind, and the words it is about."""
+
+    aspect: str  # "harmless" | "accurate" | "helpful"
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's reading of one prompt by the three principles; None means that the answer could not be parsed."""
+
+    prompt_id: str
+    harmless: bool | None
+    accurate: bool | None
+    helpful: bool | None
+    refusal: bool = False
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def fine(self) -> bool | None:
+        """True: no flaw. False: at least one flaw. None: the judge failed, which is counted and never a score."""
+        aspects = (self.harmless, self.accurate, self.helpful)
+        if None in aspects:
+            return None
+        return all(aspects) and not self.refusal
+
+    @property
+    def alignment(self) -> str | None:
+        """The class of VPO's Table 2: 'refusal', 'unsafe', 'imprecise' or 'aligned'; mutually exclusive, in this order."""
+        if self.refusal:
+            return "refusal"
+        if self.harmless is None or self.accurate is None:
+            return None
+        if not self.harmless:
+            return "unsafe"
+        return "aligned" if self.accurate else "imprecise"
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A flawed prompt mended by the judge; `text` is None where the judge gave nothing usable."""
+
+    prompt_id: str
+    query_id: str
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One supervised row: the completion that the policy should write for the query."""
+
+    query_id: str
+    query: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A rendered video. `path` is relative to the folder of the stage that rendered it; `status` is 'ok' or says what is wrong."""
+
+    id: str
+    prompt_id: str
+    query_id: str
+    query: str
+    prompt: str
+    path: str
+    seed: int
+    frames: int
+    fps: float
+    height: int
+    width: int
+    status: str = "ok"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A reward's reading of one clip: yes/no answers in question order (None: no parsable answer), total and dimensions."""
+
+    clip_id: str
+    prompt_id: str
+    query_id: str
+    answers: tuple[bool | None, ...]
+    value: float | None
+    dimensions: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A preference: for this query, `chosen` is better than `rejected`. `source` is 'text' or 'video'."""
+
+    query_id: str
+    query: str
+    chosen: str
+    rejected: str
+    source: str
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What evaluators see of one query under one method; `clip` is None where nothing was rendered.
+
+    `clip.path` is absolute here.
+    """
+
+    query: Query
+    prompt: Prompt
+    clip: Clip | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric of one method over the test queries; `ci95` is the half width of the 95 % interval of the mean."""
+
+    mean: float | None
+    n: int
+    n_failed: int
+    ci95: float | None
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """A record as a JSON-ready dict (nested records and tuples included)."""
+    return dataclasses.asdict(record)
+
+
+def from_json(kind: type[R], data: Mapping[str, Any]) -> R:
+    """The inverse of `to_json`. Raises TypeError on a missing or unknown field."""
+    values = dict(data)
+    if kind is Verdict:
+        values["reasons"] = tuple(Reason(**reason) for reason in values.get("reasons", ()))
+    if kind is Score:
+        values["answers"] = tuple(values["answers"])
+    return kind(**values)

@@ -1,0 +1,167 @@
+"""Reads the subjects from a clip's pixels: where they stand, their colour, number, path and kind."""
+
+from functools import cache
+
+import numpy as np
+
+from vpo.sketch import world
+from vpo.sketch.backdrop import Backdrop, squared_distances, tone
+from vpo.sketch.sprites import BODY, CLEAR, LIGHT, PICTURES, sprite
+
+SIZE = world.SIZE
+_MIXES = (0.25, 0.5, 0.75)  # H.264 mixes neighbouring paints; such mixtures are background, too
+_BOX = 30  # pixels: silhouettes are compared inside a box of this side
+_SAME = 0.5  # overlap (intersection over union) below which a figure is none of the known subjects
+
+
+def find_figures(frames: np.ndarray, backdrop: Backdrop) -> tuple[np.ndarray, str | None]:
+    """Where subjects are, bool (T, 64, 64), and their colour; no pixel and None where there is no vivid figure."""
+    names, subject_paints = list(world.COLOURS), np.array(list(world.COLOURS.values()), np.float32)
+    body = tone(subject_paints, backdrop.light, backdrop.washed)
+    pale = tone(subject_paints * 0.6 + 255 * 0.4, backdrop.light, backdrop.washed)
+    outline = tone(np.array([world.OUTLINE_COLOUR]), backdrop.light, backdrop.washed)
+    scenery = _mixtures(backdrop.paints)
+    if backdrop.light:
+        marks = [colour for _, colour in world.light_marks(backdrop.light)]
+        scenery = np.concatenate([scenery, np.array(marks, np.float32).reshape(-1, 3)])
+    inner = frames[:, 5:59, 4:60]
+    pixels = inner.reshape(-1, 3)
+    to_scenery = _nearest(pixels, scenery)
+    to_body = squared_distances(pixels, body)
+    owner = to_body.argmin(0)
+    vivid = to_body.min(0) < 0.5 * to_scenery
+    votes = np.bincount(owner[vivid], minlength=len(names))
+    if votes.max() < 12 * len(frames):
+        return np.zeros(frames.shape[:3], bool), None
+    colour = int(votes.argmax())
+    own = np.stack([body[colour], pale[colour]])
+    mixed = np.concatenate([own, outline, _mixtures(np.concatenate([own, outline]))])
+    mask = np.zeros(frames.shape[:3], bool)
+    mask[:, 5:59, 4:60] = (_nearest(pixels, mixed) < to_scenery).reshape(inner.shape[:3])
+    return _clean(mask), names[colour]
+
+
+def read_count(mask: np.ndarray, frames_used: np.ndarray) -> tuple[int | None, int]:
+    """How many subjects, and the axis along which they stand (0: rows, 1: columns). mask: bool (T, 64, 64)."""
+    counts, axes = [], []
+    for image in mask[frames_used]:
+        lengths = [_extent(image.sum(1 - axis)) for axis in (0, 1)]
+        axis = int(np.argmax([stop - start for start, stop in lengths]))
+        start, stop = lengths[axis]
+        if stop - start < 4:
+            continue
+        profile = image.sum(1 - axis)[start:stop]
+        middle = profile[len(profile) // 2 - 1 : len(profile) // 2 + 2]
+        counts.append(1 if stop - start <= 29 else (2 if middle.min() <= 1 else 3))
+        axes.append(axis)
+    if not counts:
+        return None, 1
+    count = int(np.bincount(counts).argmax())
+    return count, int(np.bincount([a for a, c in zip(axes, counts, strict=True) if c == count]).argmax())
+
+
+def read_motion(mask: np.ndarray) -> str | None:
+    """The path of the subjects' common middle, matched with the known paths. mask: bool (T, 64, 64)."""
+    area = mask.sum((1, 2)).astype(float)
+    if (area < 12).any() or len(mask) < 4:
+        return None
+    grid = np.arange(SIZE)
+    x, y = (mask.sum(1) @ grid) / area, (mask.sum(2) @ grid) / area
+    path = np.stack([x - x.mean(), y - y.mean()], 1)
+    narrow = float(np.sort(area)[: max(1, len(area) // 8)].mean() / np.sort(area)[-len(area) // 4 :].mean())
+    if narrow < 0.55 and np.abs(path).max() < 7:
+        return "spin"
+    if np.abs(path).max() < 1.5:
+        return None
+    misfit = {motion: _misfit(path, motion) for motion in ("run", "drift", "jump", "circle", "rise", "fall", "sway")}
+    best = min(misfit, key=lambda motion: misfit[motion])
+    return best if misfit[best] < 0.5 * float(np.sqrt((path**2).sum(1).mean())) else None
+
+
+def read_subject(frames: np.ndarray, mask: np.ndarray, count: int, axis: int, style: str | None) -> str | None:
+    """The known silhouette that covers the figures best, over the frames where they are seen best."""
+    area = mask.sum((1, 2))
+    chosen = np.argsort(-area, kind="stable")[: max(3, len(mask) // 3)]
+    boxes = [box for i in chosen for box in _boxes(mask[i], frames[i], count, axis)]
+    if not boxes:
+        return None
+    seen = np.stack(boxes).reshape(len(boxes), -1)  # (n, 2 * BOX * BOX)
+    names, templates = _templates(count, world.OUTLINES.get(style, 1))
+    shared = seen @ templates.T
+    union = seen.sum(1)[:, None] + templates.sum(1)[None] - shared
+    overlap = (shared / np.maximum(union, 1)).reshape(len(boxes), len(names), -1).max(2).mean(0)
+    return names[int(overlap.argmax())] if overlap.max() > _SAME else None
+
+
+def _misfit(path: np.ndarray, motion: str) -> float:
+    """Root mean squared distance in pixels of a centred path (T, 2) to a motion's path, either direction and any reach."""
+    times = np.linspace(0, 1, len(path))
+    best = np.inf
+    for direction in (1, -1):
+        for reach in (1.0, 0.6):
+            known = np.array([world.offset(motion, t, direction, reach)[:2] for t in times])
+            best = min(best, float(np.sqrt(((path - known + known.mean(0)) ** 2).sum(1).mean())))
+    return best
+
+
+def _boxes(mask: np.ndarray, image: np.ndarray, count: int, axis: int) -> list[np.ndarray]:
+    """Each figure's silhouette and its bright part, float32 (2, BOX, BOX), middles together. mask: (H, W); image: (H, W, 3)."""
+    start, stop = _extent(mask.sum(1 - axis))
+    edges = np.linspace(start, stop, count + 1).round().astype(int)
+    boxes = []
+    dark = image.mean(-1) < 0.5 * image.mean(-1)[mask].max() if mask.any() else mask
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        part = np.zeros_like(mask)
+        window = (slice(low, high), slice(None)) if axis == 0 else (slice(None), slice(low, high))
+        part[window] = mask[window]
+        (top, bottom), (left, right) = _extent(part.sum(1), 0), _extent(part.sum(0), 0)
+        if not (3 < bottom - top <= _BOX and 3 < right - left <= _BOX):
+            continue
+        figure = part[top:bottom, left:right]
+        boxes.append(np.stack([_centred(figure), _centred(figure & ~dark[top:bottom, left:right])]))
+    return boxes
+
+
+@cache
+def _templates(count: int, outline: int) -> tuple[list[str], np.ndarray]:
+    """All silhouettes at the size for a count: names, and float32 (names * variants, 2 * BOX * BOX), mirrored and shifted."""
+    names = [name for name in PICTURES if name != "blob"]
+    rows = []
+    for name in names:
+        codes = sprite(name, world.SPRITE_SIZES[count], outline)
+        for turned in (codes, codes[:, ::-1]):
+            pair = np.stack([_centred(turned != CLEAR), _centred((turned == BODY) | (turned == LIGHT))])
+            rows += [np.roll(pair, (dy, dx), (1, 2)).ravel() for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    return names, np.stack(rows)
+
+
+def _centred(figure: np.ndarray) -> np.ndarray:
+    """A boolean figure (h, w) in the middle of a float32 box (BOX, BOX)."""
+    box = np.zeros((_BOX, _BOX), np.float32)
+    top, left = (_BOX - figure.shape[0]) // 2, (_BOX - figure.shape[1]) // 2
+    box[top : top + figure.shape[0], left : left + figure.shape[1]] = figure
+    return box
+
+
+def _extent(profile: np.ndarray, least: int = 2) -> tuple[int, int]:
+    """First and last (exclusive) index where a profile of pixel counts exceeds `least`; (0, 0) if nowhere."""
+    where = np.flatnonzero(profile > least)
+    return (int(where[0]), int(where[-1]) + 1) if len(where) else (0, 0)
+
+
+def _clean(mask: np.ndarray) -> np.ndarray:
+    """The mask (T, H, W) without pixels that fewer than 4 of their 8 neighbours share."""
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1))).astype(np.uint8)
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    return mask & (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] > 4)
+
+
+def _mixtures(paints: np.ndarray) -> np.ndarray:
+    """The paints (n, 3) and their pairwise mixtures."""
+    first, second = np.triu_indices(len(paints), 1)
+    return np.concatenate([paints, *(paints[first] * (1 - m) + paints[second] * m for m in _MIXES)])
+
+
+def _nearest(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Squared RGB distance of each pixel (n, 3) to the nearest of the colours: (n,)."""
+    return squared_distances(pixels, colours).min(0)

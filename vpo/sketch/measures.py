@@ -1,0 +1,202 @@
+"""Coarse statistics of a clip's pixels: what the sketch reward bases its answers on.
+
+Kept apart from the reader on purpose. The reader is the held-out metric, so the reward must not share its eyes: these
+statistics look at bands, histograms and middles only, and know no silhouette and no path.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+
+from vpo.sketch import world
+
+_VIVID = (
+    105.0  # of 255: saturation (maximum less minimum of the channels) of a subject's paint, without the light's tone
+)
+_WHITE = 238.0  # of 255: every channel of a white subject
+_SLIPS = tuple(range(-24, 25))  # pixels by which a torn row may slip
+
+
+def measure(frames: np.ndarray, named: Mapping[str, object]) -> dict[str, float]:
+    """All statistics of a clip, uint8 (T, H, W, 3); `named` holds the concepts that the query names.
+
+    alignment: share of the named facets that seem to be there, 0..1. saturation, brightness: 0..1. noise, detail, change,
+    flicker: grey levels. figure: share of frames with a vivid figure. margin: pixels to the edge. tearing: share of
+    rows. travel, shake, jerk: pixels. red: share of splash-coloured pixels.
+    """
+    clip = _normal(frames)
+    grey = clip.mean(-1)
+    place, light = _backdrop(clip)
+    figure = _vivid(clip, light)
+    track = _track(figure)
+    still = np.median(grey, axis=0)
+    return {
+        "alignment": _alignment(clip, figure, track, place, light, named),
+        "saturation": float(np.percentile(clip.max(-1) - clip.min(-1), 97) / 255),
+        "brightness": float(grey.mean() / 255),
+        "noise": float(np.median(np.abs(np.diff(grey[:, 8:56, 8:56], axis=2)))),
+        "detail": float(still[[8, 9, 10, 52, 53, 54], 6:58].std()),
+        "figure": float((figure.sum((1, 2)) > 20).mean()),
+        "margin": _margin(track),
+        "tearing": _tearing(grey),
+        "travel": float(np.ptp(track, axis=0).max()) if len(track) else 0.0,
+        "change": float(np.abs(np.diff(grey, axis=0)).mean()),
+        "flicker": float(np.abs(np.diff(grey.mean((1, 2)))).mean()),
+        "shake": _shake(grey),
+        "jerk": _jerk(track),
+        "red": float((np.abs(clip - world.SPLASH_COLOUR).max(-1) < 26).mean()),
+    }
+
+
+def _alignment(
+    clip: np.ndarray,
+    figure: np.ndarray,
+    track: np.ndarray,
+    place: str | None,
+    light: str | None,
+    named: Mapping[str, object],
+) -> float:
+    """The share of the named facets that coarse looks confirm; a subject counts as there when any figure is."""
+    seen = len(track) >= 0.7 * len(clip)
+    checks = {
+        "subject": seen,
+        "colour": seen and _colour(clip, figure, light) == named.get("colour"),
+        "count": seen and _count(figure) == named.get("count"),
+        "motion": seen and _moves_like(track, figure, str(named.get("motion"))),
+        "place": place == named.get("place"),
+        "light": light == named.get("light"),
+    }
+    asked = [checks[facet] for facet in checks if facet in named] or [seen]
+    return sum(asked) / len(asked)
+
+
+@cache
+def _bands() -> tuple[list[tuple[str, str]], np.ndarray]:
+    """(place, light) pairs and the colours of their upper and lower band, float32 (n, 6)."""
+    pairs = [(place, light) for place in world.PAINTS for light in world.TONES]
+    rows = [np.concatenate([_toned(world.PAINTS[place][i], light) for i in (0, 1)]) for place, light in pairs]
+    return pairs, np.array(rows, np.float32)
+
+
+def _backdrop(clip: np.ndarray) -> tuple[str | None, str | None]:
+    """Place and light whose sky and ground are nearest to the typical colours of the upper and the lower band."""
+    upper = np.median(clip[:, 7:15, 8:44].reshape(-1, 3), axis=0)
+    lower = np.median(clip[:, 46:57, 8:50].reshape(-1, 3), axis=0)
+    pairs, bands = _bands()
+    distance = np.abs(bands - np.concatenate([upper, lower])).mean(1)
+    return pairs[int(distance.argmin())] if distance.min() < 16 else (None, None)
+
+
+def _toned(colour: tuple[int, int, int], light: str) -> np.ndarray:
+    gains, offsets = world.TONES[light]
+    return np.array(colour, np.float32) * np.array(gains, np.float32) + np.array(offsets, np.float32)
+
+
+def _untoned(clip: np.ndarray, light: str | None) -> np.ndarray:
+    """The clip in the colours that it would have by day; only made brighter where the light is not known."""
+    if light is None:
+        return clip * (255 / max(1.0, float(np.percentile(clip, 99))))
+    gains, offsets = world.TONES[light]
+    return (clip - np.array(offsets, np.float32)) / np.array(gains, np.float32)
+
+
+def _vivid(clip: np.ndarray, light: str | None) -> np.ndarray:
+    """Where paints are as vivid (or as white) as only subjects are, bool (T, 64, 64); edges are left out."""
+    plain = _untoned(clip, light)
+    vivid = (plain.max(-1) - plain.min(-1) > _VIVID) | (plain.min(-1) > _WHITE)
+    vivid[:, :6], vivid[:, -6:], vivid[:, :, :5], vivid[:, :, -5:] = False, False, False, False
+    return vivid
+
+
+def _track(figure: np.ndarray) -> np.ndarray:
+    """Middle (x, y) of the figure in each frame that shows one, float (n, 2)."""
+    area = figure.sum((1, 2))
+    shown = area > 20
+    grid = np.arange(world.SIZE)
+    x, y = figure[shown].sum(1) @ grid, figure[shown].sum(2) @ grid
+    return np.stack([x, y], 1) / area[shown, None]
+
+
+def _colour(clip: np.ndarray, figure: np.ndarray, light: str | None) -> str:
+    """The colour nearest to the typical vivid pixel."""
+    typical = np.median(_untoned(clip, light)[figure], axis=0)
+    return min(world.COLOURS, key=lambda name: float(np.abs(typical - world.COLOURS[name]).sum()))
+
+
+def _count(figure: np.ndarray) -> int:
+    """How many stretches the figure's shadow has, on the axis where it has more, in most frames."""
+    counts = [max(_stretches(image.sum(0)), _stretches(image.sum(1))) for image in figure if image.sum() > 20]
+    return int(np.median(counts)) if counts else 0
+
+
+def _stretches(profile: np.ndarray) -> int:
+    """Runs of at least 5 consecutive positions with more than 2 pixels; gaps of one position are closed."""
+    full = profile > 2
+    full[1:-1] |= full[:-2] & full[2:]
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], full.astype(np.int8), [0]])))
+    return int((edges[1::2] - edges[::2] >= 5).sum())
+
+
+def _moves_like(track: np.ndarray, figure: np.ndarray, motion: str) -> bool:
+    """Whether the figure's middle travels in the directions of the motion, judged by ranges and net displacement only."""
+    (wide, high), (dx, dy) = np.ptp(track, axis=0), track[-1] - track[0]
+    area = figure.sum((1, 2))
+    narrowed = area.min() < 0.5 * area.max()
+    return {
+        "run": wide > 24 and high < 8,
+        "drift": 8 < wide < 24 and abs(dx) > 0.7 * wide and high < 8,
+        "jump": high > 9 and abs(dy) < 0.6 * high and wide < 8,
+        "circle": high > 10 and wide > 6,
+        "spin": narrowed and wide < 8 and high < 8,
+        "rise": dy < -14 and wide < 10,
+        "fall": dy > 14 and wide < 10,
+        "sway": wide > 5 and abs(dx) < 0.5 * wide and high < 5,
+    }.get(motion, False)
+
+
+def _margin(track: np.ndarray) -> float:
+    """Smallest distance in pixels of the figure's middle to an edge; 0 without a figure."""
+    return float(np.minimum(track, world.SIZE - 1 - track).min()) if len(track) else 0.0
+
+
+def _tearing(grey: np.ndarray) -> float:
+    """Share of rows that jump sideways on their own from one frame to the next, 0..1."""
+    rows = grey[:, 8:56:2]
+    costs = np.stack(
+        [np.abs(np.roll(rows[:-1], shift, axis=2) - rows[1:]).mean(2) for shift in _SLIPS]
+    )  # (n, T - 1, rows)
+    best = np.array(_SLIPS)[costs.argmin(0)]
+    slips = (np.abs(best) > 5) & (costs.min(0) < 0.5 * costs[_SLIPS.index(0)])
+    return float((slips & (np.abs(best - np.median(best, axis=1)[:, None]) > 3)).mean())
+
+
+def _shake(grey: np.ndarray) -> float:
+    """How unsteadily the picture's edge strips slide: mean |second difference| of their sideways and vertical shift, pixels."""
+    if len(grey) < 3:
+        return 0.0
+    sideways, vertical = grey[:, 8:18, 6:58].mean(1), grey[:, 8:56, 6:14].mean(2)
+    steps = np.stack([_shifts(sideways), _shifts(vertical)])
+    return float(np.abs(np.diff(steps, axis=1)).mean())
+
+
+def _shifts(profiles: np.ndarray, reach: int = 8) -> np.ndarray:
+    """The shift in pixels between consecutive profiles (T, n) that matches them best: (T - 1,)."""
+    inner = profiles[:-1, reach:-reach]
+    n = inner.shape[1]
+    costs = [
+        np.abs(profiles[1:, reach + s : reach + s + n] - inner).mean(1) + 0.02 * abs(s)
+        for s in range(-reach, reach + 1)
+    ]
+    return np.stack(costs).argmin(0) - float(reach)
+
+
+def _jerk(track: np.ndarray) -> float:
+    """Mean length of the second difference of the figure's track, pixels; 9 where there is hardly a track."""
+    return float(np.hypot(*np.diff(track, 2, axis=0).T).mean()) if len(track) > 3 else 9.0
+
+
+def _normal(frames: np.ndarray) -> np.ndarray:
+    """The clip at the world's size, float32 (T, 64, 64, 3), by the nearest pixels."""
+    rows, columns = (((np.arange(world.SIZE) + 0.5) * side / world.SIZE).astype(int) for side in frames.shape[1:3])
+    return frames[:, rows][:, :, columns].astype(np.float32)

@@ -1,0 +1,51 @@
+"""Stage `evaluate`: one evaluator on one method's prompts and clips."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vpo.build import target_class
+from vpo.interfaces import Evaluator
+from vpo.records import Clip, Prompt, Query, Sample
+from vpo.stages.bench import Bench, Node
+from vpo.stages.score import absolute
+from vpo.store import Entry
+
+
+def evaluate(
+    bench: Bench, name: str, evaluator: Node, shared: Mapping[str, Node], queries: Entry, prompts: Entry, clips: Entry
+) -> Entry:
+    """Write `items.jsonl`: query_id and this evaluator's metrics, one line a test query.
+
+    An evaluator whose constructor takes `judge` or `reward` gets the one of the config, built once and shared.
+    """
+    kind = target_class(evaluator)
+    wanted = {role: node for role, node in shared.items() if role in inspect.signature(kind).parameters}
+    inputs = {"queries": queries, "prompts": prompts} | ({"clips": clips} if kind.needs_clips else {})
+
+    def work(folder: Path) -> dict[str, int]:
+        built = bench.build(evaluator, **{role: bench.build(node) for role, node in wanted.items()})
+        samples = _samples(queries, prompts, clips if kind.needs_clips else None)
+        measure = partial(_measure, evaluator=built)
+        rows = bench.complete(samples, measure, folder / "items.jsonl", kind=dict, label=f"{name}")
+        failed = sum(value is None for row in rows for value in row["metrics"].values())
+        return {name: len(rows), "failed": failed}
+
+    return bench.stage("evaluate", {"name": name, "evaluator": evaluator, **wanted}, inputs, work)
+
+
+def _samples(queries: Entry, prompts: Entry, clips: Entry | None) -> list[Sample]:
+    query_of = {query.id: query for query in queries.rows("test.jsonl", Query)}
+    clip_of = {}
+    if clips is not None:
+        clip_of = {clip.prompt_id: absolute(clip, clips.folder / "clips") for clip in clips.rows("clips.jsonl", Clip)}
+    return [Sample(query_of[one.query_id], one, clip_of.get(one.id)) for one in prompts.rows("prompts.jsonl", Prompt)]
+
+
+def _measure(samples: Sequence[Sample], *, evaluator: Evaluator) -> list[dict[str, Any]]:
+    measured = evaluator.measure(samples)
+    return [
+        {"query_id": one.query.id, "metrics": dict(metrics)} for one, metrics in zip(samples, measured, strict=True)
+    ]

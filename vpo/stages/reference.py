@@ -1,0 +1,43 @@
+"""Stage `reference`: log-probabilities of the pairs under the reference policy, once per (policy, pairs).
+
+Every objective, seed and sweep job that needs them shares the result.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vpo.records import Pair
+from vpo.stages.bench import Bench, Node
+from vpo.store import Entry
+
+
+def reference(bench: Bench, backbone: Node, policy: Entry, pairs: Entry, max_length: int, batch_size: int) -> Entry:
+    """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities)."""
+
+    def work(folder: Path) -> dict[str, int]:
+        from vpo.training.data import pair_rows
+
+        model = bench.build(backbone).load(policy.folder / "policy")
+        rows, _ = pair_rows(pairs.rows("pairs.jsonl", Pair), model.renderer, max_length)
+        read = partial(_read, model=model)
+        known = bench.complete(
+            rows,
+            read,
+            folder / "reference.jsonl",
+            kind=dict,
+            label="reference log-probabilities",
+            batch_size=batch_size,
+        )
+        return {"pairs": len(known)}
+
+    node = {"backbone": backbone, "max_length": max_length, "batch_size": batch_size}
+    return bench.stage("reference", node, {"policy": policy, "pairs": pairs}, work)
+
+
+def _read(rows: Sequence[Any], *, model: Any) -> list[dict[str, Any]]:
+    from vpo.training.reference import reference_logprobs
+
+    sums = reference_logprobs(model.model, rows, model.renderer.pad_id)
+    return [{"query_id": row.query_id, "chosen": c, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]

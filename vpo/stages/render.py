@@ -1,0 +1,40 @@
+"""Stage `render`: prompts to clips, by the video model."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from vpo.interfaces import Generator
+from vpo.records import Clip, Prompt
+from vpo.seeding import seed_of
+from vpo.stages.bench import Bench, Node
+from vpo.store import Entry
+
+
+def render(
+    bench: Bench,
+    generator: Node,
+    prompts: Entry,
+    seed: int,
+    *,
+    label: str,
+    select: Callable[[list[Prompt]], list[Prompt]] | None = None,
+    judged: dict[str, Entry] | None = None,
+) -> Entry:
+    """Write `clips/<prompt id>.mp4` and `clips.jsonl`. `select` keeps some prompts, by the `judged` entries it reads."""
+
+    def work(folder: Path) -> dict[str, int]:
+        (folder / "clips").mkdir(exist_ok=True)
+        items = prompts.rows("prompts.jsonl", Prompt)
+        draw = partial(_draw, generator=bench.build(generator), folder=folder / "clips", seed=seed)
+        clips = bench.complete(select(items) if select else items, draw, folder / "clips.jsonl", kind=Clip, label=label)
+        return {"clips": len(clips), "broken": sum(clip.status != "ok" for clip in clips)}
+
+    node = {"generator": generator, "seed": seed, "selected": select is not None}
+    return bench.stage("render", node, {"prompts": prompts, **(judged or {})}, work)
+
+
+def _draw(prompts: Sequence[Prompt], *, generator: Generator, folder: Path, seed: int) -> list[Clip]:
+    """One clip a prompt. The seed is the query's and k's, so that methods are compared on equal noise."""
+    seeds = [seed_of("clip", seed, prompt.query_id, prompt.index) for prompt in prompts]
+    return generator.render(prompts, seeds, folder)

@@ -1,0 +1,88 @@
+"""Stage `sft`: supervised fine-tuning, of the starting policy (VPO paper 3.2) and of the controls."""
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from pathlib import Path
+
+from vpo.pairing import sft_examples
+from vpo.records import Example, Pair, Prompt, Refinement, Verdict
+from vpo.rows import read_rows, write_rows
+from vpo.stages.bench import Bench, Node
+from vpo.store import Entry
+from vpo.training.launch import train_in_child
+
+
+def sft(
+    bench: Bench,
+    recipe: Node,
+    trainer: Node,
+    backbone: Node,
+    *,
+    start: Entry,
+    data: Mapping[str, Entry],
+    examples: Callable[[], list[Example]],
+    seed: int,
+    label: str,
+    updates_of: tuple[Node, Entry] | None = None,
+) -> Entry:
+    """Train on `examples()`, which reads the `data` entries. Writes `policy/` and `training.jsonl`.
+
+    A control takes as many updates, of as many rows, as the preference training that `updates_of` (objective, reference
+    log-probabilities of its pairs) stands for.
+    """
+
+    def work(folder: Path) -> dict[str, int]:
+        rows = examples()
+        write_rows(folder / "rows.jsonl", rows)
+        mine = dict(recipe) if updates_of is None else {**recipe, **_updates(*updates_of)}
+        job = {
+            "task": "sft",
+            "label": label,
+            "seed": seed,
+            "recipe": mine,
+            "trainer": trainer,
+            "template": backbone["template"],
+            "start": str(start.folder / "policy"),
+            "rows": str(folder / "rows.jsonl"),
+            "out": str(folder),
+        }
+        train_in_child(job, folder)
+        return {"examples": len(rows), "steps": last_step(folder)}
+
+    node = {"recipe": recipe, "trainer": trainer, "template": backbone["template"], "seed": seed}
+    inputs = {"start": start, **data}
+    if updates_of is not None:
+        objective, reference = updates_of
+        node["updates"] = {name: objective[name] for name in ("epochs", "global_batch_size")}
+        inputs["updates"] = reference
+    return bench.stage("sft", node, inputs, work)
+
+
+def _updates(objective: Node, reference: Entry) -> dict[str, int]:
+    """Steps and batch of the preference training."""
+    pairs, size = len(reference.rows("reference.jsonl", dict)), objective["global_batch_size"]
+    return {"max_steps": ceil(max(1, round(pairs * objective["epochs"])) / size), "global_batch_size": size}
+
+
+def refined_drafts(drafts: Entry, verdicts: Entry, refinements: Entry) -> list[Example]:
+    """The SFT data: drafts that the judge found fine, and the refinements of the others."""
+    return sft_examples(
+        drafts.rows("prompts.jsonl", Prompt),
+        verdicts.rows("verdicts.jsonl", Verdict),
+        refinements.rows("refinements.jsonl", Refinement),
+    )
+
+
+def same_examples(sft: Entry) -> list[Example]:
+    """What an earlier supervised training learnt from, for the control that simply goes on."""
+    return sft.rows("rows.jsonl", Example)
+
+
+def chosen_texts(pairs: Entry) -> list[Example]:
+    """The chosen sides of the preference pairs, for the control that learns from them without the contrast."""
+    return [Example(one.query_id, one.query, one.chosen) for one in pairs.rows("pairs.jsonl", Pair)]
+
+
+def last_step(folder: Path) -> int:
+    """The optimizer steps that a training took."""
+    return 1 + max(row["step"] for row in read_rows(folder / "training.jsonl", dict))

@@ -1,0 +1,104 @@
+"""How many numbers become one: means with intervals, and the paired bootstrap behind every claimed gain.
+
+Pure functions on numbers; None stands for a measurement that failed. It is counted and never a score.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vpo.records import Result
+
+Z95 = 1.96  # the normal distribution's two-sided 95 % quantile
+RESAMPLES = 10_000
+_BLOCK = 500  # resamples drawn at a time, so that 10,000 queries still need only tens of megabytes
+
+# values[query id] = one number per seed, in the same order of seeds everywhere; None where the measurement failed
+SeedValues = Mapping[str, Sequence[float | None]]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better one method is than another on the same queries.
+
+    Attributes:
+        mean: mean over the queries of the difference, in the metric's own unit.
+        low: lower end of the 95 % interval of `mean`.
+        high: upper end.
+        n: queries with at least one seed in which both methods were measured.
+        seeds: seeds in which both methods were measured on some query.
+        same_sign: of these, the seeds whose own mean difference has the sign of `mean`.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    seeds: int
+    same_sign: int
+
+    @property
+    def clear(self) -> bool:
+        """True where the interval does not contain zero."""
+        return self.low > 0 or self.high < 0
+
+
+def summarize(values: Sequence[float | None]) -> Result:
+    """The mean over queries with its 95 % interval.
+
+    The half width is the normal approximation 1.96 s / sqrt(n), with s the sample standard deviation (n - 1 in the
+    denominator): deterministic, and right for means of some tens of values. For a share of 0 or 1 it is zero, which
+    understates the doubt. `n` counts the values in the mean; None and NaN are failures and count in `n_failed`.
+    """
+    valid = [float(value) for value in values if value is not None and math.isfinite(value)]
+    n, n_failed = len(valid), len(values) - len(valid)
+    if n == 0:
+        return Result(mean=None, n=0, n_failed=n_failed, ci95=None)
+    half = Z95 * float(np.std(valid, ddof=1)) / math.sqrt(n) if n > 1 else None
+    return Result(mean=math.fsum(valid) / n, n=n, n_failed=n_failed, ci95=half)
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation (None for a single value), as tables report several seeds."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return math.fsum(values) / len(values), deviation
+
+
+def paired_bootstrap(a: SeedValues, b: SeedValues, *, resamples: int = RESAMPLES, seed: int = 0) -> Gain | None:
+    """Is `a` better than `b`? The mean difference a - b over the queries, with its 95 % percentile interval.
+
+    Queries are independent evidence and seeds of one query are not: so the difference is first averaged over the seeds
+    of each query, and then whole queries are resampled with replacement. A seed in which either method failed on a
+    query is left out of that query, on both sides.
+
+    Returns:
+        None where no query was measured under both methods.
+    """
+    pairs = {query: _differences(a[query], b[query]) for query in sorted(a.keys() & b.keys())}
+    pairs = {query: differences for query, differences in pairs.items() if differences}
+    if not pairs:
+        return None
+    per_query = np.array([math.fsum(differences.values()) / len(differences) for differences in pairs.values()])
+    low, high = np.percentile(_resampled_means(per_query, resamples, seed), [2.5, 97.5])
+    mean = float(per_query.mean())
+    of_seed: dict[int, list[float]] = {}
+    for differences in pairs.values():
+        for number, difference in differences.items():
+            of_seed.setdefault(number, []).append(difference)
+    same = sum(np.sign(math.fsum(differences)) == np.sign(mean) for differences in of_seed.values())
+    return Gain(mean, float(low), float(high), n=len(pairs), seeds=len(of_seed), same_sign=int(same))
+
+
+def _differences(a: Sequence[float | None], b: Sequence[float | None]) -> dict[int, float]:
+    """{number of the seed: a - b} over the seeds that measured both."""
+    both = enumerate(zip(a, b, strict=True))
+    return {number: x - y for number, (x, y) in both if x is not None and y is not None}
+
+
+def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means of `resamples` draws with replacement from `values` (N,), as an array (resamples,)."""
+    rng = np.random.default_rng(seed)
+    blocks = [min(_BLOCK, resamples - start) for start in range(0, resamples, _BLOCK)]
+    return np.concatenate([values[rng.integers(len(values), size=(rows, len(values)))].mean(axis=1) for rows in blocks])

@@ -1,0 +1,199 @@
+"""Where stage results live: `<root>/<stage>/<key>/` with a `manifest.json` and the payload.
+
+The key hashes the stage's config node and the keys of its inputs, nothing else, so an equal request finds its result
+whichever experiment asks. A stage writes into `<key>.partial` and the folder is renamed when it is complete; a kill leaves
+the partial folder for the next start. Of two processes that need the same result one computes and the other waits.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from vpo.errors import UserError
+from vpo.rows import read_rows
+
+R = TypeVar("R")
+log = logging.getLogger(__name__)
+
+# Fields that cannot change a result. They may stand in a stage's node, at any depth, and are left out of its key.
+# A test changes every other leaf of the composed config and expects a new key.
+NOT_IN_KEYS = ("workers", "progress", "path", "cache_dir", "checkpoint_every", "label")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished (or, in a plan, a promised) stage result."""
+
+    stage: str
+    key: str
+    folder: Path
+
+    def rows(self, name: str, kind: type[R]) -> list[R]:
+        """The records of one of the payload's JSONL files."""
+        return read_rows(self.folder / name, kind)
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
+
+class Store:
+    """Finds stage results by what they depend on, or has them made once.
+
+    Args:
+        root: the folder of all results.
+        recompute: names of stages whose results are to be made anew, once, with everything that depends on them.
+        dry: promise results without making them; for plans and for tests of keys.
+    """
+
+    def __init__(self, root: Path, recompute: tuple[str, ...] = (), dry: bool = False) -> None:
+        self.root, self.recompute, self.dry = root, recompute, dry
+        self.used: dict[str, Entry] = {}
+        self._redone: set[str] = set()
+        self._warned: set[str] = set()
+
+    def get(
+        self,
+        stage: str,
+        node: Mapping[str, Any],
+        inputs: Mapping[str, Entry],
+        work: Callable[[Path], Mapping[str, Any]],
+    ) -> Entry:
+        """The result of `stage` for this node and these inputs; `work(folder)` makes it and returns counts for the manifest."""
+        key = stage_key(stage, node, inputs)
+        entry = Entry(stage, key, self.root / stage / key)
+        self.used[f"{stage}/{key}"] = entry
+        if self.dry:
+            return entry
+        redo = self._must_redo(entry, inputs)
+        if entry.done and not redo:
+            self._check_code(entry, node)
+            return entry
+        with self._lock(entry):
+            if redo and entry.folder.exists():
+                log.info("%s: made anew as asked (recompute)", stage)
+                shutil.rmtree(entry.folder)
+            if not entry.done:
+                self._make(entry, node, inputs, work)
+            self._redone |= {key} if redo else set()
+        return entry
+
+    def _make(
+        self,
+        entry: Entry,
+        node: Mapping[str, Any],
+        inputs: Mapping[str, Entry],
+        work: Callable[[Path], Mapping[str, Any]],
+    ) -> None:
+        partial = entry.folder.with_name(entry.key + ".partial")
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            start = time.time()
+            counts = work(partial)
+            manifest = {
+                "stage": entry.stage,
+                "key": entry.key,
+                "node": node,
+                "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
+                "counts": dict(counts),
+                "code": code_hash(entry.stage, node),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "seconds": round(time.time() - start, 2),
+            }
+            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
+            partial.rename(entry.folder)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                raise UserError(
+                    f"{self.root}: {error.strerror.lower()} while writing {entry.stage}; make room (`vpo store prune`) or set "
+                    "paths.store, then start again: what was finished is kept"
+                ) from error
+            raise
+        shown = ", ".join(f"{name} {value}" for name, value in counts.items())
+        log.info("%s: %s (%.1f s)", entry.stage, shown or "done", manifest["seconds"])
+
+    def _must_redo(self, entry: Entry, inputs: Mapping[str, Entry]) -> bool:
+        if entry.key in self._redone:
+            return False
+        return entry.stage in self.recompute or any(one.key in self._redone for one in inputs.values())
+
+    def _check_code(self, entry: Entry, node: Mapping[str, Any]) -> None:
+        manifest = read_manifest(entry.folder)
+        if manifest["code"] != code_hash(entry.stage, node) and entry.stage not in self._warned:
+            self._warned.add(entry.stage)
+            log.warning(
+                "%s: the code has changed since its result was stored; recompute=%s redoes it", entry.stage, entry.stage
+            )
+
+    def _lock(self, entry: Entry) -> AbstractContextManager[object]:
+        try:
+            entry.folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(entry.folder.with_name(entry.key + ".lock"))
+            try:
+                return lock.acquire(timeout=1)
+            except Timeout:
+                log.info("%s: another process is making it; waiting", entry.stage)
+                return lock.acquire()
+        except OSError as error:
+            raise UserError(
+                f"{self.root}: {error.strerror}; set paths.store to a folder that can be written"
+            ) from error
+
+
+def stage_key(stage: str, node: Mapping[str, Any], inputs: Mapping[str, Entry]) -> str:
+    """16 hex digits that name a result: stage, node without the fields that cannot matter, and the inputs' keys."""
+    named = {name: one.key for name, one in sorted(inputs.items())}
+    return hashlib.sha256(canonical([stage, without_idle_fields(node), named]).encode()).hexdigest()[:16]
+
+
+def canonical(value: Any) -> str:
+    """One text for equal values, whatever the order of their keys."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def without_idle_fields(value: Any) -> Any:
+    """The value without the fields of NOT_IN_KEYS, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: without_idle_fields(inner) for key, inner in value.items() if key not in NOT_IN_KEYS}
+    if isinstance(value, list | tuple):
+        return [without_idle_fields(inner) for inner in value]
+    return value
+
+
+def code_hash(stage: str, node: Mapping[str, Any]) -> str:
+    """A hash of the stage's file and of the files of every class that the node names."""
+    modules = {f"vpo.stages.{stage}"} | {target.rpartition(".")[0] for target in _targets(node)}
+    digest = hashlib.sha256()
+    for module in sorted(modules):
+        spec = find_spec(module)
+        if spec is not None and spec.origin and spec.origin.endswith(".py"):
+            digest.update(Path(spec.origin).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A stored result's manifest. Raises UserError when it cannot be read."""
+    try:
+        return json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}/manifest.json cannot be read ({error}); delete this folder to redo it") from error
+
+
+def _targets(value: Any) -> set[str]:
+    if isinstance(value, Mapping):
+        own = {str(value["_target_"])} if "_target_" in value else set()
+        return own.union(*map(_targets, value.values()))
+    if isinstance(value, list | tuple):
+        return set().union(*map(_targets, value))
+    return set()

@@ -1,0 +1,27 @@
+"""The texts for language models, as files; a template's hash goes into every manifest that depends on it.
+
+`optimizer.txt` is interface data of the released VPO models: thu-coai/VPO (Apache-2.0), README and `src/process_data.py`,
+byte for byte (sha256 d8f31468...). `tiny.txt` is the sketch world's short one.
+"""
+
+import hashlib
+from importlib.resources import files
+
+from vpo.errors import UserError
+
+
+def read_template(name: str) -> str:
+    """The template's text; it holds the slot `{}` for the query exactly once. Raises UserError if there is none."""
+    path = files("vpo.templates").joinpath(f"{name}.txt")
+    if not path.is_file():
+        known = sorted(one.name[:-4] for one in files("vpo.templates").iterdir() if one.name.endswith(".txt"))
+        raise UserError(f"template {name!r} does not exist; choose one of {', '.join(known)}")
+    text = path.read_bytes().decode("utf-8")
+    if text.count("{}") != 1:
+        raise UserError(f"template {name!r} must hold the slot {{}} exactly once, found {text.count('{}')}")
+    return text
+
+
+def template_hash(name: str) -> str:
+    """The sha256 of the template's text."""
+    return hashlib.sha256(read_template(name).encode()).hexdigest()

@@ -1,0 +1,192 @@
+"""The local record of a run, and its mirrors: CSV files and Weights & Biases.
+
+The run folder is the truth. A mirror reads nothing but the folder, so it can be made at any time, again after a
+failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder holds:
+
+    config.yaml        the resolved config, without secrets
+    results.json       means and intervals by method and metric; what may vary between equal runs under "run"
+    items.jsonl        one line a (query, method): prompt, clip and metrics
+    training/*.jsonl   the figures of every trained policy, one line a step
+    table.md ...       the results table, in Markdown, LaTeX, CSV and PNG
+    contact_sheet.png, curves.png, log.txt
+"""
+
+import csv
+import json
+import logging
+import re
+import shutil
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from vpo.build import build
+from vpo.errors import UserError
+from vpo.figures import Row, contact_sheet, training_curves
+from vpo.rows import write_rows
+from vpo.table_formats import to_text
+from vpo.tables import run_tables, write
+from vpo.wandb_mirror import WandbLogger
+
+__all__ = ["CsvLogger", "RunRecord", "WandbLogger"]
+
+log = logging.getLogger(__name__)
+
+# A key that ends so holds a secret. `max_new_tokens` and `api_key_env` (the name of a variable) do not.
+_SECRET = re.compile(r"(api_?key|access_?key|access_token|auth_token|hf_token|secret|password)$", re.IGNORECASE)
+_HIDDEN = "***"
+
+
+class RunRecord:
+    """The folder of one run. As a context it keeps `log.txt` too: what the package logs, and why a run ended early."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._handler: logging.Handler | None = None
+
+    def __enter__(self) -> "RunRecord":
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._handler = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: {error.strerror}; set paths.runs to a folder that can be written"
+            ) from error
+        self._handler.setLevel(logging.INFO)
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        package = logging.getLogger("vpo")
+        package.addHandler(self._handler)
+        if package.getEffectiveLevel() > logging.INFO:
+            package.setLevel(logging.INFO)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._handler is None:
+            return
+        if error is not None:
+            lines = [str(error)] if isinstance(error, UserError) else traceback.format_exception(kind, error, trace)
+            text = "ended early: " + "".join(lines).strip()
+            self._handler.handle(logging.LogRecord(__name__, logging.ERROR, __file__, 0, text, (), None))
+        logging.getLogger("vpo").removeHandler(self._handler)
+        self._handler.close()
+        self._handler = None
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write config.yaml; values of keys that name a secret become '***'."""
+        text = yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120)
+        self._write("config.yaml", text)
+
+    def finish(
+        self,
+        results: Mapping[str, Any],
+        items: Sequence[Mapping[str, Any]],
+        rows: Sequence[Row],
+        training: Mapping[str, Path],
+        loggers: Mapping[str, Mapping[str, Any]],
+        *,
+        labels: Mapping[str, str] | None = None,
+        footer: str = "Four frames of each clip, time to the right.",
+    ) -> None:
+        """Write everything about a finished run, draw its pictures, call its mirrors and log the table.
+
+        Args:
+            results: the content of results.json.
+            items: one dict per (query, method), for items.jsonl.
+            rows: the queries of the contact sheet with each method's clip.
+            training: the figures of each trained policy, by its name.
+            loggers: config nodes of the mirrors.
+            labels: how methods are called in print.
+            footer: the line below the contact sheet; it should say what drew the clips.
+        """
+        try:
+            self._write("results.json", json.dumps(without_secrets(results), indent=1, ensure_ascii=False) + "\n")
+            write_rows(self.folder / "items.jsonl", items)
+            self._copy_training(training)
+            tables = run_tables(results, labels)
+            write(tables, self.folder, "table")
+            title = "The same query under each method"
+            sheet = self.folder / "contact_sheet.png"
+            contact_sheet(rows, list(results["methods"]), sheet, title=title, footer=footer, labels=labels)
+            training_curves(self.folder / "training", self.folder / "curves.png")
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: {error.strerror or error} while writing the results; make room or set paths.runs, "
+                "then start again: what was finished is kept"
+            ) from error
+        for node in loggers.values():
+            build(node).mirror(self.folder)
+        log.info("\n%s\nEverything about this run: %s", to_text(tables[0]), self.folder)
+
+    def _copy_training(self, training: Mapping[str, Path]) -> None:
+        folder = self.folder / "training"
+        folder.mkdir(exist_ok=True)
+        for policy, source in training.items():
+            if source.exists():
+                shutil.copyfile(source, folder / f"{policy}.jsonl")
+
+    def _write(self, name: str, text: str) -> None:
+        """Write a file whole or not at all."""
+        partial = self.folder / f"{name}.partial"
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.folder / name)
+        except OSError as error:
+            raise UserError(f"{self.folder / name}: {error.strerror}; make room or set paths.runs") from error
+
+
+class CsvLogger:
+    """Writes results.csv, items.csv and curves.csv beside the files that they repeat."""
+
+    def mirror(self, folder: Path) -> None:
+        """Write the three files from what the folder holds so far."""
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        means = [
+            {"method": method, "metric": name, **result}
+            for method, metrics in results["methods"].items()
+            for name, result in metrics.items()
+        ]
+        items = [
+            {**{key: value for key, value in item.items() if key != "metrics"}, **item["metrics"]}
+            for item in _read_lines(folder / "items.jsonl")
+        ]
+        curves = [
+            {"policy": file.stem, **figures}
+            for file in sorted((folder / "training").glob("*.jsonl"))
+            for figures in _read_lines(file)
+        ]
+        for name, lines in (("results", means), ("items", items), ("curves", curves)):
+            _write_csv(folder / f"{name}.csv", lines)
+
+
+def without_secrets(value: Any) -> Any:
+    """The value without secrets: those under a key that names one, and in overrides such as 'judge.api_key=...'."""
+    if isinstance(value, Mapping):
+        return {
+            key: _HIDDEN if inner and _SECRET.search(str(key)) else without_secrets(inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [without_secrets(inner) for inner in value]
+    if isinstance(value, str):
+        key, equals, _ = value.partition("=")
+        return f"{key}={_HIDDEN}" if equals and _SECRET.search(key) else value
+    return value
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """One column per key that any line has, in order of appearance."""
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)

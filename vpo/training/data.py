@@ -1,0 +1,213 @@
+"""Rows for training, and which row is met when: a pure function of the data, the seed and the recipe.
+
+Resuming needs no sampler state, because step s of a recipe always holds the same rows; data-parallel ranks need no
+communication to agree on a loss's normaliser, because every rank knows the whole plan.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vpo.backbone.rendering import Renderer
+from vpo.errors import UserError
+from vpo.records import Example, Pair
+from vpo.seeding import seed_of
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rendered query and its completions: one for SFT, (chosen, rejected) for preferences.
+
+    `reference` holds the summed log-probability of each completion under the reference policy, where it is known.
+    """
+
+    query_id: str
+    prompt: tuple[int, ...]
+    completions: tuple[tuple[int, ...], ...]
+    reference: tuple[float, ...] = ()
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(map(len, self.completions))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one forward pass, right-padded; completion c of row i is sequence i * C + c.
+
+    Attributes:
+        input_ids: (B * C, T).
+        attention_mask: (B * C, T), 1 on tokens.
+        completion_mask: (B * C, T), 1 on completion tokens (the EOS included).
+        weight: (B,), 0 for a filler row that evens out ranks.
+        reference: (B, C), or (B, 0) where unknown.
+        normaliser: completion tokens (SFT) or rows (preferences) of the whole global batch, over ranks and accumulation.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    completion_mask: Tensor
+    weight: Tensor
+    reference: Tensor
+    normaliser: float
+
+    def to(self, device: torch.device) -> "Batch":
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Batch(**tensors, normaliser=self.normaliser)
+
+
+def sft_rows(examples: Sequence[Example], renderer: Renderer, max_length: int) -> tuple[list[Row], int]:
+    """Rows of supervised examples, and how many were left out because they are empty or over `max_length` tokens."""
+    texts = [(one.query_id, one.query, (one.completion,)) for one in examples]
+    return _render_rows(texts, renderer, max_length)
+
+
+def pair_rows(pairs: Sequence[Pair], renderer: Renderer, max_length: int) -> tuple[list[Row], int]:
+    """Rows of preference pairs, and how many were left out (empty, over-long, or both sides equal)."""
+    texts = [(one.query_id, one.query, (one.chosen, one.rejected)) for one in pairs]
+    return _render_rows(texts, renderer, max_length)
+
+
+def _render_rows(
+    texts: Sequence[tuple[str, str, tuple[str, ...]]], renderer: Renderer, max_length: int
+) -> tuple[list[Row], int]:
+    rows = []
+    for query_id, query, completions in texts:
+        prompt = tuple(renderer.prompt_ids(query))
+        ids = tuple(tuple(renderer.completion_ids(text)) for text in completions)
+        usable = all(text.strip() for text in completions) and len(set(ids)) == len(ids)
+        if usable and len(prompt) + max(map(len, ids)) <= max_length:
+            rows.append(Row(query_id, prompt, ids))
+    return rows, len(texts) - len(rows)
+
+
+def plan_steps(count: int, *, epochs: float, global_batch_size: int, seed: int) -> list[list[int]]:
+    """Which rows make up each optimizer step: every epoch a fresh permutation, cut into global batches.
+
+    Epochs follow one another without a gap, so only the very last step can be short. Sizes are counted in rows (pairs, for
+    preferences) per optimizer step, whatever the packing or the number of devices.
+    """
+    stream: list[int] = []
+    for epoch in range(int(np.ceil(epochs))):
+        stream += np.random.default_rng(seed_of("epoch", seed, epoch)).permutation(count).tolist()
+    stream = stream[: max(1, round(count * epochs))]
+    return [stream[start : start + global_batch_size] for start in range(0, len(stream), global_batch_size)]
+
+
+def share_of_rank(
+    step: Sequence[int], *, rank: int, world: int, per_device: int, accumulate: int
+) -> list[list[tuple[int, bool]]]:
+    """This rank's micro-batches of one step, as (row, real): a short step is filled with unreal rows of weight 0."""
+    size = world * per_device * accumulate
+    filled = [(row, True) for row in step] + [(step[0], False)] * (size - len(step))
+    mine = filled[rank::world]
+    return [mine[start : start + per_device] for start in range(0, len(mine), per_device)]
+
+
+def collate(rows: Sequence[Row], real: Sequence[bool], *, pad_id: int, normaliser: float) -> Batch:
+    """Pad rows on the right into one batch."""
+    sequences = [(row.prompt, completion) for row in rows for completion in row.completions]
+    width = max(len(prompt) + len(completion) for prompt, completion in sequences)
+
+    def filled(first: int, second: int, rest: int, ids: bool = False) -> Tensor:
+        lines = []
+        for prompt, completion in sequences:
+            line = [*prompt, *completion] if ids else [first] * len(prompt) + [second] * len(completion)
+            lines.append(line + [rest] * (width - len(line)))
+        return torch.tensor(lines)
+
+    return Batch(
+        input_ids=filled(0, 0, pad_id, ids=True),
+        attention_mask=filled(1, 1, 0),
+        completion_mask=filled(0, 1, 0),
+        weight=torch.tensor(real, dtype=torch.float32),
+        reference=torch.tensor([row.reference for row in rows], dtype=torch.float32).reshape(len(rows), -1),
+        normaliser=normaliser,
+    )
+
+
+class PlannedLoader:
+    """This rank's micro-batches from optimizer step `start` on; its length is that of the whole plan."""
+
+    def __init__(self, module: "PlannedDataModule", start: int) -> None:
+        self.module, self.start = module, start
+
+    def __len__(self) -> int:
+        return len(self.module.steps) * self.module.accumulate
+
+    def __iter__(self) -> Iterator[Batch]:
+        data = self.module
+        for step in data.steps[self.start :]:
+            for micro in share_of_rank(
+                step, rank=data.rank, world=data.world, per_device=data.per_device, accumulate=data.accumulate
+            ):
+                yield data.batch(
+                    [data.rows[row] for row, _ in micro], [real for _, real in micro], data.normaliser(step)
+                )
+
+
+class PlannedDataModule(pl.LightningDataModule):
+    """Feeds a plan to Lightning.
+
+    Args:
+        rows: training rows.
+        validation: held-out rows; may be empty.
+        pad_id: fills short sequences.
+        by: what a global batch is counted in for the loss: "tokens" (SFT) or "rows" (preferences).
+        global_batch_size: rows per optimizer step; must equal per_device x accumulation x world.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        validation: Sequence[Row],
+        *,
+        pad_id: int,
+        by: str,
+        epochs: float,
+        global_batch_size: int,
+        per_device: int,
+        rank: int,
+        world: int,
+        seed: int,
+        max_steps: int | None = None,
+    ) -> None:
+        super().__init__()
+        per_device = min(per_device, max(1, global_batch_size // world))
+        if global_batch_size % (per_device * world):
+            raise UserError(
+                f"global_batch_size={global_batch_size} is not per_device_batch_size={per_device} x accumulation x "
+                f"devices={world}; make it a multiple of {per_device * world}"
+            )
+        self.rows, self.validation, self.pad_id, self.by = rows, validation, pad_id, by
+        self.per_device, self.rank, self.world = per_device, rank, world
+        self.accumulate = global_batch_size // (per_device * world)
+        enough = epochs if max_steps is None else np.ceil(max_steps * global_batch_size / len(rows))
+        self.steps = plan_steps(len(rows), epochs=enough, global_batch_size=global_batch_size, seed=seed)[:max_steps]
+
+    def normaliser(self, step: Sequence[int]) -> float:
+        """What the summed loss of a global batch is divided by."""
+        return sum(self.rows[row].completion_tokens for row in step) if self.by == "tokens" else len(step)
+
+    def batch(self, rows: Sequence[Row], real: Sequence[bool], normaliser: float) -> Batch:
+        return collate(rows, real, pad_id=self.pad_id, normaliser=normaliser)
+
+    def train_dataloader(self) -> PlannedLoader:
+        """Lightning asks for it after a checkpoint is restored, so the trainer knows where to go on."""
+        return PlannedLoader(self, start=self.trainer.global_step)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """This rank's share of the validation rows."""
+        mine = self.validation[self.rank :: self.world]
+        parts = [mine[start : start + self.per_device] for start in range(0, len(mine), self.per_device)]
+        batches = [self.batch(part, [True] * len(part), 1.0) for part in parts]
+        return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)

@@ -1,0 +1,71 @@
+"""Starts training workers and waits for them."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vpo.errors import UserError
+
+
+def train_in_child(job: dict[str, Any], folder: Path) -> None:
+    """Run `vpo.training.worker` on a job, one process a device, and wait.
+
+    The pipeline never trains in its own process: a data-parallel strategy would replay our command line and meet the lock
+    we hold, and a GPU's memory is given back only by the end of a process. Raises UserError with the worker's own line,
+    RuntimeError when it died of something else (its traceback is on stderr).
+    """
+    spec = folder / "stage.yaml"
+    spec.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True))
+    complaint = folder / "error.txt"
+    complaint.unlink(missing_ok=True)
+    world = job["trainer"]["devices"]
+    port = _free_port()
+    codes = _wait([_start(spec, rank, world, port) for rank in range(world)])
+    if any(codes):
+        if complaint.exists():
+            raise UserError(complaint.read_text())
+        raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")
+
+
+def _start(spec: Path, rank: int, world: int, port: int) -> subprocess.Popen[bytes]:
+    """One rank, told who it is as torchrun would tell it. Its standard input stays open as long as we live."""
+    environment = dict(os.environ, VPO_PARENT=str(os.getpid()))
+    if world > 1:
+        environment |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world),
+            "GROUP_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "TORCHELASTIC_RUN_ID": spec.parent.name,
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world))),
+        }
+    command = [sys.executable, "-m", "vpo.training.worker", str(spec)]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+
+
+def _wait(ranks: list[subprocess.Popen[bytes]]) -> list[int]:
+    """Exit codes; when one rank fails the others, which would wait for it for ever, are ended."""
+    try:
+        while any(rank.poll() is None for rank in ranks):
+            if any(rank.poll() for rank in ranks):
+                break
+            time.sleep(0.1)
+        return [rank.wait(timeout=10) if rank.poll() is not None else -15 for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.terminate()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

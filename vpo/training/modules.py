@@ -1,0 +1,201 @@
+"""The two LightningModules: supervised fine-tuning and direct preference optimization.
+
+Optimizer, schedule and logging live here; the mathematics lives in `losses` and `logprobs`. Losses are normalised over the
+whole global batch (SFT by completion tokens, preferences by rows): each micro-batch divides its sum by the global count that
+the batch carries, and undoes the two averages that Lightning takes (over accumulation, over ranks).
+"""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from vpo.errors import UserError
+from vpo.training.data import Batch
+from vpo.training.logprobs import completion_logprobs
+from vpo.training.losses import dpo_loss
+
+LN2 = math.log(2)
+
+
+class PolicyModule(pl.LightningModule):
+    """What both stages share: the policy, AdamW with a schedule, and figures summed over a global batch.
+
+    Args:
+        model: a causal language model.
+        optimizer: `lr`, `betas`, `weight_decay`, `schedule` ("constant", "linear", "cosine"), `warmup` (fraction of the steps).
+        total_steps: optimizer steps of the whole training.
+    """
+
+    def __init__(self, model: Any, optimizer: dict[str, Any], total_steps: int) -> None:
+        super().__init__()
+        self.model, self.optimizer, self.total_steps = model, optimizer, total_steps
+        self._sums: dict[str, Tensor] = {}
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Summed log-probability of every completion, (B * C,), and its number of tokens, (B * C,)."""
+        return completion_logprobs(self.model, batch.input_ids, batch.attention_mask, batch.completion_mask)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        chosen = self.optimizer
+        optimizer = torch.optim.AdamW(
+            trained, lr=chosen["lr"], betas=tuple(chosen["betas"]), weight_decay=chosen["weight_decay"]
+        )
+        warmup = max(1, round(chosen["warmup"] * self.total_steps))
+        shape = SCHEDULES.get(chosen["schedule"])
+        if shape is None:
+            raise UserError(f"schedule={chosen['schedule']} is unknown; choose one of {', '.join(SCHEDULES)}")
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: (
+                min(1.0, (step + 1) / warmup) * shape(max(0, step - warmup) / max(1, self.total_steps - warmup))
+            ),
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def scaled(self, loss_sum: Tensor, batch: Batch) -> Tensor:
+        """This micro-batch's part of the global mean, before Lightning averages over accumulation and ranks."""
+        return loss_sum / batch.normaliser * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def add(self, **figures: Tensor) -> None:
+        """Sum figures until the optimizer steps."""
+        for name, value in figures.items():
+            self._sums[name] = self._sums.get(name, torch.zeros((), device=self.device)) + value.detach().float().sum()
+
+    def flush(self) -> dict[str, float]:
+        """The sums over micro-batches and ranks; starts anew."""
+        sums, self._sums = self._sums, {}
+        return {name: self.trainer.strategy.reduce(value, reduce_op="sum").item() for name, value in sums.items()}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        norms = [parameter.grad.norm() for parameter in self.parameters() if parameter.grad is not None]
+        norm = torch.stack(norms).norm()
+        if not torch.isfinite(norm):
+            raise UserError(
+                f"training diverged at step {self.global_step} (gradient norm {norm.item()}); lower lr or use a wider precision; "
+                "the last checkpoint is kept"
+            )
+        self.log("train/grad_norm", norm)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        if (batch_index + 1) % self.trainer.accumulate_grad_batches == 0:
+            self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
+            for name, value in self.figures(self.flush()).items():
+                self.log(f"train/{name}", value, prog_bar=name == "loss")
+
+    def on_validation_epoch_end(self) -> None:
+        if self._sums:
+            for name, value in self.figures(self.flush()).items():
+                self.log(f"val/{name}", value, prog_bar=name == "loss")
+
+    def figures(self, sums: dict[str, float]) -> dict[str, float]:
+        """Named figures of a global batch from its sums."""
+        raise UserError(f"{type(self).__name__} names no figures; override figures()")
+
+
+SCHEDULES = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * min(1.0, done))),
+}
+
+
+class SFTModule(PolicyModule):
+    """Maximum likelihood of the completion given the rendered query (VPO, section 3.2): only completion tokens count."""
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        return self.scaled(self._nll(batch), batch)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        self._nll(batch)
+
+    def figures(self, sums: dict[str, float]) -> dict[str, float]:
+        return {"loss": sums["nll"] / sums["tokens"], "tokens": sums["tokens"]}
+
+    def _nll(self, batch: Batch) -> Tensor:
+        logps, tokens = self(batch)
+        nll = -(logps * batch.weight).sum()
+        self.add(nll=nll, tokens=tokens * batch.weight)
+        return nll
+
+
+class DPOModule(PolicyModule):
+    """Direct preference optimization (Rafailov et al. 2023, eq. 7) with a reference that is computed beforehand.
+
+    Args:
+        beta: strength of the pull to the reference.
+        loss: "sigmoid", "ipo", "hinge" or "robust".
+        label_smoothing: assumed rate of flipped preferences.
+        sft_weight: weight of the chosen side's negative log-likelihood per token (0: plain DPO).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: dict[str, Any],
+        total_steps: int,
+        *,
+        beta: float,
+        loss: str,
+        label_smoothing: float,
+        sft_weight: float,
+    ) -> None:
+        super().__init__(model, optimizer, total_steps)
+        self.beta, self.loss, self.label_smoothing, self.sft_weight = beta, loss, label_smoothing, sft_weight
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss = self._loss(batch)
+        if self.global_step == 0 and batch_index == 0:
+            self._check_reference(loss / batch.weight.sum())
+        return self.scaled(loss, batch)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        self._loss(batch)
+
+    def figures(self, sums: dict[str, float]) -> dict[str, float]:
+        pairs = sums.pop("pairs")
+        means = {name: value / pairs for name, value in sums.items()}
+        return {**means, "rewards/margins": means["rewards/chosen"] - means["rewards/rejected"], "pairs": pairs}
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Summed loss over the pairs of a batch."""
+        logps, tokens = self(batch)
+        (chosen, rejected), lengths = logps.view(-1, 2).T, tokens.view(-1, 2).T
+        pair = dpo_loss(
+            chosen,
+            rejected,
+            batch.reference[:, 0],
+            batch.reference[:, 1],
+            beta=self.beta,
+            kind=self.loss,
+            label_smoothing=self.label_smoothing,
+            chosen_lengths=lengths[0],
+            rejected_lengths=lengths[1],
+        )
+        losses = pair.losses
+        if self.sft_weight:
+            losses = losses - self.sft_weight * chosen / lengths[0]
+        weight = batch.weight
+        self.add(
+            **{
+                "loss": losses * weight,
+                "rewards/chosen": pair.chosen_rewards * weight,
+                "rewards/rejected": pair.rejected_rewards * weight,
+                "rewards/accuracy": (pair.chosen_rewards > pair.rejected_rewards) * weight,
+                "logps/chosen": chosen * weight,
+                "logps/rejected": rejected * weight,
+                "pairs": weight,
+            }
+        )
+        return (losses * weight).sum()
+
+    def _check_reference(self, loss: Tensor) -> None:
+        """Before the first step policy and reference are the same, so the sigmoid loss must be ln 2."""
+        if self.loss == "sigmoid" and not self.sft_weight and abs(loss.item() - LN2) > 1e-3:
+            raise UserError(
+                f"DPO's first loss is {loss.item():.4f} where ln 2 = {LN2:.4f} is due: the reference log-probabilities are not those "
+                "of the starting policy; redo them with recompute=reference"
+            )

@@ -1,0 +1,210 @@
+"""Weights & Biases as a mirror of a run folder: online when logged in, else offline, and never in the way of a run."""
+
+import hashlib
+import json
+import logging
+import netrc
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from vpo.errors import UserError
+from vpo.store import canonical
+
+log = logging.getLogger(__name__)
+
+MODES = ("auto", "online", "offline", "disabled")
+MARKER = "wandb.json"  # in the run folder: what was mirrored, and where to
+
+
+class WandbLogger:
+    """Mirrors run folders to Weights & Biases: config, means, training curves, prompts with clips, the contact sheet.
+
+    The run's id derives from its folder's name, which names its config, so mirroring again goes to the same run. Runs
+    are grouped by experiment. Nothing is asked and nothing raised: a mirror that fails is one warning, and can be made
+    later.
+    """
+
+    def __init__(self, project: str, entity: str | None, mode: str, clips: int) -> None:
+        """`mode` is one of MODES; `clips` is the number of queries whose clips go into the table of prompts."""
+        if mode not in MODES:
+            raise UserError(f"logger.wandb.mode={mode} is not a mode; choose one of {', '.join(MODES)}")
+        self.project, self.entity, self.mode, self.clips = project, entity, mode, clips
+
+    def mirror(self, folder: Path) -> None:
+        """Bring W&B up to date with the folder; do nothing where it is. Running and finished runs will do."""
+        mode = self._mode()
+        if mode == "disabled":
+            return
+        start = time.monotonic()
+        try:
+            state = {"project": self.project, "entity": self.entity, "mode": mode, "content": _content(folder)}
+            marker = folder / MARKER
+            before = json.loads(marker.read_text()) if marker.exists() else {}
+            if state.items() <= before.items():
+                log.info("W&B: already up to date")
+                return
+            if mode == "offline":
+                _drop_earlier(folder)
+            same_run = mode == "online" and all(before.get(key) == state[key] for key in ("project", "entity", "mode"))
+            with _files_with_the_run(folder):
+                address, lines = self._replay(folder, mode, before["lines"] if same_run else {})
+            marker.write_text(json.dumps({**state, "id": run_id(folder), "address": address, "lines": lines}, indent=1))
+            where = address or f"offline; `wandb sync {folder}/wandb/offline-run-*` uploads it"
+            log.info("W&B: mirrored in %.1f s (%s)", time.monotonic() - start, where)
+        except Exception as error:  # whatever goes wrong in someone else's service must not cost a finished run
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            log.warning("W&B: not mirrored (%s); the run folder holds everything", reason)
+
+    def _mode(self) -> str:
+        """The mode for this machine: WANDB_MODE where the user set it, and never one that would ask for a login."""
+        mode = self.mode
+        if mode == "auto":
+            asked = os.environ.get("WANDB_MODE", "")
+            mode = asked if asked in ("offline", "disabled") else "online"
+        if mode == "online" and not logged_in():
+            if self.mode == "online":
+                log.warning("W&B: not logged in, so the mirror stays offline; `wandb login` once, then run again")
+            return "offline"
+        return mode
+
+    def _replay(self, folder: Path, mode: str, done: Mapping[str, int]) -> tuple[str | None, dict[str, int]]:
+        """Write the folder into one W&B run, without the lines of each policy's figures that it has already.
+
+        Returns:
+            The run's address where it has one, and how many lines of each policy it holds now.
+        """
+        import wandb
+
+        quiet = wandb.Settings(
+            silent=True, console="off", init_timeout=60, disable_git=True, disable_code=True, x_disable_stats=True,
+            x_disable_meta=True,
+        )  # fmt: skip
+        facts = _results(folder).get("run", {})
+        run = wandb.init(
+            project=self.project,
+            entity=self.entity,
+            group=folder.parent.name,
+            name=folder.name.rpartition("-")[0] or folder.name,
+            job_type="run",
+            tags=[one[:64] for one in facts.get("overrides", [])],
+            id=run_id(folder),
+            resume="allow",
+            mode=mode,
+            dir=folder,
+            config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+            settings=quiet,
+        )
+        try:
+            lines = _log_curves(run, folder, done)
+            _log_means(run, folder)
+            self._log_prompts(run, folder)
+            if (folder / "contact_sheet.png").exists():
+                run.log({"contact_sheet": wandb.Image(str(folder / "contact_sheet.png"))})
+            return (run.url if mode == "online" else None), lines
+        finally:
+            run.finish()
+
+    def _log_prompts(self, run: Any, folder: Path) -> None:
+        """One table row a (query, method), with the clips of the first queries."""
+        import wandb
+
+        items = _lines(folder / "items.jsonl")
+        if not items:
+            return
+        metrics = list(dict.fromkeys(name for item in items for name in item["metrics"]))
+        with_clips = set(list(dict.fromkeys(item["query_id"] for item in items))[: self.clips])
+        table = wandb.Table(columns=["query_id", "query", "method", "prompt", "clip", *metrics], allow_mixed_types=True)
+        for item in items:
+            path = folder / item["clip"] if item["clip"] and item["query_id"] in with_clips else None
+            clip = wandb.Video(str(path), format="mp4") if path is not None and path.exists() else None
+            numbers = [item["metrics"].get(name) for name in metrics]
+            table.add_data(item["query_id"], item["query"], item["method"], item["prompt"], clip, *numbers)
+        run.log({"prompts": table})
+
+
+def run_id(folder: Path) -> str:
+    """The W&B id of a run folder: the same for the same `<experiment>/<overrides>-<hash>`, wherever it lies."""
+    return hashlib.sha256("/".join(folder.absolute().parts[-2:]).encode()).hexdigest()[:16]
+
+
+def logged_in() -> bool:
+    """Whether W&B would find a key without asking. The key itself is neither kept nor shown."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _log_curves(run: Any, folder: Path, done: Mapping[str, int]) -> dict[str, int]:
+    """Log every policy's figures against that policy's own optimizer step; returns how many lines each has."""
+    lines = {}
+    for file in sorted((folder / "training").glob("*.jsonl")):
+        prefix = f"training/{file.stem}"
+        run.define_metric(f"{prefix}/step", hidden=True)
+        run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step")
+        figures_of_steps = _lines(file)
+        for figures in figures_of_steps[done.get(file.stem, 0) :]:
+            run.log({f"{prefix}/{name}": value for name, value in figures.items()})
+        lines[file.stem] = len(figures_of_steps)
+    return lines
+
+
+def _log_means(run: Any, folder: Path) -> None:
+    """The means as the run's summary: `dpo/aligned`, with the half width of the interval as `dpo/aligned_ci95`."""
+    for method, metrics in _results(folder).get("methods", {}).items():
+        for name, result in metrics.items():
+            run.summary[f"{method}/{name}"] = result["mean"]
+            run.summary[f"{method}/{name}_ci95"] = result["ci95"]
+
+
+def _results(folder: Path) -> Mapping[str, Any]:
+    """The content of results.json; empty while the run has none."""
+    path = folder / "results.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSONL file; a running job may just be writing the last one."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _content(folder: Path) -> str:
+    """A hash of what would be mirrored. Times and paths are left out: they change when nothing else does."""
+    digest = hashlib.sha256(canonical(_results(folder).get("methods", {})).encode())
+    for file in [folder / "config.yaml", folder / "items.jsonl", *sorted((folder / "training").glob("*.jsonl"))]:
+        digest.update(file.read_bytes() if file.exists() else b"")
+    return digest.hexdigest()[:16]
+
+
+def _drop_earlier(folder: Path) -> None:
+    """Remove our own earlier offline copies: each mirror is complete, and two would be synced on top of one another."""
+    for earlier in [*(folder / "wandb").glob(f"offline-run-*-{run_id(folder)}"), folder / "wandb" / "data"]:
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+@contextmanager
+def _files_with_the_run(folder: Path) -> Iterator[None]:
+    """Have W&B keep a table's clips in the run folder until they are uploaded; left alone, it takes the user's home."""
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = str((folder / "wandb" / "data").absolute())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
+        else:
+            os.environ["WANDB_DATA_DIR"] = before
