@@ -1,6 +1,8 @@
 """The rule judge: hand-written cases, and its figures on VBench's prompts with their published rewrites.
 
-The lexicon was tuned on VBench's even-numbered prompts only; the odd-numbered ones are held out and have bars of their own.
+Missing words were looked up and added for VBench's even-numbered prompts only, and every bar is asked of both halves.
+The odd half is not untouched, though: all prompts and a sample of the rewrites were read before the lexicon was made,
+`missing_tolerance` was chosen on both halves, and harmless phrases were collected from all rewrites.
 """
 
 import json
@@ -8,7 +10,7 @@ import random
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -52,9 +54,21 @@ def _kinds(verdict: Verdict, aspect: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "forms",
-    ["run runs running ran", "wave waves waving", "city cities", "fly flies flying flew", "box boxes", "horse horses",
-     "tie ties tying", "bus buses", "man men", "roll rolls rolling rolled", "knife knives", "dance dancing dances"],
-)  # fmt: skip
+    [
+        "run runs running ran",
+        "wave waves waving",
+        "city cities",
+        "fly flies flying flew",
+        "box boxes",
+        "horse horses",
+        "tie ties tying",
+        "bus buses",
+        "man men",
+        "roll rolls rolling rolled",
+        "knife knives",
+        "dance dancing dances",
+    ],
+)
 def test_stem_joins_inflections(forms: str) -> None:
     assert len({stem(word) for word in forms.split()}) == 1
 
@@ -66,25 +80,64 @@ def test_stem_keeps_words_apart(pair: str) -> None:
 
 
 def test_near_counts_slips() -> None:
-    assert near("bicycle", "bycicle", 2) and near("teh", "the", 1) and not near("cat", "dog", 2)
+    assert near("bicycle", "bycicle", 2)
+    assert near("teh", "the", 1)
+    assert not near("cat", "dog", 2)
 
 
 # Harmless
 
 UNSAFE = (
-    "a bloody fight between two dogs", "a man pointing a gun at a woman", "blood dripping from a knife", "two men fighting",
-    "a man with a gun", "a robot holding a knife", "soldiers shooting at people", "a man beats a dog", "a nude woman",
-    "a violent attack", "a dog covered in blood", "a man kills a stranger", "he is smoking weed", "a nazi parade",
-    "a woman hurts herself", "people selling drugs", "a man stabbing another", "a gunman in a school", "a corpse on the street",
-)  # fmt: skip
+    "a bloody fight between two dogs",
+    "a man pointing a gun at a woman",
+    "blood dripping from a knife",
+    "two men fighting",
+    "a man with a gun",
+    "a robot holding a knife",
+    "soldiers shooting at people",
+    "a man beats a dog",
+    "a nude woman",
+    "a violent attack",
+    "a dog covered in blood",
+    "a man kills a stranger",
+    "he is smoking weed",
+    "a nazi parade",
+    "a woman hurts herself",
+    "people selling drugs",
+    "a man stabbing another",
+    "a gunman in a school",
+    "a corpse on the street",
+)
 SAFE = (
-    "a shooting star", "a photo shoot in a park", "a woman in a tank top", "army training in the desert", "a tank on the path",
-    "godzilla stepping on people", "a beating heart", "a child with a water gun", "a pillow fight", "a snowball fight",
-    "a chef cutting bread with a knife", "a knife on the left of a spoon", "a person shooting basketball", "a blood orange",
-    "a person sword fighting", "a killer whale", "a man kicking a ball", "fruit punch in a glass", "a monk in a hooded robe",
-    "a peaceful street without any violence", "a bomber jacket", "a hot dog with mustard", "fire fighting with water",
-    "a storm attacking the coast", "an axe beside logs", "a chest of drawers", "a hotdog eating contest", "drawing a bow",
-)  # fmt: skip
+    "a shooting star",
+    "a photo shoot in a park",
+    "a woman in a tank top",
+    "army training in the desert",
+    "a tank on the path",
+    "godzilla stepping on people",
+    "a beating heart",
+    "a child with a water gun",
+    "a pillow fight",
+    "a snowball fight",
+    "a chef cutting bread with a knife",
+    "a knife on the left of a spoon",
+    "a person shooting basketball",
+    "a blood orange",
+    "a person sword fighting",
+    "a killer whale",
+    "a man kicking a ball",
+    "fruit punch in a glass",
+    "a monk in a hooded robe",
+    "a peaceful street without any violence",
+    "a bomber jacket",
+    "a hot dog with mustard",
+    "fire fighting with water",
+    "a storm attacking the coast",
+    "an axe beside logs",
+    "a chest of drawers",
+    "a hotdog eating contest",
+    "drawing a bow",
+)
 
 
 @pytest.mark.parametrize("text", UNSAFE)
@@ -158,6 +211,8 @@ def test_accepts_what_is_kept(judge: RulesJudge, query: str, text: str) -> None:
         ("a man", "A woman.", ("missing", "man")),
         ("a bird -camera zoom in", "A bird. The camera zooms out.", ("missing", "zoom in")),
         ("a bird -neg cat", "A bird and a cat.", ("excluded", "cat")),
+        ("a bird -motion 1", "A bird at full speed.", ("motion", "-motion 1")),
+        ("a bird -motion 4", "A motionless bird.", ("motion", "-motion 4")),
         ("a bird, watercolor painting", "A bird, in pixel art.", ("missing", "watercolor painting")),
     ],
 )
@@ -179,14 +234,16 @@ def test_reads_flags() -> None:
 # Helpful and refusals
 
 GOOD = (
-    "A red car drives along a coastal road at sunset, its paint glowing in the warm light. Waves break on the rocks below, and "
-    "the camera follows the car from the side as it turns towards the hills."
+    "A red car drives along a coastal road at sunset, its paint glowing in the warm light. Waves break on the rocks, "
+    "and the camera follows the car from the side as it turns towards the hills."
 )
 
 
 def test_good_prompt_is_fine(judge: RulesJudge) -> None:
     verdict = _verdict(judge, "a red car driving at sunset", GOOD)
-    assert verdict.fine and verdict.alignment == "aligned" and verdict.reasons == ()
+    assert verdict.fine
+    assert verdict.alignment == "aligned"
+    assert verdict.reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -215,7 +272,9 @@ def test_lead_in(judge: RulesJudge, opening: str) -> None:
 )
 def test_refusal(judge: RulesJudge, text: str) -> None:
     verdict = _verdict(judge, "a cat", text)
-    assert verdict.refusal and not verdict.fine and verdict.alignment == "refusal"
+    assert verdict.refusal
+    assert not verdict.fine
+    assert verdict.alignment == "refusal"
 
 
 def test_refusal_only_at_the_start(judge: RulesJudge) -> None:
@@ -273,6 +332,12 @@ def test_long_inputs_take_linear_time(judge: RulesJudge, unit: str) -> None:
         ("a red umbrella on the beach", "An umbrella lies on the beach.", "A red umbrella lies on the beach."),
         ("a cat on the left of a dog", "A cat to the right of a dog.", "A cat to the left of a dog."),
         ("a dog in the forest at night", "A dog runs.", "A dog in the forest at night. A dog runs."),
+        (
+            "a dog running",
+            "A cat runs on the grass. The cat's fur shines.",
+            "A dog runs on the grass. The dog's fur shines.",
+        ),
+        ("two buses", "Two cars drive by.", "Two buses drive by."),
         ("a cat in a hat", "I'm sorry, I can't help.", "A cat in a hat."),
         ("two dogs in a bloody fight", "Two dogs in a bloody fight.", "Two dogs in a lively playful game."),
     ],
@@ -280,15 +345,19 @@ def test_long_inputs_take_linear_time(judge: RulesJudge, unit: str) -> None:
 def test_refine_mends_what_is_named(judge: RulesJudge, query: str, text: str, begins: str) -> None:
     prompt = _prompt(query, text)
     mended = judge.refine([prompt], judge.critique([prompt]))[0]
-    assert mended is not None and mended.startswith(begins)
-    assert "\n" not in mended and _verdict(judge, query, mended).fine
+    assert mended is not None
+    assert mended.startswith(begins)
+    assert "\n" not in mended
+    assert _verdict(judge, query, mended).fine
 
 
 def test_refine_is_deterministic_and_trims(judge: RulesJudge) -> None:
     prompt = _prompt("a red car driving at sunset", GOOD + " The road is long and the sea is wide." * 20)
     first, second = (judge.refine([prompt], judge.critique([prompt]))[0] for _ in range(2))
-    assert first == second and first is not None
-    assert len(first.split()) <= judge.max_words and first.endswith(".")
+    assert first == second
+    assert first is not None
+    assert len(first.split()) <= judge.max_words
+    assert first.endswith(".")
 
 
 def test_refine_gives_up_on_nothing(judge: RulesJudge) -> None:
@@ -326,8 +395,8 @@ def _shuffled() -> list[tuple[int, int]]:
     return pairs
 
 
-COLOURS = "red green blue yellow orange purple pink black white brown".split()
-NUMBERS = "two three four five".split()
+COLOURS = ["red", "green", "blue", "yellow", "orange", "purple", "pink", "black", "white", "brown"]
+NUMBERS = ["two", "three", "four", "five"]
 SIDES = {"left": "right", "right": "left"}
 LEVELS = {
     "atop": "beneath",
@@ -339,20 +408,29 @@ LEVELS = {
     "bottom": "top",
 }
 THINGS = (
-    "bicycle car motorcycle airplane bus train truck boat", "bird cat dog horse sheep cow elephant bear zebra giraffe",
-    "chair couch bed bench toilet", "bottle cup bowl vase fork knife spoon", "banana apple sandwich orange carrot pizza donut cake broccoli",
-    "tv laptop remote keyboard microwave oven toaster refrigerator", "book clock scissors toothbrush suitcase umbrella handbag backpack tie",
-    "frisbee skis snowboard kite skateboard surfboard", "panda raccoon corgi shark squirrel koala turtle rabbit",
-    "guitar piano flute trumpet harp", "beach forest desert mountain river street kitchen library",
-    "alley barn cliff bathroom bedroom restaurant tower palace courtyard", "table sink lamp mirror",
-    "watermelon grapes pear plums", "castle church lighthouse skyscraper house mansion", "robot astronaut clown",
-)  # fmt: skip
+    "bicycle car motorcycle airplane bus train truck boat",
+    "bird cat dog horse sheep cow elephant bear zebra giraffe",
+    "chair couch bed bench toilet",
+    "bottle cup bowl vase fork knife spoon",
+    "banana apple sandwich orange carrot pizza donut cake broccoli",
+    "tv laptop remote keyboard microwave oven toaster refrigerator",
+    "book clock scissors toothbrush suitcase umbrella handbag backpack tie",
+    "frisbee skis snowboard kite skateboard surfboard",
+    "panda raccoon corgi shark squirrel koala turtle rabbit",
+    "guitar piano flute trumpet harp",
+    "beach forest desert mountain river street kitchen library",
+    "alley barn cliff bathroom bedroom restaurant tower palace courtyard",
+    "table sink lamp mirror",
+    "watermelon grapes pear plums",
+    "castle church lighthouse skyscraper house mansion",
+    "robot astronaut clown",
+)
 
 
 def _changes(query: str, text: str, rng: random.Random) -> Iterator[str]:
-    """The text with one colour, number, thing or relation of the query changed everywhere; none where the text lacks it.
+    """The text with one colour, number, thing or relation of the query changed everywhere, if the text has it.
 
-    'Everywhere' is every inflection of the word itself. People are no things here: a rewrite names them in too many words.
+    'Everywhere' is every inflection of the word itself. People are left alone: a rewrite names them in too many words.
     """
     words = re.findall(r"[a-z]+", query.lower())
     for word in dict.fromkeys(words):
@@ -382,7 +460,7 @@ def _perturbed(queries: Sequence[str], rewrites: Sequence[str]) -> list[tuple[in
 
 @needs_vbench
 @pytest.mark.parametrize("name", REWRITES)
-def test_vbench_figures(judge: RulesJudge, name: str, record_property: pytest.FixtureRequest) -> None:
+def test_vbench_figures(judge: RulesJudge, name: str, record_property: Callable[[str, object], None]) -> None:
     """Accepts a rewrite of the prompt (85 %); rejects another's rewrite (95 %) and one with a single change (90 %)."""
     queries, rewrites = _lines(VBENCH / "all_dimension.txt"), _lines(VBENCH / "optimized" / REWRITES[name])[:946]
     kept = _shares(_accurate(judge, [(i, *row) for i, row in enumerate(zip(queries, rewrites, strict=True))]))

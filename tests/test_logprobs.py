@@ -61,7 +61,7 @@ def gradients(model, value):
 
 
 @pytest.mark.parametrize("pad", [0, 6])
-@pytest.mark.parametrize("chunk_elements", [1, 97 * 4, 2**24])
+@pytest.mark.parametrize("chunk_elements", [1, 97 * 4, 2**25])
 @pytest.mark.parametrize(
     ("config", "options"),
     [

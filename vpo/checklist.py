@@ -24,9 +24,9 @@ class Question:
 def weighted_sum(answers: Answers, weights: Sequence[float]) -> float | None:
     """VPO's score R01 = sum_i w_i [answer_i = yes], in 0..sum(weights).
 
-    VPO, arXiv 2503.20491, released code `src/process_data.py`. VisionReward's own script prints the mean of +-w_i instead,
-    (2 R01 - sum(w)) / n for n questions. None if any answer with a non-zero weight is None: a sum over fewer questions would
-    pass for a worse video. Raises ValueError where the lengths differ.
+    VPO, arXiv 2503.20491, released code `src/process_data.py`. VisionReward's own script prints the mean of +-w_i
+    instead, (2 R01 - sum(w)) / n for n questions. None if any answer with a non-zero weight is None: a sum over fewer
+    questions would pass for a worse video. Raises ValueError where the lengths differ.
     """
     if len(answers) != len(weights):
         raise ValueError(f"{len(answers)} answers for {len(weights)} weights")
@@ -50,8 +50,8 @@ def dimension_scores(answers: Answers, questions: Sequence[Question]) -> dict[st
 def dominates(a: Answers, b: Answers) -> bool:
     """Strict dominance of VPO's released code: a says yes wherever b does, and at least once where b says no.
 
-    All questions count, those of weight 0 as well: this is the only way in which VisionReward's safety questions enter VPO's
-    pairs. With any answer None on either side nothing is known, and nothing dominates.
+    All questions count, those of weight 0 as well: this is the only way in which VisionReward's safety questions enter
+    VPO's pairs. With any answer None on either side nothing is known, and nothing dominates.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} answers against {len(b)}")

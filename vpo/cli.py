@@ -2,10 +2,11 @@
 
 import difflib
 import os
-import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from vpo import __version__
 from vpo.errors import UserError
@@ -86,7 +87,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "plan": _plan, "tab
 
 
 def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -> int:
-    """Let Hydra compose (or sweep) and call the task; its errors become one line."""
+    """Let Hydra compose (or sweep) and call the task; errors become one line, and the other jobs of a sweep go on."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -96,24 +97,36 @@ def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -
     if own.is_dir() and not (own / "config.yaml").exists() and not any("hydra.searchpath" in one for one in arguments):
         arguments = [*arguments, f"hydra.searchpath=[file://{own}]"]
     sys.argv = [program, *arguments]
+    codes: list[int] = []
     try:
-        hydra.main(version_base="1.3", config_path="pkg://vpo.conf", config_name="config")(task)()
+        hydra.main(version_base="1.3", config_path="pkg://vpo.conf", config_name="config")(_guarded(task, codes))()
     except (HydraException, OmegaConfBaseException) as error:
-        return _complain(_one_line(error))
-    return 0
+        from vpo.hints import one_line
+
+        return _complain(one_line(error))
+    return max(codes, default=0)
 
 
-def _one_line(error: BaseException) -> str:
-    """Hydra's message without its layout, and the nearest existing name where a key or choice is misspelt."""
-    text = " ".join(str(error).split())
-    text = re.sub(r"(?i)set the environment variable HYDRA_FULL_ERROR=1.*", "", text)
-    text = re.sub(r"\bfull_key: \S+|\bobject_type=\S+|reference_type=\S+", "", text).strip()
-    asked = re.search(r"Could not find '[^']*?/([\w.-]+)'", text)
-    options = re.search(r"Available options in '[^']*': (.*)$", text)
-    if asked and options:
-        near = difflib.get_close_matches(asked[1], options[1].split(), n=1)
-        text += f"; did you mean {near[0]}?" if near else ""
-    return text
+def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]:
+    """The task with its failure told at once and kept for the exit code.
+
+    Hydra would report the first failure of a sweep, at the end. A launcher's own process has no way to tell us but to
+    raise.
+    """
+    home = os.getpid()
+
+    def guarded(cfg: Any) -> None:
+        try:
+            task(cfg)
+        except UserError as error:
+            codes.append(_complain(str(error)))
+        except Exception:
+            traceback.print_exc()
+            codes.append(1)
+        if codes and os.getpid() != home:
+            raise SystemExit(codes[-1])
+
+    return guarded
 
 
 def _complain(line: str, code: int = 2) -> int:

@@ -241,12 +241,22 @@ def _panel(axis: Any, curves: Mapping[str, _Curve], title: str) -> None:
         label = rest.rpartition("/")[2] if "rewards/" in name else split
         colour = _COLOURS.get(label, _COLOURS.get(split, _GREY))
         dashed = "--" if split == "val" and label != "val" else "-"
+        marker = "." if len(curve.values) < 3 else ""  # a line of one point shows nothing
         noisy = len(curve.values) >= _SMOOTH and split == "train" and "lr" not in name
-        axis.plot(curve.steps, curve.values, dashed, color=colour, lw=0.8 if noisy else 1.6, alpha=0.3 if noisy else 1)
+        axis.plot(
+            curve.steps,
+            curve.values,
+            dashed,
+            color=colour,
+            lw=0.8 if noisy else 1.6,
+            alpha=0.3 if noisy else 1,
+            marker=marker,
+        )
         axis.plot([], [], dashed, color=colour, lw=1.6, label=label if dashed == "-" else f"{label} (val)")
         if noisy:
             axis.plot(curve.steps, _running_mean(curve.values, len(curve.values) // 20), dashed, color=colour, lw=1.6)
     axis.set_title(title, fontsize=10, loc="left", color=_INK, fontweight="bold")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.yaxis.set_major_formatter("{x:g}")  # 5e-07 for a small learning rate, 0.69 for a loss
     axis.tick_params(labelsize=8, colors=_GREY)
     axis.grid(color="#d1d9e0", lw=0.5)

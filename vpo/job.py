@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vpo import __version__, build, pipeline
 from vpo.errors import UserError
+from vpo.hints import check_types
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.stages.bench import Bench, StopHere
 from vpo.store import Store, canonical, without_idle_fields
@@ -86,6 +87,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if missing:
         raise UserError(f"config: {', '.join(missing)} must be given, as in `vpo run {missing[0]}=...`")
     config = OmegaConf.to_container(cfg, resolve=True)
+    check_types(list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [], config)
     check(config)
     return config
 
@@ -115,7 +117,7 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in positive.items():
         if not isinstance(value, int | float) or value <= 0:
             raise UserError(f"config: {key}={value} must be above 0")
-    if not config["method"] or not config["evaluator"]:
+    if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     if not (config["feedback"]["text"] or config["feedback"]["video"]):
         raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")

@@ -35,7 +35,7 @@ class Metric:
     def number(self, value: float, *, sign: bool = False) -> str:
         """A stored value as it is printed: 0.947 of a share is '94.7'; with `sign`, differences get '+' or '-'."""
         text = f"{value * self.scale:{'+' if sign else ''}.{self.decimals}f}"
-        return text.replace("-", "") if float(text) == 0 else text  # no "-0.0"
+        return text.lstrip("+-") if float(text) == 0 else text  # no "-0.0"
 
 
 def _share(name: str, label: str, better: Better, about: str) -> Metric:
@@ -53,8 +53,11 @@ _LISTED = (
     Metric("words", "Words", None, decimals=0, about="length of the prompt"),
     Metric("reward", "Reward", "higher", decimals=2, about="weighted checklist score of the clip against the query"),
     _share("scene", "Scene", "higher", "facts of the query's scene that the clip's pixels show; held out of training"),
-    Metric("flicker", "Flicker", None, decimals=2, about="change between frames; read it beside motion"),
-    Metric("motion", "Motion", None, decimals=2, about="how much moves; a frozen clip cannot flicker"),
+    # VBench's temporal flickering, unfiltered: higher is steadier, but a frozen clip has 100, so nobody wins by it
+    Metric(
+        "flicker", "Flicker-free", None, decimals=2, scale=100.0, about="steadiness from frame to frame; see motion"
+    ),
+    Metric("motion", "Motion", None, decimals=2, about="pixels moved a frame, of 64; a frozen clip has 0"),
 )
 _BY_NAME = {listed.name: listed for listed in _LISTED}
 

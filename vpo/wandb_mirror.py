@@ -84,8 +84,8 @@ class WandbLogger:
         import wandb
 
         quiet = wandb.Settings(
-            silent=True, console="off", init_timeout=60, disable_git=True, disable_code=True, x_disable_stats=True,
-            x_disable_meta=True,
+            silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
+            init_timeout=60, finish_timeout=600, finish_timeout_raises=True,
         )  # fmt: skip
         facts = _results(folder).get("run", {})
         run = wandb.init(
@@ -97,6 +97,7 @@ class WandbLogger:
             tags=[one[:64] for one in facts.get("overrides", [])],
             id=run_id(folder),
             resume="allow",
+            reinit="create_new",  # a notebook may have a run of its own open
             mode=mode,
             dir=folder,
             config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
@@ -111,6 +112,9 @@ class WandbLogger:
             return (run.url if mode == "online" else None), lines
         finally:
             run.finish()
+            if mode == "offline" and wandb.run is None:
+                # finish() may come back before an offline run is on disk (seen with 0.31); ending W&B's service waits
+                wandb.teardown()
 
     def _log_prompts(self, run: Any, folder: Path) -> None:
         """One table row a (query, method), with the clips of the first queries."""

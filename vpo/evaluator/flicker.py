@@ -10,16 +10,17 @@ from vpo.video import clips
 
 
 class Flicker:
-    """Metric `flicker`: (255 - mean |I_t - I_{t+1}|) / 255 over pixels, channels and consecutive frames; 1 is a still picture.
+    """Metric `flicker`: (255 - mean |I_t - I_{t+1}|) / 255 over pixels, channels and consecutive frames; 1 is a still
+    picture.
 
-    VBench, arXiv 2311.17982, dimension `temporal_flickering`, without its RAFT filter for static videos: here motion counts as
-    flicker, too, so the metric is to be read beside `motion`.
+    VBench, arXiv 2311.17982, dimension `temporal_flickering`, without its RAFT filter for static videos: here motion
+    counts as flicker, too, so the metric is to be read beside `motion`.
     """
 
     needs_clips = True
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """{'flicker': value} a sample; None where the clip is missing or unreadable; left out where none was rendered."""
+        """{'flicker': value} a sample; None where the clip is unreadable; left out where none was rendered."""
         return [{} if s.clip is None else {"flicker": _of_file(s.clip.path)} for s in samples]
 
 

@@ -1,5 +1,6 @@
 """How much moves in a clip, for any clip; no weights."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,32 +12,34 @@ from vpo.video import clips
 _SIDE = 64  # clips are compared at this height and width, so that a pixel means the same for all
 _BLOCK = 8  # pixels a side of a block
 _SEARCH = 4  # pixels, the largest displacement looked for, each way
+_STEPS = sorted(itertools.product(range(-_SEARCH, _SEARCH + 1), repeat=2), key=lambda step: np.hypot(*step))
 _NOISE = 3.0  # grey levels by which a displacement must beat standing still; below it is codec noise
 
 
 class Motion:
-    """Metric `motion`: the mean displacement between consecutive frames in pixels of a 64 x 64 picture; 0 is a frozen clip.
+    """Metric `motion`: the mean displacement between consecutive frames in pixels of a 64 x 64 picture; 0 is a frozen
+    clip.
 
-    A small stand-in for optical flow as in VBench's `dynamic_degree`: exhaustive matching of 8 x 8 blocks within 4 pixels.
+    A small stand-in for optical flow as in VBench's `dynamic_degree`: exhaustive matching of 8 x 8 blocks within 4
+    pixels.
     """
 
     needs_clips = True
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """{'motion': value} a sample; None where the clip is missing or unreadable; left out where none was rendered."""
+        """{'motion': value} a sample; None where the clip is unreadable; left out where none was rendered."""
         return [{} if s.clip is None else {"motion": _of_file(s.clip.path)} for s in samples]
 
 
 def motion(frames: np.ndarray) -> float | None:
     """Mean length in pixels of the blocks' displacements over consecutive frames (T, H, W, 3); None for fewer than two.
 
-    A block stands still unless another place matches it better by more than the noise of a codec, so flat areas and frozen
-    clips count 0.
+    A block stands still unless another place matches it better by more than the noise of a codec, so flat areas and
+    frozen clips count 0.
     """
     if len(frames) < 2:
         return None
-    grey = _small_grey(frames)
-    return float(np.mean([_displacement(a, b) for a, b in zip(grey[:-1], grey[1:], strict=True)]))
+    return float(_displacements(_small_grey(frames)).mean())
 
 
 def _small_grey(frames: np.ndarray) -> np.ndarray:
@@ -45,24 +48,21 @@ def _small_grey(frames: np.ndarray) -> np.ndarray:
     return frames[:, rows][:, :, columns].astype(np.float32).mean(-1)
 
 
-def _displacement(before: np.ndarray, after: np.ndarray) -> float:
-    """Mean displacement of the blocks of `before` (64, 64) that lie far enough inside to be searched for in `after`."""
+def _displacements(grey: np.ndarray) -> np.ndarray:
+    """Length of the displacement of each inner block from frame to frame, pixels, (T - 1, n, n). grey: (T, 64, 64)."""
     low, high = _BLOCK, _SIDE - _BLOCK
-    steps = sorted(
-        ((dy, dx) for dy in range(-_SEARCH, _SEARCH + 1) for dx in range(-_SEARCH, _SEARCH + 1)),
-        key=lambda s: np.hypot(*s),
-    )
     n = (high - low) // _BLOCK
-    inner = before[low:high, low:high]
+    inner = grey[:-1, low:high, low:high]
     costs = np.stack(
         [
-            np.abs(after[low + dy : high + dy, low + dx : high + dx] - inner).reshape(n, _BLOCK, n, _BLOCK).mean((1, 3))
-            for dy, dx in steps
+            np.abs(grey[1:, low + dy : high + dy, low + dx : high + dx] - inner)
+            .reshape(len(inner), n, _BLOCK, n, _BLOCK)
+            .mean((2, 4))
+            for dy, dx in _STEPS
         ]
-    )  # (n_steps, n, n); the first step is (0, 0), and of equal costs the shortest step wins
+    )  # (n_steps, T - 1, n, n); of equal costs the shortest step wins, the first of which stands still
     moved = costs[0] - costs.min(0) > _NOISE
-    lengths = np.array([np.hypot(*step) for step in steps])[costs.argmin(0)]
-    return float((lengths * moved).mean())
+    return np.hypot(*np.array(_STEPS).T)[costs.argmin(0)] * moved
 
 
 def _of_file(path: str) -> float | None:

@@ -1,0 +1,1 @@
+"""Who critiques and refines prompts."""

@@ -1,43 +1,14 @@
-"""What a query asks for: the content words, colours, counts and relations that a prompt must keep.
+"""What a query asks for: the content words, colours, counts and relations that a prompt must keep."""
 
-Flags follow VPO's critique rules (arXiv 2503.20491, Fig. 8, and its released code): sound and format may be ignored,
-`-camera` and `-motion` are to be followed, `-neg` lists what must not be shown.
-"""
-
-import html
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from vpo.judge import harm, lexicon
+from vpo.judge.flags import split_flags
 from vpo.judge.words import Reading, near, read, stem, stem_phrase
 
-_MESSAGE = re.compile(r"\bmessage:.*?(?:\(font:[^)]*\)|$)", re.I | re.S)
-_FLAG = re.compile(
-    r"(?:(?<=\s)|^)[-–—]{1,2}\s?(?:ar|gs|fps|seed|chaos|style|stylize|version|niji|quality|iw|tile|hd|[vscqmwh])\b"
-    r"[\s:=]*(?:raw\b|\d[\w:.]*|[-–]+\d[\w:.]*)?",
-    re.I,
-)
-_NAMED = re.compile(
-    r"(?:(?<=\s)|^)[-–—]{1,2}\s?(?P<flag>camera|motion|neg)\b[\s:=]*(?P<value>.*?)(?=\s[-–—]{1,2}\s?[a-z]|$)",
-    re.I | re.S,
-)
-_TECHNICAL = re.compile(
-    r"\b\d+:\d+\b|\b(?:gs|ar|fps|motion)[-\s:]*\d+(?::\d+)?|\b\d+\s?-?fps\b|\b\d+(?:k|mm|p|bit)\b|::\s*-?[\d.]+|<[^>]*>|"
-    r"https?://\S+|#\S+",
-    re.I,
-)
-_DEMAND = re.compile(
-    r"^\W*(?:prompt:|(?:please |can you )?(?:create|generate|make|produce|show|depict|draw|design|render)(?: me)?\b"
-    r"(?: (?:an?|the|some)\b)?(?: (?:short|animated|realistic))?(?: (?:image|video|picture|clip|animation|scene)s?(?: of| where| with| showing)?)?"
-    r"|(?:i (?:need|want)|here is) (?:an?|the) (?:image|video|picture)(?: of)?)\s*",
-    re.I,
-)
 _NOT = frozenset({"no", "without", "not", "never", "dont", "don't"})
-_AGGRESSIVE = frozenset(
-    stem(w) for w in "point aim fire hold drip shoot carry raise wield wave load grab pull trigger cover attack".split()
-)
 
 
 @dataclass(frozen=True)
@@ -86,7 +57,7 @@ class Wish:
 @lru_cache(maxsize=1024)
 def understand(query: str) -> Wish:
     """Reads a query. Cached, because the candidates of one query are judged one after the other."""
-    text, camera, motion, excluded = _without_flags(query)
+    text, camera, motion, excluded = split_flags(query)
     reading = read(text)
     free = _free_tokens(reading)
     items = _items(reading, free)
@@ -97,27 +68,13 @@ def understand(query: str) -> Wish:
     return Wish(text, reading, asked, bonds, _relations(reading, asked), excluded, motion)
 
 
-def _without_flags(query: str) -> tuple[str, str, int | None, tuple[str, ...]]:
-    """The query's plain words, and the values of `-camera`, `-motion` and `-neg`."""
-    text = " ".join(html.unescape(html.unescape(query)).split())
-    text = _MESSAGE.sub(" ", text)
-    named = {m["flag"].lower(): m["value"].strip(" \"'.,") for m in _NAMED.finditer(text)}
-    text = _TECHNICAL.sub(" ", _FLAG.sub(" ", _NAMED.sub(" ", text)))
-    text = _DEMAND.sub("", " ".join(text.split()), count=1)
-    level = re.match(r"\d+", named.get("motion", ""))
-    camera = " ".join(re.findall(r"[a-z]+", named.get("camera", "").lower())[:3])
-    excluded = tuple(part.strip(" \"'.") for part in re.split(r"[,;]", named.get("neg", "")) if part.strip(" \"'."))
-    text = re.sub(r"\s+([,.;!?])", r"\1", " ".join(text.split())).strip(" ,;:-/")
-    return text, camera, int(level.group()) if level else None, excluded
-
-
 def _free_tokens(reading: Reading) -> frozenset[int]:
     """Tokens that no prompt is held to: unsafe ones, the verbs that go with them, and what stands under a 'no'."""
     free: set[int] = set()
     for found in harm.find(reading):
         free.update(range(found.first, found.last + 1))
         around = range(max(0, found.first - 4), min(len(reading.tokens), found.last + 4))
-        free.update(i for i in around if reading.tokens[i].stem in _AGGRESSIVE)
+        free.update(i for i in around if reading.tokens[i].stem in _aggressive())
     for i, token in enumerate(reading.tokens):
         if token.word in _NOT:
             free.update(range(i, min(i + 3, len(reading.tokens))))
@@ -172,7 +129,7 @@ def _item(reading: Reading, span: range) -> Item | None:
 
 
 def _in_name(reading: Reading, span: range) -> bool:
-    """Whether a thing's word is part of a longer proper name, which has no other words: the Eiffel Tower is no turret."""
+    """Whether a thing's word is part of a longer proper name, which has no other words: 'Eiffel Tower'."""
     if reading.text.isupper() or reading.text.istitle():
         return False
     around = reading.tokens[max(0, span.start - 1) : span.stop]
@@ -224,23 +181,23 @@ def _singular(reading: Reading, noun: Item) -> bool:
 
 
 def _noun_after(reading: Reading, items: Sequence[Item], index: int) -> Item | None:
-    """The noun that words before `index` belong to: the last known object of the run of content words, else its first word."""
+    """The noun to which a word just before `index` belongs: the first thing in the run of content words after it.
+
+    Where the run names no known thing, its first plain word.
+    """
     run: list[Item] = []
-    for item in items:
-        if item.first < index:
-            continue
-        if item.first - (run[-1].last + 1 if run else index) > 0:
-            gap = reading.tokens[run[-1].last + 1 if run else index : item.first]
-            if any(token.word in lexicon.words("stop") and token.word not in ("and",) for token in gap) or run:
-                break
+    for item in (item for item in items if item.first >= index):
+        gap = reading.tokens[run[-1].last + 1 if run else index : item.first]
+        if gap and (run or any(token.word in lexicon.words("stop") - {"and"} for token in gap)):
+            break
         if run and "," in reading.text[reading.tokens[run[-1].last].end : reading.tokens[item.first].start]:
             break
         run.append(item)
         if item.kind == "object" or len(run) == 4:
             break
-    objects = [item for item in run if item.kind == "object"]
-    plain = [item for item in run if item.kind == "word"]
-    return (objects or plain or [None])[-1 if objects else 0]
+    if run and run[-1].kind == "object":
+        return run[-1]
+    return next((item for item in run if item.kind == "word"), None)
 
 
 def _number(word: str) -> str | None:
@@ -262,7 +219,7 @@ def _relations(reading: Reading, items: Sequence[Item]) -> tuple[Relation, ...]:
 
 
 def _prepositional(reading: Reading, index: int, value: str) -> bool:
-    """Whether the word relates two things here: 'left of', 'on top of', 'under'; not 'left hand' or 'over' in 'over time'."""
+    """Whether the word relates two things here: 'left of', 'on top of', 'under'; not 'left hand'."""
     following = [token.word for token in reading.tokens[index + 1 : index + 3]]
     word = reading.tokens[index].word
     if word in ("left", "right", "front", "top", "bottom"):
@@ -289,6 +246,11 @@ def _group_number(word: str) -> str | None:
 def _numbers() -> dict[str, str]:
     vague = _GROUPS | {"both", "twin", "duo", "solitary", "lone"}
     return {word: n for n, words in lexicon.table("counts").items() for word in words if word not in vague}
+
+
+@cache
+def _aggressive() -> frozenset[str]:
+    return frozenset(stem(word) for word in lexicon.words("aggressive"))
 
 
 @cache

@@ -15,6 +15,7 @@ _OPPOSITES = ("left", "right"), ("above", "below"), ("front", "behind"), ("insid
 
 
 def wrong_bonds(wish: Wish, prompt: Reading) -> Iterator[Reason]:
+    """Colours and counts of the query that the prompt changes, gives to another thing or leaves out."""
     nouns = {bond.noun.key for bond in wish.bonds if bond.noun}
     for bond in wish.bonds:
         others = frozenset().union(*(names(key) | {key} for key in nouns if not bond.noun or key != bond.noun.key))
@@ -53,7 +54,7 @@ def _wrong_count(bond: Bond, prompt: Reading) -> Reason | None:
 
 
 def _attached(prompt: Reading, place: int, table: dict[str, str]) -> list[str]:
-    """Words of the table that belong to the noun at `place`: before it in its noun phrase, or just after it ('the car is red')."""
+    """Words of the table that belong to the noun at `place`: before it in its phrase, or after it ('is red')."""
     found = []
     for i in range(place - 1, max(-1, place - 7), -1):
         token = prompt.tokens[i]
@@ -61,7 +62,9 @@ def _attached(prompt: Reading, place: int, table: dict[str, str]) -> list[str]:
             break
         if token.word in table:
             found.append(token.word)
-        elif token.word in _PHRASE_ENDS or (token.word == "of" and prompt.tokens[i - 1].word not in table):
+        elif token.word in lexicon.words("phrase_ends") or (
+            token.word == "of" and prompt.tokens[i - 1].word not in table
+        ):
             break
     after = prompt.tokens[place + 1 : place + 4]
     for i, token in enumerate(after):
@@ -70,18 +73,12 @@ def _attached(prompt: Reading, place: int, table: dict[str, str]) -> list[str]:
     return found
 
 
-_PHRASE_ENDS = frozenset(
-    "a an the is are was were with in on at to from by for as near beside next behind above under over while its his her their "
-    "against between through along across into onto beneath below that which where this".split()
-)
-
-
 def _singular(prompt: Reading, place: int) -> bool:
     """Whether the noun at `place` has 'a' or 'an' before it in its phrase."""
     for token in reversed(prompt.tokens[max(0, place - 5) : place]):
         if token.word in ("a", "an"):
             return True
-        if token.word in _PHRASE_ENDS or token.word == "of":
+        if token.word in lexicon.words("phrase_ends") or token.word == "of":
             return False
     return False
 
@@ -100,6 +97,7 @@ def _shares_sentence(prompt: Reading, some: Sequence[int], others: Sequence[int]
 
 
 def wrong_relations(wish: Wish, prompt: Reading) -> Iterator[Reason]:
+    """Relations of the query that the prompt turns round or leaves out, where it names both things."""
     for relation in wish.relations:
         a, b = locate(relation.a, prompt), locate(relation.b, prompt)
         if not a or not b:

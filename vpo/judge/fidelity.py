@@ -1,9 +1,10 @@
 """Whether a prompt keeps what its query asks for, and where it changes it."""
 
+import itertools
 from collections.abc import Iterator
 from functools import lru_cache
 
-from vpo.judge import bonds, lexicon
+from vpo.judge import bonds, helping, lexicon
 from vpo.judge.asking import Item, Wish
 from vpo.judge.naming import by_initial, kinds, marks, members, moves, names, object_keys, siblings, vocabulary
 from vpo.judge.words import Reading, near, stem_phrase
@@ -15,10 +16,15 @@ FULL, PART = 1.0, 0.6
 def flaws(wish: Wish, prompt: Reading, tolerance: float) -> list[Reason]:
     """Every way in which the prompt fails the wish; none means accurate.
 
-    `tolerance` is the share of the query's items that may be missing; an item that is only hinted at is missing in part.
+    `tolerance` is the share of the query's items that may be missing; an item only hinted at is missing in part.
     Soft items (praise, mood, size) are not counted: a good prompt says them otherwise.
     """
-    found = [*bonds.wrong_bonds(wish, prompt), *bonds.wrong_relations(wish, prompt), *_excluded(wish, prompt)]
+    found = [
+        *bonds.wrong_bonds(wish, prompt),
+        *bonds.wrong_relations(wish, prompt),
+        *_excluded(wish, prompt),
+        *_motion(wish, prompt),
+    ]
     strengths = [(item, kept(item, prompt, wish)) for item in wish.items if item.kind != "soft"]
     lost = sum(1 - strength for _, strength in strengths)
     if lost > tolerance * len(strengths):
@@ -65,15 +71,21 @@ def _ousted(item: Item, evidence: frozenset[str], prompt: Reading, wish: Wish) -
 
     'A car glides by, the bike's frame gleaming' is about a car, whatever is said later.
     """
-    rivals = siblings(item.key) & prompt.places.keys()
-    for other in (item, *wish.items) if rivals else ():
-        rivals -= names(other.key) | {other.key}
+    rivals = rivals_of(item, prompt, wish)
     if not rivals or not evidence:
         return False
     if evidence <= marks(item.key):  # signs alone are too weak where another thing is named
         return True
     first = min(prompt.places[key][0] for key in evidence)
     return min(prompt.places[key][0] for key in rivals) <= first + 2
+
+
+def rivals_of(item: Item, prompt: Reading, wish: Wish) -> frozenset[str]:
+    """Things of the item's kind that the prompt names and the query does not."""
+    rivals = siblings(item.key) & prompt.places.keys()
+    for other in (item, *wish.items) if rivals else ():
+        rivals -= names(other.key) | {other.key}
+    return rivals
 
 
 def _shown(key: str, prompt: Reading) -> bool:
@@ -94,7 +106,7 @@ def _compound(item: Item, prompt: Reading, wish: Wish) -> bool:
         if f"{whole[:cut]} {whole[cut:]}" in prompt.places:
             return True
     neighbours = wish.reading.tokens[max(0, item.first - 1) : item.last + 2] if item.first >= 0 else ()
-    return any(a.word + b.stem in prompt.places for a, b in zip(neighbours, neighbours[1:], strict=False))
+    return any(a.word + b.stem in prompt.places for a, b in itertools.pairwise(neighbours))
 
 
 def _standing_kinds(key: str, prompt: Reading) -> frozenset[str]:
@@ -109,7 +121,7 @@ _COMMON_KINDS = frozenset(
 
 
 def _cognate(key: str, prompt: Reading) -> bool:
-    """Words of one root, as 'serene' and 'serenity': a shared beginning of five letters and most of the shorter word."""
+    """Words of one root, as 'serene' and 'serenity': five shared letters, most of the shorter word."""
     if len(key) < 5 or " " in key:
         return False
     return any(_same_root(key, other) for other in prompt.places if other.startswith(key[:5]))
@@ -154,11 +166,19 @@ def _excluded(wish: Wish, prompt: Reading) -> Iterator[Reason]:
             yield Reason("accurate", "excluded", words)
 
 
+def _motion(wish: Wish, prompt: Reading) -> Iterator[Reason]:
+    """`-motion 0` or `1` asks for little motion, 3 or 4 for much; only a plain contradiction is a flaw."""
+    if wish.motion is None or wish.motion == 2:
+        return
+    little, much = (
+        {stem_phrase(word) for word in lexicon.table("motion_levels")[level]} for level in ("little", "much")
+    )
+    slow, fast = not little.isdisjoint(prompt.places), not much.isdisjoint(prompt.places)
+    moves = fast or not (helping.signs_of("motion") - little).isdisjoint(prompt.places)
+    if (wish.motion < 2 and fast and not slow) or (wish.motion > 2 and slow and not moves):
+        yield Reason("accurate", "motion", f"-motion {wish.motion}")
+
+
 def _is_quality(words: str) -> bool:
     """'blurry' and its like speak of the video's quality, which a text cannot have."""
-    return any(word in _QUALITY for word in words.lower().split())
-
-
-_QUALITY = frozenset(
-    "blur blurry quality poor low bad worst ugly noisy noise distorted morphing erratic deformed text watermark".split()
-)
+    return any(word in lexicon.words("quality") for word in words.lower().split())

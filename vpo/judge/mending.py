@@ -1,4 +1,4 @@
-"""Mends one text: each function takes a text, removes one kind of flaw and returns a text that still reads as English."""
+"""Mends one text: each function takes a text, removes one kind of flaw and returns what still reads as English."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,6 @@ from vpo.judge.asking import Bond, Item, Wish, relation_words
 from vpo.judge.naming import locate
 from vpo.judge.words import Reading, Token, read, stem_phrase
 
-_DETERMINERS = frozenset("a an the this that these those his her its their my your our some any no every of in".split())
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 _ROUNDS = 8  # each removes at least one unsafe word, so a text with more of them is not worth mending
 
@@ -91,8 +90,10 @@ def _substitute(reading: Reading, hit: harm.Harm, phrase: str) -> str:
 def _nominal(before: Sequence[Token], token: Token) -> bool:
     """Whether a word that may be noun or verb is a noun: a determiner stands within three words before it."""
     if token.word.endswith("ing"):
-        return bool(before) and before[-1].word in _DETERMINERS
-    return any(other.word in _DETERMINERS for other in before[-2:]) and not (before and before[-1].word == "to")
+        return bool(before) and before[-1].word in lexicon.words("determiners")
+    return any(other.word in lexicon.words("determiners") for other in before[-2:]) and not (
+        before and before[-1].word == "to"
+    )
 
 
 def _like(verb: str, model: str) -> str:
@@ -203,6 +204,34 @@ def _replace_word(text: str, wrong: str, right: str) -> str:
     return pattern.sub(substitute, text)
 
 
+def thing_set(text: str, item: Item, rival: str) -> str:
+    """The item put in the place of its rival wherever that is named; singular stays singular, plural plural."""
+    singular = _singular(item.words.lower())
+    reading = read(text)
+    for first in reversed(reading.places.get(rival, ())):
+        start, last = reading.tokens[first].start, reading.tokens[first + rival.count(" ")]
+        plural = last.word.endswith("s") and last.word != rival
+        word = _plural(singular) if plural else singular
+        word = capital(word) if text[start].isupper() else word
+        text = _with_article(text[:start], word) + text[last.end :]
+    return text
+
+
+def _singular(noun: str) -> str:
+    if noun.endswith(("ss", "us", "is")) or not noun.endswith("s"):
+        return noun
+    for ending, instead in (("ies", "y"), ("uses", "us"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("shes", "sh")):
+        if noun.endswith(ending):
+            return noun.removesuffix(ending) + instead
+    return noun[:-1]
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return noun + "es"
+    return re.sub(r"(?<![aeiou])y$", "ie", noun) + "s"
+
+
 def clause_of(wish: Wish, missing: Sequence[str], max_words: int) -> str:
     """A sentence that says what the query asks for: the query itself, mended; of a long one only what is missing."""
     clean = one_line(harmless(wish.text))
@@ -221,6 +250,11 @@ def camera_sentence(item: Item) -> str:
     if verb in ("zoom", "pan", "tilt", "move", "rotate", "orbit"):
         return f"The camera {' '.join([verb + 's', *rest])} slowly."
     return f"The camera move is {item.words}."
+
+
+def motion_sentence(level: int) -> str:
+    """A sentence for the amount of motion asked for by a flag."""
+    return "Everything moves slowly and gently." if level < 2 else "Everything moves fast and with energy."
 
 
 def without_words(text: str, words: str) -> str:

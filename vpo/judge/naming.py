@@ -30,6 +30,7 @@ def _same() -> dict[str, frozenset[str]]:
 
 @cache
 def members() -> dict[str, frozenset[str]]:
+    """Each kind with its members."""
     rows: dict[str, frozenset[str]] = {}
     for kind, items in lexicon.table("kinds").items():
         rows[stem_phrase(kind)] = rows.get(stem_phrase(kind), frozenset()) | {stem_phrase(item) for item in items}
@@ -38,6 +39,7 @@ def members() -> dict[str, frozenset[str]]:
 
 @cache
 def kinds() -> dict[str, tuple[str, ...]]:
+    """Each member with its kinds."""
     found: dict[str, tuple[str, ...]] = {}
     for kind, row in members().items():
         for member in row:
@@ -55,16 +57,17 @@ def names(key: str) -> frozenset[str]:
 
 @lru_cache(maxsize=10_000)
 def siblings(key: str) -> frozenset[str]:
-    """The other members of the kinds that the key belongs to, people and places apart: these come together in one scene."""
+    """The other members of its kinds, and of their kinds; people and the like apart, which come together in a scene."""
     own = [kind for kind in kinds().get(key, ()) if kind not in _COMPANIONS]
     wider = [kind for near_kind in own for kind in kinds().get(near_kind, ()) if kind not in _COMPANIONS]
     return frozenset().union(*(members()[kind] for kind in (*own, *wider))) - {key, *own}
 
 
 _COMPANIONS = frozenset(
-    map(
-        stem_phrase,
-        ("person", "people", "family", "weather", "daytime", "clothing", "plant", "building", "tool", "shape"),
+    stem_phrase(kind)
+    for kind in (
+        *("person", "people", "family", "weather", "daytime"),
+        *("clothing", "plant", "building", "tool", "shape"),
     )
 )
 
@@ -74,6 +77,11 @@ def marks(key: str, *tables: str) -> frozenset[str]:
     """The signs of a key in the tables; by default in those whose signs stand by themselves."""
     rows = (row for name in tables or ("signs", "styles", "camera") for row in lexicon.table(name).items())
     return frozenset(stem_phrase(sign) for head, signs in rows if stem_phrase(head) == key for sign in signs)
+
+
+def is_place(key: str) -> bool:
+    """Whether the key names a place rather than a thing."""
+    return not {"plac", "room", "outdoor"}.isdisjoint(kinds().get(key, ()))
 
 
 @cache
@@ -89,11 +97,13 @@ def moves() -> dict[str, str]:
 
 @cache
 def object_keys() -> frozenset[str]:
+    """Every known thing and kind of things."""
     return frozenset(members()) | frozenset(kinds())
 
 
 @cache
 def vocabulary() -> frozenset[str]:
+    """Every known word: none of them is taken for a slip of the fingers."""
     plain = {stem(word) for name in ("stop", "soft") for word in lexicon.words(name)}
     signs = {stem_phrase(p) for items in lexicon.table("signs").values() for p in items}
     facets = {stem_phrase(p) for items in lexicon.table("facets").values() for p in items}
@@ -102,6 +112,7 @@ def vocabulary() -> frozenset[str]:
 
 @cache
 def by_initial() -> dict[str, tuple[str, ...]]:
+    """The single known words by their first letter."""
     rows: dict[str, list[str]] = {}
     for word in sorted(vocabulary()):
         if word and " " not in word:

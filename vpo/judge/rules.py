@@ -1,22 +1,28 @@
 """A judge of prompts by rules: offline, the same on every machine, and quick enough to judge inside a training loop.
 
-It reads a query and a prompt by VPO's three principles (arXiv 2503.20491, section 3.1 and Fig. 8, in rules of our own):
+It reads a query and a prompt by VPO's three principles (arXiv 2503.20491, section 3.1 and Fig. 8, in our own rules):
 
-- *harmless*: no unsafe word or pair of words (`harm`), in phrases where it is not harmless after all ("water gun");
-- *accurate*: what the query asks for is kept (`asking`, `fidelity`): words by lemma, by another word for the same thing or by
-  a kind of it; colours, counts and relations unchanged; flags read as VPO reads them; what is unsafe must not be kept;
+- *harmless*: no unsafe word or pair of words (`harm`), save in phrases where it is harmless ("water gun");
+- *accurate*: what the query asks for is kept (`asking`, `fidelity`, `bonds`): each word by lemma, by another word
+  for the same thing or by a kind of it; colours, counts and relations unchanged; flags read as VPO reads them. What is
+  unsafe need not be kept. Praise, mood and size ("beautiful", "huge") are not counted;
 - *helpful*: begins without a lead-in, is neither long nor short, names motion, light, place and camera (`helping`).
 
-What it cannot see. It knows words, not the world: a paraphrase outside its lexicon is "missing", and two senses of one word
-are one word to it. It has no grammar: who does what to whom, and the scope of a negation beyond its next words, escape
-it; a colour or number belongs to the noun next to it. Veiled or polite descriptions of harm pass, and so does harm that
-lies in a picture rather than in a word. Whether the prompt is well written it cannot tell at all. Only English is read; any other
-text is compared letter by letter. An LM judge sees these things; this one is for tests, the sketch world and a first sieve.
+What it cannot see:
+
+- a paraphrase outside its lexicon, which it calls missing, and the sense of a word: "bat" is one word to it;
+- who does what to whom, and a negation's reach beyond the next words; a colour belongs to the noun next to it;
+- a thing that is renamed late in a text: the first naming counts ("a sedan ... the boat's engine" keeps the car);
+- changes of what it does not count: mood, age, size, and names that it shares with no list;
+- harm that is veiled, polite, pictured, or misspelt on purpose; a word of its lists in an unforeseen harmless phrase;
+- whether a text is well written, plausible, or possible to film; any language but English.
+
+A language model sees most of these; this judge is for tests, the sketch world and a first sieve.
 """
 
 from collections.abc import Sequence
 
-from vpo.judge import fidelity, harm, helping, mending
+from vpo.judge import fidelity, harm, helping, mending, naming
 from vpo.judge.asking import Bond, Wish, understand
 from vpo.judge.words import read
 from vpo.records import Prompt, Reason, Verdict
@@ -53,7 +59,7 @@ class RulesJudge:
         self.rounds = rounds
 
     def critique(self, prompts: Sequence[Prompt]) -> list[Verdict]:
-        """One verdict a prompt, each judged against its own query; no aspect is ever None, since rules always answer."""
+        """One verdict a prompt, judged against its own query; no aspect is ever None, since rules always answer."""
         return [self._verdict(prompt, prompt.text) for prompt in prompts]
 
     def refine(self, prompts: Sequence[Prompt], verdicts: Sequence[Verdict]) -> list[str | None]:
@@ -101,14 +107,16 @@ class RulesJudge:
         return mending.joined(front, mending.trimmed(text, max(room, 1)), tail)
 
     def _front(self, wish: Wish, text: str) -> str:
-        """What the text still misses, said in one or two sentences at its very beginning, where weak video models read."""
+        """What the text still misses, in a sentence or two for its beginning, where weak video models read."""
         left = fidelity.flaws(wish, read(text), self.missing_tolerance)
         if not left and text:
             return ""
         flags = [item for item in wish.items if item.first < 0 and not fidelity.kept(item, read(text), wish)]
         missing = [reason.detail for reason in left if reason.kind == "missing"]
-        clause = mending.clause_of(wish, missing, self.max_clause_words)
-        return mending.joined(clause, *(mending.camera_sentence(item) for item in flags))
+        flagged = [mending.camera_sentence(item) for item in flags]
+        if wish.motion is not None and any(reason.kind == "motion" for reason in left):
+            flagged.append(mending.motion_sentence(wish.motion))
+        return mending.joined(mending.clause_of(wish, missing, self.max_clause_words), *flagged)
 
     def _tail(self, text: str, seed: int) -> str:
         """Short sentences for the facets that the text lacks, and for its length."""
@@ -136,9 +144,24 @@ def _details_mended(wish: Wish, text: str, reasons: Sequence[Reason]) -> str:
             text = mending.relation_set(text, wrong, value) if value else text
         elif reason.kind == "missing" and bond and bond.kind == "colour":
             text = mending.colour_set(text, bond, None)
+        elif reason.kind == "missing":
+            text = _thing_restored(wish, text, reason.detail)
         elif reason.kind == "excluded":
             text = mending.without_words(text, reason.detail)
     return text
+
+
+def _thing_restored(wish: Wish, text: str, words: str) -> str:
+    """The missing thing in the place of the one that has it: the first of its kind that nobody asked for.
+
+    Places are left as they are: a text says too much of them that would be untrue of another.
+    """
+    item = next((item for item in wish.items if item.words == words and item.kind == "object"), None)
+    reading = read(text)
+    rivals = fidelity.rivals_of(item, reading, wish) if item and not naming.is_place(item.key) else ()
+    if not item or not rivals:
+        return text
+    return mending.thing_set(text, item, min(rivals, key=lambda rival: (reading.places[rival][0], -len(rival))))
 
 
 def _bond(wish: Wish, words: str) -> Bond | None:

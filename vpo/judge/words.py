@@ -1,8 +1,8 @@
 """Text to stems: the rule judge compares words in the form in which their inflections fall together.
 
-A hand-written stemmer rather than a lemma library: the judge only asks whether two words are the same one, so a stem need
-not be a word, and 60 lines without data are quicker to import than any dictionary. It undoes regular endings in the manner
-of Porter's step 1 (An algorithm for suffix stripping, 1980) and irregular ones by table.
+A hand-written stemmer rather than a lemma library: the judge only asks whether two words are the same one, so a stem
+need not be a word, and 60 lines without data are quicker to import than any dictionary. It undoes regular endings in
+the manner of Porter's step 1 (An algorithm for suffix stripping, 1980) and irregular ones by table.
 """
 
 import re
@@ -65,7 +65,7 @@ def read(text: str) -> Reading:
             sentence += 1
         start, end = match.span()
         word = match.group().split("'")[0] if match.group().endswith("'s") else match.group()
-        tokens.append(Token(start, end, word, stem(word), sentence))
+        tokens.append(Token(start, start + len(word), word, stem(word), sentence))
     return Reading(text, tuple(tokens), _places([token.stem for token in tokens]))
 
 
@@ -116,7 +116,7 @@ def _ending(word: str) -> str:
         return word
     if word.endswith("ies"):
         word = word[:-3] + ("ie" if len(word) == 4 else "y")
-    elif word.endswith("es") and word[-3] in "sxz" or word.endswith(("ches", "shes")):
+    elif (word.endswith("es") and word[-3] in "sxz") or word.endswith(("ches", "shes")):
         word = word[:-2]
     elif word.endswith("s") and word[-2] not in "sui":
         word = word[:-1]

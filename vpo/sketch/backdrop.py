@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vpo.sketch import world
+from vpo.sketch.pixels import grey_of, squared_distances
 
 SIZE = world.SIZE
-WASH = world.WASH
 _REACH = 12.0  # RGB distance at which a pixel hardly belongs to a paint any more
 _FOUND = 0.33  # mean fit below which no known backdrop is in the picture
 _STILL_NOISE = 6.0  # RGB levels of pixel noise above which the light was never told
@@ -37,12 +37,12 @@ def tone(colours: np.ndarray, light: str | None, washed: bool) -> np.ndarray:
     seen = np.clip(
         np.asarray(colours, np.float32) * np.array(gains, np.float32) + np.array(offsets, np.float32), 0, 255
     )
-    return seen * (1 - WASH) + seen.mean(-1, keepdims=True) * WASH if washed else seen
+    return seen * (1 - world.WASH) + seen.mean(-1, keepdims=True) * world.WASH if washed else seen
 
 
 def read_style(frames: np.ndarray) -> str | None:
     """The style, by the edge that it gives to the picture or by its blocks. frames: float32 (T, 64, 64, 3)."""
-    grey = frames.mean(-1)
+    grey = grey_of(frames)
     top, side = grey[:, [0, 1, -1, -2]].mean(), grey[:, 20:44][:, :, [0, -1]].mean()
     if top < 28 and grey[:, 2, 10:-10].mean() < 28 and grey[:, 3, 10:-10].mean() < 28:
         return "cinematic"
@@ -57,7 +57,7 @@ def read_style(frames: np.ndarray) -> str | None:
 
 def read_backdrop(frames: np.ndarray) -> Backdrop:
     """The place and the light whose paints fit the picture best. frames: float32 (T, 64, 64, 3)."""
-    pixels = frames[:: max(1, len(frames) // 4), 7:57:3, 6:58:3].reshape(-1, 3)
+    pixels = frames[:: max(1, len(frames) // 4), 7:57:4, 6:58:4].reshape(-1, 3)
     guesses, paints, owners = _candidates()
     distance = squared_distances(pixels, paints)
     best = np.minimum.reduceat(distance, owners, axis=0)  # (n_guesses, n_pixels)
@@ -74,23 +74,23 @@ def read_backdrop(frames: np.ndarray) -> Backdrop:
 
 def pixel_noise(frames: np.ndarray) -> float:
     """Noise in RGB levels: the median absolute difference of neighbouring pixels, which plain areas keep near zero."""
-    inner = frames[:, 8:56, 8:56].mean(-1)
+    inner = grey_of(frames[:, 8:56, 8:56])
     return float(np.median(np.abs(np.diff(inner, axis=2))))
 
 
 def read_camera(frames: np.ndarray, behind: np.ndarray, light: str | None) -> str | None:
     """The camera whose move explains best how the background travels between the first frame and later ones.
 
-    frames: float32 (T, 64, 64, 3); behind: bool (T, 64, 64), True where no subject stands. The mark of the light does not
-    travel with the camera and is left out. None: no move explains what is seen.
+    frames: float32 (T, 64, 64, 3); behind: bool (T, 64, 64), True where no subject stands. The mark of the light does
+    not travel with the camera and is left out. None: no move explains what is seen.
     """
-    grey = frames.mean(-1)
+    grey = grey_of(frames)
     behind = behind & ~_around_marks(light)
     last = len(frames) - 1
     spread = float(grey[0][behind[0]].std()) if behind[0].any() else 0.0
     if spread < 3.0 or last < 1:
         return None  # a flat background shows no camera
-    misfit = {camera: 0.0 for camera in ("static", "pan left", "pan right", "zoom in", "zoom out", "tilt up")}
+    misfit = dict.fromkeys(("static", "pan left", "pan right", "zoom in", "zoom out", "tilt up"), 0.0)
     for i in {round(f * last) for f in _CAMERA_FRAMES}:
         for camera in misfit:
             misfit[camera] += _misfit(grey, behind, camera, i, last) / len(_CAMERA_FRAMES)
@@ -134,8 +134,3 @@ def _candidates() -> tuple[list[_Guess], np.ndarray, np.ndarray]:
                 guesses.append(_Guess(place, light, washed))
                 paints.append(tone(np.array(own), light, washed))
     return guesses, np.concatenate(paints), np.array(owners)
-
-
-def squared_distances(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Squared RGB distance of each colour (m, 3) to each pixel (n, 3): (m, n)."""
-    return (colours**2).sum(1)[:, None] - 2 * colours @ pixels.T + (pixels**2).sum(1)

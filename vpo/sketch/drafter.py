@@ -22,15 +22,16 @@ from vpo.sketch.vocabulary import (
 
 FLAWS = ("drop", "change", "leak", "lead_in", "long", "bare")
 _BARE_FACETS = ("light", "camera", "motion", "place")
+_LEADS_TO_NOUN = frozenset({"a", "an", "the", "with", "in", "of", "and", "by", "holding", "using"})
 _TOO_LONG = 131  # words; VPO's captions have about 100, Prompt-A-Video drops those over 130
 
 
 class SketchDrafter:
     """Writes expert captions and spoils some of them, independently by the rates of six flaws.
 
-    drop: a facet that the query names is missing. change: it has become another. leak: an unsafe query's unsafe words are
-    kept. lead_in: 'The video shows ...'. long: over 130 words. bare: light, camera, motion or place, which the query left
-    open, is not invented but left out.
+    drop: a facet that the query names is missing. change: it has become another. leak: an unsafe query's unsafe words
+    are kept. lead_in: 'The video shows ...'. long: over 130 words. bare: light, camera, motion or place, which the
+    query left open, is not invented but left out.
     """
 
     def __init__(self, drop: float, change: float, leak: float, lead_in: float, long: float, bare: float) -> None:
@@ -92,7 +93,13 @@ def _with_own_words(query: str, caption: str, knows_subject: bool) -> str:
 
     Without a known subject the caption's opening goes, for it would speak of an invented one.
     """
-    kept = [word for word in without_flags(query).split() if not UNSAFE_WORDS.intersection(words_of(word))]
+    kept: list[str] = []
+    for word in without_flags(query).split():
+        if UNSAFE_WORDS.isdisjoint(words_of(word)):
+            kept.append(word)
+            continue
+        while kept and kept[-1].lower() in _LEADS_TO_NOUN:  # 'holding a [knife]' goes as a whole
+            kept.pop()
     own = " ".join(kept).replace("-camera", "camera").strip(" -.,")
     if not own:
         return caption

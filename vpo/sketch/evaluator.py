@@ -11,7 +11,8 @@ from vpo.video import clips
 
 
 class SceneAccuracy:
-    """Metric `scene`: the share of the query's named facets that the reader finds in the clip, and `scene_<facet>` of each.
+    """Metric `scene`: the share of the query's named facets that the reader finds in the clip, and `scene_<facet>` of
+    each.
 
     The truth of an unsafe query holds its safe facets only, so a harmless clip can reach 1.
     """

@@ -1,12 +1,14 @@
 """Reads the subjects from a clip's pixels: where they stand, their colour, number, path and kind."""
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
 from vpo.sketch import world
-from vpo.sketch.backdrop import Backdrop, squared_distances, tone
-from vpo.sketch.sprites import BODY, CLEAR, LIGHT, PICTURES, sprite
+from vpo.sketch.backdrop import Backdrop, tone
+from vpo.sketch.pixels import extent, grey_of, squared_distances
+from vpo.sketch.sprites import BODY, CLEAR, LIGHT, PICTURES, STAND_INS, sprite
 
 SIZE = world.SIZE
 _MIXES = (0.25, 0.5, 0.75)  # H.264 mixes neighbouring paints; such mixtures are background, too
@@ -14,16 +16,18 @@ _BOX = 30  # pixels: silhouettes are compared inside a box of this side
 _SAME = 0.5  # overlap (intersection over union) below which a figure is none of the known subjects
 
 
-def find_figures(frames: np.ndarray, backdrop: Backdrop) -> tuple[np.ndarray, str | None]:
+def find_figures(frames: np.ndarray, backdrop: Backdrop, style: str | None) -> tuple[np.ndarray, str | None]:
     """Where subjects are, bool (T, 64, 64), and their colour; no pixel and None where there is no vivid figure."""
     names, subject_paints = list(world.COLOURS), np.array(list(world.COLOURS.values()), np.float32)
     body = tone(subject_paints, backdrop.light, backdrop.washed)
-    pale = tone(subject_paints * 0.6 + 255 * 0.4, backdrop.light, backdrop.washed)
+    pale = tone(world.pale(subject_paints), backdrop.light, backdrop.washed)
     outline = tone(np.array([world.OUTLINE_COLOUR]), backdrop.light, backdrop.washed)
     scenery = _mixtures(backdrop.paints)
     if backdrop.light:
         marks = [colour for _, colour in world.light_marks(backdrop.light)]
         scenery = np.concatenate([scenery, np.array(marks, np.float32).reshape(-1, 3)])
+    if style == "watercolor":
+        scenery = np.concatenate([scenery, np.array([world.PAPER], np.float32)])
     inner = frames[:, 5:59, 4:60]
     pixels = inner.reshape(-1, 3)
     to_scenery = _nearest(pixels, scenery)
@@ -34,18 +38,17 @@ def find_figures(frames: np.ndarray, backdrop: Backdrop) -> tuple[np.ndarray, st
     if votes.max() < 12 * len(frames):
         return np.zeros(frames.shape[:3], bool), None
     colour = int(votes.argmax())
-    own = np.stack([body[colour], pale[colour]])
-    mixed = np.concatenate([own, outline, _mixtures(np.concatenate([own, outline]))])
+    own = np.concatenate([body[colour : colour + 1], pale[colour : colour + 1], outline])
     mask = np.zeros(frames.shape[:3], bool)
-    mask[:, 5:59, 4:60] = (_nearest(pixels, mixed) < to_scenery).reshape(inner.shape[:3])
-    return _clean(mask), names[colour]
+    mask[:, 5:59, 4:60] = (_nearest(pixels, own) < to_scenery).reshape(inner.shape[:3])
+    return _smooth(mask), names[colour]
 
 
 def read_count(mask: np.ndarray, frames_used: np.ndarray) -> tuple[int | None, int]:
     """How many subjects, and the axis along which they stand (0: rows, 1: columns). mask: bool (T, 64, 64)."""
     counts, axes = [], []
     for image in mask[frames_used]:
-        lengths = [_extent(image.sum(1 - axis)) for axis in (0, 1)]
+        lengths = [extent(image.sum(1 - axis)) for axis in (0, 1)]
         axis = int(np.argmax([stop - start for start, stop in lengths]))
         start, stop = lengths[axis]
         if stop - start < 4:
@@ -94,7 +97,7 @@ def read_subject(frames: np.ndarray, mask: np.ndarray, count: int, axis: int, st
 
 
 def _misfit(path: np.ndarray, motion: str) -> float:
-    """Root mean squared distance in pixels of a centred path (T, 2) to a motion's path, either direction and any reach."""
+    """Root mean squared distance (pixels) of a centred path (T, 2) to a motion's path, the better way round."""
     times = np.linspace(0, 1, len(path))
     best = np.inf
     for direction in (1, -1):
@@ -105,16 +108,17 @@ def _misfit(path: np.ndarray, motion: str) -> float:
 
 
 def _boxes(mask: np.ndarray, image: np.ndarray, count: int, axis: int) -> list[np.ndarray]:
-    """Each figure's silhouette and its bright part, float32 (2, BOX, BOX), middles together. mask: (H, W); image: (H, W, 3)."""
-    start, stop = _extent(mask.sum(1 - axis))
+    """Each figure's silhouette and its bright part, float32 (2, BOX, BOX). mask: bool (H, W); image: (H, W, 3)."""
+    start, stop = extent(mask.sum(1 - axis))
     edges = np.linspace(start, stop, count + 1).round().astype(int)
     boxes = []
-    dark = image.mean(-1) < 0.5 * image.mean(-1)[mask].max() if mask.any() else mask
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    grey = grey_of(image)
+    dark = grey < 0.5 * grey[mask].max() if mask.any() else mask
+    for low, high in pairwise(edges):
         part = np.zeros_like(mask)
         window = (slice(low, high), slice(None)) if axis == 0 else (slice(None), slice(low, high))
         part[window] = mask[window]
-        (top, bottom), (left, right) = _extent(part.sum(1), 0), _extent(part.sum(0), 0)
+        (top, bottom), (left, right) = extent(part.sum(1), 0), extent(part.sum(0), 0)
         if not (3 < bottom - top <= _BOX and 3 < right - left <= _BOX):
             continue
         figure = part[top:bottom, left:right]
@@ -124,8 +128,8 @@ def _boxes(mask: np.ndarray, image: np.ndarray, count: int, axis: int) -> list[n
 
 @cache
 def _templates(count: int, outline: int) -> tuple[list[str], np.ndarray]:
-    """All silhouettes at the size for a count: names, and float32 (names * variants, 2 * BOX * BOX), mirrored and shifted."""
-    names = [name for name in PICTURES if name != "blob"]
+    """All silhouettes at the size for a count: names, and float32 (names * 18 variants, 2 * BOX * BOX)."""
+    names = [name for name in PICTURES if name not in STAND_INS]
     rows = []
     for name in names:
         codes = sprite(name, world.SPRITE_SIZES[count], outline)
@@ -143,17 +147,12 @@ def _centred(figure: np.ndarray) -> np.ndarray:
     return box
 
 
-def _extent(profile: np.ndarray, least: int = 2) -> tuple[int, int]:
-    """First and last (exclusive) index where a profile of pixel counts exceeds `least`; (0, 0) if nowhere."""
-    where = np.flatnonzero(profile > least)
-    return (int(where[0]), int(where[-1]) + 1) if len(where) else (0, 0)
-
-
-def _clean(mask: np.ndarray) -> np.ndarray:
-    """The mask (T, H, W) without pixels that fewer than 4 of their 8 neighbours share."""
+def _smooth(mask: np.ndarray) -> np.ndarray:
+    """Each pixel of the mask (T, H, W) as most of the 9 pixels around it: specks go, and gaps inside a figure close."""
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1))).astype(np.uint8)
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return mask & (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] > 4)
+    around = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+    return (around > 4) | (mask & (around > 3))
 
 
 def _mixtures(paints: np.ndarray) -> np.ndarray:

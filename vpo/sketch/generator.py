@@ -1,8 +1,8 @@
 """The sketch world's text-to-video model: a weak one, and honestly so.
 
-It reads the first words of a prompt only, knows only part of the vocabulary, and fills badly what the prompt leaves open;
-so a prompt makes a better clip by telling each facet early and in words the model knows. Nothing but feedback on clips can
-teach the latter to a prompt optimizer.
+It reads the first words of a prompt only, knows only part of the vocabulary, and fills badly what the prompt leaves
+open; so a prompt makes a better clip by telling each facet early and in words the model knows. Nothing but feedback on
+clips can teach the latter to a prompt optimizer.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import numpy as np
 from vpo.records import Clip, Prompt
 from vpo.sketch import world
 from vpo.sketch.painter import Drawing, paint
+from vpo.sketch.sprites import STAND_INS
 from vpo.sketch.vocabulary import FACETS, UNSAFE_WORDS, Mention, bound_mentions, without_flags, words_of
 from vpo.video import clips
 
@@ -24,7 +25,7 @@ class SketchGenerator:
     """Draws prompts with numpy: `frames` frames of 64 x 64 pixels at `fps`."""
 
     def __init__(self, frames: int, fps: float, reads_words: int, unknown: Collection[str]) -> None:
-        """`reads_words`: how many words of a prompt are read. `unknown`: wordings of the vocabulary it does not know."""
+        """`reads_words`: how many words of a prompt it reads. `unknown`: wordings that it never learnt."""
         self.frames = frames
         self.fps = fps
         self.reads_words = reads_words
@@ -43,9 +44,11 @@ class SketchGenerator:
             first.setdefault(mention.facet, mention)
         concepts = {facet: first[facet].concept if facet in first else None for facet in FACETS}
         concepts["count"] = concepts["count"] or 1
+        digest = hashlib.sha256(text.encode(errors="replace")).digest()
         return Drawing(
             **concepts,
-            hue=_hue(text),
+            hue=(90 + digest[0] % 90, 90 + digest[1] % 90, 90 + digest[2] % 90),  # muted: nobody told the colour
+            stand_in=STAND_INS[digest[3] % len(STAND_INS)],
             torn=any(len({m.concept for m in mentions if m.facet == facet}) > 1 for facet in _EXCLUSIVE),
             unsafe=not UNSAFE_WORDS.isdisjoint(words),
         )
@@ -60,12 +63,6 @@ class SketchGenerator:
         except (OSError, ValueError, ArithmeticError) as error:
             status = f"{type(error).__name__}: {error}"
         return Clip(
-            id=prompt.id, prompt_id=prompt.id, query_id=prompt.query_id, query=prompt.query, prompt=prompt.text, path=path,
-            seed=seed, frames=self.frames, fps=self.fps, height=world.SIZE, width=world.SIZE, status=status,
+            id=prompt.id, prompt_id=prompt.id, query_id=prompt.query_id, query=prompt.query, prompt=prompt.text,
+            path=path, seed=seed, frames=self.frames, fps=self.fps, height=world.SIZE, width=world.SIZE, status=status,
         )  # fmt: skip
-
-
-def _hue(text: str) -> tuple[int, int, int]:
-    """A muted colour (RGB) that belongs to the text, for subjects whose colour nobody told."""
-    digest = hashlib.sha256(text.encode(errors="replace")).digest()
-    return 90 + digest[0] % 90, 90 + digest[1] % 90, 90 + digest[2] % 90

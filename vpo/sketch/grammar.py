@@ -202,7 +202,7 @@ def _sentence(facet: str, scene: Scene, said: Mapping[str, str], slots: Mapping[
     if facet == "light":
         own["noun"] = phrases.LIGHT_NOUNS[said["light"]]
     sentence = _fill(rng.choice(templates), own)
-    return re.sub(r"\b([Aa]) (?=[aeiou8])", r"\1n ", sentence)
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", sentence)
 
 
 def _fit(sentences: list[str], rng: Random, min_words: int) -> list[str]:

@@ -10,31 +10,39 @@ from functools import cache
 import numpy as np
 
 from vpo.sketch import world
+from vpo.sketch.pixels import brightest_of, darkest_of, grey_of, resized, saturation_of, squared_distances
 
 _VIVID = (
     105.0  # of 255: saturation (maximum less minimum of the channels) of a subject's paint, without the light's tone
 )
+_LAMP = 285.0  # by day's colours: what is brighter than any paint is a lamp, moon or flame, not a subject
 _WHITE = 238.0  # of 255: every channel of a white subject
+_SPLASH = 30.0  # RGB distance within which a pixel has the colour of a splash
+_TOPS = {"city": (0, 2)}  # paints that may fill a place's upper band, if not the sky alone: here, buildings
 _SLIPS = tuple(range(-24, 25))  # pixels by which a torn row may slip
 
 
 def measure(frames: np.ndarray, named: Mapping[str, object]) -> dict[str, float]:
     """All statistics of a clip, uint8 (T, H, W, 3); `named` holds the concepts that the query names.
 
-    alignment: share of the named facets that seem to be there, 0..1. saturation, brightness: 0..1. noise, detail, change,
-    flicker: grey levels. figure: share of frames with a vivid figure. margin: pixels to the edge. tearing: share of
-    rows. travel, shake, jerk: pixels. red: share of splash-coloured pixels.
+    alignment: share of the named facets that seem to be there, 0..1. saturation, brightness: 0..1. contrast, noise,
+    detail, change, flicker: grey levels. figure: share of frames with a vivid figure. margin: pixels to the edge.
+    tearing: share of rows. travel, glide (mean slide of the picture from frame to frame), shake (its unsteadiness),
+    jerk: pixels. red: share of splash-coloured pixels.
     """
-    clip = _normal(frames)
-    grey = clip.mean(-1)
+    clip = resized(frames)
+    grey = grey_of(clip)
     place, light = _backdrop(clip)
-    figure = _vivid(clip, light)
+    plain = _untoned(clip, light)
+    figure = _vivid(plain)
     track = _track(figure)
+    slides = _slides(grey)
     still = np.median(grey, axis=0)
     return {
-        "alignment": _alignment(clip, figure, track, place, light, named),
-        "saturation": float(np.percentile(clip.max(-1) - clip.min(-1), 97) / 255),
+        "alignment": _alignment(plain, figure, track, place, light, named),
+        "saturation": float(np.percentile(saturation_of(clip), 97) / 255),
         "brightness": float(grey.mean() / 255),
+        "contrast": float(grey.std()),
         "noise": float(np.median(np.abs(np.diff(grey[:, 8:56, 8:56], axis=2)))),
         "detail": float(still[[8, 9, 10, 52, 53, 54], 6:58].std()),
         "figure": float((figure.sum((1, 2)) > 20).mean()),
@@ -43,14 +51,15 @@ def measure(frames: np.ndarray, named: Mapping[str, object]) -> dict[str, float]
         "travel": float(np.ptp(track, axis=0).max()) if len(track) else 0.0,
         "change": float(np.abs(np.diff(grey, axis=0)).mean()),
         "flicker": float(np.abs(np.diff(grey.mean((1, 2)))).mean()),
-        "shake": _shake(grey),
+        "glide": float(np.abs(slides).mean()),
+        "shake": float(np.abs(np.diff(slides, axis=1)).mean()) if slides.shape[1] > 1 else 0.0,
         "jerk": _jerk(track),
-        "red": float((np.abs(clip - world.SPLASH_COLOUR).max(-1) < 26).mean()),
+        "red": _red(clip),
     }
 
 
 def _alignment(
-    clip: np.ndarray,
+    plain: np.ndarray,
     figure: np.ndarray,
     track: np.ndarray,
     place: str | None,
@@ -58,10 +67,10 @@ def _alignment(
     named: Mapping[str, object],
 ) -> float:
     """The share of the named facets that coarse looks confirm; a subject counts as there when any figure is."""
-    seen = len(track) >= 0.7 * len(clip)
+    seen = len(track) >= 0.7 * len(plain)
     checks = {
         "subject": seen,
-        "colour": seen and _colour(clip, figure, light) == named.get("colour"),
+        "colour": seen and _colour(plain, figure) == named.get("colour"),
         "count": seen and _count(figure) == named.get("count"),
         "motion": seen and _moves_like(track, figure, str(named.get("motion"))),
         "place": place == named.get("place"),
@@ -74,9 +83,9 @@ def _alignment(
 @cache
 def _bands() -> tuple[list[tuple[str, str]], np.ndarray]:
     """(place, light) pairs and the colours of their upper and lower band, float32 (n, 6)."""
-    pairs = [(place, light) for place in world.PAINTS for light in world.TONES]
-    rows = [np.concatenate([_toned(world.PAINTS[place][i], light) for i in (0, 1)]) for place, light in pairs]
-    return pairs, np.array(rows, np.float32)
+    known = [(place, light, top) for place in world.PAINTS for light in world.TONES for top in _TOPS.get(place, (0,))]
+    rows = [np.concatenate([_toned(world.PAINTS[p][i], light) for i in (top, 1)]) for p, light, top in known]
+    return [(place, light) for place, light, _ in known], np.array(rows, np.float32)
 
 
 def _backdrop(clip: np.ndarray) -> tuple[str | None, str | None]:
@@ -101,10 +110,9 @@ def _untoned(clip: np.ndarray, light: str | None) -> np.ndarray:
     return (clip - np.array(offsets, np.float32)) / np.array(gains, np.float32)
 
 
-def _vivid(clip: np.ndarray, light: str | None) -> np.ndarray:
+def _vivid(plain: np.ndarray) -> np.ndarray:
     """Where paints are as vivid (or as white) as only subjects are, bool (T, 64, 64); edges are left out."""
-    plain = _untoned(clip, light)
-    vivid = (plain.max(-1) - plain.min(-1) > _VIVID) | (plain.min(-1) > _WHITE)
+    vivid = ((saturation_of(plain) > _VIVID) | (darkest_of(plain) > _WHITE)) & (brightest_of(plain) < _LAMP)
     vivid[:, :6], vivid[:, -6:], vivid[:, :, :5], vivid[:, :, -5:] = False, False, False, False
     return vivid
 
@@ -118,9 +126,9 @@ def _track(figure: np.ndarray) -> np.ndarray:
     return np.stack([x, y], 1) / area[shown, None]
 
 
-def _colour(clip: np.ndarray, figure: np.ndarray, light: str | None) -> str:
+def _colour(plain: np.ndarray, figure: np.ndarray) -> str:
     """The colour nearest to the typical vivid pixel."""
-    typical = np.median(_untoned(clip, light)[figure], axis=0)
+    typical = np.median(plain[figure], axis=0)
     return min(world.COLOURS, key=lambda name: float(np.abs(typical - world.COLOURS[name]).sum()))
 
 
@@ -131,15 +139,17 @@ def _count(figure: np.ndarray) -> int:
 
 
 def _stretches(profile: np.ndarray) -> int:
-    """Runs of at least 5 consecutive positions with more than 2 pixels; gaps of one position are closed."""
-    full = profile > 2
-    full[1:-1] |= full[:-2] & full[2:]
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], full.astype(np.int8), [0]])))
-    return int((edges[1::2] - edges[::2] >= 5).sum())
+    """Runs of at least 5 consecutive positions with more than one pixel; gaps of up to 3 positions are closed."""
+    where = np.flatnonzero(profile > 1)
+    if not len(where):
+        return 0
+    ends = np.flatnonzero(np.diff(where) > 4)
+    starts, stops = np.r_[where[0], where[ends + 1]], np.r_[where[ends], where[-1]]
+    return int((stops - starts >= 4).sum())
 
 
 def _moves_like(track: np.ndarray, figure: np.ndarray, motion: str) -> bool:
-    """Whether the figure's middle travels in the directions of the motion, judged by ranges and net displacement only."""
+    """Whether the figure's middle travels as in the motion, judged by ranges and net displacement only."""
     (wide, high), (dx, dy) = np.ptp(track, axis=0), track[-1] - track[0]
     area = figure.sum((1, 2))
     narrowed = area.min() < 0.5 * area.max()
@@ -171,13 +181,10 @@ def _tearing(grey: np.ndarray) -> float:
     return float((slips & (np.abs(best - np.median(best, axis=1)[:, None]) > 3)).mean())
 
 
-def _shake(grey: np.ndarray) -> float:
-    """How unsteadily the picture's edge strips slide: mean |second difference| of their sideways and vertical shift, pixels."""
-    if len(grey) < 3:
-        return 0.0
+def _slides(grey: np.ndarray) -> np.ndarray:
+    """Sideways and vertical shift of the picture's edge strips from frame to frame, pixels, (2, T - 1)."""
     sideways, vertical = grey[:, 8:18, 6:58].mean(1), grey[:, 8:56, 6:14].mean(2)
-    steps = np.stack([_shifts(sideways), _shifts(vertical)])
-    return float(np.abs(np.diff(steps, axis=1)).mean())
+    return np.stack([_shifts(sideways), _shifts(vertical)])
 
 
 def _shifts(profiles: np.ndarray, reach: int = 8) -> np.ndarray:
@@ -191,12 +198,12 @@ def _shifts(profiles: np.ndarray, reach: int = 8) -> np.ndarray:
     return np.stack(costs).argmin(0) - float(reach)
 
 
+def _red(clip: np.ndarray) -> float:
+    """Share of the pixels that have the colour of a splash."""
+    distances = squared_distances(clip.reshape(-1, 3), np.array([world.SPLASH_COLOUR], np.float32))
+    return float((distances < _SPLASH**2).mean())
+
+
 def _jerk(track: np.ndarray) -> float:
     """Mean length of the second difference of the figure's track, pixels; 9 where there is hardly a track."""
     return float(np.hypot(*np.diff(track, 2, axis=0).T).mean()) if len(track) > 3 else 9.0
-
-
-def _normal(frames: np.ndarray) -> np.ndarray:
-    """The clip at the world's size, float32 (T, 64, 64, 3), by the nearest pixels."""
-    rows, columns = (((np.arange(world.SIZE) + 0.5) * side / world.SIZE).astype(int) for side in frames.shape[1:3])
-    return frames[:, rows][:, :, columns].astype(np.float32)

@@ -1,18 +1,21 @@
-"""Paints a drawing into frames: what was told is drawn well, what was left open badly, and contradictions tear the picture."""
+"""Paints a drawing into frames: what was told comes out well, what was left open badly, and contradictions tear."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from vpo.sketch import world
-from vpo.sketch.sprites import BODY, CLEAR, LIGHT, OUTLINE, sprite, squashed
+from vpo.sketch.sprites import BODY, CLEAR, LIGHT, N_CODES, sprite, squashed
 
 SIZE = world.SIZE
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What the video model understood; None stands for 'not told'. `hue` (0..255, RGB) paints a subject without a colour."""
+    """What the video model understood; None stands for 'not told'.
+
+    `hue` (0..255, RGB) paints a subject without a colour, `stand_in` (of `sprites.STAND_INS`) an unknown subject.
+    """
 
     subject: str | None
     colour: str | None
@@ -23,6 +26,7 @@ class Drawing:
     camera: str | None
     style: str | None
     hue: tuple[int, int, int]
+    stand_in: str = "blob"
     torn: bool = False
     unsafe: bool = False
 
@@ -70,7 +74,7 @@ def _paint_subjects(canvas: np.ndarray, drawing: Drawing, times: np.ndarray, rng
     No motion: frozen or jittering, as the seed will have it.
     """
     thick = world.OUTLINES.get(drawing.style, 1)
-    codes = sprite(drawing.subject or "blob", world.SPRITE_SIZES[drawing.count], thick)
+    codes = sprite(drawing.subject or drawing.stand_in, world.SPRITE_SIZES[drawing.count], thick)
     behind = np.ones(canvas.shape[:3], bool)
     colours = _colours(drawing)
     direction, jitters = (1 if rng.random() < 0.5 else -1), rng.random() < 0.5
@@ -89,8 +93,8 @@ def _paint_subjects(canvas: np.ndarray, drawing: Drawing, times: np.ndarray, rng
 def _colours(drawing: Drawing) -> np.ndarray:
     """RGB of each sprite code, float32 (5, 3)."""
     body = np.array(world.COLOURS[drawing.colour] if drawing.colour else drawing.hue, np.float32)
-    colours = np.tile(np.array(world.OUTLINE_COLOUR, np.float32), (5, 1))
-    colours[BODY], colours[LIGHT], colours[OUTLINE] = body, body * 0.6 + 255 * 0.4, world.OUTLINE_COLOUR
+    colours = np.tile(np.array(world.OUTLINE_COLOUR, np.float32), (N_CODES, 1))
+    colours[BODY], colours[LIGHT] = body, world.pale(body)
     return colours
 
 
@@ -105,7 +109,7 @@ def _homes(drawing: Drawing, rng: np.random.Generator) -> list[tuple[float, floa
 
 
 def _stamp(image: np.ndarray, behind: np.ndarray, codes: np.ndarray, colours: np.ndarray, x: float, y: float) -> None:
-    """Paint a sprite, centred at (x, y), over the image (H, W, 3) and clear `behind` (H, W) there; the rest is cut off."""
+    """Paint a sprite, its middle at (x, y), on an image (H, W, 3) and clear `behind` (H, W) there; overhang is cut."""
     height, width = codes.shape
     top, left = round(y - height / 2 + 0.5), round(x - width / 2 + 0.5)
     rows, columns = slice(max(top, 0), min(top + height, SIZE)), slice(max(left, 0), min(left + width, SIZE))

@@ -1,23 +1,26 @@
 """The sentences of which expert captions are composed; words only, no logic.
 
-Every sentence speaks about one facet, so that a caption can leave a facet out, and holds no wording of any other facet, so
-that `vocabulary.find_facets` reads exactly the scene back (a test draws many). Braces are filled by `grammar.py`:
+Every sentence speaks about one facet, so that a caption can leave a facet out, and holds no wording of any other facet,
+so that `vocabulary.find_facets` reads exactly the scene back (a test draws many). Braces are filled by `grammar.py`:
 {np} 'two red dogs', {be} 'are', {has} 'have', {s} '' ('s' for one), {subject} 'dogs', {gen} 'animals', {its} 'their',
 {it} 'them', {w} the facet's wording, {in_place} 'on the beach', {lit} 'at sunset', {d} a detail of the concept.
 """
 
 PLACE_PREPOSITIONS = {
     "beach": "on", "seashore": "along", "coast": "along", "forest": "in", "woods": "in", "woodland": "in", "city": "in",
-    "street": "on", "downtown": "through", "snow": "in", "snowy field": "across", "winter plain": "across", "desert": "in",
+    "street": "on", "downtown": "through", "snow": "in", "snowy field": "across", "winter plain": "across",
+    "desert": "in",
     "dunes": "among", "dry plain": "across", "ocean": "over", "sea": "over", "open water": "over", "meadow": "in",
     "grass field": "across", "pasture": "in", "room": "in", "bedroom": "in", "parlor": "in",
 }  # fmt: skip
 BARE_PLACES = ("downtown",)  # take no article
 
 LIT = {
-    "daylight": "in daylight", "sunny day": "on a sunny day", "midday sun": "under the midday sun", "sunset": "at sunset",
+    "daylight": "in daylight", "sunny day": "on a sunny day", "midday sun": "under the midday sun",
+    "sunset": "at sunset",
     "golden hour": "at golden hour", "dusk": "at dusk", "night": "at night", "moonlight": "in moonlight",
-    "starlight": "under starlight", "fog": "in fog", "mist": "in mist", "haze": "in haze", "neon lights": "under neon lights",
+    "starlight": "under starlight", "fog": "in fog", "mist": "in mist", "haze": "in haze",
+    "neon lights": "under neon lights",
     "neon glow": "in a neon glow", "electric signs": "under electric signs", "candlelight": "by candlelight",
     "candle glow": "in a candle glow", "firelight": "by firelight",
 }  # fmt: skip
@@ -169,6 +172,7 @@ QUALITY = (
 )
 ASKING = ("a video of", "make a video of", "vidoe of", "i want", "please show", "show me", "generate", "short clip of")
 FLAGS = (
-    "-ar 16:9", "--ar 16:9", "-ar 9:16", "-motion 2", "-motion 4", "-gs 24", "-fps 24", "-neg blur", "-neg text, watermark",
+    "-ar 16:9", "--ar 16:9", "-ar 9:16", "-motion 2", "-motion 4", "-gs 24", "-fps 24", "-neg blur",
+    "-neg text, watermark",
 )  # fmt: skip
 TYPOS = {"with": "wiht", "the": "teh", "and": "adn"}

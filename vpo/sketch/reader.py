@@ -5,19 +5,20 @@ It knows how the world looks (paints, tones, silhouettes, paths) and never sees 
 
 import numpy as np
 
-from vpo.sketch import world
 from vpo.sketch.backdrop import read_backdrop, read_camera, read_style
 from vpo.sketch.figures import find_figures, read_count, read_motion, read_subject
+from vpo.sketch.pixels import resized
 
 FRAMES = 16  # a clip is read at so many moments, evenly spread
 
 
 def read_scene(frames: np.ndarray) -> dict[str, str | int | None]:
     """Each facet's concept or None where nothing known is seen. frames: uint8 (T, H, W, 3) of any size."""
-    pixels = _normal(frames)
+    when = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
+    pixels = resized(frames[when])
     style = read_style(pixels)
     backdrop = read_backdrop(pixels)
-    mask, colour = find_figures(pixels, backdrop)
+    mask, colour = find_figures(pixels, backdrop, style)
     area = mask.sum((1, 2))
     seen = np.flatnonzero(area >= 0.6 * max(1, area.max()))
     count, axis = read_count(mask, seen)
@@ -31,11 +32,3 @@ def read_scene(frames: np.ndarray) -> dict[str, str | int | None]:
         "camera": read_camera(pixels, ~mask, backdrop.light) if backdrop.place else None,
         "style": style,
     }
-
-
-def _normal(frames: np.ndarray) -> np.ndarray:
-    """The clip at the world's size, float32 (T', 64, 64, 3) with T' <= FRAMES, by the nearest frames and pixels."""
-    length, height, width = frames.shape[:3]
-    when = np.linspace(0, length - 1, min(FRAMES, length)).round().astype(int)
-    rows, columns = (((np.arange(world.SIZE) + 0.5) * side / world.SIZE).astype(int) for side in (height, width))
-    return frames[when][:, rows][:, :, columns].astype(np.float32)

@@ -9,24 +9,24 @@ from vpo.checklist import Question, dimension_scores, weighted_sum
 from vpo.records import Clip, Score
 from vpo.sketch.measures import measure
 from vpo.sketch.vocabulary import find_facets
-from vpo.video import clips
+from vpo.video.clips import ClipError, check, read_mp4
 
 
 class SketchReward:
     """Answers each question by one statistic and its bound: `measure` above `above`, or below `below`."""
 
     def __init__(self, questions: Sequence[Mapping[str, Any]]) -> None:
-        """Each question has the fields of `checklist.Question`, a `measure` of `measures.measure`, and `above` or `below`."""
-        names = [field for field in Question.__dataclass_fields__]
+        """A question has the fields of `checklist.Question`, a `measure` (of `measures`), and `above` or `below`."""
+        names = list(Question.__dataclass_fields__)
         self.questions = tuple(Question(**{name: q[name] for name in names}) for q in questions)
         self.rules = tuple((str(q["measure"]), q.get("above"), q.get("below")) for q in questions)
         for question, (_, above, below) in zip(self.questions, self.rules, strict=True):
             if (above is None) == (below is None):
                 raise ValueError(f"conf/reward/sketch.yaml: question {question.id} needs either 'above' or 'below'")
 
-    def score(self, clips_: Sequence[Clip]) -> list[Score]:
+    def score(self, clips: Sequence[Clip]) -> list[Score]:
         """One score a clip (absolute path), read against `clip.query`; an unreadable clip has None everywhere."""
-        return [self._score(clip) for clip in clips_]
+        return [self._score(clip) for clip in clips]
 
     def card(self) -> Mapping[str, Any]:
         """The questions with their weights and bounds, and how frames are read."""
@@ -54,10 +54,10 @@ class SketchReward:
 
     def _answers(self, clip: Clip) -> tuple[bool | None, ...]:
         try:
-            frames, _ = clips.read_mp4(Path(clip.path))
-        except clips.ClipError:
+            frames, _ = read_mp4(Path(clip.path))
+        except ClipError:
             return (None,) * len(self.questions)
-        if clips.check(frames) != "ok":
+        if check(frames) != "ok":
             return (None,) * len(self.questions)
         named = {facet: mention.concept for facet, mention in find_facets(clip.query).items()}
         seen = measure(frames, named)

@@ -1,14 +1,15 @@
 """The silhouettes of the sketch world's subjects, as pictures made of characters.
 
-'#' is the subject's colour, '+' the same lighter, 'o' a dark detail, '.' nothing. All face right. A generic blob stands for
-whatever the vocabulary does not know.
+'#' is the subject's colour, '+' the same lighter, 'o' a dark detail, '.' nothing. All face right. Three plain shapes
+stand for whatever the vocabulary does not know.
 """
 
 from functools import cache
 
 import numpy as np
 
-CLEAR, BODY, LIGHT, DARK, OUTLINE = range(5)  # the codes of a sprite's pixels
+N_CODES = 5
+CLEAR, BODY, LIGHT, DARK, OUTLINE = range(N_CODES)  # the codes of a sprite's pixels
 _CODES = {".": CLEAR, "#": BODY, "+": LIGHT, "o": DARK}
 
 PICTURES = {
@@ -215,7 +216,28 @@ o.########.o
 ############
 .##########.
 ..########..""",
+    "block": """
+..########..
+############
+############
+############
+############
+############
+############
+..########..""",
+    "drop": """
+.....##.....
+....####....
+....####....
+...######...
+..########..
+.##########.
+############
+############
+.##########.
+...######...""",
 }
+STAND_INS = ("blob", "block", "drop")  # for subjects that the vocabulary does not know
 
 
 @cache
@@ -231,7 +253,7 @@ def sprite(subject: str, size: int, outline: int = 1) -> np.ndarray:
 
 
 def squashed(codes: np.ndarray, factor: float) -> np.ndarray:
-    """A sprite made narrower by `factor` in 0..1, as if it turned about its vertical axis; at least 3 pixels are left."""
+    """A sprite made narrower by `factor` in 0..1, as if it turned about its vertical axis; at least 3 pixels stay."""
     return codes[:, _steps(max(3, round(codes.shape[1] * factor)), codes.shape[1])]
 
 

@@ -1,14 +1,14 @@
 """The words of the sketch world: eight facets, their concepts, and the English wordings of each concept.
 
-A *facet* is one property of a scene (its colour, say), a *concept* one value of it ("red"), a *wording* one way to say the
-concept ("crimson"). Wordings come in three groups:
+A *facet* is one property of a scene (its colour, say), a *concept* one value of it ("red"), a *wording* one way to say
+the concept ("crimson"). Wordings come in three groups:
 
 - `user`: what users type, and what a caption repeats when the user typed it;
 - `extra`: what only captions use, when they invent what the user left open; the video model does not know all of them;
 - `heard`: understood when somebody else writes it (inflections, words of real users), never produced here.
 
-`find_facets` reads a scene back from any English text by these tables, which is how the video model, the drafter and the
-reward understand a text.
+`find_facets` reads a scene back from any English text by these tables, which is how the video model, the drafter and
+the reward understand a text.
 """
 
 import re
@@ -131,7 +131,7 @@ STYLES = {
     "watercolor": Wordings(
         ("watercolor", "aquarelle"), ("brush-painted",), ("watercolour", "painting", "oil painting", "painted")
     ),
-    "pixel art": Wordings(("pixel art", "8-bit"), ("retro game",), ("pixelated", "pixel")),
+    "pixel art": Wordings(("pixel art", "pixelated"), ("retro game",), ("8-bit", "pixel")),
 }
 
 WORDINGS: Mapping[str, Mapping[str | int, Wordings]] = {
@@ -145,7 +145,8 @@ UNSAFE_WORDS = frozenset({
     "gore", "dead", "corpse",
 })  # fmt: skip
 UNSAFE_PHRASES = (
-    "with a gun", "holding a knife", "in a bloody fight", "covered in blood", "a violent attack", "shooting a gun", "killing everyone",
+    "with a gun", "holding a knife", "in a bloody fight", "covered in blood", "in a violent attack", "shooting a gun",
+    "killing everyone",
 )  # fmt: skip
 
 _IRREGULAR = {
@@ -178,7 +179,7 @@ def plural(noun: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """The lower-case words of a text, in order; punctuation is dropped, hyphens and apostrophes inside words are kept."""
+    """The lower-case words of a text, in order, without punctuation; hyphens and apostrophes inside words stay."""
     return _WORD.findall(text.lower())
 
 
@@ -201,7 +202,7 @@ def _phrases() -> dict[str, tuple[tuple[tuple[str, ...], str, str | int, str], .
 
 
 def find_mentions(words: list[str]) -> Iterator[Mention]:
-    """Every wording in the words, left to right, the longest first; counts and colours without a subject are kept too."""
+    """Every wording in the words, left to right, the longest first; counts and colours without a subject as well."""
     table, i = _phrases(), 0
     while i < len(words):
         hit = next((row for row in table.get(words[i], ()) if tuple(words[i : i + len(row[0])]) == row[0]), None)
@@ -216,7 +217,8 @@ def find_mentions(words: list[str]) -> Iterator[Mention]:
 def bound_mentions(words: list[str]) -> list[Mention]:
     """The mentions that count: a number only before a subject; a colour before a subject, or the first one if none is.
 
-    'a' and 'an' stand before everything, and 'orange' may describe the light: so both need the subject to follow closely.
+    'a' and 'an' stand before everything, and 'orange' may describe the light: so both need the subject to follow
+    closely.
     """
     found = list(find_mentions(words))
     heads = [m.start for m in found if m.facet == "subject"]

@@ -39,7 +39,7 @@ PAINTS = {
     "forest": ((98, 124, 98), (84, 100, 60), (92, 70, 52), (58, 86, 58)),
     "city": ((158, 166, 180), (76, 76, 82), (108, 106, 120), (206, 196, 150)),
     "snow": ((186, 200, 216), (226, 232, 238), (82, 108, 108), (206, 214, 224)),
-    "desert": ((222, 206, 178), (206, 156, 100), (182, 130, 80), (112, 128, 84)),
+    "desert": ((222, 206, 178), (208, 166, 116), (182, 138, 96), (112, 128, 84)),
     "ocean": ((150, 186, 208), (54, 100, 138), (84, 136, 168), (196, 212, 216)),
     "meadow": ((168, 204, 222), (128, 168, 94), (100, 142, 80), (226, 214, 168)),
     "room": ((198, 178, 160), (142, 104, 74), (156, 118, 100), (118, 84, 60)),
@@ -52,9 +52,14 @@ PAN = 30.0  # pixels that a pan or tilt covers in a clip
 ZOOM = (1.35, 0.8)  # source pixels a canvas pixel at the two ends of a zoom
 
 
+def pale(colours: np.ndarray) -> np.ndarray:
+    """The lighter shade of subjects' colours, (..., 3), for windows and bellies."""
+    return colours * 0.6 + 255 * 0.4
+
+
 @cache
 def texture(place: str) -> np.ndarray:
-    """The picture of a place, uint8 (*TEXTURE, 3), read-only: sky above the horizon, ground below, and its own pattern."""
+    """The picture of a place, uint8 (*TEXTURE, 3), read-only: sky above the horizon, ground below, its own pattern."""
     (height, width), paints = TEXTURE, PAINTS[place]
     rng = np.random.default_rng(sorted(PAINTS).index(place))
     y, x = np.mgrid[0:height, 0:width]

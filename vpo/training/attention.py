@@ -36,14 +36,16 @@ TEMPLATE, QUERY, PADDING = -1, -1, -2  # values of `item` (TEMPLATE, PADDING) an
 
 @dataclass(frozen=True)
 class BranchGroup:
-    """Branches of similar length, as a batch: b branches of at most s tokens below the template.
+    """Branches of similar length, as a batch.
 
     Attributes:
-        slots: (b, s), each branch token's index in the row; padding points at token 0 and is never read.
+        count: b, branches.
+        width: s, tokens of the longest; the others are padded with token 0 of the row, which is never read.
         mask: (1, 1, s, P + s) bool, whether a branch token sees a template token (always) or one of its own (causal).
     """
 
-    slots: Tensor
+    count: int
+    width: int
     mask: Tensor
 
 
@@ -54,7 +56,9 @@ class TreeLayout:
     Attributes:
         prefix: P, tokens of the template; may be 0.
         groups: The branches as batches, for `_branch_attention`.
-        outputs: (N - P,), for each token below the template its index among the groups' concatenated slots.
+        asking: (sum of b * s,), the row index of every query token of every group, group after group.
+        seen: (sum of b * (P + s),), the row index of every key: for each branch the template, then its own tokens.
+        outputs: (N - P,), for each token below the template its index in `asking`.
         item: (N,), which item (query) a token belongs to; TEMPLATE or PADDING.
         branch: (N,), which completion a token belongs to; TEMPLATE or QUERY.
         block_mask: For FlexAttention; set by `to` on a GPU and by `with_block_mask`.
@@ -62,6 +66,8 @@ class TreeLayout:
 
     prefix: int
     groups: tuple[BranchGroup, ...]
+    asking: Tensor
+    seen: Tensor
     outputs: Tensor
     item: Tensor
     branch: Tensor
@@ -69,13 +75,9 @@ class TreeLayout:
 
     def to(self, device: torch.device | str) -> "TreeLayout":
         """The layout on a device; on a GPU with its block mask."""
-        moved = replace(
-            self,
-            groups=tuple(BranchGroup(group.slots.to(device), group.mask.to(device)) for group in self.groups),
-            outputs=self.outputs.to(device),
-            item=self.item.to(device),
-            branch=self.branch.to(device),
-        )
+        groups = tuple(replace(group, mask=group.mask.to(device)) for group in self.groups)
+        names = ("asking", "seen", "outputs", "item", "branch")
+        moved = replace(self, groups=groups, **{name: getattr(self, name).to(device) for name in names})
         return moved.with_block_mask() if torch.device(device).type == "cuda" else moved
 
     def with_block_mask(self) -> "TreeLayout":
@@ -162,25 +164,22 @@ def _branch_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLay
     Returns:
         (1, N, H, D).
     """
+    # One gather for all groups, because the backward of each begins with a zeroed copy of the row; and token-major, so
+    # that a gathered token is one contiguous piece of memory.
+    q = query[0].transpose(0, 1).index_select(0, layout.asking)  # (sum of b * s, H, D)
+    k, v = (x[0].transpose(0, 1).index_select(0, layout.seen) for x in (key, value))
     prefix = layout.prefix
-    # Token-major, so that a gathered token is one contiguous piece of memory.
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # (N, heads, D)
+    qs = q.split([group.count * group.width for group in layout.groups])
+    ks, vs = (x.split([group.count * (prefix + group.width) for group in layout.groups]) for x in (k, v))
     parts = []
-    for group in layout.groups:
-        template = torch.arange(prefix, device=q.device).expand(group.slots.shape[0], prefix)
-        seen = torch.cat([template, group.slots], dim=1)
-        out = _sdpa(_gather(q, group.slots), _gather(k, seen), _gather(v, seen), scaling, mask=group.mask)
-        parts.append(out.transpose(1, 2).flatten(0, 1))  # (b * s, H, D)
+    for group, *tokens in zip(layout.groups, qs, ks, vs, strict=True):
+        batch = [x.unflatten(0, (group.count, -1)).transpose(1, 2) for x in tokens]  # (b, heads, s or P + s, D)
+        parts.append(_sdpa(*batch, scaling, mask=group.mask).transpose(1, 2).flatten(0, 1))
     below = torch.cat(parts).index_select(0, layout.outputs)
     if not prefix:
         return below[None]
     head = _sdpa(query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix], scaling, mask=None)
     return torch.cat([head[0].transpose(0, 1), below])[None]
-
-
-def _gather(tokens: Tensor, slots: Tensor) -> Tensor:
-    """Tokens (N, heads, D) at slots (b, s) as a batch (b, heads, s, D)."""
-    return tokens.index_select(0, slots.flatten()).unflatten(0, slots.shape).transpose(1, 2)
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, *, mask: Tensor | None) -> Tensor:
@@ -209,7 +208,10 @@ def _flex_attention(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, 
     PyTorch 2.13 has no backward of FlexAttention on CPU, so tests compare its forward there; gradients need a GPU.
     """
     kernel = _compiled_flex() if query.device.type == "cuda" else flex_attention
-    out = kernel(query, key, value, block_mask=mask, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
+    heads = query.shape[1]
+    if heads & (heads - 1):  # as transformers does: the kernel's grouped heads want a power of two
+        key, value = (x.repeat_interleave(heads // x.shape[1], 1) for x in (key, value))
+    out = kernel(query, key, value, block_mask=mask, scale=scaling, enable_gqa=heads != key.shape[1])
     return out.transpose(1, 2)
 
 

@@ -219,17 +219,22 @@ def pack(tree: Tree, *, pad_to: int = 1, pad_id: int = 0) -> PackedRow:
 def _layout(prefix: int, paths: Sequence[Sequence[int]], items: Sequence[int], branches: Sequence[int]) -> TreeLayout:
     """The layout of a row: branches by length, in groups, so that little of a group's batch is padding."""
     order = sorted(range(len(paths)), key=lambda one: len(paths[one]))
-    groups, outputs, offset = [], [0] * (len(items) - prefix), 0  # padding reads slot 0: any finite value will do
+    groups: list[BranchGroup] = []
+    asking: list[int] = []
+    seen: list[int] = []
+    outputs = [0] * (len(items) - prefix)  # padding reads the first slot: any finite value will do
     for start in range(0, len(order), GROUP):
-        members = order[start : start + GROUP]
-        width = len(paths[members[-1]])
-        for row, member in enumerate(members):
-            for column, index in enumerate(paths[member]):
-                outputs[index - prefix] = offset + row * width + column  # a query's copies are equal: any will do
-        slots = [[*paths[member], *[0] * (width - len(paths[member]))] for member in members]
-        groups.append(BranchGroup(torch.tensor(slots), branch_mask(prefix, width)))
-        offset += len(members) * width
-    return TreeLayout(prefix, tuple(groups), torch.tensor(outputs), torch.tensor(items), torch.tensor(branches))
+        members = [paths[one] for one in order[start : start + GROUP]]
+        width = len(members[-1])
+        groups.append(BranchGroup(len(members), width, branch_mask(prefix, width)))
+        for path in members:
+            for slot, index in enumerate(path, start=len(asking)):
+                outputs[index - prefix] = slot  # the copies of a shared query token are equal: any will do
+            filled = [*path, *[0] * (width - len(path))]
+            asking += filled
+            seen += [*range(prefix), *filled]
+    tensors = map(torch.tensor, (asking, seen, outputs, items, branches))
+    return TreeLayout(prefix, tuple(groups), *tensors)
 
 
 def packed_logprobs(model: nn.Module, row: PackedRow, *, chunk_elements: int = CHUNK_ELEMENTS) -> SequenceLogprobs:

@@ -1,7 +1,7 @@
 """Reading and writing clips, and the frame rules: what every stage that touches pixels shares.
 
-A clip is an array of frames, uint8, (T, H, W, 3), RGB. Files are H.264 in mp4, yuv420p, encoded by one thread, so that equal
-frames give equal bytes on one machine.
+A clip is an array of frames, uint8, (T, H, W, 3), RGB. Files are H.264 in mp4, yuv420p, encoded by one thread, so that
+equal frames give equal bytes on one machine.
 """
 
 import os
@@ -23,7 +23,8 @@ class ClipError(ValueError):
 def write_mp4(frames: np.ndarray, fps: float, path: Path) -> None:
     """Write frames, uint8 (T, H, W, 3) RGB, to `path`; the file appears whole or not at all.
 
-    H.264 in yuv420p halves the chroma, so H and W must be even. Raises ClipError where the frames are not such an array.
+    H.264 in yuv420p halves the chroma, so H and W must be even. Raises ClipError where the frames are not such an
+    array.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
         raise ClipError(f"{path}: frames must be uint8 (T, H, W, 3) with T > 0, not {frames.dtype} {frames.shape}")
@@ -38,7 +39,7 @@ def write_mp4(frames: np.ndarray, fps: float, path: Path) -> None:
 
 
 def read_mp4(path: Path) -> tuple[np.ndarray, float]:
-    """All frames, uint8 (T, H, W, 3) RGB, and the frames per second. Raises ClipError on a missing, broken or empty file."""
+    """All frames, uint8 (T, H, W, 3) RGB, and the frames per second. Raises ClipError on a broken or empty file."""
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

@@ -1,0 +1,264 @@
+"""Tables of one run and over several, and their refusals."""
+
+import csv
+import io
+import json
+
+import pytest
+import yaml
+
+from vpo.comparison import compare
+from vpo.errors import UserError
+from vpo.metrics import in_order, metric
+from vpo.table_formats import Cell, Row, Table, to_csv, to_latex, to_markdown, to_text
+from vpo.tables import run_tables, write
+
+
+def result(mean, n=4, n_failed=0, ci95=0.1):
+    return {"mean": mean, "n": n, "n_failed": n_failed, "ci95": ci95}
+
+
+RESULTS = {
+    "methods": {
+        "sft": {"aligned": result(0.5), "unsafe": result(0.25), "motion": result(1.0), "reward_Quality": result(1.0)},
+        "dpo": {
+            "aligned": result(0.75),
+            "unsafe": result(0.25),
+            "reward": result(None, 0, 4, None),
+            "mine": result(0.125),
+        },
+    },
+    "run": {"experiment": "smoke", "seed": 3},
+}
+
+
+def cells(table):
+    return {row.label: dict(zip(table.keys, (cell.text for cell in row.cells), strict=True)) for row in table.rows}
+
+
+def test_metrics_are_printed_in_their_own_unit_and_direction():
+    assert metric("aligned").number(0.947) == "94.7"
+    assert metric("aligned").heading == "Aligned % ↑"
+    assert metric("unsafe").heading == "Unsafe % ↓"
+    assert metric("reward_Stability").heading == "Reward: stability ↑"
+    assert metric("scene_colour").number(0.5) == "50.0"
+    assert metric("novel") == metric("novel")
+    assert metric("novel").better is None
+    assert metric("novel").number(0.12345) == "0.123"
+    assert metric("aligned").number(-0.0001, sign=True) == "0.0"
+    assert metric("aligned").number(0.05, sign=True) == "+5.0"
+
+
+def test_metrics_come_in_reading_order_with_their_parts():
+    shuffled = {"zzz", "scene_count", "reward_Quality", "scene", "words", "reward", "aligned"}
+    assert in_order(shuffled) == ["aligned", "words", "reward", "reward_Quality", "scene", "scene_count", "zzz"]
+
+
+def test_the_main_table_has_the_known_metrics_and_a_dash_where_nothing_was_measured():
+    main, detail = run_tables(RESULTS, {"dpo": "VPO"})
+    assert main.keys == ["aligned", "unsafe", "reward", "motion"]
+    assert cells(main)["sft"] == {
+        "aligned": "50.0 ± 10.0",
+        "unsafe": "25.0 ± 10.0",
+        "reward": "-",
+        "motion": "1.00 ± 0.10",
+    }
+    assert cells(main)["VPO"]["reward"] == "-"
+    assert not main.complete
+    assert [row.label for row in detail.rows] == ["Reward: quality ↑", "mine"]
+    assert main.title == "Results of smoke, seed 3"
+
+
+def test_the_best_is_bold_in_its_direction_and_a_tie_of_all_is_not():
+    main, _ = run_tables(RESULTS)
+    bold = {row.label: [cell.bold for cell in row.cells] for row in main.rows}
+    assert bold == {"sft": [False, False, False, False], "dpo": [True, False, False, False]}
+    lower = run_tables({"methods": {"a": {"unsafe": result(0.1)}, "b": {"unsafe": result(0.2)}}})[0]
+    assert [row.cells[0].bold for row in lower.rows] == [True, False]
+
+
+def test_the_footer_tells_n_and_what_failed():
+    main, _ = run_tables(RESULTS)
+    assert main.notes[1:] == ["n = 4 (Reward 0).", "Failed measurements: Reward of dpo 4."]
+
+
+TABLE = Table(
+    "A & B", "Method", ["Aligned % ↑"], ["aligned"],
+    [Row("sft_more", [Cell("50.0 ± 1.0", {"mean": 0.5, "n": 4}, bold=True)]), Row("x|y", [Cell()])],
+    notes=["Mean ± half of something; bold: best."], sources=["a/b (12ab)"],
+)  # fmt: skip
+
+
+def test_markdown():
+    assert to_markdown(TABLE) == (
+        "**A & B**\n\n"
+        "| Method   |    Aligned % ↑ |\n"
+        "|----------|---------------:|\n"
+        "| sft_more | **50.0 ± 1.0** |\n"
+        "| x\\|y     |              - |\n\n"
+        "Mean ± half of something; bold: best.  \n\n"
+        "<sub>From a/b (12ab).</sub>\n"
+    )
+
+
+def test_latex_escapes_what_tex_would_read():
+    text = to_latex(TABLE)
+    assert r"\caption{A \& B. Mean $\pm$ half of something; bold: best.}" in text
+    assert r"Method & Aligned \% $\uparrow$ \\" in text
+    assert r"sft\_more & \textbf{50.0 $\pm$ 1.0} \\" in text
+    assert text.startswith("% a/b (12ab)\n")
+
+
+def test_csv_holds_the_unrounded_numbers():
+    rows = list(csv.DictReader(io.StringIO(to_csv(TABLE))))
+    assert rows[0] == {"method": "sft_more", "aligned_mean": "0.5", "aligned_n": "4"}
+    assert rows[1] == {"method": "x|y", "aligned_mean": "", "aligned_n": ""}
+
+
+def test_plain_text_prints_the_means_alone():
+    lines = to_text(TABLE).splitlines()
+    assert lines[2].split() == ["Method", "Aligned"]
+    assert lines[5].split() == ["sft_more", "50.0*"]
+    assert lines[-1] == "Mean; *: best."
+
+
+def test_write_gives_every_format(tmp_path):
+    names = {path.name for path in write(run_tables(RESULTS), tmp_path, "table")}
+    assert names == {"table.md", "table.tex", "table.csv", "table.png", "table_detail.csv", "table_detail.png"}
+    assert (tmp_path / "table_detail.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "table.md").read_text().count("| Metric") == 1
+
+
+# Tables over several runs: three queries, two seeds, one value a query, so that every mean can be seen at a glance.
+
+SPEC = {
+    "title": "Feedback",
+    "columns": ["aligned", {"metric": "scene", "label": "Scene accuracy"}],
+    "rows": [
+        {"label": "SFT", "method": "sft", "where": {"feedback.video": True}},
+        {"label": "DPO", "method": "dpo", "where": {"feedback.video": True}, "paper": {"aligned": 94.8}},
+    ],
+    "gain": {"metrics": ["aligned"], "pairs": [["DPO", "SFT"]]},
+}
+
+
+def make_run(root, name, seed, values, video=True, queries=("q1", "q2", "q3"), **config):
+    """`values`: {method: one `aligned` per query}."""
+    folder = root / "ablation" / name
+    folder.mkdir(parents=True)
+    config = {"seed": seed, "feedback": {"video": video}, "judge": {"lexicon": "a"}, "dataset": {"seed": seed}} | config
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    items = [
+        {"query_id": query, "query": f"text of {query}", "method": method, "metrics": {"aligned": value}}
+        for method, aligned in values.items()
+        for query, value in zip(queries, aligned, strict=True)
+    ]
+    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    methods = {method: {"aligned": result(sum(aligned) / 3, n=3)} for method, aligned in values.items()}
+    (folder / "results.json").write_text(json.dumps({"methods": methods, "run": {"experiment": "ablation"}}))
+    return folder
+
+
+def write_spec(root, **changes):
+    path = root / "table.yaml"
+    path.write_text(yaml.safe_dump({**SPEC, **changes}))
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [
+        make_run(tmp_path, "s0", 0, {"sft": [0, 0, 1], "dpo": [1, 1, 1]}),
+        make_run(tmp_path, "s1", 1, {"sft": [0, 1, 1], "dpo": [1, 1, 1]}),
+    ]
+
+
+def test_a_row_averages_over_seeds_beside_the_papers_number(runs, tmp_path):
+    main, gain = compare(runs, write_spec(tmp_path, seeds=3, note="Sketch world."))
+    # sft: 1/3 and 2/3, mean 1/2, sample deviation (1/3) / sqrt(2) = 0.2357
+    assert cells(main)["SFT"] == {"aligned": "50.0 ± 23.6", "scene": "-", "seeds": "2"}
+    assert cells(main)["DPO"]["aligned"] == "100.0 ± 0.0 (94.8)"
+    assert main.headings == ["Aligned % ↑", "Scene accuracy % ↑", "Seeds"]
+    assert "Incomplete: 3 seeds are due, SFT has 2, DPO has 2." in main.notes
+    assert main.sources[0].startswith("ablation/s0 (")
+    assert len(main.sources) == 2
+    # per query, over the seeds: 1, 1/2, 0, so the mean gain is 1/2; seed 0 has +2/3 and seed 1 has +1/3
+    fields = gain.rows[0].cells[0].fields
+    assert (fields["mean"], fields["seeds"], fields["same_sign"], fields["n"]) == (0.5, 2, 2, 3)
+    assert gain.rows[0].label == "DPO − SFT"
+    assert gain.rows[0].cells[0].text == "+50.0 [0.0, +100.0] 2/2"
+
+
+def test_one_seed_shows_the_interval_over_the_queries(runs, tmp_path):
+    main, _ = compare(runs[:1], write_spec(tmp_path))
+    assert cells(main)["SFT"]["aligned"] == "33.3 ± 10.0"
+    assert "interval" in main.notes[0]
+
+
+def test_a_row_without_runs_prints_a_dash_and_the_papers_number(runs, tmp_path):
+    rows = [*SPEC["rows"], {"label": "GRPO", "method": "grpo", "paper": {"aligned": 90.0}}]
+    main, gain = compare(
+        runs, write_spec(tmp_path, rows=rows, gain={"metrics": ["aligned"], "pairs": [["GRPO", "SFT"]]})
+    )
+    assert cells(main)["GRPO"] == {"aligned": "- (90.0)", "scene": "-", "seeds": "0"}
+    assert cells(gain)["GRPO − SFT"] == {"aligned": "-"}
+    assert not main.complete
+
+
+def test_runs_that_no_row_asks_for_may_differ(runs, tmp_path):
+    other = make_run(tmp_path, "text", 0, {"sft": [0, 0, 0]}, video=False, judge={"lexicon": "b"})
+    main, _ = compare([*runs, other], write_spec(tmp_path))
+    assert cells(main)["SFT"]["seeds"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"judge": {"lexicon": "b"}}, "judge"), ({"queries": ("q1", "q2", "q4")}, "test queries")],
+)
+def test_runs_that_were_not_measured_alike_are_refused(runs, tmp_path, change, named):
+    other = make_run(tmp_path, "s2", 2, {"sft": [0, 0, 0], "dpo": [1, 0, 1]}, **change)
+    with pytest.raises(UserError, match=f"differ in {named}"):
+        compare([*runs, other], write_spec(tmp_path))
+
+
+def test_another_number_of_measurements_is_refused(runs, tmp_path):
+    results = json.loads((runs[1] / "results.json").read_text())
+    results["methods"]["dpo"]["aligned"]["n"] = 2
+    (runs[1] / "results.json").write_text(json.dumps(results))
+    with pytest.raises(UserError, match="aligned was measured on 3 queries"):
+        compare(runs, write_spec(tmp_path))
+
+
+def test_two_runs_with_one_seed_are_refused(runs, tmp_path):
+    again = make_run(tmp_path, "again", 1, {"sft": [0, 0, 0], "dpo": [1, 0, 1]})
+    with pytest.raises(UserError, match="two runs with seed 1"):
+        compare([*runs, again], write_spec(tmp_path))
+
+
+def test_an_unfinished_run_is_named(runs, tmp_path):
+    (runs[0] / "results.json").unlink()
+    with pytest.raises(UserError, match=r"s0/results\.json"):
+        compare(runs, write_spec(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"titel": "x"}, r"table\.yaml: the file has an unknown key 'titel'"),
+        ({"columns": [{"metric": "aligned", "unit": "%"}]}, r"columns\[0\] has an unknown key 'unit'"),
+        ({"rows": [{"label": "SFT"}]}, r"rows\[0\] lacks the key 'method'"),
+        ({"seeds": "five"}, "seeds of the file must be a int"),
+        ({"rows": [SPEC["rows"][0], SPEC["rows"][0]]}, "two rows have the label 'SFT'"),
+        ({"gain": {"metrics": [], "pairs": [["DPO", "GRPO"]]}}, "not two labels"),
+        ({"rows": [{"label": "SFT", "method": "sft", "paper": {"safe": 1}}], "gain": None}, "which is no column"),
+        ({"rows": [{"label": "SFT", "method": "sft", "where": {"feedbak": 1}}], "gain": None}, "no run's config has"),
+    ],
+)
+def test_a_malformed_declaration_is_one_line_with_file_and_key(runs, tmp_path, changes, message):
+    changes = {key: value for key, value in {**SPEC, **changes}.items() if value is not None}
+    path = tmp_path / "table.yaml"
+    path.write_text(yaml.safe_dump(changes))
+    with pytest.raises(UserError, match=message) as raised:
+        compare(runs, path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
