@@ -32,9 +32,9 @@ def leaves(node, path=()):
     if isinstance(node, dict):
         for key, value in node.items():
             yield from leaves(value, (*path, key))
-    elif isinstance(node, list) and node and all(not isinstance(one, dict) for one in node):
-        yield path, node
-    elif not isinstance(node, list):
+    elif (isinstance(node, list) and node and all(not isinstance(one, dict) for one in node)) or not isinstance(
+        node, list
+    ):
         yield path, node
 
 
@@ -72,7 +72,7 @@ def test_fields_that_cannot_matter_leave_the_keys_alone():
     config["paths"]["store"] = "elsewhere"
     config["sft"]["checkpoint_every"] = 1
     config["logger"] = {}
-    assert {key for key in keys_of(config)} == keys_of(base)
+    assert set(keys_of(config)) == keys_of(base)
 
 
 def test_runs_of_a_feedback_sweep_share_what_they_have_in_common():
@@ -106,11 +106,17 @@ def test_every_experiment_composes_and_plans(experiment):
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [(path.parent.name, path.stem) for path in sorted((ROOT / "conf").glob("*/*.yaml")) if "_target_" in path.read_text()],
+    [
+        (path.parent.name, path.stem)
+        for path in sorted((ROOT / "conf").glob("*/*.yaml"))
+        if "_target_" in path.read_text()
+    ],
 )
 def test_every_choice_builds(group, name):
     """Each yaml with a target is built; what needs a policy, a judge or a reward is given a stand-in for it."""
-    config = composed(f"{group}={name}") if group not in ("method", "evaluator", "logger") else composed(f"{group}=[{name}]")
+    config = (
+        composed(f"{group}={name}") if group not in ("method", "evaluator", "logger") else composed(f"{group}=[{name}]")
+    )
     node = config[group]
     if group in ("method", "evaluator", "logger"):
         (node,) = node.values()
@@ -147,5 +153,5 @@ def test_impossible_values_are_found_before_any_work(override, message):
 def test_a_target_outside_the_allowed_packages_is_refused():
     with pytest.raises(UserError, match=r"_target_ os.system is not allowed; .* build.allow=\[os.\]"):
         build({"_target_": "os.system", "command": "true"})
-    with pytest.raises(UserError, match="subprocess.run is not allowed"):
+    with pytest.raises(UserError, match=r"subprocess\.run is not allowed"):
         build({"_target_": "vpo.executor.local.LocalExecutor", "inner": [{"_target_": "subprocess.run"}]})

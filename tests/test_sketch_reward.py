@@ -43,7 +43,7 @@ def test_a_good_clip_is_good_in_every_dimension(tmp_path: Path) -> None:
     assert None not in result.answers
     assert result.value == pytest.approx(sum(v for v in result.dimensions.values() if v is not None))
     assert result.value > 5.5
-    assert sum(q["weight"] for q in CONFIG["questions"]) == pytest.approx(6.55)
+    assert sum(q["weight"] for q in CONFIG["questions"]) == pytest.approx(6.5)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_alignment_reads_the_query_and_not_the_prompt(tmp_path: Path) -> None:
 
 
 def test_a_full_clip_dominates_a_failing_one(tmp_path: Path) -> None:
-    good, bad = score(FULL, tmp_path), score(replace(FULL, light=None, camera=None), tmp_path)
+    good, bad = score(FULL, tmp_path), score(replace(FULL, light=None, style=None), tmp_path)
     assert dominates(good.answers, bad.answers)
     assert good.value - bad.value > 0.5
     assert not dominates(bad.answers, good.answers)
@@ -119,7 +119,7 @@ def test_the_card_names_every_rule() -> None:
     card = reward().card()
     assert len(card["questions"]) == len(CONFIG["questions"]) == 24
     assert card["questions"][0]["measure"] == "alignment"
-    assert card["maximum"] == pytest.approx(6.55)
+    assert card["maximum"] == pytest.approx(6.5)
 
 
 def test_a_question_without_a_bound_is_refused() -> None:

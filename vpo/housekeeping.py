@@ -10,7 +10,10 @@ from pathlib import Path
 from vpo.errors import UserError
 from vpo.store import read_manifest
 
-USAGE = "`vpo store ls` or `vpo store prune`, with paths.store=... and paths.runs=... where they are not store/ and runs/; prune deletes with yes=true"
+USAGE = (
+    "`vpo store ls` or `vpo store prune`, with paths.store=... and paths.runs=... where they are not store/ and runs/; "
+    "prune deletes with yes=true"
+)
 
 
 @dataclass(frozen=True)

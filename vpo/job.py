@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import json
 import logging
 import platform
 import re
@@ -28,7 +27,9 @@ log = logging.getLogger(__name__)
 
 # Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
 NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "stop_after", "build")
-STAGES = "queries draft critique refine sft sample render score pair reference dpo".split()
+STAGES = (
+    "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo"
+)  # fmt: skip
 LABELS = {
     "original": "Original query",
     "fewshot": "Few-shot",
@@ -37,7 +38,9 @@ LABELS = {
     "sft_more": "SFT, more updates",
     "sft_chosen": "SFT on chosen",
 }
-PACKAGES = "torch transformers pytorch-lightning trl peft diffusers hydra-core torchmetrics av".split()
+PACKAGES = (
+    "torch", "transformers", "pytorch-lightning", "trl", "peft", "diffusers", "hydra-core", "torchmetrics", "av"
+)  # fmt: skip
 
 
 def run_job(cfg: DictConfig) -> None:

@@ -105,7 +105,10 @@ def select_for_video(judged: Mapping[str, Entry], candidates: list[Prompt]) -> l
 def learn_from_pairs(bench: Bench, cfg: Config, sft: Entry, pairs: Entry, wanted: set[str]) -> dict[str, Entry]:
     """The DPO policy, and the controls that get as many more updates without the preferences."""
     objective, backbone, seed = cfg["objective"], cfg["backbone"], cfg["seed"]
-    reference = stages.reference(bench, backbone, sft, pairs, objective["max_length"], objective["global_batch_size"])
+    reference = stages.reference(
+        bench, backbone, sft, pairs,
+        max_length=objective["max_length"], batch_size=cfg["trainer"]["per_device_batch_size"], packing=cfg["trainer"]["packing"],
+    )  # fmt: skip
     bench.reached("reference")
     policies = {}
     if "dpo" in wanted:

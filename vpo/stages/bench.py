@@ -16,7 +16,7 @@ R = TypeVar("R")
 Node = Mapping[str, Any]
 
 
-class StopHere(Exception):
+class StopHere(Exception):  # noqa: N818 (no error: the user asked for it)
     """Raised after the stage that `stop_after` names."""
 
 

@@ -13,15 +13,19 @@ from vpo.stages.bench import Bench, Node
 from vpo.store import Entry
 
 
-def reference(bench: Bench, backbone: Node, policy: Entry, pairs: Entry, max_length: int, batch_size: int) -> Entry:
+def reference(
+    bench: Bench, backbone: Node, policy: Entry, pairs: Entry, *, max_length: int, batch_size: int, packing: bool
+) -> Entry:
     """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities)."""
 
     def work(folder: Path) -> dict[str, int]:
         from vpo.training.data import pair_rows
+        from vpo.training.forward import Reader
 
         model = bench.build(backbone).load(policy.folder / "policy")
         rows, _ = pair_rows(pairs.rows("pairs.jsonl", Pair), model.renderer, max_length)
-        read = partial(_read, model=model)
+        reader = Reader.of(model.model, packing=packing, longest=max_length)
+        read = partial(_read, reader=reader, pad_id=model.renderer.pad_id)
         known = bench.complete(
             rows,
             read,
@@ -32,12 +36,12 @@ def reference(bench: Bench, backbone: Node, policy: Entry, pairs: Entry, max_len
         )
         return {"pairs": len(known)}
 
-    node = {"backbone": backbone, "max_length": max_length, "batch_size": batch_size}
+    node = {"backbone": backbone, "max_length": max_length, "batch_size": batch_size, "packing": packing}
     return bench.stage("reference", node, {"policy": policy, "pairs": pairs}, work)
 
 
-def _read(rows: Sequence[Any], *, model: Any) -> list[dict[str, Any]]:
+def _read(rows: Sequence[Any], *, reader: Any, pad_id: int) -> list[dict[str, Any]]:
     from vpo.training.reference import reference_logprobs
 
-    sums = reference_logprobs(model.model, rows, model.renderer.pad_id)
+    sums = reference_logprobs(reader, rows, pad_id)
     return [{"query_id": row.query_id, "chosen": c, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]

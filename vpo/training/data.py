@@ -18,6 +18,7 @@ from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.records import Example, Pair
 from vpo.seeding import seed_of
+from vpo.training.packing import PackedRow, pack, pad_right, plant
 
 
 @dataclass(frozen=True)
@@ -38,28 +39,41 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows of one forward pass, right-padded; completion c of row i is sequence i * C + c.
+class Padded:
+    """Sequences as they are usually fed: one row a completion, filled up on the right, (B * C, T) each.
 
     Attributes:
-        input_ids: (B * C, T).
-        attention_mask: (B * C, T), 1 on tokens.
-        completion_mask: (B * C, T), 1 on completion tokens (the EOS included).
-        weight: (B,), 0 for a filler row that evens out ranks.
-        reference: (B, C), or (B, 0) where unknown.
-        normaliser: completion tokens (SFT) or rows (preferences) of the whole global batch, over ranks and accumulation.
+        input_ids: tokens.
+        attention_mask: 1 on tokens.
+        completion_mask: 1 on completion tokens (the EOS included).
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     completion_mask: Tensor
+
+    def to(self, device: torch.device) -> "Padded":
+        return Padded(self.input_ids.to(device), self.attention_mask.to(device), self.completion_mask.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one forward pass; completion c of row i is sequence i * C + c.
+
+    Attributes:
+        sequences: the tokens, packed into one tree or padded.
+        weight: (B,), 0 for a filler row that evens out ranks.
+        reference: (B, C), or (B, 0) where unknown.
+        normaliser: completion tokens (SFT) or rows (preferences) of the whole global batch, over ranks and accumulation.
+    """
+
+    sequences: Padded | PackedRow
     weight: Tensor
     reference: Tensor
     normaliser: float
 
     def to(self, device: torch.device) -> "Batch":
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return Batch(**tensors, normaliser=self.normaliser)
+        return Batch(self.sequences.to(device), self.weight.to(device), self.reference.to(device), self.normaliser)
 
 
 def sft_rows(examples: Sequence[Example], renderer: Renderer, max_length: int) -> tuple[list[Row], int]:
@@ -110,26 +124,13 @@ def share_of_rank(
     return [mine[start : start + per_device] for start in range(0, len(mine), per_device)]
 
 
-def collate(rows: Sequence[Row], real: Sequence[bool], *, pad_id: int, normaliser: float) -> Batch:
-    """Pad rows on the right into one batch."""
-    sequences = [(row.prompt, completion) for row in rows for completion in row.completions]
-    width = max(len(prompt) + len(completion) for prompt, completion in sequences)
-
-    def filled(first: int, second: int, rest: int, ids: bool = False) -> Tensor:
-        lines = []
-        for prompt, completion in sequences:
-            line = [*prompt, *completion] if ids else [first] * len(prompt) + [second] * len(completion)
-            lines.append(line + [rest] * (width - len(line)))
-        return torch.tensor(lines)
-
-    return Batch(
-        input_ids=filled(0, 0, pad_id, ids=True),
-        attention_mask=filled(1, 1, 0),
-        completion_mask=filled(0, 1, 0),
-        weight=torch.tensor(real, dtype=torch.float32),
-        reference=torch.tensor([row.reference for row in rows], dtype=torch.float32).reshape(len(rows), -1),
-        normaliser=normaliser,
-    )
+def arrange(rows: Sequence[Row], *, packing: bool, pad_id: int, pad_to: int = 1) -> Padded | PackedRow:
+    """The sequences of one forward pass: one packed tree, or padded on the right."""
+    prompts, completions = [row.prompt for row in rows], [row.completions for row in rows]
+    if not packing:
+        return Padded(*pad_right(prompts, completions, pad_id))
+    (tree,) = plant(prompts, completions, items_per_row=len(rows))
+    return pack(tree, pad_to=pad_to, pad_id=pad_id)
 
 
 class PlannedLoader:
@@ -159,6 +160,7 @@ class PlannedDataModule(pl.LightningDataModule):
         rows: training rows.
         validation: held-out rows; may be empty.
         pad_id: fills short sequences.
+        packing: whether a micro-batch is one packed tree; `pad_to` is what its length is a multiple of.
         by: what a global batch is counted in for the loss: "tokens" (SFT) or "rows" (preferences).
         global_batch_size: rows per optimizer step; must equal per_device x accumulation x world.
     """
@@ -169,6 +171,8 @@ class PlannedDataModule(pl.LightningDataModule):
         validation: Sequence[Row],
         *,
         pad_id: int,
+        packing: bool,
+        pad_to: int,
         by: str,
         epochs: float,
         global_batch_size: int,
@@ -185,7 +189,8 @@ class PlannedDataModule(pl.LightningDataModule):
                 f"global_batch_size={global_batch_size} is not per_device_batch_size={per_device} x accumulation x "
                 f"devices={world}; make it a multiple of {per_device * world}"
             )
-        self.rows, self.validation, self.pad_id, self.by = rows, validation, pad_id, by
+        self.rows, self.validation, self.by = rows, validation, by
+        self.arrangement = {"packing": packing, "pad_id": pad_id, "pad_to": pad_to}
         self.per_device, self.rank, self.world = per_device, rank, world
         self.accumulate = global_batch_size // (per_device * world)
         enough = epochs if max_steps is None else np.ceil(max_steps * global_batch_size / len(rows))
@@ -196,7 +201,12 @@ class PlannedDataModule(pl.LightningDataModule):
         return sum(self.rows[row].completion_tokens for row in step) if self.by == "tokens" else len(step)
 
     def batch(self, rows: Sequence[Row], real: Sequence[bool], normaliser: float) -> Batch:
-        return collate(rows, real, pad_id=self.pad_id, normaliser=normaliser)
+        return Batch(
+            arrange(rows, **self.arrangement),
+            weight=torch.tensor(real, dtype=torch.float32),
+            reference=torch.tensor([row.reference for row in rows], dtype=torch.float32).reshape(len(rows), -1),
+            normaliser=normaliser,
+        )
 
     def train_dataloader(self) -> PlannedLoader:
         """Lightning asks for it after a checkpoint is restored, so the trainer knows where to go on."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vpo.errors import UserError
 from vpo.training.data import Batch
-from vpo.training.logprobs import completion_logprobs
+from vpo.training.forward import Reader
 from vpo.training.losses import dpo_loss
 
 LN2 = math.log(2)
@@ -24,19 +24,20 @@ class PolicyModule(pl.LightningModule):
     """What both stages share: the policy, AdamW with a schedule, and figures summed over a global batch.
 
     Args:
-        model: a causal language model.
+        reader: reads batches with the model that is trained.
         optimizer: `lr`, `betas`, `weight_decay`, `schedule` ("constant", "linear", "cosine"), `warmup` (fraction of the steps).
         total_steps: optimizer steps of the whole training.
     """
 
-    def __init__(self, model: Any, optimizer: dict[str, Any], total_steps: int) -> None:
+    def __init__(self, reader: Reader, optimizer: dict[str, Any], total_steps: int) -> None:
         super().__init__()
-        self.model, self.optimizer, self.total_steps = model, optimizer, total_steps
+        self.model, self.reader = reader.model, reader
+        self.optimizer, self.total_steps = optimizer, total_steps
         self._sums: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed log-probability of every completion, (B * C,), and its number of tokens, (B * C,)."""
-        return completion_logprobs(self.model, batch.input_ids, batch.attention_mask, batch.completion_mask)
+        return self.reader.logprobs(batch.sequences)
 
     def configure_optimizers(self) -> dict[str, Any]:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -134,7 +135,7 @@ class DPOModule(PolicyModule):
 
     def __init__(
         self,
-        model: Any,
+        reader: Reader,
         optimizer: dict[str, Any],
         total_steps: int,
         *,
@@ -143,7 +144,7 @@ class DPOModule(PolicyModule):
         label_smoothing: float,
         sft_weight: float,
     ) -> None:
-        super().__init__(model, optimizer, total_steps)
+        super().__init__(reader, optimizer, total_steps)
         self.beta, self.loss, self.label_smoothing, self.sft_weight = beta, loss, label_smoothing, sft_weight
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:

@@ -6,6 +6,7 @@ GPU's too, is given back when the process ends. Exit code 2 means that `error.tx
 """
 
 import dataclasses
+import errno
 import logging
 import os
 import sys
@@ -29,9 +30,17 @@ def main(path: Path) -> int:
     try:
         train(job)
     except UserError as error:
-        (path.parent / "error.txt").write_text(str(error))
-        return 2
+        return _complain(path, str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _complain(path, f"{job['out']}: {error.strerror.lower()} during training; make room, then start again")
     return 0
+
+
+def _complain(path: Path, line: str) -> int:
+    (path.parent / "error.txt").write_text(line)
+    return 2
 
 
 def train(job: dict[str, Any]) -> None:
@@ -45,6 +54,7 @@ def train(job: dict[str, Any]) -> None:
     from vpo.backbone.hf import load_pretrained
     from vpo.backbone.rendering import Renderer
     from vpo.templates import read_template
+    from vpo.training.forward import Reader
     from vpo.training.record import Checkpoints, JsonlLogger, Progress
 
     _quiet()
@@ -52,8 +62,11 @@ def train(job: dict[str, Any]) -> None:
     pl.seed_everything(job["seed"], verbose=False)
     model, tokenizer = load_pretrained(Path(job["start"]), torch.float32)
     renderer = Renderer(tokenizer, read_template(job["template"]))
-    data = load_data(job, renderer, rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1)))
-    module = build_module(job["task"], model, recipe, total_steps=len(data.steps))
+    reader = Reader.of(model, packing=hardware["packing"], longest=recipe["max_length"])
+    data = load_data(
+        job, renderer, reader.packing, rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1))
+    )
+    module = build_module(job["task"], reader, recipe, total_steps=len(data.steps))
     last = out / "last.ckpt"
     figures = JsonlLogger(out / "training.jsonl")
     figures.forget_after(_steps_done(last))
@@ -86,20 +99,21 @@ def train(job: dict[str, Any]) -> None:
         last.unlink(missing_ok=True)
 
 
-def build_module(task: str, model: Any, recipe: dict[str, Any], total_steps: int) -> Any:
+def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: int) -> Any:
     """The LightningModule of a task."""
     from vpo.training.modules import DPOModule, SFTModule
 
     if task == "sft":
-        return SFTModule(model, recipe["optimizer"], total_steps)
+        return SFTModule(reader, recipe["optimizer"], total_steps)
     named = {name: recipe[name] for name in ("beta", "loss", "label_smoothing", "sft_weight")}
-    return DPOModule(model, recipe["optimizer"], total_steps, **named)
+    return DPOModule(reader, recipe["optimizer"], total_steps, **named)
 
 
-def load_data(job: dict[str, Any], renderer: Any, rank: int, world: int) -> Any:
+def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, world: int) -> Any:
     """The rows of the job, split into training and validation, as a DataModule that knows the plan."""
     from vpo.records import Example, Pair
     from vpo.rows import read_rows
+    from vpo.training.attention import BLOCK
     from vpo.training.data import PlannedDataModule, pair_rows, sft_rows
 
     recipe, path = job["recipe"], Path(job["rows"])
@@ -125,6 +139,8 @@ def load_data(job: dict[str, Any], renderer: Any, rank: int, world: int) -> Any:
         rows[held_out:],
         rows[:held_out],
         pad_id=renderer.pad_id,
+        packing=packing,
+        pad_to=BLOCK if job["trainer"]["accelerator"] == "gpu" else 1,
         by="tokens" if job["task"] == "sft" else "rows",
         epochs=recipe["epochs"],
         max_steps=recipe["max_steps"],

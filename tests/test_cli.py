@@ -1,0 +1,66 @@
+"""What a stranger types, right and wrong."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT, run_vpo
+
+
+def test_help_is_there_at_once(tmp_path):
+    started = time.monotonic()
+    done = run_vpo("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "vpo run" in done.stdout
+    assert time.monotonic() - started < 5  # a person's patience; that nothing heavy is imported is the next test
+
+
+def test_help_and_the_package_import_nothing_heavy():
+    code = "import sys, vpo, vpo.cli; vpo.cli.main(['--help']); print(sorted({m.split('.')[0] for m in sys.modules}))"
+    modules = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for heavy in ("torch", "transformers", "hydra", "omegaconf", "wandb", "diffusers", "matplotlib", "numpy"):
+        assert f"'{heavy}'" not in modules, heavy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rum"], "no verb 'rum', did you mean 'run'?"),
+        (["run", "jugde=rules"], "the config has no key jugde; did you mean judge?"),
+        (["run", "judge=ruels"], "judge=ruels is no choice of judge; did you mean rules?"),
+        (["run", "sampling.kk=3"], "the config has no key sampling.kk; did you mean sampling.k?"),
+        (["run", "sampling.k=0"], "sampling.k=0 must be a whole number of at least 2"),
+        (["run", "sampling.k=four"], "sampling.k=four must be a number, such as 4"),
+        (["run", "dataset=file"], "dataset.path must be given"),
+        (["run", "dataset=file", "dataset.path=none.json"], "none.json: no such file or directory; set dataset.path"),
+        (["run", "dataset=file", "dataset.path=broken.jsonl"], "broken.jsonl: line 7 is not JSON"),
+        (["run", "experiment=smoke", "paths.store=/proc/nowhere"], "set paths.store to a folder that can be written"),
+        (["store", "rm"], "rm is unknown; use `vpo store ls`"),
+        (["table", "none"], "experiments/tables/none.yaml does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_cure_and_exit_code_2(tmp_path, arguments, message):
+    (tmp_path / "broken.jsonl").write_text('"a dog"\n' * 6 + '{"query": \n')
+    done = run_vpo(*arguments, cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("vpo: ")]
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1
+    assert message in lines[0] or message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_failing_job_of_a_sweep_does_not_stop_the_others(tmp_path):
+    done = run_vpo("run", "-m", "experiment=smoke", "stop_after=queries", "dataset.test=0,8", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the split 'test' is empty" in done.stderr
+    assert "stopped after queries" in done.stderr
+
+
+def test_configs_of_the_user_join_the_search_path(tmp_path):
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text("# @package _global_\nseed: 42\n")
+    done = run_vpo("run", "experiment=mine", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "seed: 42" in done.stdout

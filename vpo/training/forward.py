@@ -1,0 +1,45 @@
+"""How a model reads a batch: as a packed tree where it can, as padded sequences where it cannot."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from vpo.training.data import Padded
+from vpo.training.logprobs import SequenceLogprobs, completion_logprobs, head_problem
+from vpo.training.packing import PackedRow, enable_packing, packed_logprobs, packing_problem
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Log-probabilities of completions under one model.
+
+    Attributes:
+        model: a causal language model.
+        packing: whether it takes packed rows (`vpo.training.packing`).
+        own_logits: whether its own logits must be used, because it does more than a linear head.
+    """
+
+    model: Any
+    packing: bool
+    own_logits: bool
+
+    @classmethod
+    def of(cls, model: nn.Module, *, packing: bool, longest: int) -> "Reader":
+        """The best way to read with this model; where packing is asked for and cannot be, says why."""
+        reason = packing_problem(model, longest=longest) if packing else None
+        if packing and reason is None:
+            enable_packing(model)
+        elif packing:
+            log.warning("  padded batches instead of packed ones: %s", reason)
+        return cls(model, packing and reason is None, own_logits=head_problem(model) is not None)
+
+    def logprobs(self, sequences: Padded | PackedRow) -> SequenceLogprobs:
+        """Summed log-probability of every completion and its number of tokens, (B * C,) each."""
+        if isinstance(sequences, PackedRow):
+            return packed_logprobs(self.model, sequences)
+        ids, mask, completion = sequences.input_ids, sequences.attention_mask, sequences.completion_mask
+        return completion_logprobs(self.model, ids, mask, completion, own_logits=self.own_logits)
