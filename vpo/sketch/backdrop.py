@@ -13,7 +13,8 @@ _REACH = 12.0  # RGB distance at which a pixel hardly belongs to a paint any mor
 _FOUND = 0.33  # mean fit below which no known backdrop is in the picture
 _STILL_NOISE = 6.0  # RGB levels of pixel noise above which the light was never told
 _FLAT_LEVELS = (0.76, 0.88, 1.0, 1.12, 1.24)
-_CAMERA_FRAMES = (0.33, 0.67, 1.0)
+_EXPLAINED = 0.55  # of what the background differs by over 4 pixels: a misfit above it in any frame is a shaky camera
+_CAMERA_FRAMES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 class Backdrop(NamedTuple):
@@ -87,15 +88,25 @@ def read_camera(frames: np.ndarray, behind: np.ndarray, light: str | None) -> st
     grey = grey_of(frames)
     behind = behind & ~_around_marks(light)
     last = len(frames) - 1
-    spread = float(grey[0][behind[0]].std()) if behind[0].any() else 0.0
-    if spread < 3.0 or last < 1:
+    grain = _grain(grey[0], behind[0])
+    if grain < 0.5 or last < 1:
         return None  # a flat background shows no camera
-    misfit = dict.fromkeys(("static", "pan left", "pan right", "zoom in", "zoom out", "tilt up"), 0.0)
-    for i in {round(f * last) for f in _CAMERA_FRAMES}:
-        for camera in misfit:
-            misfit[camera] += _misfit(grey, behind, camera, i, last) / len(_CAMERA_FRAMES)
-    best = min(misfit, key=lambda camera: misfit[camera])
-    return best if misfit[best] < 0.30 * spread else None
+    when = sorted({round(fraction * last) for fraction in _CAMERA_FRAMES} - {0})
+    misfits = {camera: [_misfit(grey, behind, camera, i, last) for i in when] for camera in world.CAMERAS}
+    best = min(misfits, key=lambda camera: sum(misfits[camera]))
+    tolerance = (
+        _EXPLAINED * grain * (2 if best.startswith("zoom") else 1)
+    )  # scaling by nearest pixels leaves differences
+    return best if max(misfits[best]) < tolerance else None
+
+
+def _grain(grey: np.ndarray, behind: np.ndarray) -> float:
+    """How much the background (64, 64) differs from itself 4 pixels further on, in grey levels."""
+    steps = []
+    for picture, free in ((grey, behind), (grey.T, behind.T)):
+        free = free[4:] & free[:-4]
+        steps.append(float(np.abs(picture[4:] - picture[:-4])[free].mean()) if free.any() else 0.0)
+    return sum(steps) / 2
 
 
 def _misfit(grey: np.ndarray, behind: np.ndarray, camera: str, i: int, last: int) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
+from vpo.errors import UserError
 from vpo.records import Query
 from vpo.seeding import seed_of
 from vpo.sketch.grammar import Scene, draw_scene, expert_caption, user_query
@@ -42,8 +43,8 @@ class SketchDataset:
             if text.lower() not in seen:
                 seen.add(text.lower())
                 return Query(name, text, truth_of(scene, words, unsafe))
-        raise ValueError(
-            f"dataset.sizes: the sketch grammar has no {sum(self.sizes.values())} different queries; ask for fewer"
+        raise UserError(
+            f"conf/dataset/sketch.yaml: the grammar has no {sum(self.sizes.values())} different queries; lower {split}"
         )
 
 

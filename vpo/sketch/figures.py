@@ -12,12 +12,13 @@ from vpo.sketch.sprites import BODY, CLEAR, LIGHT, PICTURES, STAND_INS, sprite
 
 SIZE = world.SIZE
 _MIXES = (0.25, 0.5, 0.75)  # H.264 mixes neighbouring paints; such mixtures are background, too
+_STRANGE = 22.0  # RGB distance from all scenery at which a pixel may belong to a figure of unknown colour
 _BOX = 30  # pixels: silhouettes are compared inside a box of this side
 _SAME = 0.5  # overlap (intersection over union) below which a figure is none of the known subjects
 
 
 def find_figures(frames: np.ndarray, backdrop: Backdrop, style: str | None) -> tuple[np.ndarray, str | None]:
-    """Where subjects are, bool (T, 64, 64), and their colour; no pixel and None where there is no vivid figure."""
+    """Where subjects are, bool (T, 64, 64), and their colour, None if it is not vivid."""
     names, subject_paints = list(world.COLOURS), np.array(list(world.COLOURS.values()), np.float32)
     body = tone(subject_paints, backdrop.light, backdrop.washed)
     pale = tone(world.pale(subject_paints), backdrop.light, backdrop.washed)
@@ -35,11 +36,12 @@ def find_figures(frames: np.ndarray, backdrop: Backdrop, style: str | None) -> t
     owner = to_body.argmin(0)
     vivid = to_body.min(0) < 0.5 * to_scenery
     votes = np.bincount(owner[vivid], minlength=len(names))
-    if votes.max() < 12 * len(frames):
-        return np.zeros(frames.shape[:3], bool), None
+    mask = np.zeros(frames.shape[:3], bool)
+    if votes.max() < 12 * len(frames):  # no colour that was ever told: whatever does not belong to the scenery
+        mask[:, 5:59, 4:60] = (to_scenery > _STRANGE**2).reshape(inner.shape[:3])
+        return _smooth(_filled(mask)), None
     colour = int(votes.argmax())
     own = np.concatenate([body[colour : colour + 1], pale[colour : colour + 1], outline])
-    mask = np.zeros(frames.shape[:3], bool)
     mask[:, 5:59, 4:60] = (_nearest(pixels, own) < to_scenery).reshape(inner.shape[:3])
     return _smooth(mask), names[colour]
 
@@ -93,7 +95,8 @@ def read_subject(frames: np.ndarray, mask: np.ndarray, count: int, axis: int, st
     shared = seen @ templates.T
     union = seen.sum(1)[:, None] + templates.sum(1)[None] - shared
     overlap = (shared / np.maximum(union, 1)).reshape(len(boxes), len(names), -1).max(2).mean(0)
-    return names[int(overlap.argmax())] if overlap.max() > _SAME else None
+    best = names[int(overlap.argmax())]
+    return best if overlap.max() > _SAME and best not in STAND_INS else None
 
 
 def _misfit(path: np.ndarray, motion: str) -> float:
@@ -129,7 +132,7 @@ def _boxes(mask: np.ndarray, image: np.ndarray, count: int, axis: int) -> list[n
 @cache
 def _templates(count: int, outline: int) -> tuple[list[str], np.ndarray]:
     """All silhouettes at the size for a count: names, and float32 (names * 18 variants, 2 * BOX * BOX)."""
-    names = [name for name in PICTURES if name not in STAND_INS]
+    names = list(PICTURES)
     rows = []
     for name in names:
         codes = sprite(name, world.SPRITE_SIZES[count], outline)
@@ -153,6 +156,16 @@ def _smooth(mask: np.ndarray) -> np.ndarray:
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     around = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
     return (around > 4) | (mask & (around > 3))
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """The mask (T, H, W) and what it encloses from all four sides, for figures of which only the outline is found."""
+    sides = [
+        np.flip(np.maximum.accumulate(np.flip(mask, axis), axis), axis) if flip else np.maximum.accumulate(mask, axis)
+        for axis in (1, 2)
+        for flip in (False, True)
+    ]
+    return np.logical_and.reduce(sides)
 
 
 def _mixtures(paints: np.ndarray) -> np.ndarray:

@@ -99,7 +99,7 @@ def _wordings(scene: Scene, facet: str) -> Any:
 
 
 def _core_phrase(scene: Scene, words: Mapping[str, str], rng: Random) -> str:
-    """The named facets as a sentence fragment or as keywords, without light's and style's flags."""
+    """The named facets as a sentence fragment or as keywords; the camera is told apart, often as a flag."""
     noun = words["subject"] if scene.count == 1 else plural(words["subject"])
     head = " ".join(filter(None, (words.get("count"), words.get("colour"), noun)))
     parts = [words[f] for f in ("light", "style") if f in words]

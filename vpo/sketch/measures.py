@@ -18,6 +18,7 @@ _VIVID = (
 _LAMP = 285.0  # by day's colours: what is brighter than any paint is a lamp, moon or flame, not a subject
 _WHITE = 238.0  # of 255: every channel of a white subject
 _SPLASH = 30.0  # RGB distance within which a pixel has the colour of a splash
+_CLEARLY = 0.6  # share of the cost of standing still below which a shift is believed: noise never gets there
 _TOPS = {"city": (0, 2)}  # paints that may fill a place's upper band, if not the sky alone: here, buildings
 _SLIPS = tuple(range(-24, 25))  # pixels by which a torn row may slip
 
@@ -27,10 +28,10 @@ def measure(frames: np.ndarray, named: Mapping[str, object]) -> dict[str, float]
 
     alignment: share of the named facets that seem to be there, 0..1. saturation, brightness: 0..1. contrast, noise,
     detail, change, flicker: grey levels. figure: share of frames with a vivid figure. margin: pixels to the edge.
-    tearing: share of rows. travel, glide (mean slide of the picture from frame to frame), shake (its unsteadiness),
+    tearing: share of rows. travel, glide (steady slide of the picture from frame to frame), shake (its unsteadiness),
     jerk: pixels. red: share of splash-coloured pixels.
     """
-    clip = resized(frames)
+    clip = resized(frames if len(frames) > 1 else frames.repeat(2, axis=0))  # one picture is a still clip
     grey = grey_of(clip)
     place, light = _backdrop(clip)
     plain = _untoned(clip, light)
@@ -44,15 +45,15 @@ def measure(frames: np.ndarray, named: Mapping[str, object]) -> dict[str, float]
         "brightness": float(grey.mean() / 255),
         "contrast": float(grey.std()),
         "noise": float(np.median(np.abs(np.diff(grey[:, 8:56, 8:56], axis=2)))),
-        "detail": float(still[[8, 9, 10, 52, 53, 54], 6:58].std()),
+        "detail": float(still[[8, 9, 10, 52, 53, 54], 8:44].std()),
         "figure": float((figure.sum((1, 2)) > 20).mean()),
         "margin": _margin(track),
         "tearing": _tearing(grey),
         "travel": float(np.ptp(track, axis=0).max()) if len(track) else 0.0,
         "change": float(np.abs(np.diff(grey, axis=0)).mean()),
         "flicker": float(np.abs(np.diff(grey.mean((1, 2)))).mean()),
-        "glide": float(np.abs(slides).mean()),
-        "shake": float(np.abs(np.diff(slides, axis=1)).mean()) if slides.shape[1] > 1 else 0.0,
+        "glide": float(np.abs(np.median(slides, axis=1)).max()),
+        "shake": float(np.abs(np.diff(slides, axis=1)).mean()) if len(clip) > 2 else 0.0,
         "jerk": _jerk(track),
         "red": _red(clip),
     }
@@ -77,7 +78,7 @@ def _alignment(
         "light": light == named.get("light"),
     }
     asked = [checks[facet] for facet in checks if facet in named] or [seen]
-    return sum(asked) / len(asked)
+    return sum(map(bool, asked)) / len(asked)
 
 
 @cache
@@ -188,14 +189,14 @@ def _slides(grey: np.ndarray) -> np.ndarray:
 
 
 def _shifts(profiles: np.ndarray, reach: int = 8) -> np.ndarray:
-    """The shift in pixels between consecutive profiles (T, n) that matches them best: (T - 1,)."""
+    """The shift in pixels between consecutive profiles (T, n), (T - 1,); 0 unless it matches far better than standing still."""
     inner = profiles[:-1, reach:-reach]
     n = inner.shape[1]
-    costs = [
-        np.abs(profiles[1:, reach + s : reach + s + n] - inner).mean(1) + 0.02 * abs(s)
-        for s in range(-reach, reach + 1)
-    ]
-    return np.stack(costs).argmin(0) - float(reach)
+    tried = range(-reach, reach + 1)
+    costs = np.stack(
+        [np.abs(profiles[1:, reach + s : reach + s + n] - inner).mean(1) for s in tried]
+    )  # (n_tried, T - 1)
+    return np.where(costs.min(0) < _CLEARLY * costs[reach], costs.argmin(0) - reach, 0)
 
 
 def _red(clip: np.ndarray) -> float:

@@ -64,6 +64,6 @@ class SketchReward:
         return tuple(_holds(seen[name], above, below) for name, above, below in self.rules)
 
 
-def _holds(value: float, above: float | None, below: float | None) -> bool:
+def _holds(value: float, above: float | None, below: float) -> bool:
     """Whether the statistic lies beyond its bound."""
-    return value > above if above is not None else value < float(below or 0.0)
+    return bool(value > above if above is not None else value < below)

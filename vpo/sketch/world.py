@@ -48,6 +48,7 @@ FLAT_PAINT = (150, 150, 150)  # no place told
 
 TEXTURE = (128, 192)  # height and width of a place's picture, of which the camera sees a part
 HORIZON = 66
+CAMERAS = ("static", "pan left", "pan right", "zoom in", "zoom out", "tilt up")
 PAN = 30.0  # pixels that a pan or tilt covers in a clip
 ZOOM = (1.35, 0.8)  # source pixels a canvas pixel at the two ends of a zoom
 
