@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vpo"
-GROUPS = ("backbone", "dataset", "judge", "method", "generator", "reward", "evaluator", "executor")
+# Generators and rewards of the real world have no file yet; the sketch world's lie in its own room.
+GROUPS = ("backbone", "dataset", "judge", "method", "evaluator", "executor")
 LOWEST = {"records", "interfaces", "errors", "seeding"}
 PURE = {"pairing", "checklist", "statistics", "metrics"}
 
@@ -90,7 +91,7 @@ def test_tables_never_import_torch():
 
 
 def test_every_choice_has_its_code_and_config():
-    for group in GROUPS:
+    for group in (*GROUPS, "generator", "reward"):
         configs = sorted((ROOT / "conf" / group).glob("*.yaml"))
         assert configs, group
         for config in configs:

@@ -1,0 +1,239 @@
+"""Training through Lightning: resuming, accumulation, guards. Tiny models of the true class."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.conftest import ROOT
+from vpo.backbone.hf import GumbelNoise, HFLanguageModel, load_pretrained
+from vpo.backbone.rendering import Renderer
+from vpo.backbone.tiny import TinyBackbone
+from vpo.errors import UserError
+from vpo.records import Example, Pair
+from vpo.rows import write_rows
+from vpo.templates import read_template, template_hash
+from vpo.training.data import PlannedDataModule, Row, arrange, pair_rows, plan_steps, sft_rows, share_of_rank
+from vpo.training.forward import Reader
+from vpo.training.reference import reference_logprobs
+
+WORDS = ["a red dog runs", "two blue cats in the snow", "a kite over the sea at night", "three boats, slow pan"]
+RECIPE = {
+    "epochs": 1, "max_steps": 10, "global_batch_size": 4, "max_length": 128, "validation": 0, "validate_every": 5,
+    "checkpoint_every": 5, "log_every": 1, "loss": "sigmoid", "beta": 0.1, "label_smoothing": 0.0, "sft_weight": 0.0,
+    "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999], "weight_decay": 0.01, "schedule": "cosine", "warmup": 0.1, "clip": 1.0},
+}  # fmt: skip
+TRAINER = {
+    "accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "per_device_batch_size": 4, "packing": True,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("start")
+    TinyBackbone(WORDS, 0, 300, 32, 64, 2, 2, 0.09, 512, "tiny").prepare(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def renderer(start) -> Renderer:
+    return Renderer(load_pretrained(start, torch.float32)[1], read_template("tiny"))
+
+
+def job(folder: Path, start: Path, task: str = "sft", recipe: dict | None = None, trainer: dict | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    queries = [f"{words} {number}" for number in range(6) for words in WORDS]
+    if task == "sft":
+        write_rows(folder / "rows.jsonl", [Example(q, q, f"In the film {q} and {q}.") for q in queries])
+    else:
+        write_rows(folder / "rows.jsonl", [Pair(q, q, f"A fine {q}.", f"Some {q}, it is bad.", "text") for q in queries])
+    spec = {
+        "task": task, "label": task, "seed": 0, "recipe": RECIPE | (recipe or {}), "trainer": TRAINER | (trainer or {}),
+        "template": "tiny", "start": str(start), "rows": str(folder / "rows.jsonl"), "out": str(folder),
+        "reference": str(folder / "reference.jsonl"),
+    }  # fmt: skip
+    (folder / "stage.yaml").write_text(yaml.safe_dump(spec))
+    return folder / "stage.yaml"
+
+
+def work(spec: Path, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "vpo.training.worker", str(spec)]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "policy/model.safetensors").read_bytes()
+
+
+def losses(folder: Path) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    return [line["train/loss"] for line in lines if "train/loss" in line]
+
+
+@pytest.mark.slow
+def test_five_steps_a_kill_and_five_more_are_bit_identical_to_ten(tmp_path, start):
+    assert work(job(tmp_path / "whole", start)).wait() == 0
+    spec = job(tmp_path / "killed", start)
+    process = work(spec)
+    while not (tmp_path / "killed/last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed/policy").exists()
+    assert torch.load(tmp_path / "killed/last.ckpt", weights_only=True)["global_step"] in (5, 10)
+    assert work(spec).wait() == 0
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "whole")) == 10
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, start):
+    recipe = {"max_steps": 400, "checkpoint_every": 10_000}
+    spec = job(tmp_path / "a", start, recipe=recipe)
+    process = work(spec)
+    while not (tmp_path / "a/training.jsonl").exists() or len(losses(tmp_path / "a")) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    done = torch.load(tmp_path / "a/last.ckpt", weights_only=True)["global_step"]
+    assert 3 <= done < 400
+    assert work(spec).wait() == 0
+    assert len(losses(tmp_path / "a")) == 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["sft", "dpo"])
+def test_accumulation_and_packing_do_not_change_the_steps(tmp_path, start, renderer, task):
+    """4 rows at once, 1 row x 4, and padded instead of packed: the same losses, normalised over the global batch."""
+    found = {}
+    for name, trainer in {"once": {}, "by one": {"per_device_batch_size": 1}, "padded": {"packing": False}}.items():
+        spec = job(tmp_path / name, start, task, trainer=trainer)
+        if task == "dpo":
+            write_reference(tmp_path / name, start, renderer)
+        assert work(spec).wait() == 0
+        found[name] = losses(tmp_path / name)
+    assert found["by one"] == pytest.approx(found["once"], rel=2e-4)
+    assert found["padded"] == pytest.approx(found["once"], rel=2e-4)
+
+
+def write_reference(folder: Path, start: Path, renderer: Renderer, shift: float = 0.0) -> None:
+    model = load_pretrained(start, torch.float32)[0].eval()
+    pairs = [Pair(**json.loads(line)) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    rows, _ = pair_rows(pairs, renderer, 128)
+    sums = reference_logprobs(Reader.of(model, packing=False, longest=128), rows, renderer.pad_id)
+    known = [{"query_id": row.query_id, "chosen": c + shift, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]
+    write_rows(folder / "reference.jsonl", known)
+
+
+@pytest.mark.slow
+def test_a_reference_that_is_not_the_start_is_refused(tmp_path, start, renderer):
+    spec = job(tmp_path, start, "dpo")
+    write_reference(tmp_path, start, renderer, shift=1.0)
+    assert work(spec).wait() == 2
+    assert "the reference log-probabilities are not those of the starting policy" in (tmp_path / "error.txt").read_text()
+
+
+@pytest.mark.slow
+def test_divergence_is_one_line(tmp_path, start):
+    spec = job(tmp_path, start, recipe={"optimizer": RECIPE["optimizer"] | {"lr": 1e30}})
+    assert work(spec).wait() == 2
+    assert "training diverged at step" in (tmp_path / "error.txt").read_text()
+
+
+def test_plan_is_epochs_of_permutations_counted_in_rows():
+    steps = plan_steps(10, epochs=2.5, global_batch_size=4, seed=3)
+    assert [len(step) for step in steps] == [4, 4, 4, 4, 4, 4, 1]  # 25 rows
+    stream = [row for step in steps for row in step]
+    assert sorted(stream[:10]) == sorted(stream[10:20]) == list(range(10))
+    assert stream[:10] != stream[10:20]
+    assert steps == plan_steps(10, epochs=2.5, global_batch_size=4, seed=3)
+    assert steps != plan_steps(10, epochs=2.5, global_batch_size=4, seed=4)
+
+
+def test_ranks_share_a_step_without_losing_or_repeating_a_row():
+    shares = [share_of_rank([7, 8, 9, 5, 6], rank=rank, world=2, per_device=2, accumulate=2) for rank in (0, 1)]
+    assert [[len(micro) for micro in share] for share in shares] == [[2, 2], [2, 2]]
+    real = sorted(row for share in shares for micro in share for row, is_real in micro if is_real)
+    assert real == [5, 6, 7, 8, 9]
+
+
+def test_a_batch_that_devices_cannot_share_is_refused():
+    with pytest.raises(UserError, match=r"global_batch_size=6 is not per_device_batch_size=4 x accumulation x devices=1"):
+        PlannedDataModule(
+            [Row("a", (1,), ((2,),))], [], pad_id=0, packing=False, pad_to=1, by="rows", epochs=1, global_batch_size=6,
+            per_device=4, rank=0, world=1, seed=0,
+        )  # fmt: skip
+
+
+def test_unusable_rows_are_left_out_and_counted(renderer):
+    examples = [Example("a", "a dog", "A dog."), Example("b", "a dog", " "), Example("c", "a dog", "dog " * 200)]
+    rows, left_out = sft_rows(examples, renderer, max_length=64)
+    assert ([row.query_id for row in rows], left_out) == (["a"], 2)
+    rows, left_out = pair_rows([Pair("a", "q", "same", "same ", "text"), Pair("b", "q", "x", "y", "text")], renderer, 64)
+    assert ([row.query_id for row in rows], left_out) == (["b"], 1)
+
+
+def test_prompt_and_completion_are_joined_ids_with_one_bos_and_one_eos(renderer):
+    prompt, completion = renderer.prompt_ids(" a red dog "), renderer.completion_ids("A dog.")
+    tokenizer = renderer.tokenizer
+    assert tokenizer.decode(prompt) == "<s>Query: a red dog\nPrompt:"
+    assert prompt.count(tokenizer.bos_token_id) == 1
+    assert completion[-1] == tokenizer.eos_token_id
+    assert renderer.decode([*completion, 5, 6]) == "A dog."
+
+
+def test_chat_templates_bring_their_own_bos(renderer, start):
+    tokenizer = load_pretrained(start, torch.float32)[1]
+    tokenizer.chat_template = "<s>{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}[assistant]"
+    ids = Renderer(tokenizer, "Rewrite: {}").prompt_ids("a dog")
+    assert tokenizer.decode(ids) == "<s>[user]Rewrite: a dog[assistant]"
+    assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_vpos_template_is_byte_exact():
+    """sha256 from facts: the released VPO-2B and VPO-5B were trained with exactly this text."""
+    assert template_hash("optimizer") == "d8f31468644532ef4ffda2bbd0e0ddd2a7cc27a5fd56d441ea17bc384fe6d24f"
+    assert len(read_template("optimizer")) == 819
+
+
+def test_a_sample_depends_on_its_seed_and_not_on_its_batch(start, renderer):
+    model = HFLanguageModel(load_pretrained(start, torch.float32)[0].eval(), renderer)
+    options = {"temperature": 0.9, "top_p": 0.9, "max_new_tokens": 12}
+    together = model.sample(WORDS, [1, 2, 3, 4], **options)
+    alone = [model.sample([query], [seed], **options)[0] for query, seed in zip(WORDS, [1, 2, 3, 4], strict=True)]
+    assert together == alone
+    assert model.sample(WORDS, [5, 6, 7, 8], **options) != together
+
+
+def test_gumbel_noise_draws_from_the_softmax():
+    """Frequencies of 20,000 draws against softmax(logits / T), within four standard errors."""
+    logits, count = torch.tensor([[1.0, 0.0, -1.0, 2.0]]), 20_000
+    noise = GumbelNoise(range(count), temperature=0.5, top_p=1.0, device=torch.device("cpu"))
+    drawn = noise(None, logits.expand(count, -1)).argmax(-1)
+    frequency = torch.bincount(drawn, minlength=4) / count
+    expected = (logits[0] / 0.5).softmax(-1)
+    assert torch.all((frequency - expected).abs() < 4 * (expected * (1 - expected) / count).sqrt())
+
+
+def test_nucleus_keeps_the_smallest_set_that_holds_top_p():
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    noise = GumbelNoise([0], temperature=1.0, top_p=0.8, device=torch.device("cpu"))
+    assert torch.isinf(noise(None, logits)).tolist() == [[False, False, True, True]]  # 0.5 + 0.3 >= 0.8
+
+
+def test_packed_and_padded_batches_read_the_same(start, renderer):
+    model = load_pretrained(start, torch.float32)[0].eval()
+    rows, _ = pair_rows([Pair(q, q, f"A fine {q}", f"A bad {q} it is", "text") for q in WORDS], renderer, 128)
+    packed = Reader.of(model, packing=True, longest=128)
+    sums = [packed.logprobs(arrange(rows, packing=one, pad_id=renderer.pad_id)).sums for one in (True, False)]
+    assert torch.allclose(*sums, rtol=1e-5)
