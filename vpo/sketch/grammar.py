@@ -13,7 +13,7 @@ from vpo.sketch import phrases
 from vpo.sketch.vocabulary import FACETS, UNSAFE_PHRASES, WORDINGS, plural
 
 # How often a user names a facet. People name what is there and what it does, and forget the light and the camera.
-NAMED = {"colour": 0.6, "count": 0.9, "motion": 0.65, "place": 0.6, "light": 0.35, "camera": 0.2, "style": 0.25}
+NAMED = {"colour": 0.6, "count": 0.9, "motion": 0.6, "place": 0.55, "light": 0.4, "camera": 0.35, "style": 0.4}
 ONE_NAMED = 0.15  # 'a single dog' is said more rarely than 'two dogs'
 COUNT_WEIGHTS = (6, 2, 2)
 MIN_WORDS, MAX_WORDS = 60, 88  # of a caption; the upper bound keeps it within about 110 tokens of the tiny tokenizer
