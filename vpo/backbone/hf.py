@@ -114,9 +114,17 @@ class GumbelNoise(LogitsProcessor):
         return scores - torch.log(-torch.log(uniform.clamp_min(torch.finfo(torch.float32).tiny)))
 
 
-def _keep_nucleus(scores: Tensor, top_p: float) -> Tensor:
-    """Logits (B, V) with -inf outside the smallest set of tokens whose probabilities sum to at least top_p."""
-    ordered, order = scores.sort(dim=-1, descending=True)
-    before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-    drop = torch.zeros_like(scores, dtype=torch.bool).scatter(-1, order, before >= top_p)
-    return scores.masked_fill(drop, float("-inf"))
+def _keep_nucleus(scores: Tensor, top_p: float, few: int = 64) -> Tensor:
+    """Logits (B, V) with -inf outside the smallest set of tokens whose probabilities sum to at least top_p.
+
+    A nucleus rarely holds more than a few tokens, so the largest `few` are tried before all V are sorted.
+    """
+    count = min(few, scores.shape[-1])
+    while True:
+        ordered, order = scores.topk(count, dim=-1)
+        probability = (ordered - scores.logsumexp(-1, keepdim=True)).exp()
+        upto = probability.cumsum(-1)
+        if count == scores.shape[-1] or bool((upto[:, -1] >= top_p).all()):
+            keep = upto - probability < top_p
+            return torch.full_like(scores, float("-inf")).scatter(-1, order, ordered.masked_fill(~keep, float("-inf")))
+        count = scores.shape[-1]

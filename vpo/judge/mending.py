@@ -9,7 +9,7 @@ from vpo.judge.asking import Bond, Item, Wish, relation_words
 from vpo.judge.naming import locate
 from vpo.judge.words import Reading, Token, read, stem_phrase
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 _ROUNDS = 8  # each removes at least one unsafe word, so a text with more of them is not worth mending
 
 
@@ -246,10 +246,14 @@ def clause_of(wish: Wish, missing: Sequence[str], max_words: int) -> str:
 
 def camera_sentence(item: Item) -> str:
     """A sentence for a camera move asked for by a flag."""
-    verb, *rest = item.words.split()
+    verb, *rest = item.words.lower().split()
     if verb in ("zoom", "pan", "tilt", "move", "rotate", "orbit"):
         return f"The camera {' '.join([verb + 's', *rest])} slowly."
-    return f"The camera move is {item.words}."
+    if verb.endswith("ing"):
+        return f"The camera is {' '.join([verb, *rest])} slowly."
+    if verb in ("static", "fixed"):
+        return f"The camera stays {verb}."
+    return f"The camera move is {item.words.lower()}."
 
 
 def motion_sentence(level: int) -> str:
@@ -281,7 +285,7 @@ def facet_sentence(facet: str, seed: int) -> str:
 def trimmed(text: str, max_words: int) -> str:
     """The text cut at the last sentence end that keeps it within `max_words`; within its first sentence, at a comma."""
     kept: list[str] = []
-    for sentence in _SENTENCE_END.split(text):
+    for sentence in SENTENCE_END.split(text):
         if kept and len(" ".join(kept).split()) + len(sentence.split()) > max_words:
             break
         kept.append(sentence)

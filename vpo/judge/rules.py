@@ -22,7 +22,7 @@ A language model sees most of these; this judge is for tests, the sketch world a
 
 from collections.abc import Sequence
 
-from vpo.judge import fidelity, harm, helping, mending, naming
+from vpo.judge import fidelity, harm, helping, mending, naming, swapping
 from vpo.judge.asking import Bond, Wish, understand
 from vpo.judge.words import read
 from vpo.records import Prompt, Reason, Verdict
@@ -86,8 +86,23 @@ class RulesJudge:
             text = self._mended(wish, text, verdict, seed_of(prompt.id))
             verdict = self._verdict(prompt, text)
             if verdict.fine:
-                return text
+                return self._shortened(prompt, text)
         return None
+
+    def _shortened(self, prompt: Prompt, text: str) -> str:
+        """The mended text without closing sentences that say nothing needed, until it is no longer than it was.
+
+        Otherwise 'refined' would come to mean 'longer', and that is what a preference for it would teach.
+        """
+        length = len(prompt.text.split())
+        sentences = mending.SENTENCE_END.split(text)
+        place = len(sentences) - 1
+        while place > 0 and len(" ".join(sentences).split()) > length:
+            fewer = sentences[:place] + sentences[place + 1 :]
+            if self._verdict(prompt, " ".join(fewer)).fine:
+                sentences = fewer
+            place -= 1
+        return " ".join(sentences)
 
     def _mended(self, wish: Wish, text: str, verdict: Verdict, seed: int) -> str:
         """Mends what the verdict names, in the order in which one repair could undo another."""
@@ -104,7 +119,8 @@ class RulesJudge:
             return ""
         tail = self._tail(mending.joined(front, text), seed)
         room = self.max_words - len(front.split()) - len(tail.split())
-        return mending.joined(front, mending.trimmed(text, max(room, 1)), tail)
+        first, *rest = mending.SENTENCE_END.split(mending.trimmed(text, max(room, 1)))
+        return mending.joined(front, first, tail, *rest)  # not at the end, which weak video models do not read
 
     def _front(self, wish: Wish, text: str) -> str:
         """What the text still misses, in a sentence or two for its beginning, where weak video models read."""
@@ -156,7 +172,9 @@ def _thing_restored(wish: Wish, text: str, words: str) -> str:
 
     Places are left as they are: a text says too much of them that would be untrue of another.
     """
-    item = next((item for item in wish.items if item.words == words and item.kind == "object"), None)
+    item = next((item for item in wish.items if item.words == words), None)
+    if item and item.kind != "object":
+        return swapping.swapped(text, item)
     reading = read(text)
     rivals = fidelity.rivals_of(item, reading, wish) if item and not naming.is_place(item.key) else ()
     if not item or not rivals:

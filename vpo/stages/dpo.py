@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vpo.records import Pair
 from vpo.stages.bench import Bench, Node
-from vpo.stages.sft import last_step
+from vpo.stages.sft import steps_taken
 from vpo.store import Entry
 from vpo.training.launch import train_in_child
 
@@ -36,7 +36,7 @@ def dpo(
             "out": str(folder),
         }
         train_in_child(job, folder)
-        return {"pairs": len(pairs.rows("pairs.jsonl", Pair)), "steps": last_step(folder)}
+        return {"pairs": len(pairs.rows("pairs.jsonl", Pair)), "steps": steps_taken(folder)}
 
     node = {"objective": objective, "trainer": trainer, "template": backbone["template"], "seed": seed}
     return bench.stage("dpo", node, {"start": start, "pairs": pairs, "reference": reference}, work)

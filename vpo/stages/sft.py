@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vpo.pairing import sft_examples
 from vpo.records import Example, Pair, Prompt, Refinement, Verdict
-from vpo.rows import read_rows, write_rows
+from vpo.rows import write_rows
 from vpo.stages.bench import Bench, Node
 from vpo.store import Entry
 from vpo.training.launch import train_in_child
@@ -47,7 +47,7 @@ def sft(
             "out": str(folder),
         }
         train_in_child(job, folder)
-        return {"examples": len(rows), "steps": last_step(folder)}
+        return {"examples": len(rows), "steps": steps_taken(folder)}
 
     node = {"recipe": recipe, "trainer": trainer, "template": backbone["template"], "seed": seed}
     inputs = {"start": start, **data}
@@ -83,6 +83,6 @@ def chosen_texts(pairs: Entry) -> list[Example]:
     return [Example(one.query_id, one.query, one.chosen) for one in pairs.rows("pairs.jsonl", Pair)]
 
 
-def last_step(folder: Path) -> int:
-    """The optimizer steps that a training took."""
-    return 1 + max(row["step"] for row in read_rows(folder / "training.jsonl", dict))
+def steps_taken(folder: Path) -> int:
+    """The optimizer steps that a finished training took."""
+    return int((folder / "steps.txt").read_text())

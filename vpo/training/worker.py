@@ -96,6 +96,7 @@ def train(job: dict[str, Any]) -> None:
         model.save_pretrained(out / "policy")
         tokenizer.save_pretrained(out / "policy")
         (out / "policy" / "template.txt").write_text(renderer.template)
+        (out / "steps.txt").write_text(f"{trainer.global_step}\n")
         last.unlink(missing_ok=True)
 
 
