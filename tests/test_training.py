@@ -53,7 +53,9 @@ def job(folder: Path, start: Path, task: str = "sft", recipe: dict | None = None
     if task == "sft":
         write_rows(folder / "rows.jsonl", [Example(q, q, f"In the film {q} and {q}.") for q in queries])
     else:
-        write_rows(folder / "rows.jsonl", [Pair(q, q, f"A fine {q}.", f"Some {q}, it is bad.", "text") for q in queries])
+        write_rows(
+            folder / "rows.jsonl", [Pair(q, q, f"A fine {q}.", f"Some {q}, it is bad.", "text") for q in queries]
+        )
     spec = {
         "task": task, "label": task, "seed": 0, "recipe": RECIPE | (recipe or {}), "trainer": TRAINER | (trainer or {}),
         "template": "tiny", "start": str(start), "rows": str(folder / "rows.jsonl"), "out": str(folder),
@@ -131,7 +133,9 @@ def write_reference(folder: Path, start: Path, renderer: Renderer, shift: float 
     pairs = [Pair(**json.loads(line)) for line in (folder / "rows.jsonl").read_text().splitlines()]
     rows, _ = pair_rows(pairs, renderer, 128)
     sums = reference_logprobs(Reader.of(model, packing=False, longest=128), rows, renderer.pad_id)
-    known = [{"query_id": row.query_id, "chosen": c + shift, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]
+    known = [
+        {"query_id": row.query_id, "chosen": c + shift, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)
+    ]
     write_rows(folder / "reference.jsonl", known)
 
 
@@ -140,7 +144,9 @@ def test_a_reference_that_is_not_the_start_is_refused(tmp_path, start, renderer)
     spec = job(tmp_path, start, "dpo")
     write_reference(tmp_path, start, renderer, shift=1.0)
     assert work(spec).wait() == 2
-    assert "the reference log-probabilities are not those of the starting policy" in (tmp_path / "error.txt").read_text()
+    assert (
+        "the reference log-probabilities are not those of the starting policy" in (tmp_path / "error.txt").read_text()
+    )
 
 
 @pytest.mark.slow
@@ -168,7 +174,9 @@ def test_ranks_share_a_step_without_losing_or_repeating_a_row():
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():
-    with pytest.raises(UserError, match=r"global_batch_size=6 is not per_device_batch_size=4 x accumulation x devices=1"):
+    with pytest.raises(
+        UserError, match=r"global_batch_size=6 is not per_device_batch_size=4 x accumulation x devices=1"
+    ):
         PlannedDataModule(
             [Row("a", (1,), ((2,),))], [], pad_id=0, packing=False, pad_to=1, by="rows", epochs=1, global_batch_size=6,
             per_device=4, rank=0, world=1, seed=0,
@@ -179,7 +187,9 @@ def test_unusable_rows_are_left_out_and_counted(renderer):
     examples = [Example("a", "a dog", "A dog."), Example("b", "a dog", " "), Example("c", "a dog", "dog " * 200)]
     rows, left_out = sft_rows(examples, renderer, max_length=64)
     assert ([row.query_id for row in rows], left_out) == (["a"], 2)
-    rows, left_out = pair_rows([Pair("a", "q", "same", "same ", "text"), Pair("b", "q", "x", "y", "text")], renderer, 64)
+    rows, left_out = pair_rows(
+        [Pair("a", "q", "same", "same ", "text"), Pair("b", "q", "x", "y", "text")], renderer, 64
+    )
     assert ([row.query_id for row in rows], left_out) == (["b"], 1)
 
 

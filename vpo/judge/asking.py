@@ -58,6 +58,7 @@ class Wish:
 def understand(query: str) -> Wish:
     """Reads a query. Cached, because the candidates of one query are judged one after the other."""
     text, camera, motion, excluded = split_flags(query)
+    text = _plain_case(text)
     reading = read(text)
     free = _free_tokens(reading)
     items = _items(reading, free)
@@ -66,6 +67,15 @@ def understand(query: str) -> Wish:
     if camera:
         asked += (Item(camera, stem_phrase(camera), "camera", -1, -1),)
     return Wish(text, reading, asked, bonds, _relations(reading, asked), excluded, motion)
+
+
+def _plain_case(text: str) -> str:
+    """Shouting in lower case, and a colour at the beginning too, so that 'Violet rocket' is no rocket called Violet."""
+    if text.isupper():
+        return text.lower()
+    first = text.split(" ", 1)[0]
+    shades = {shade for head, items in lexicon.table("colours").items() for shade in (head, *items)}
+    return first.lower() + text[len(first) :] if first.lower() in shades else text
 
 
 def _free_tokens(reading: Reading) -> frozenset[int]:

@@ -114,13 +114,23 @@ class RulesJudge:
         if verdict.harmless is False:
             text = mending.harmless(text)
         text = _details_mended(wish, text, verdict.reasons)
-        front = self._front(wish, text)
+        asides = self._asides(wish, text)
+        front = self._front(wish, mending.joined(text, asides))
         if not front and not text:
             return ""
-        tail = self._tail(mending.joined(front, text), seed)
+        tail = mending.joined(asides, self._tail(mending.joined(front, text, asides), seed))
         room = self.max_words - len(front.split()) - len(tail.split())
         first, *rest = mending.SENTENCE_END.split(mending.trimmed(text, max(room, 1)))
         return mending.joined(front, first, tail, *rest)  # not at the end, which weak video models do not read
+
+    def _asides(self, wish: Wish, text: str) -> str:
+        """Short sentences for what is missing of style, camera, light and place."""
+        left = {
+            reason.detail
+            for reason in fidelity.flaws(wish, read(text), self.missing_tolerance)
+            if reason.kind == "missing"
+        }
+        return mending.joined(*(swapping.aside(item) for item in wish.items if item.words in left)) if text else ""
 
     def _front(self, wish: Wish, text: str) -> str:
         """What the text still misses, in a sentence or two for its beginning, where weak video models read."""
@@ -173,8 +183,9 @@ def _thing_restored(wish: Wish, text: str, words: str) -> str:
     Places are left as they are: a text says too much of them that would be untrue of another.
     """
     item = next((item for item in wish.items if item.words == words), None)
-    if item and item.kind != "object":
-        return swapping.swapped(text, item)
+    changed = swapping.swapped(wish, text, item) if item else text
+    if changed != text:
+        return changed
     reading = read(text)
     rivals = fidelity.rivals_of(item, reading, wish) if item and not naming.is_place(item.key) else ()
     if not item or not rivals:
