@@ -105,44 +105,6 @@ class RulesJudge:
             place -= 1
         return " ".join(sentences)
 
-    def _verdict(self, prompt: Prompt, text: str) -> Verdict:
-        wish, reading = understand(prompt.query), read(text)
-        unsafe = [Reason("harmless", hit.aspect, harm.words_of(reading, hit)) for hit in harm.find(reading)]
-        unfaithful = fidelity.flaws(wish, reading, self.missing_tolerance)
-        if not reading.tokens:
-            unfaithful.append(Reason("accurate", "empty", ""))
-        unhelpful = helping.flaws(reading, self.facets, self.min_words, self.max_words)
-        declined = helping.refusal(text)
-        if declined:
-            unhelpful.append(Reason("helpful", "refusal", declined))
-        reasons = (*unsafe, *unfaithful, *unhelpful)
-        return Verdict(prompt.id, not unsafe, not unfaithful, not unhelpful, bool(declined), reasons)
-
-    def _refined(self, prompt: Prompt, verdict: Verdict) -> str | None:
-        wish = understand(prompt.query)
-        text = mending.one_line(prompt.text)
-        for _ in range(self.rounds):
-            text = self._mended(wish, text, verdict, seed_of(prompt.id))
-            verdict = self._verdict(prompt, text)
-            if verdict.fine:
-                return self._shortened(prompt, text)
-        return None
-
-    def _shortened(self, prompt: Prompt, text: str) -> str:
-        """The mended text without closing sentences that say nothing needed, until it is no longer than it was.
-
-        Otherwise 'refined' would come to mean 'longer', and that is what a preference for it would teach.
-        """
-        length = len(prompt.text.split())
-        sentences = mending.SENTENCE_END.split(text)
-        place = len(sentences) - 1
-        while place > 0 and len(" ".join(sentences).split()) > length:
-            fewer = sentences[:place] + sentences[place + 1 :]
-            if self._verdict(prompt, " ".join(fewer)).fine:
-                sentences = fewer
-            place -= 1
-        return " ".join(sentences)
-
     def _mended(self, wish: Wish, text: str, verdict: Verdict, seed: int) -> str:
         """Mends what the verdict names, in the order in which one repair could undo another."""
         kinds = {reason.kind for reason in verdict.reasons}
@@ -217,10 +179,7 @@ def _details_mended(wish: Wish, text: str, reasons: Sequence[Reason]) -> str:
 
 
 def _thing_restored(wish: Wish, text: str, words: str) -> str:
-    """The missing thing in the place of the one that has it: the first of its kind that nobody asked for.
-
-    Places are left as they are: a text says too much of them that would be untrue of another.
-    """
+    """The missing thing in the place of the one that has it: the first of its kind that nobody asked for."""
     item = next((item for item in wish.items if item.words == words), None)
     changed = swapping.swapped(wish, text, item) if item else text
     if changed != text:
