@@ -1,5 +1,7 @@
 """What a stranger types, right and wrong."""
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -64,3 +66,52 @@ def test_configs_of_the_user_join_the_search_path(tmp_path):
     done = run_vpo("run", "experiment=mine", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "seed: 42" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_an_empty_folder(tmp_path):
+    """Configs, templates and the judge's word lists travel with the package."""
+    copy = tmp_path / "source"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".venv", ".git", "store", "runs", "build"))
+    pip = [sys.executable, "-m", "pip"]
+    quiet = {"check": True, "capture_output": True}
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, copy], **quiet)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], **quiet)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [sys.executable, "-m", "vpo", "run", "experiment=smoke", "stop_after=refine"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "refine: refined" in done.stderr
+    where = subprocess.run(
+        [sys.executable, "-c", "import vpo.conf; print(vpo.conf.__file__)"],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert str(tmp_path / "site") in where.stdout
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 400 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a full disk needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_what_was_finished_stays(tmp_path, small_disk):
+    done = run_vpo("run", "experiment=smoke", f"paths.store={small_disk}", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("vpo: ")]
+    assert "no space left on device" in line
+    assert "Traceback" not in done.stderr
+    assert list(small_disk.glob("queries/*/manifest.json"))

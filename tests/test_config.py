@@ -45,7 +45,7 @@ def changed(value):
         return value + 1
     if isinstance(value, list):
         return [*value, value[0]]
-    return f"{value}x"
+    return "optimizer" if value == "tiny" else f"{value}x"  # a template that exists
 
 
 def test_every_leaf_changes_a_key_or_is_listed():
@@ -155,3 +155,5 @@ def test_a_target_outside_the_allowed_packages_is_refused():
         build({"_target_": "os.system", "command": "true"})
     with pytest.raises(UserError, match=r"subprocess\.run is not allowed"):
         build({"_target_": "vpo.executor.local.LocalExecutor", "inner": [{"_target_": "subprocess.run"}]})
+    with pytest.raises(UserError, match=r"vpo.store.shutil.rmtree is shutil's, which is not allowed"):
+        build({"_target_": "vpo.store.shutil.rmtree", "path": "nothing"})

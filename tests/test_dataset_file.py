@@ -14,6 +14,10 @@ def load(path, **changes):
     return FileDataset(str(path), **(SHARES | changes)).splits()
 
 
+def texts(splits):
+    return {one.text for rows in splits.values() for one in rows}
+
+
 def test_shares_are_dealt_by_id_and_stay_when_the_file_is_reordered(tmp_path):
     queries = [f"query number {number}" for number in range(40)]
     (tmp_path / "a.json").write_text(json.dumps(queries))
@@ -48,19 +52,82 @@ def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
         ("q.json", b'["a", 3]', r"q.json: entry 2 is not a query"),
         (
             "q.jsonl",
-            b'{"id": 1, "query": "a"}\n{"id": 1, "query": "b"}',
+            b'{"id": "1", "query": "a"}\n{"id": "1", "query": "b"}',
             r"line 2 has the id '1' of line 1; give every query its own",
         ),
         ("q.jsonl", b'{"words": "a"}', r"line 1 has no field query or text or prompt; found words"),
         ("q.jsonl", b'{"query": "a", "split": "train"}', r"line 1 has the split 'train'; choose one of sft, dpo, test"),
         ("q.txt", b"a" * 20000, r"line 1 has 20,000 characters, more than dataset.max_chars=2000; shorten it or raise"),
         ("q.xlsx", b"a", r"unknown suffix '.xlsx'"),
+        ("q.jsonl", b'"a"\n"b \\ud800"', r"line 2 holds '\\ud800', half of a surrogate pair; correct or remove it"),
+        ("q.json", b'[{"query": "a", "id": "\\udfff"}]', r"entry 1 holds '\\udfff', half of a surrogate pair; correct"),
+        ("q.json", b"[" * 100_000, r"q.json: not JSON .*recursion.*; correct it"),
+        ("q.csv", b"text\na\n" + b"b" * 200_000, r"line 3 is not CSV \(field larger .*; close its quotes or shorten"),
+        ("q.csv", b'text\n"a\nb"\na dog, running\n', r"line 4 has more columns than the header's 1; put a query"),
+        (
+            "q.jsonl",
+            b'{"query": "a", "split": ["sft"]}',
+            r"line 1 has the split \['sft'\]; choose one of sft, dpo, test",
+        ),
+        ("q.jsonl", b'{"query": "a", "split": {}}', r"line 1 has the split {}; choose one of sft, dpo, test"),
+        ("q.jsonl", b'{"query": "a", "id": 1}', r"line 1 has the id 1, which is not a string; put it in quotes"),
+        (
+            "q.jsonl",
+            b'{"query": "a", "id": ["x"]}',
+            r"line 1 has the id \['x'\], which is not a string; put it in quotes",
+        ),
+        ("q.jsonl", b'{"query": "a", "id": "a/b"}', r"line 1 has the id 'a/b'; ids become file names: take out /"),
+        ("q.jsonl", b'{"query": "a", "id": "a\\\\b"}', r"line 1 has the id .*; ids become file names: take out /"),
+        (
+            "q.jsonl",
+            b'{"query": "a", "id": "a\\u0000"}',
+            r"line 1 has the id 'a\\x00'; ids become file names: take out",
+        ),
+        ("q.jsonl", b'{"query": "a", "id": "..x"}', r"line 1 has the id '..x'; ids become file names: .* a dot at the"),
+        ("q.csv", b"id,text\n" + b"i" * 101 + b",a\n", r"line 2 has an id of 101 characters, .*shorten it to 100 char"),
+        ("q.txt", b"a\xe2\x80\xa8b\n\xff", r"line 2 is not UTF-8"),
     ],
 )
 def test_bad_input_names_file_place_and_cure(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         load(tmp_path / name)
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\u0085", "\x0b"])
+def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path, mark):
+    query = f"a dog{mark}a cat"
+    (tmp_path / "q.txt").write_bytes(f"{query}\r\na fox\r\n".encode())
+    (tmp_path / "q.jsonl").write_bytes(f'"{query}"\r\n"a fox"\r\n'.encode())
+    (tmp_path / "q.csv").write_bytes(f"text\r\n{query}\r\na fox\r\n".encode())
+    for name in ("q.txt", "q.jsonl", "q.csv"):
+        if name == "q.jsonl" and mark == "\x0b":
+            continue  # JSON writes control characters escaped
+        assert texts(load(tmp_path / name)) == {query, "a fox"}
+
+
+def test_newlines_in_quotes_of_a_csv_file_survive(tmp_path):
+    (tmp_path / "q.csv").write_bytes(b'id,text\r\none,"a dog\r\n\r\n""runs"""\r\n,a cat\r\n,a cat\r\n,\r\n')
+    with pytest.raises(UserError, match=r"line 7 is not a query"):
+        load(tmp_path / "q.csv")
+    (tmp_path / "q.csv").write_bytes(b'id,text\none,"a dog\n\n""runs"""\n,a cat\n,a cat\n')
+    assert texts(load(tmp_path / "q.csv")) == {'a dog\n\n"runs"', "a cat"}
+
+
+def test_the_fingerprint_knows_the_suffix_since_it_decides_what_is_read(tmp_path):
+    prints = set()
+    for name in ("q.txt", "q.jsonl", "r.jsonl", "s.JSONL"):
+        (tmp_path / name).write_text('"a dog"\n')
+        prints.add(FileDataset(str(tmp_path / name), **SHARES).fingerprint())
+    assert len(prints) == 2
+
+
+def test_an_id_may_be_as_long_as_a_file_name_bears(tmp_path):
+    (tmp_path / "q.json").write_text(json.dumps([{"id": "i" * 100, "query": "a dog"}]))
+    assert [one.id for rows in load(tmp_path / "q.json").values() for one in rows] == ["i" * 100]
+    (tmp_path / "q.json").write_text(json.dumps([{"id": "\U0001f415" * 60, "query": "a dog"}]))
+    with pytest.raises(UserError, match=r"entry 1 has an id of 60 characters, .* 200 bytes"):
+        load(tmp_path / "q.json")
 
 
 def test_missing_file_and_impossible_shares(tmp_path):
@@ -74,6 +141,6 @@ def test_missing_file_and_impossible_shares(tmp_path):
 def test_vpos_released_queries_are_read_as_they_are():
     path = SHARED / "data/vpo/sft_queries.sample.json"
     splits = load(path)
-    texts = [one.text for rows in splits.values() for one in rows]
-    assert sorted(texts) == sorted(text.strip() for text in json.loads(path.read_text()))
-    assert len(texts) == 200
+    found = [one.text for rows in splits.values() for one in rows]
+    assert sorted(found) == sorted(text.strip() for text in json.loads(path.read_text()))
+    assert len(found) == 200

@@ -50,6 +50,7 @@ def test_a_worker_that_loses_items_is_noticed(tmp_path):
     "record",
     [
         Prompt("p", "q", "a dog", "A dog \u00e9 runs.", "sft", 2),
+        Prompt("p", "q", "a\u2028dog\u0085runs", "a\nb", "sft"),
         Verdict("p", True, None, False, reasons=(Reason("helpful", "missing", "light"),)),
         Score("c", "p", "q", (True, None, False), 1.5, {"Alignment": 0.5}),
     ],

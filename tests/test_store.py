@@ -65,6 +65,21 @@ def test_recompute_redoes_the_stage_and_what_depends_on_it_once(tmp_path):
     assert calls == ["draft", "critique"]
 
 
+def test_a_recomputed_input_is_noticed_by_other_processes_and_after_a_kill(tmp_path):
+    calls = []
+
+    def story(store, name="critique"):
+        first = store.get("draft", {}, {}, made)
+        store.get(name, {}, {"draft": first}, lambda folder: calls.append(name) or made(folder))
+
+    story(Store(tmp_path))
+    Store(tmp_path, recompute=("draft",)).get("draft", {}, {}, made)  # and killed before critique
+    calls.clear()
+    story(Store(tmp_path))
+    story(Store(tmp_path))
+    assert calls == ["critique"]
+
+
 def test_full_disk_is_one_line_that_names_the_cure(tmp_path):
     def full(folder):
         raise OSError(28, os.strerror(28))

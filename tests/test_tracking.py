@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from vpo.build import build
 from vpo.errors import UserError
 from vpo.tracking import CsvLogger, RunRecord, WandbLogger, without_secrets
 from vpo.video.clips import write_mp4
@@ -41,7 +42,7 @@ def finished(tmp_path, loggers):
     rows = [("a fox", {"dpo": folder / "clips" / "a.mp4"})]
     with RunRecord(folder) as record:
         record.write_config(CONFIG)
-        record.finish(RESULTS, items, rows, {"dpo": source}, loggers)
+        record.finish(RESULTS, items, rows, {"dpo": source}, [build(node) for node in (loggers or {}).values()])
     return folder
 
 

@@ -20,8 +20,10 @@ from vpo.errors import UserError
 from vpo.records import Example, Pair
 from vpo.rows import write_rows
 from vpo.templates import read_template, template_hash
-from vpo.training.data import PlannedDataModule, Row, arrange, pair_rows, plan_steps, sft_rows, share_of_rank
+from vpo.training import launch
+from vpo.training.data import Batch, PlannedDataModule, Row, arrange, pair_rows, plan_steps, sft_rows, share_of_rank
 from vpo.training.forward import Reader
+from vpo.training.record import JsonlLogger
 from vpo.training.reference import reference_logprobs
 
 WORDS = ["a red dog runs", "two blue cats in the snow", "a kite over the sea at night", "three boats, slow pan"]
@@ -70,6 +72,41 @@ def work(spec: Path, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL)
 
 
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from vpo.training import worker
+
+moment = sys.argv[1]
+
+def then_die(function, right=lambda *arguments: True):
+    def wrapped(*arguments):
+        function(*arguments)
+        if right(*arguments):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return wrapped
+
+if moment == "the end":
+    worker._finish = then_die(worker._finish)
+elif moment == "saving":
+    import pytorch_lightning as pl
+    pl.Trainer.save_checkpoint = then_die(pl.Trainer.save_checkpoint, lambda trainer, path: trainer.global_step == 6)
+else:
+    Path.replace = then_die(Path.replace, lambda path, target: target.name == "last.ckpt")
+sys.exit(worker.main(Path(sys.argv[2])))
+"""
+
+
+def work_until(moment: str, spec: Path) -> int:
+    """A worker that kills itself at the worst moments: a checkpoint saved ("saving"), renamed ("renaming"), or "the end"."""
+    return subprocess.run([sys.executable, "-c", KILLED_AT, moment, str(spec)], cwd=ROOT, check=False).returncode
+
+
+def steps(folder: Path, figure: str = "train/loss") -> list[int]:
+    lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().split("\n")[:-1]]
+    return [line["step"] for line in lines if figure in line]
+
+
 def weights(folder: Path) -> bytes:
     return (folder / "policy/model.safetensors").read_bytes()
 
@@ -81,20 +118,33 @@ def losses(folder: Path) -> list[float]:
 
 @pytest.mark.slow
 def test_five_steps_a_kill_and_five_more_are_bit_identical_to_ten(tmp_path, start):
-    assert work(job(tmp_path / "whole", start)).wait() == 0
-    spec = job(tmp_path / "killed", start)
-    process = work(spec)
-    while not (tmp_path / "killed/last.ckpt").exists():
-        assert process.poll() is None
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed/policy").exists()
-    assert torch.load(tmp_path / "killed/last.ckpt", weights_only=True)["global_step"] in (5, 10)
+    """Kills right after the first rename and right after the second save; steps 3, 6 and 9 are validated too."""
+    recipe = {"checkpoint_every": 3, "validation": 0.2, "validate_every": 3}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert work(job(whole, start, recipe=recipe)).wait() == 0
+    assert steps(whole) == list(range(10))
+    assert steps(whole, "val/loss") == [2, 5, 8]
+    spec = job(killed, start, recipe=recipe)
+    for moment in ("renaming", "saving"):
+        assert work_until(moment, spec) == -signal.SIGKILL
+        assert not (killed / "policy").exists()
+        assert torch.load(killed / "last.ckpt", weights_only=True)["global_step"] == 3
     assert work(spec).wait() == 0
-    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
-    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
-    assert len(losses(tmp_path / "whole")) == 10
+    assert weights(killed) == weights(whole)
+    assert (killed / "training.jsonl").read_bytes() == (whole / "training.jsonl").read_bytes()
+    assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+@pytest.mark.slow
+def test_a_kill_after_the_end_does_not_repeat_the_training(tmp_path, start):
+    spec = job(tmp_path, start)
+    assert work_until("the end", spec) == -signal.SIGKILL
+    trained = (tmp_path / "policy/model.safetensors").stat()
+    assert (tmp_path / "steps.txt").read_text() == "10\n"
+    (tmp_path / "rows.jsonl").unlink()  # who trained again would need it
+    assert work(spec).wait() == 0
+    assert (tmp_path / "policy/model.safetensors").stat().st_mtime_ns == trained.st_mtime_ns
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 @pytest.mark.slow
@@ -109,8 +159,56 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, start):
     assert process.wait() == 128 + signal.SIGTERM
     done = torch.load(tmp_path / "a/last.ckpt", weights_only=True)["global_step"]
     assert 3 <= done < 400
+    assert steps(tmp_path / "a") == list(range(done))
     assert work(spec).wait() == 0
-    assert len(losses(tmp_path / "a")) == 400
+    assert steps(tmp_path / "a") == list(range(400))
+
+
+@pytest.mark.slow
+def test_two_ranks_save_together_when_one_is_asked(tmp_path, start):
+    """On two ranks: one validation row for both, and a SIGTERM that reaches the second alone."""
+    recipe = {"max_steps": 400, "checkpoint_every": 10_000, "validation": 0.05}
+    trainer = {"devices": 2, "strategy": "ddp", "per_device_batch_size": 2}
+    spec = job(tmp_path, start, recipe=recipe, trainer=trainer)
+    port = launch._free_port()
+    ranks = [launch._start(spec, rank, 2, port) for rank in (0, 1)]
+    try:
+        while not (tmp_path / "training.jsonl").exists() or len(losses(tmp_path)) < 12:
+            assert [rank.poll() for rank in ranks] == [None, None]
+            time.sleep(0.01)
+        ranks[1].send_signal(signal.SIGTERM)
+        assert [rank.wait(timeout=60) for rank in ranks] == [128 + signal.SIGTERM] * 2
+    finally:
+        launch._end(ranks)
+    done = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
+    assert steps(tmp_path) == list(range(done))
+    assert steps(tmp_path, "val/loss") == list(range(4, done, 5))
+
+
+def test_a_rank_that_does_not_leave_is_killed(monkeypatch):
+    monkeypatch.setattr(launch, "GRACE", 0.2)
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    deaf = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
+    deaf.stdout.read(1)
+    failed = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    assert launch._wait([failed, deaf]) == [3, -15]
+    assert deaf.returncode == -signal.SIGKILL
+    done = [subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2)]
+    assert launch._wait(done) == [0, 0]
+
+
+def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path, monkeypatch):
+    path = tmp_path / "training.jsonl"
+    kept = '{"step": 0, "note": "a\u2028b"}\n{"step": 1}\n'
+    path.write_text(kept + '{"step": 2}\n{"step": 3, "tr', encoding="utf-8")
+    written = path.read_bytes()
+    monkeypatch.setenv("RANK", "1")
+    JsonlLogger(path).forget_after(2)
+    assert path.read_bytes() == written
+    monkeypatch.setenv("RANK", "0")
+    JsonlLogger(path).forget_after(2)
+    assert path.read_text(encoding="utf-8") == kept
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.slow
@@ -171,6 +269,29 @@ def test_ranks_share_a_step_without_losing_or_repeating_a_row():
     assert [[len(micro) for micro in share] for share in shares] == [[2, 2], [2, 2]]
     real = sorted(row for share in shares for micro in share for row, is_real in micro if is_real)
     assert real == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 8])
+def test_ranks_validate_equally_many_batches_and_every_row_once(count):
+    rows = [Row(str(number), (1,), ((number + 2, 9),)) for number in range(count)]
+    shares = {world: [validation_of(rows, rank, world) for rank in range(world)] for world in (1, 3)}
+    for share in shares.values():
+        assert len({len(batches) for batches in share}) == 1
+        assert bool(share[0]) == bool(count)
+        real = [
+            ids[1] for batches in share for batch in batches
+            for ids, weight in zip(batch.sequences.input_ids.tolist(), batch.weight, strict=True) if weight
+        ]  # fmt: skip
+        assert sorted(real) == list(range(2, count + 2))
+    assert sum(len(batch.weight) for batch in shares[1][0]) == count  # alone, nothing is filled up
+
+
+def validation_of(rows: list[Row], rank: int, world: int) -> list[Batch]:
+    data = PlannedDataModule(
+        [Row("a", (1,), ((2,),))], rows, pad_id=0, packing=False, pad_to=1, by="rows", epochs=1, global_batch_size=6,
+        per_device=2, rank=rank, world=world, seed=0,
+    )  # fmt: skip
+    return list(data.val_dataloader())
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():

@@ -27,6 +27,7 @@ def build(node: Mapping[str, Any], **shared: Any) -> Any:
     from hydra.utils import instantiate
 
     _check_targets(node)
+    _check_origin(node["_target_"])
     try:
         return instantiate(dict(node), **shared, _convert_="all")
     except InstantiationException as error:
@@ -48,6 +49,13 @@ def target_class(node: Mapping[str, Any]) -> Any:
         return get_object(node["_target_"])
     except Exception as error:  # Hydra raises whatever the import of a user's module raises
         raise UserError(f"_target_ {node['_target_']} cannot be imported: {error}") from error
+
+
+def _check_origin(target: str) -> None:
+    """A name may lead through an allowed module to another one's function: `vpo.store.shutil.rmtree`."""
+    module = getattr(target_class({"_target_": target}), "__module__", "") or ""
+    if not f"{module}.".startswith(ALLOWED_PREFIXES + _extra_prefixes):
+        raise UserError(f"_target_ {target} is {module}'s, which is not allowed; name the class where it is defined")
 
 
 def _check_targets(node: Any) -> None:

@@ -49,7 +49,7 @@ class Run:
     @cached_property
     def items(self) -> list[dict[str, Any]]:
         """One dict per (query, method)."""
-        return [json.loads(line) for line in self._read("items.jsonl").splitlines()]
+        return [json.loads(line) for line in self._read("items.jsonl").split("\n") if line]
 
     @cached_property
     def source(self) -> str:

@@ -207,7 +207,7 @@ def training_curves(folder: Path, path: Path) -> bool:
 def read_curves(file: Path) -> dict[str, _Curve]:
     """{name: curve} of a policy's file; a last line that a kill cut short is left out."""
     curves: dict[str, _Curve] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in filter(None, file.read_text(encoding="utf-8").split("\n")):
         try:
             figures = json.loads(line)
         except ValueError:

@@ -1,11 +1,19 @@
-"""`vpo store ls` and `vpo store prune`: what is stored, how large it is, and who refers to it."""
+"""`vpo store ls` and `vpo store prune`: what is stored, how large it is, and who refers to it.
+
+A run refers to what its `entries.json` lists (written while it runs, so it is there for stopped and killed runs too)
+and to the entries in its `results.json`.
+"""
 
 import json
+import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from vpo.errors import UserError
 from vpo.store import read_manifest
@@ -18,7 +26,7 @@ USAGE = (
 
 @dataclass(frozen=True)
 class Stored:
-    """One result in the store: its size in bytes, and the run folders whose results name it."""
+    """One folder of the store: its size in bytes, when it was made (or its state), and the runs that refer to it."""
 
     name: str
     folder: Path
@@ -39,32 +47,51 @@ def store_command(arguments: list[str]) -> int:
     store, runs = Path(options.get("paths.store", "store")), Path(options.get("paths.runs", "runs"))
     if not store.is_dir():
         raise UserError(f"store: {store} is no folder; set paths.store")
-    results = list(stored(store, runs))
+    users = users_of(runs)
+    results, rest = list(stored(store, users)), list(leftovers(store, users))
     if verb == "ls":
-        _list(results, store)
+        _list(results, rest)
+    elif options.get("yes") == "true":
+        _prune(results + rest, runs)
     else:
-        _prune(results, store, really=options.get("yes") == "true")
+        _announce(results + rest)
     return 0
 
 
-def stored(store: Path, runs: Path) -> Iterator[Stored]:
-    """Every finished result of the store, by stage and time."""
+def users_of(runs: Path) -> dict[str, list[str]]:
+    """The run folders that refer to each "stage/key". Raises UserError for a file that cannot be read."""
     users: dict[str, list[str]] = {}
-    for path in sorted(runs.rglob("results.json")):
-        for name in json.loads(path.read_text())["run"].get("entries", ()):
-            users.setdefault(name, []).append(str(path.parent.relative_to(runs)))
-    manifests = sorted(
-        store.glob("*/*/manifest.json"), key=lambda path: (path.parent.parent.name, path.stat().st_mtime)
-    )
-    for path in manifests:
+    for folder in sorted({path.parent for name in ("entries.json", "results.json") for path in runs.rglob(name)}):
+        for name in sorted(_entries(folder)):
+            users.setdefault(name, []).append(str(folder.relative_to(runs)))
+    return users
+
+
+def stored(store: Path, users: Mapping[str, list[str]]) -> Iterator[Stored]:
+    """Every finished result of the store, by stage and time."""
+    manifests = [path for path in store.glob("*/*/manifest.json") if not path.parent.suffix]
+    for path in sorted(manifests, key=lambda path: (path.parent.parent.name, path.stat().st_mtime)):
         folder = path.parent
         name = f"{folder.parent.name}/{folder.name}"
         yield Stored(name, folder, size_of(folder), read_manifest(folder)["created"], tuple(users.get(name, ())))
 
 
+def leftovers(store: Path, users: Mapping[str, list[str]]) -> Iterator[Stored]:
+    """Unfinished results, which a run that refers to them goes on with, and what a killed prune left."""
+    for suffix, label in ((".partial", "unfinished"), (".trash", "half deleted")):
+        for folder in sorted(path for path in store.glob(f"*/*{suffix}") if path.is_dir()):
+            name = f"{folder.parent.name}/{folder.name}"
+            yield Stored(name, folder, size_of(folder), label, tuple(users.get(_wanted_as(name), ())))
+
+
 def size_of(folder: Path) -> int:
     """Bytes of all files under a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # a run that is at work renames its files
+                total += os.stat(os.path.join(root, name)).st_size
+    return total
 
 
 def readable(size: int) -> str:
@@ -77,10 +104,27 @@ def readable(size: int) -> str:
     raise AssertionError("unreachable")
 
 
-def _list(results: list[Stored], store: Path) -> None:
-    lines = [f"{readable(one.size):>10}  {one.created}  {one.name:<30} {_users(one)}" for one in results]
-    partial = list(store.glob("*/*.partial"))
-    lines += [f"{readable(size_of(one)):>10}  {'unfinished':<20}  {one.relative_to(store)}" for one in partial]
+def _entries(folder: Path) -> set[str]:
+    paths = (folder / "entries.json", folder / "results.json")
+    return {name for path in paths if path.exists() for name in _names(path)}
+
+
+def _names(path: Path) -> list[str]:
+    """The "stage/key" names in a run's file. A damaged one is an error, as its results would be taken for unused."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = content if path.name == "entries.json" else content["run"].get("entries", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError('a list of "stage/key" is due')
+        return names
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); start its run again, or delete the file if its results may be pruned"
+        ) from error
+
+
+def _list(results: list[Stored], rest: list[Stored]) -> None:
+    lines = [f"{readable(one.size):>10}  {one.created:<20}  {one.name:<30} {_users(one)}" for one in results + rest]
     total = sum(one.size for one in results)
     free = sum(one.size for one in results if not one.used_by)
     lines.append(
@@ -97,18 +141,54 @@ def _users(one: Stored) -> str:
     )
 
 
-def _prune(results: list[Stored], store: Path, really: bool) -> None:
-    idle = [one for one in results if not one.used_by]
+def _announce(found: list[Stored]) -> None:
+    idle = [one for one in found if not one.used_by]
+    lines = [f"{readable(one.size):>10}  {one.name}" for one in idle]
     total = readable(sum(one.size for one in idle))
-    if not really:
-        lines = [f"{readable(one.size):>10}  {one.name}" for one in idle]
-        sys.stdout.write(
-            "\n".join(
-                [*lines, f"{total} in {len(idle)} results that no run refers to; add yes=true to delete them", ""]
-            )
-        )
-        return
-    for one in idle:
-        shutil.rmtree(one.folder)
-        one.folder.with_name(one.folder.name + ".lock").unlink(missing_ok=True)
-    sys.stdout.write(f"deleted {total} in {len(idle)} results\n")
+    lines.append(f"{total} in {len(idle)} results that no run refers to; add yes=true to delete them")
+    sys.stdout.write("\n".join([*lines, ""]))
+
+
+def _prune(found: list[Stored], runs: Path) -> None:
+    gone = [one for one in found if not one.used_by and _delete(one, runs)]
+    sys.stdout.write(f"deleted {readable(sum(one.size for one in gone))} in {len(gone)} results\n")
+
+
+def _delete(one: Stored, runs: Path) -> bool:
+    """Delete one folder under its result's lock; False where it is kept, which is said, or gone already."""
+    # The lock file stays: to unlink it could split one lock into two. It is empty, and the next run takes it again.
+    lock = FileLock(one.folder.with_name(_key(one.folder) + ".lock"))
+    try:
+        with lock.acquire(timeout=0):
+            # Looked up anew: a run may have come to it since the folders were measured.
+            if _wanted_as(one.name) in users_of(runs):
+                sys.stdout.write(f"kept {one.name}: a run refers to it by now\n")
+                return False
+            return one.folder.exists() and _remove(one.folder)
+    except Timeout:
+        sys.stdout.write(f"kept {one.name}: another process holds it\n")
+        return False
+    except OSError as error:
+        raise UserError(
+            f"{one.folder}: {(error.strerror or str(error)).lower()}; make it deletable, then prune again"
+        ) from error
+
+
+def _remove(folder: Path) -> bool:
+    """Rename, then delete: a kill midway must not leave a manifest over half of a payload."""
+    trash = folder.with_name(_key(folder) + ".trash")
+    if folder != trash:
+        if trash.exists():
+            shutil.rmtree(trash)
+        folder.rename(trash)
+    shutil.rmtree(trash)
+    return True
+
+
+def _key(folder: Path) -> str:
+    return folder.name.split(".")[0]
+
+
+def _wanted_as(name: str) -> str:
+    """What a run calls the result that a folder holds or will hold; nobody asks for trash, which keeps its name."""
+    return name.removesuffix(".partial")

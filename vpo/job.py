@@ -1,6 +1,6 @@
 """One run: from a composed config to a run folder."""
 
-import copy
+import contextlib
 import hashlib
 import logging
 import platform
@@ -20,8 +20,8 @@ from vpo.errors import UserError
 from vpo.hints import check_types
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.stages.bench import Bench, StopHere
-from vpo.store import Store, canonical, without_idle_fields
-from vpo.tracking import RunRecord
+from vpo.store import Store, canonical
+from vpo.tracking import RunRecord, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,14 @@ def run_job(cfg: DictConfig) -> None:
     config = resolve(cfg)
     folder = Path(config["paths"]["runs"]) / run_name(config)
     _log_to_console()
+    loggers = [
+        build.build(node) for node in config.get("logger", {}).values()
+    ]  # a wrong one is found now, not at the end
     with RunRecord(folder) as record:
         record.write_config(config)
         started = time.time()
         bench = open_bench(config)
+        bench.store.announce = record.write_entries  # whoever prunes the store must see what an unfinished run needs
         try:
             made = pipeline.run(bench, config)
         except StopHere as stop:
@@ -60,7 +64,7 @@ def run_job(cfg: DictConfig) -> None:
         items = gather_items(made, list(config["evaluator"]), folder)
         results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
         record.finish(
-            results, items, contact_rows(items, folder, count=6), training_files(bench), config["logger"],
+            results, items, contact_rows(items, folder, count=6), training_files(bench), loggers,
             labels=LABELS, footer=f"Clips by generator={_choice('generator')}; four frames each, time to the right.",
         )  # fmt: skip
 
@@ -69,7 +73,8 @@ def plan_job(cfg: DictConfig) -> None:
     """Hydra's task: print the stages of a run and which of them are done."""
     config = resolve(cfg)
     bench = open_bench(config, dry=True)
-    pipeline.run(bench, config)
+    with contextlib.suppress(StopHere):
+        pipeline.run(bench, config)
     lines = [
         f"{'done' if entry.done else 'to do':>6}  {entry.stage:<10} {entry.key}" for entry in bench.store.used.values()
     ]
@@ -104,6 +109,10 @@ def check(config: Mapping[str, Any]) -> None:
         "sampling.batch_size": (sampling["batch_size"], 1),
         "trainer.devices": (config["trainer"]["devices"], 1),
         "trainer.per_device_batch_size": (config["trainer"]["per_device_batch_size"], 1),
+        "objective.checkpoint_every": (objective["checkpoint_every"], 1),
+        "sft.checkpoint_every": (config["sft"]["checkpoint_every"], 1),
+        "sft.validate_every": (config["sft"]["validate_every"], 1),
+        "sft.log_every": (config["sft"]["log_every"], 1),
         "sft.global_batch_size": (config["sft"]["global_batch_size"], 1),
         "objective.global_batch_size": (objective["global_batch_size"], 1),
     }
@@ -124,6 +133,11 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     if not (config["feedback"]["text"] or config["feedback"]["video"]):
         raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
+    video_only = {"render", "score"}
+    if config["stop_after"] in video_only and not config["feedback"]["video"]:
+        raise UserError(
+            f"config: feedback=text renders nothing for pairs, so stop_after={config['stop_after']} never comes"
+        )
     if config["stop_after"] not in (None, *STAGES):
         raise UserError(f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(STAGES)}")
     unknown = sorted(set(config["recompute"]) - {*STAGES, "start", "optimize", "evaluate"})
@@ -137,13 +151,13 @@ def run_name(config: Mapping[str, Any]) -> str:
     """`<experiment>/<overrides>-<hash>`: the same config finds its folder again."""
     experiment = _choice("experiment") or "default"
     told = [
-        one
+        str(without_secrets(one))
         for one in HydraConfig.get().overrides.task
-        if not one.startswith(("experiment=", *(f"{k}" for k in NOT_IN_RUN_NAME)))
+        if not one.startswith(("experiment=", *NOT_IN_RUN_NAME))
     ]
     slug = re.sub(r"[^A-Za-z0-9=.,_+-]+", "-", ",".join(told)).strip("-")[:80] or "as-is"
-    named = {key: value for key, value in copy.copy(config).items() if key not in NOT_IN_RUN_NAME}
-    digest = hashlib.sha256(canonical(without_idle_fields(named)).encode()).hexdigest()[:8]
+    named = {key: value for key, value in config.items() if key not in NOT_IN_RUN_NAME}
+    digest = hashlib.sha256(canonical(named).encode()).hexdigest()[:8]
     return f"{experiment}/{slug}-{digest}"
 
 

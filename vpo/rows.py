@@ -27,13 +27,14 @@ def write_rows(path: Path, records: Iterable[Any]) -> None:
 def read_rows(path: Path, kind: type[R]) -> list[R]:
     """Read the records of a finished JSONL file. Raises UserError naming the line of a broken one."""
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            records.append(from_json(kind, json.loads(line)) if kind is not dict else json.loads(line))
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f"{path}: line {number} is not a {kind.__name__} ({error}); delete its folder to redo it"
-            ) from error
+    with path.open(encoding="utf-8", newline="\n") as file:  # not splitlines(), which also splits at U+2028 in a query
+        for number, line in enumerate(file, start=1):
+            try:
+                records.append(json.loads(line) if kind is dict else from_json(kind, json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise UserError(
+                    f"{path}: line {number} is not a {kind.__name__} ({error}); delete its folder to redo it"
+                ) from error
     return records
 
 

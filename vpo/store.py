@@ -5,12 +5,12 @@ whichever experiment asks. A stage writes into `<key>.partial` and the folder is
 the partial folder for the next start. Of two processes that need the same result one computes and the other waits.
 """
 
-import errno
 import hashlib
 import json
 import logging
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from vpo.errors import UserError
+from vpo.errors import DISK_ERRORS, UserError
 from vpo.rows import read_rows
 
 R = TypeVar("R")
@@ -60,7 +60,9 @@ class Store:
     def __init__(self, root: Path, recompute: tuple[str, ...] = (), dry: bool = False) -> None:
         self.root, self.recompute, self.dry = root, recompute, dry
         self.used: dict[str, Entry] = {}
-        self._redone: set[str] = set()
+        # Told which results the run has asked for so far, before each is made; a run's folder keeps the list for `prune`.
+        self.announce: Callable[[list[str]], None] = lambda names: None
+        self._redone: set[str] = set()  # by this process: recompute redoes a stage once
         self._warned: set[str] = set()
 
     def get(
@@ -76,17 +78,18 @@ class Store:
         self.used[f"{stage}/{key}"] = entry
         if self.dry:
             return entry
-        redo = self._must_redo(entry, inputs)
-        if entry.done and not redo:
+        self.announce(sorted(self.used))
+        asked = stage in self.recompute and key not in self._redone
+        if self._fresh(entry, inputs) and not asked:
             self._check_code(entry, node)
             return entry
         with self._lock(entry):
-            if redo and entry.folder.exists():
-                log.info("%s: made anew as asked (recompute)", stage)
-                shutil.rmtree(entry.folder)
+            if entry.done and (asked or not self._fresh(entry, inputs)):
+                log.info("%s: made anew (%s)", stage, "recompute" if asked else "its inputs were")
+                discard(entry.folder)
             if not entry.done:
                 self._make(entry, node, inputs, work)
-            self._redone |= {key} if redo else set()
+            self._redone.add(key)
         return entry
 
     def _make(
@@ -106,6 +109,8 @@ class Store:
                 "key": entry.key,
                 "node": node,
                 "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
+                "stamp": uuid.uuid4().hex,
+                "stamps": _stamps(inputs),
                 "counts": dict(counts),
                 "code": code_hash(entry.stage, node),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -114,7 +119,7 @@ class Store:
             (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
             partial.rename(entry.folder)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if error.errno in DISK_ERRORS:
                 raise UserError(
                     f"{self.root}: {error.strerror.lower()} while writing {entry.stage}; make room (`vpo store prune`) or set "
                     "paths.store, then start again: what was finished is kept"
@@ -123,10 +128,15 @@ class Store:
         shown = ", ".join(f"{name} {value}" for name, value in counts.items())
         log.info("%s: %s (%.1f s)", entry.stage, shown or "done", manifest["seconds"])
 
-    def _must_redo(self, entry: Entry, inputs: Mapping[str, Entry]) -> bool:
-        if entry.key in self._redone:
+    def _fresh(self, entry: Entry, inputs: Mapping[str, Entry]) -> bool:
+        """Whether the result is there and was made from its inputs as they are now.
+
+        An input that was recomputed has the same key and another stamp. The stamps are in the manifests, so that this holds
+        after a kill and for every other run that shares the input.
+        """
+        if not entry.done:
             return False
-        return entry.stage in self.recompute or any(one.key in self._redone for one in inputs.values())
+        return read_manifest(entry.folder)["stamps"] == _stamps(inputs)
 
     def _check_code(self, entry: Entry, node: Mapping[str, Any]) -> None:
         manifest = read_manifest(entry.folder)
@@ -172,14 +182,30 @@ def without_idle_fields(value: Any) -> Any:
 
 
 def code_hash(stage: str, node: Mapping[str, Any]) -> str:
-    """A hash of the stage's file and of the files of every class that the node names."""
-    modules = {f"vpo.stages.{stage}"} | {target.rpartition(".")[0] for target in _targets(node)}
+    """A hash of the code that makes a stage's results: its file, and the packages of the classes that its node names."""
+    packages = {target.rpartition(".")[0].rpartition(".")[0] for target in _targets(node)}
+    packages |= {"vpo.training"} if stage in ("sft", "dpo", "reference") else set()
     digest = hashlib.sha256()
-    for module in sorted(modules):
+    for module in (f"vpo.stages.{stage}", "vpo.pairing", *sorted(packages)):
         spec = find_spec(module)
-        if spec is not None and spec.origin and spec.origin.endswith(".py"):
-            digest.update(Path(spec.origin).read_bytes())
+        if spec is not None and spec.origin:
+            folder = Path(spec.origin).parent
+            files = sorted(folder.glob("*.py")) if spec.submodule_search_locations else [Path(spec.origin)]
+            for file in files:
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def discard(folder: Path) -> None:
+    """Delete a result so that a kill on the way leaves no manifest over half a payload: rename, then remove."""
+    trash = folder.with_name(folder.name + ".trash")
+    shutil.rmtree(trash, ignore_errors=True)
+    folder.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def _stamps(inputs: Mapping[str, Entry]) -> dict[str, str]:
+    return {name: read_manifest(one.folder)["stamp"] for name, one in inputs.items()}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from typing import Any
 
 import yaml
 
-from vpo.build import build
 from vpo.errors import UserError
 from vpo.figures import Row, contact_sheet, training_curves
 from vpo.rows import write_rows
@@ -52,6 +51,7 @@ class RunRecord:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._handler = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
+            self._handler.handleError = lambda record: None  # a full disk is told once, by what was being written
         except OSError as error:
             raise UserError(
                 f"{self.folder}: {error.strerror}; set paths.runs to a folder that can be written"
@@ -82,13 +82,17 @@ class RunRecord:
         text = yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120)
         self._write("config.yaml", text)
 
+    def write_entries(self, names: Sequence[str]) -> None:
+        """Write entries.json: the store's results that this run used or has asked for so far."""
+        self._write("entries.json", json.dumps(list(names)))
+
     def finish(
         self,
         results: Mapping[str, Any],
         items: Sequence[Mapping[str, Any]],
         rows: Sequence[Row],
         training: Mapping[str, Path],
-        loggers: Mapping[str, Mapping[str, Any]],
+        loggers: Sequence[Any],
         *,
         labels: Mapping[str, str] | None = None,
         footer: str = "Four frames of each clip, time to the right.",
@@ -100,7 +104,7 @@ class RunRecord:
             items: one dict per (query, method), for items.jsonl.
             rows: the queries of the contact sheet with each method's clip.
             training: the figures of each trained policy, by its name.
-            loggers: config nodes of the mirrors.
+            loggers: the mirrors: objects with `mirror(folder)`.
             labels: how methods are called in print.
             footer: the line below the contact sheet; it should say what drew the clips.
         """
@@ -119,8 +123,8 @@ class RunRecord:
                 f"{self.folder}: {error.strerror or error} while writing the results; make room or set paths.runs, "
                 "then start again: what was finished is kept"
             ) from error
-        for node in loggers.values():
-            build(node).mirror(self.folder)
+        for logger in loggers:
+            logger.mirror(self.folder)
         log.info("\n%s\nEverything about this run: %s", to_text(tables[0]), self.folder)
 
     def _copy_training(self, training: Mapping[str, Path]) -> None:
@@ -180,7 +184,7 @@ def without_secrets(value: Any) -> Any:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.open(encoding="utf-8", newline="\n")] if path.exists() else []
 
 
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,13 +14,17 @@ from vpo.seeding import seed_of
 
 TEXT_FIELDS = ("query", "text", "prompt")
 
+# An id is the first part of file names (`<id>-<method>.mp4`), which file systems limit to 255 bytes.
+ID_CHARS, ID_BYTES = 100, 200
+
 
 class FileDataset:
     """Queries of one file, dealt to the three splits by a hash of their id.
 
     Formats by suffix: `.json` (a list), `.jsonl` (one value a line), `.csv` (a header line) and `.txt` (one query a line). A
     value is a string, or an object with the text under "query", "text" or "prompt" and, if it likes, an "id" and a
-    "split". Queries without an id are named by the hash of their text; a text that occurs twice is kept once.
+    "split". Queries without an id are named by the hash of their text; a text that occurs twice is kept once. An
+    id is a string that can be part of a file name.
 
     Args:
         path: the file.
@@ -36,8 +41,12 @@ class FileDataset:
             )
 
     def fingerprint(self) -> str:
-        """The sha256 of the file."""
-        return hashlib.sha256(self._bytes()).hexdigest()
+        """The sha256 of the suffix and the content: the suffix says how the content is read."""
+        return hashlib.sha256(self._kind.encode() + b"\0" + self._bytes()).hexdigest()
+
+    @property
+    def _kind(self) -> str:
+        return self.path.suffix.lower()
 
     def splits(self) -> Mapping[str, list[Query]]:
         """The queries of each split in the file's order; shares hold to within one query."""
@@ -91,38 +100,91 @@ class FileDataset:
                 f"{self.path}: {place} has {len(value):,} characters, more than dataset.max_chars={self.max_chars}; shorten it or "
                 "raise the limit"
             )
-        if split is not None and split not in self.shares:
+        self._check_unicode(place, value)
+        # A list of the names, as a list or an object cannot be looked up among a dict's keys.
+        if split is not None and split not in list(self.shares):
             raise UserError(f"{self.path}: {place} has the split {split!r}; choose one of {', '.join(self.shares)}")
-        return value.strip(), None if given is None else str(given), split
+        return value.strip(), self._id(place, given), split
+
+    def _id(self, place: str, given: Any) -> str | None:
+        """The id as it stands, None where none is given (an empty cell of a CSV file, say)."""
+        if given is None or given == "":
+            return None
+        if not isinstance(given, str):
+            raise UserError(f"{self.path}: {place} has the id {given!r}, which is not a string; put it in quotes")
+        self._check_unicode(place, given)
+        if len(given) > ID_CHARS or len(given.encode()) > ID_BYTES:
+            raise UserError(
+                f"{self.path}: {place} has an id of {len(given):,} characters, {given[:20]!r}...; ids become file "
+                f"names: shorten it to {ID_CHARS} characters and {ID_BYTES} bytes"
+            )
+        if given.startswith(".") or any(one in given for one in "/\\\0"):
+            raise UserError(
+                f"{self.path}: {place} has the id {given!r}; ids become file names: take out / and \\ and NUL, and a "
+                "dot at the start"
+            )
+        return given
+
+    def _check_unicode(self, place: str, text: str) -> None:
+        """Refuse half of a surrogate pair: JSON can write one ("\\ud800"), UTF-8 files cannot hold it."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{self.path}: {place} holds {text[error.start]!a}, half of a surrogate pair; correct or remove it"
+            ) from error
 
     def _values(self) -> Iterator[tuple[str, Any]]:
+        readers = {".json": self._json_list, ".jsonl": self._json_lines, ".csv": self._csv_rows, ".txt": self._lines}
         text = self._text()
-        kind = self.path.suffix.lower()
-        if kind == ".json":
-            try:
-                values = json.loads(text)
-            except ValueError as error:
-                raise UserError(
-                    f"{self.path}: not JSON ({error}); correct it, or name it .jsonl if it has one value a line"
-                ) from error
-            if not isinstance(values, list):
-                raise UserError(f"{self.path}: a JSON list of queries is due, found {type(values).__name__}")
-            yield from ((f"entry {number}", value) for number, value in enumerate(values, start=1))
-        elif kind == ".csv":
-            lines = csv.DictReader(text.splitlines())
-            yield from ((f"line {number}", value) for number, value in enumerate(lines, start=2))
-        elif kind in (".jsonl", ".txt"):
-            for number, line in enumerate(text.splitlines(), start=1):
-                if line.strip():
-                    yield f"line {number}", self._json_line(number, line) if kind == ".jsonl" else line
-        else:
-            raise UserError(f"{self.path}: unknown suffix {kind!r}; name the file .json, .jsonl, .csv or .txt")
+        if self._kind not in readers:
+            raise UserError(f"{self.path}: unknown suffix {self._kind!r}; name the file .json, .jsonl, .csv or .txt")
+        return readers[self._kind](text)
 
-    def _json_line(self, number: int, line: str) -> Any:
+    def _json_list(self, text: str) -> Iterator[tuple[str, Any]]:
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{self.path}: not JSON ({error}); correct it, or name it .jsonl if it has one value a line"
+            ) from error
+        if not isinstance(values, list):
+            raise UserError(f"{self.path}: a JSON list of queries is due, found {type(values).__name__}")
+        yield from ((f"entry {number}", value) for number, value in enumerate(values, start=1))
+
+    def _csv_rows(self, text: str) -> Iterator[tuple[str, Any]]:
+        # newline="" leaves the line ends inside of quotes to the parser; a row is named by its last line.
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        try:
+            for row in reader:
+                if None in row:
+                    raise UserError(
+                        f"{self.path}: line {reader.line_num} has more columns than the header's "
+                        f"{len(reader.fieldnames or ())}; put a query that holds commas in double quotes"
+                    )
+                yield f"line {reader.line_num}", row
+        except csv.Error as error:
+            # The inner reader's number: that of DictReader is still the last good row's.
+            raise UserError(
+                f"{self.path}: line {reader.reader.line_num} is not CSV ({error}); close its quotes or "
+                "shorten the field"
+            ) from error
+
+    def _json_lines(self, text: str) -> Iterator[tuple[str, Any]]:
+        for place, line in self._lines(text):
+            yield place, self._json_line(place, line)
+
+    def _lines(self, text: str) -> Iterator[tuple[str, str]]:
+        # Not splitlines(): it also splits at U+2028, U+2029 and U+0085, which a query may hold.
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                yield f"line {number}", line.removesuffix("\r")
+
+    def _json_line(self, place: str, line: str) -> Any:
         try:
             return json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{self.path}: line {number} is not JSON ({error}); correct or remove it") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.path}: {place} is not JSON ({error}); correct or remove it") from error
 
     def _text(self) -> str:
         content = self._bytes()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vpo.errors import DISK_ERRORS
 from vpo.records import Clip, Prompt
 from vpo.sketch import world
 from vpo.sketch.painter import Drawing, paint
@@ -61,6 +62,8 @@ class SketchGenerator:
             if status == "ok":
                 clips.write_mp4(frames, self.fps, folder / path)
         except (OSError, ValueError, ArithmeticError) as error:
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise  # a full disk is no broken clip
             status = f"{type(error).__name__}: {error}"
         return Clip(
             id=prompt.id, prompt_id=prompt.id, query_id=prompt.query_id, query=prompt.query, prompt=prompt.text,

@@ -6,6 +6,7 @@ from vpo.records import Pair
 from vpo.stages.bench import Bench, Node
 from vpo.stages.sft import steps_taken
 from vpo.store import Entry
+from vpo.templates import template_hash
 from vpo.training.launch import train_in_child
 
 
@@ -38,5 +39,5 @@ def dpo(
         train_in_child(job, folder)
         return {"pairs": len(pairs.rows("pairs.jsonl", Pair)), "steps": steps_taken(folder)}
 
-    node = {"objective": objective, "trainer": trainer, "template": backbone["template"], "seed": seed}
+    node = {"objective": objective, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
     return bench.stage("dpo", node, {"start": start, "pairs": pairs, "reference": reference}, work)

@@ -9,6 +9,7 @@ from vpo.records import Example, Pair, Prompt, Refinement, Verdict
 from vpo.rows import write_rows
 from vpo.stages.bench import Bench, Node
 from vpo.store import Entry
+from vpo.templates import template_hash
 from vpo.training.launch import train_in_child
 
 
@@ -49,19 +50,21 @@ def sft(
         train_in_child(job, folder)
         return {"examples": len(rows), "steps": steps_taken(folder)}
 
-    node = {"recipe": recipe, "trainer": trainer, "template": backbone["template"], "seed": seed}
+    node = {"recipe": recipe, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
     inputs = {"start": start, **data}
     if updates_of is not None:
         objective, reference = updates_of
-        node["updates"] = {name: objective[name] for name in ("epochs", "global_batch_size")}
+        node["updates"] = {name: objective[name] for name in ("epochs", "max_steps", "validation", "global_batch_size")}
         inputs["updates"] = reference
     return bench.stage("sft", node, inputs, work)
 
 
 def _updates(objective: Node, reference: Entry) -> dict[str, int]:
-    """Steps and batch of the preference training."""
+    """Steps and batch of the preference training; the data a control sees is repeated as often as that takes."""
     pairs, size = len(reference.rows("reference.jsonl", dict)), objective["global_batch_size"]
-    return {"max_steps": ceil(max(1, round(pairs * objective["epochs"])) / size), "global_batch_size": size}
+    trained = pairs - round(pairs * objective["validation"])
+    steps = objective["max_steps"] or ceil(max(1, round(trained * objective["epochs"])) / size)
+    return {"epochs": 1, "max_steps": steps, "global_batch_size": size}
 
 
 def refined_drafts(drafts: Entry, verdicts: Entry, refinements: Entry) -> list[Example]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vpo.stages.bench import Bench, Node
 from vpo.store import Entry
+from vpo.templates import template_hash
 
 
 def start(bench: Bench, backbone: Node) -> Entry:
@@ -14,4 +15,4 @@ def start(bench: Bench, backbone: Node) -> Entry:
         bench.build(backbone).prepare(folder / "policy")
         return {}
 
-    return bench.stage("start", {"backbone": backbone}, {}, work)
+    return bench.stage("start", {"backbone": backbone, "template": template_hash(backbone["template"])}, {}, work)

@@ -213,10 +213,15 @@ class PlannedDataModule(pl.LightningDataModule):
         return PlannedLoader(self, start=self.trainer.global_step)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """This rank's share of the validation rows."""
-        mine = self.validation[self.rank :: self.world]
+        """This rank's share of the validation rows, filled up with rows of weight 0.
+
+        Every rank has the same number of rows, hence of batches: Lightning's collectives wait for all ranks.
+        """
+        filled = [(row, True) for row in self.validation]
+        filled += [(row, False) for row in self.validation[:1]] * (-len(self.validation) % self.world)
+        mine = filled[self.rank :: self.world]
         parts = [mine[start : start + self.per_device] for start in range(0, len(mine), self.per_device)]
-        batches = [self.batch(part, [True] * len(part), 1.0) for part in parts]
+        batches = [self.batch([row for row, _ in part], [real for _, real in part], 1.0) for part in parts]
         return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:

@@ -12,6 +12,8 @@ import yaml
 
 from vpo.errors import UserError
 
+GRACE = 10.0  # seconds that a rank has to save and leave when it is told to
+
 
 def train_in_child(job: dict[str, Any], folder: Path) -> None:
     """Run `vpo.training.worker` on a job, one process a device, and wait.
@@ -53,7 +55,11 @@ def _start(spec: Path, rank: int, world: int, port: int) -> subprocess.Popen[byt
 
 
 def _wait(ranks: list[subprocess.Popen[bytes]]) -> list[int]:
-    """Exit codes; when one rank fails the others, which would wait for it for ever, are ended."""
+    """Exit codes; when one rank fails the others, which would wait for it for ever, are ended.
+
+    No rank outlives this call: the caller gives its lock on the folder back, and a rank that still wrote would write into
+    the next start's work.
+    """
     try:
         while any(rank.poll() is None for rank in ranks):
             if any(rank.poll() for rank in ranks):
@@ -61,8 +67,19 @@ def _wait(ranks: list[subprocess.Popen[bytes]]) -> list[int]:
             time.sleep(0.1)
         return [rank.wait(timeout=10) if rank.poll() is not None else -15 for rank in ranks]
     finally:
-        for rank in ranks:
-            rank.terminate()
+        _end(ranks)
+
+
+def _end(ranks: list[subprocess.Popen[bytes]]) -> None:
+    """End ranks: ask first, because they save a checkpoint then, and kill those that do not leave."""
+    for rank in ranks:
+        rank.terminate()
+    for rank in ranks:
+        try:
+            rank.wait(timeout=GRACE)
+        except subprocess.TimeoutExpired:  # it waits in a collective for a rank that is gone
+            rank.kill()
+            rank.wait()
 
 
 def _free_port() -> int:

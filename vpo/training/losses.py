@@ -159,13 +159,13 @@ def dpo_loss(
 def check_dpo_arguments(beta: float, kind: str, label_smoothing: float) -> None:
     """Refuse settings that have no meaning, in one line, before the first step."""
     if kind not in get_args(DpoKind):
-        raise UserError(f"objective.kind is {kind!r}; choose one of {', '.join(get_args(DpoKind))}")
+        raise UserError(f"objective.loss is {kind!r}; choose one of {', '.join(get_args(DpoKind))}")
     if not beta > 0:
         raise UserError(f"objective.beta is {beta}; it must be greater than 0")
     if not 0.0 <= label_smoothing < 0.5:
         raise UserError(f"objective.label_smoothing is {label_smoothing}; it must lie in [0, 0.5)")
     if label_smoothing and kind not in ("sigmoid", "robust"):
-        raise UserError(f"objective.label_smoothing has no meaning for objective.kind={kind}; set it to 0")
+        raise UserError(f"objective.label_smoothing has no meaning for objective.loss={kind}; set it to 0")
 
 
 def completion_nll(logps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,10 +39,17 @@ class JsonlLogger(Logger):
         """The manifest of the stage holds the recipe."""
 
     def forget_after(self, step: int) -> None:
-        """Drop lines of steps that a resumed run will do again."""
-        if self.path.exists():
-            lines = [line for line in self.path.read_text().splitlines(keepends=True) if _step_of(line) < step]
-            self.path.write_text("".join(lines))
+        """Drop lines of steps that a resumed run will do again: on one rank, by a rename.
+
+        The rank is read from the environment, because no trainer exists yet.
+        """
+        if int(os.environ.get("RANK", 0)) or not self.path.exists():
+            return
+        # Not splitlines(): it also splits at U+2028 and its like, which may stand in JSON as they are.
+        lines = self.path.read_text(encoding="utf-8").split("\n")
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_text("".join(f"{line}\n" for line in lines if _step_of(line) < step), encoding="utf-8")
+        partial.replace(self.path)
 
 
 def _step_of(line: str) -> float:
@@ -56,42 +62,70 @@ def _step_of(line: str) -> float:
 class Checkpoints(pl.Callback):
     """Keeps `last.ckpt`: every `every` steps, and at once when SIGTERM or SIGUSR1 asks for it.
 
-    The file is replaced by a rename, so a kill at any moment leaves a whole checkpoint.
+    The file is replaced by a rename, so a kill at any moment leaves a whole checkpoint. The state is saved at the end of a
+    step, where Lightning can go on bit by bit, but Lightning logs and validates only after that, and a resumed run does
+    neither again. So the rename waits until the next step begins: what `last.ckpt` counts as done stands in the figures.
     """
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
+        self._partial = path.with_suffix(".partial")
         self._asked: int | None = None
+        self._saved = self._leaving = False
 
-    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take the signals from Lightning, which by now has handlers of its own.
+
+        Its SIGTERM would end the loop before we can rename, with exit code 0, and broadcast from within the handler.
+        """
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._ask)
+        if trainer.received_sigterm:  # by Lightning's handler; nothing is done yet that could be saved
+            os._exit(128 + signal.SIGTERM)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         if (batch_index + 1) % trainer.accumulate_grad_batches:
             return
-        if self._asked is not None or trainer.global_step % self.every == 0:
-            partial = self.path.with_suffix(".partial")
-            trainer.save_checkpoint(partial)
-            if trainer.is_global_zero:
-                partial.replace(self.path)
-        if self._asked == signal.SIGTERM:
-            os._exit(128 + signal.SIGTERM)  # saved: what comes after a SIGTERM may be a SIGKILL at any moment
-        self._asked = None
+        asked, self._asked = self._asked, None
+        wanted = _any_rank(trainer, asked is not None)
+        self._leaving = wanted and _any_rank(trainer, asked == signal.SIGTERM)
+        if wanted or trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self._partial)
+            self._saved = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_index: int
+    ) -> None:
+        self._publish(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._publish(trainer)
+
+    def _publish(self, trainer: pl.Trainer) -> None:
+        """Make what was saved the checkpoint, and leave if that was asked for."""
+        if self._saved and trainer.is_global_zero:
+            self._partial.replace(self.path)
+        self._saved = False
+        if self._leaving:
+            os._exit(128 + signal.SIGTERM)  # what comes after a SIGTERM may be a SIGKILL at any moment
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = number
 
 
+def _any_rank(trainer: pl.Trainer, asked: bool) -> bool:
+    """Whether any rank is asked: a signal may reach one alone, while a checkpoint is saved by all together."""
+    return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
+
+
 class Progress(pl.Callback):
-    """One bar over optimizer steps, with the loss and rows per second."""
+    """One bar over optimizer steps, with the loss."""
 
     def __init__(self, label: str) -> None:
         self.label = label
         self._bar: Bar | None = None
-        self._since = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.is_global_zero:

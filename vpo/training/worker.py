@@ -46,8 +46,13 @@ def _complain(path: Path, line: str) -> int:
 def train(job: dict[str, Any]) -> None:
     """Fit the module that the job names and save the policy beside its figures.
 
+    `steps.txt` is written last; where it exists already nothing is left to do.
+
     Job fields: task ("sft" | "dpo"), recipe, trainer, template, start (policy folder), rows (file), out (folder), seed, label.
     """
+    if (Path(job["out"]) / "steps.txt").exists():
+        _drop_checkpoints(Path(job["out"]) / "last.ckpt")
+        return
     import pytorch_lightning as pl
     import torch
 
@@ -96,8 +101,21 @@ def train(job: dict[str, Any]) -> None:
         model.save_pretrained(out / "policy")
         tokenizer.save_pretrained(out / "policy")
         (out / "policy" / "template.txt").write_text(renderer.template)
-        (out / "steps.txt").write_text(f"{trainer.global_step}\n")
-        last.unlink(missing_ok=True)
+        _finish(out / "steps.txt", trainer.global_step)
+        _drop_checkpoints(last)
+
+
+def _finish(path: Path, steps: int) -> None:
+    """Write the mark of a whole training, all or nothing: who finds it does not train again."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(f"{steps}\n")
+    os.replace(partial, path)
+
+
+def _drop_checkpoints(last: Path) -> None:
+    """Remove what only an unfinished training needs; after the mark, so that no kill leaves neither of them."""
+    for path in (last, last.with_suffix(".partial")):
+        path.unlink(missing_ok=True)
 
 
 def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: int) -> Any:
@@ -134,7 +152,8 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
     held_out = round(len(rows) * recipe["validation"])
     if len(rows) - held_out < 1:
         raise UserError(
-            f"{job['label']}: no rows to train on out of {left_out} (all were empty, equal or over-long); see {path}"
+            f"{job['label']}: no rows to train on out of {len(rows) + left_out} ({left_out} were empty, equal or over-long, "
+            f"{held_out} are held out for validation); see {path}"
         )
     return PlannedDataModule(
         rows[held_out:],
