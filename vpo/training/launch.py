@@ -1,5 +1,6 @@
 """Starts training workers and waits for them."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.training.worker import DISK_FULL
 
 GRACE = 10.0  # seconds that a rank has to save and leave when it is told to
 
@@ -30,6 +32,8 @@ def train_in_child(job: dict[str, Any], folder: Path) -> None:
     port = _free_port()
     codes = _wait([_start(spec, rank, world, port) for rank in range(world)])
     if any(codes):
+        if DISK_FULL in codes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if complaint.exists():
             raise UserError(complaint.read_text())
         raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")

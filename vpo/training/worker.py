@@ -6,9 +6,9 @@ GPU's too, is given back when the process ends. Exit code 2 means that `error.tx
 """
 
 import dataclasses
-import errno
 import logging
 import os
+import shutil
 import sys
 import threading
 import warnings
@@ -21,6 +21,9 @@ from vpo.errors import UserError
 
 log = logging.getLogger(__name__)
 
+DISK_FULL = 28  # exit code: there may be no room even for a line that says so
+NO_ROOM = 2**20  # bytes
+
 
 def main(path: Path) -> int:
     """Train as the stage file says. Returns the exit code."""
@@ -30,17 +33,13 @@ def main(path: Path) -> int:
     try:
         train(job)
     except UserError as error:
-        return _complain(path, str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return _complain(path, f"{job['out']}: {error.strerror.lower()} during training; make room, then start again")
+        (path.parent / "error.txt").write_text(str(error))
+        return 2
+    except Exception:  # torch and safetensors report a full disk each in a way of its own, so the disk is asked
+        if shutil.disk_usage(job["out"]).free < NO_ROOM:
+            return DISK_FULL
+        raise
     return 0
-
-
-def _complain(path: Path, line: str) -> int:
-    (path.parent / "error.txt").write_text(line)
-    return 2
 
 
 def train(job: dict[str, Any]) -> None:
