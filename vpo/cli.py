@@ -95,7 +95,10 @@ def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: Hydra's own report is a paragraph and exit code 1
     own = Path.cwd() / "conf"
     if own.is_dir() and not (own / "config.yaml").exists() and not any("hydra.searchpath" in one for one in arguments):
-        arguments = [*arguments, f"hydra.searchpath=[file://{own}]"]
+        arguments = [
+            f'hydra.searchpath=["file://{own}"]',
+            *arguments,
+        ]  # first: argparse takes no positional behind `--cfg job`
     sys.argv = [program, *arguments]
     codes: list[int] = []
     try:

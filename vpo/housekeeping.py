@@ -42,7 +42,8 @@ def store_command(arguments: list[str]) -> int:
     unknown = sorted(set(options) - {"paths.store", "paths.runs", "yes"}) + [
         one for one in arguments[1:] if "=" not in one
     ]
-    if verb not in ("ls", "prune") or unknown:
+    unknown = [verb] if verb not in ("ls", "prune", "") else unknown
+    if unknown or not verb:
         raise UserError(f"store: {unknown[0] + ' is unknown; ' if unknown else ''}use {USAGE}")
     store, runs = Path(options.get("paths.store", "store")), Path(options.get("paths.runs", "runs"))
     if not store.is_dir():
