@@ -16,6 +16,10 @@ CRF = 10  # H.264's constant rate factor: visually lossless, so that what is mea
 _BLACK = 4.0  # a frame whose mean is below this (of 255) shows nothing
 
 
+# x264's look-ahead is not repeatable here: equal frames gave up to five different files in forty tries.
+_REPEATABLE = "threads=1:sync-lookahead=0:rc-lookahead=0:mbtree=0"
+
+
 class ClipError(ValueError):
     """A clip's file that cannot be read, or frames that cannot be written; the message names the file."""
 
@@ -74,7 +78,7 @@ def _encode(frames: np.ndarray, rate: Fraction, path: Path) -> None:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.thread_count = 1
-        stream.options = {"crf": str(CRF), "preset": "veryfast", "threads": "1"}
+        stream.options = {"crf": str(CRF), "preset": "veryfast", "threads": "1", "x264-params": _REPEATABLE}
         for image in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
