@@ -38,6 +38,14 @@ def read_rows(path: Path, kind: type[R]) -> list[R]:
     return records
 
 
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSONL file that may be missing, or whose last line a running job may just be writing."""
+    if not path.exists():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.split("\n") if line]
+
+
 def complete(
     items: Sequence[T],
     work: Callable[[Sequence[T]], Sequence[R]],

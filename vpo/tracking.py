@@ -26,7 +26,7 @@ import yaml
 
 from vpo.errors import UserError
 from vpo.figures import Row, contact_sheet, training_curves
-from vpo.rows import write_rows
+from vpo.rows import whole_lines, write_rows
 from vpo.table_formats import to_text
 from vpo.tables import run_tables, write
 from vpo.wandb_mirror import WandbLogger
@@ -157,12 +157,12 @@ class CsvLogger:
         ]
         items = [
             {**{key: value for key, value in item.items() if key != "metrics"}, **item["metrics"]}
-            for item in _read_lines(folder / "items.jsonl")
+            for item in whole_lines(folder / "items.jsonl")
         ]
         curves = [
             {"policy": file.stem, **figures}
             for file in sorted((folder / "training").glob("*.jsonl"))
-            for figures in _read_lines(file)
+            for figures in whole_lines(file)
         ]
         for name, lines in (("results", means), ("items", items), ("curves", curves)):
             _write_csv(folder / f"{name}.csv", lines)
@@ -181,10 +181,6 @@ def without_secrets(value: Any) -> Any:
         key, equals, _ = value.partition("=")
         return f"{key}={_HIDDEN}" if equals and _SECRET.search(key) else value
     return value
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.open(encoding="utf-8", newline="\n")] if path.exists() else []
 
 
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

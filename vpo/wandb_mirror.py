@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from vpo.errors import UserError
+from vpo.rows import whole_lines
 from vpo.store import canonical
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class WandbLogger:
         """One table row a (query, method), with the clips of the first queries."""
         import wandb
 
-        items = _lines(folder / "items.jsonl")
+        items = whole_lines(folder / "items.jsonl")
         if not items:
             return
         metrics = list(dict.fromkeys(name for item in items for name in item["metrics"]))
@@ -157,7 +158,7 @@ def _log_curves(run: Any, folder: Path, done: Mapping[str, int]) -> dict[str, in
         prefix = f"training/{file.stem}"
         run.define_metric(f"{prefix}/step", hidden=True)
         run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step")
-        figures_of_steps = _lines(file)
+        figures_of_steps = whole_lines(file)
         for figures in figures_of_steps[done.get(file.stem, 0) :]:
             run.log({f"{prefix}/{name}": value for name, value in figures.items()})
         lines[file.stem] = len(figures_of_steps)
@@ -176,14 +177,6 @@ def _results(folder: Path) -> Mapping[str, Any]:
     """The content of results.json; empty while the run has none."""
     path = folder / "results.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSONL file; a running job may just be writing the last one."""
-    if not path.exists():
-        return []
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in whole.split("\n") if line]
 
 
 def _content(folder: Path) -> str:
