@@ -35,6 +35,8 @@ LABELS = {
     "fewshot": "Few-shot",
     "sft": "SFT",
     "dpo": "DPO",
+    "dpo_1": "DPO, round 1",
+    "dpo_2": "DPO, round 2",
     "sft_more": "SFT, more updates",
     "sft_chosen": "SFT on chosen",
 }
@@ -107,6 +109,7 @@ def check(config: Mapping[str, Any]) -> None:
         "sampling.k": (sampling["k"], 2 if config["feedback"]["video"] else 1),
         "sampling.max_new_tokens": (sampling["max_new_tokens"], 1),
         "sampling.batch_size": (sampling["batch_size"], 1),
+        "rounds": (config["rounds"], 1),
         "trainer.devices": (config["trainer"]["devices"], 1),
         "trainer.per_device_batch_size": (config["trainer"]["per_device_batch_size"], 1),
         "objective.checkpoint_every": (objective["checkpoint_every"], 1),

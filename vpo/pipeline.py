@@ -10,7 +10,7 @@ from the start at any time, after a kill or in another job of a sweep.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,9 @@ from vpo import stages
 from vpo.errors import UserError
 from vpo.pairing import video_candidates
 from vpo.records import Prompt, Refinement, Verdict
+from vpo.seeding import seed_of
 from vpo.stages.bench import Bench
-from vpo.store import Entry
+from vpo.store import Entry, numbered
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
@@ -46,14 +47,12 @@ def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry
         policies["sft"] = learn_from_drafts(bench, cfg, queries, start)
         bench.reached("sft")
     if wanted - {"sft"}:
-        pairs = gather_feedback(bench, cfg, queries, policies["sft"])
-        policies |= learn_from_pairs(bench, cfg, policies["sft"], pairs, wanted)
+        policies |= learn_from_feedback(bench, cfg, queries, policies["sft"], wanted)
         bench.reached("dpo")
     missing = wanted - set(policies)
     if missing:
-        raise UserError(
-            f"method: no policy is called {', '.join(sorted(missing))}; known are sft, dpo, sft_more, sft_chosen"
-        )
+        known = ["sft", "dpo", *(f"dpo_{n}" for n in range(1, cfg["rounds"] + 1)), "sft_more", "sft_chosen"]
+        raise UserError(f"method: no policy is called {', '.join(sorted(missing))}; known are {', '.join(known)}")
     return policies
 
 
@@ -73,9 +72,32 @@ def learn_from_drafts(bench: Bench, cfg: Config, queries: Entry, start: Entry) -
     )  # fmt: skip
 
 
-def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry) -> Entry:
+def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, wanted: set[str]) -> dict[str, Entry]:
+    """Rounds of feedback and preference training (VPO, Table 6; Prompt-A-Video takes two), and the controls.
+
+    Each round samples from the policy of the round before, starts from it and takes it as its reference. `dpo_1`, `dpo_2`,
+    ... are the policies of the rounds, `dpo` is the last one.
+    """
+    policies: dict[str, Entry] = {}
+    rounds: list[tuple[Entry, Entry]] = []
+    policy = sft
+    for number in range(1, cfg["rounds"] + 1 if any(name.startswith("dpo") for name in wanted) else 2):
+        seed = cfg["seed"] if number == 1 else seed_of("round", cfg["seed"], number) % 2**32  # Lightning takes 32 bits
+        pairs = gather_feedback(bench, cfg, queries, policy, seed)
+        reference = reference_of(bench, cfg, policy, pairs)
+        bench.reached("reference")
+        rounds.append((pairs, reference))
+        if any(name.startswith("dpo") for name in wanted):
+            policy = policies[f"dpo_{number}"] = policies["dpo"] = stages.dpo(
+                bench, cfg["objective"], cfg["trainer"], cfg["backbone"],
+                start=policy, pairs=pairs, reference=reference, seed=seed, label="dpo" if number == 1 else f"dpo_{number}",
+            )  # fmt: skip
+    return policies | train_controls(bench, cfg, sft, rounds, wanted)
+
+
+def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry, seed: int) -> Entry:
     """VPO paper 3.3: candidates of the policy, feedback on their text and on their videos, preference pairs."""
-    feedback, seed = cfg["feedback"], cfg["seed"]
+    feedback = cfg["feedback"]
     candidates = stages.sample(bench, cfg["sampling"], cfg["backbone"], queries, policy, seed)
     bench.reached("sample")
     judged: dict[str, Entry] = {}
@@ -102,34 +124,30 @@ def select_for_video(judged: Mapping[str, Entry], candidates: list[Prompt]) -> l
     return video_candidates(candidates, verdicts, judged["refinements"].rows("refinements.jsonl", Refinement))
 
 
-def learn_from_pairs(bench: Bench, cfg: Config, sft: Entry, pairs: Entry, wanted: set[str]) -> dict[str, Entry]:
-    """The DPO policy, and the controls that get as many more updates without the preferences."""
-    objective, backbone, seed = cfg["objective"], cfg["backbone"], cfg["seed"]
-    reference = stages.reference(
-        bench, backbone, sft, pairs,
-        max_length=objective["max_length"], batch_size=cfg["trainer"]["per_device_batch_size"], packing=cfg["trainer"]["packing"],
+def reference_of(bench: Bench, cfg: Config, policy: Entry, pairs: Entry) -> Entry:
+    """Log-probabilities of the pairs under the policy from which preference training starts."""
+    hardware = cfg["trainer"]
+    return stages.reference(
+        bench, cfg["backbone"], policy, pairs,
+        max_length=cfg["objective"]["max_length"], batch_size=hardware["per_device_batch_size"], packing=hardware["packing"],
     )  # fmt: skip
-    bench.reached("reference")
+
+
+def train_controls(
+    bench: Bench, cfg: Config, sft: Entry, rounds: Sequence[tuple[Entry, Entry]], wanted: set[str]
+) -> dict[str, Entry]:
+    """The controls, which get as many more updates as all rounds together, without the preferences."""
+    train = partial(
+        stages.sft, bench, cfg["control"], cfg["trainer"], cfg["backbone"],
+        start=sft, seed=cfg["seed"], updates_of=(cfg["objective"], [reference for _, reference in rounds]),
+    )  # fmt: skip
     policies = {}
-    if "dpo" in wanted:
-        policies["dpo"] = stages.dpo(
-            bench, objective, cfg["trainer"], backbone, start=sft, pairs=pairs, reference=reference, seed=seed
-        )
-    more = partial(
-        stages.sft,
-        bench,
-        cfg["control"],
-        cfg["trainer"],
-        backbone,
-        start=sft,
-        seed=seed,
-        updates_of=(objective, reference),
-    )
     if "sft_more" in wanted:
-        policies["sft_more"] = more(data={"sft": sft}, examples=partial(stages.same_examples, sft), label="sft_more")
+        policies["sft_more"] = train(data={"sft": sft}, examples=partial(stages.same_examples, sft), label="sft_more")
     if "sft_chosen" in wanted:
-        policies["sft_chosen"] = more(
-            data={"pairs": pairs}, examples=partial(stages.chosen_texts, pairs), label="sft_chosen"
+        pairs = [pairs for pairs, _ in rounds]
+        policies["sft_chosen"] = train(
+            data=numbered("pairs", pairs), examples=partial(stages.chosen_texts, pairs), label="sft_chosen"
         )
     return policies
 

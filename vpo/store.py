@@ -11,7 +11,7 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -159,6 +159,11 @@ class Store:
             raise UserError(
                 f"{self.root}: {error.strerror}; set paths.store to a folder that can be written"
             ) from error
+
+
+def numbered(name: str, entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Several inputs of one kind: `pairs`, `pairs_2`, ..., so that a second one does not rename the first."""
+    return {name if number == 1 else f"{name}_{number}": entry for number, entry in enumerate(entries, 1)}
 
 
 def stage_key(stage: str, node: Mapping[str, Any], inputs: Mapping[str, Entry]) -> str:

@@ -20,13 +20,14 @@ def dpo(
     pairs: Entry,
     reference: Entry,
     seed: int,
+    label: str = "dpo",
 ) -> Entry:
     """Train on the pairs. Writes `policy/` and `training.jsonl`."""
 
     def work(folder: Path) -> dict[str, int]:
         job = {
             "task": "dpo",
-            "label": "dpo",
+            "label": label,
             "seed": seed,
             "recipe": objective,
             "trainer": trainer,

@@ -1,6 +1,6 @@
 """Stage `sft`: supervised fine-tuning, of the starting policy (VPO paper 3.2) and of the controls."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from vpo.pairing import sft_examples
 from vpo.records import Example, Pair, Prompt, Refinement, Verdict
 from vpo.rows import write_rows
 from vpo.stages.bench import Bench, Node
-from vpo.store import Entry
+from vpo.store import Entry, numbered
 from vpo.templates import template_hash
 from vpo.training.launch import train_in_child
 
@@ -24,12 +24,12 @@ def sft(
     examples: Callable[[], list[Example]],
     seed: int,
     label: str,
-    updates_of: tuple[Node, Entry] | None = None,
+    updates_of: tuple[Node, Sequence[Entry]] | None = None,
 ) -> Entry:
     """Train on `examples()`, which reads the `data` entries. Writes `policy/` and `training.jsonl`.
 
-    A control takes as many updates, of as many rows, as the preference training that `updates_of` (objective, reference
-    log-probabilities of its pairs) stands for.
+    A control takes as many updates, of as many rows, as the preference trainings that `updates_of` (objective, reference
+    log-probabilities of each round's pairs) stands for.
     """
 
     def work(folder: Path) -> dict[str, int]:
@@ -53,18 +53,21 @@ def sft(
     node = {"recipe": recipe, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
     inputs = {"start": start, **data}
     if updates_of is not None:
-        objective, reference = updates_of
+        objective, references = updates_of
         node["updates"] = {name: objective[name] for name in ("epochs", "max_steps", "validation", "global_batch_size")}
-        inputs["updates"] = reference
+        inputs |= numbered("updates", references)
     return bench.stage("sft", node, inputs, work)
 
 
-def _updates(objective: Node, reference: Entry) -> dict[str, int]:
-    """Steps and batch of the preference training; the data a control sees is repeated as often as that takes."""
-    pairs, size = len(reference.rows("reference.jsonl", dict)), objective["global_batch_size"]
+def _updates(objective: Node, references: Sequence[Entry]) -> dict[str, int]:
+    """Steps and batch of the preference trainings; the data a control sees is repeated as often as that takes."""
+    steps = sum(_steps(objective, len(one.rows("reference.jsonl", dict))) for one in references)
+    return {"epochs": 1, "max_steps": steps, "global_batch_size": objective["global_batch_size"]}
+
+
+def _steps(objective: Node, pairs: int) -> int:
     trained = pairs - round(pairs * objective["validation"])
-    steps = objective["max_steps"] or ceil(max(1, round(trained * objective["epochs"])) / size)
-    return {"epochs": 1, "max_steps": steps, "global_batch_size": size}
+    return objective["max_steps"] or ceil(max(1, round(trained * objective["epochs"])) / objective["global_batch_size"])
 
 
 def refined_drafts(drafts: Entry, verdicts: Entry, refinements: Entry) -> list[Example]:
@@ -81,9 +84,10 @@ def same_examples(sft: Entry) -> list[Example]:
     return sft.rows("rows.jsonl", Example)
 
 
-def chosen_texts(pairs: Entry) -> list[Example]:
-    """The chosen sides of the preference pairs, for the control that learns from them without the contrast."""
-    return [Example(one.query_id, one.query, one.chosen) for one in pairs.rows("pairs.jsonl", Pair)]
+def chosen_texts(rounds: Sequence[Entry]) -> list[Example]:
+    """The chosen sides of all rounds' preference pairs, for the control that learns from them without the contrast."""
+    pairs = [one for entry in rounds for one in entry.rows("pairs.jsonl", Pair)]
+    return [Example(one.query_id, one.query, one.chosen) for one in pairs]
 
 
 def steps_taken(folder: Path) -> int:

@@ -1,0 +1,89 @@
+"""Iterated rounds of feedback and preference training."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.conftest import run_vpo
+from tests.test_config import composed, keys_of
+from tests.test_pipeline import rows
+from vpo import pipeline
+from vpo.errors import UserError
+from vpo.job import check, open_bench
+from vpo.records import Pair
+from vpo.rows import write_rows
+from vpo.stages.sft import _updates, chosen_texts
+from vpo.store import Entry, numbered
+
+
+def stages_of(keys: set[str], name: str) -> set[str]:
+    return {key for key in keys if key.startswith(f"{name}/")}
+
+
+def test_a_second_round_adds_to_the_first_and_changes_nothing_of_it():
+    one, two = keys_of(composed("method=[sft,dpo]")), keys_of(composed("method=[sft,dpo]", "rounds=2"))
+    for stage in ("sft", "sample", "pair", "reference", "dpo"):
+        assert stages_of(one, stage) <= stages_of(two, stage), stage
+    assert [len(stages_of(two, stage)) for stage in ("sft", "sample", "pair", "reference", "dpo")] == [1, 2, 2, 2, 2]
+
+
+def test_the_second_round_starts_from_and_refers_to_the_first_policy():
+    config = composed("method=[sft,dpo_1,dpo_2]", "rounds=2")
+    bench = open_bench(config, dry=True)
+    made: dict[str, dict[str, str]] = {}
+    get = bench.store.get
+
+    def remember(stage, node, inputs, work):
+        entry = get(stage, node, inputs, work)
+        made[f"{stage}/{entry.key}"] = {name: f"{one.stage}/{one.key}" for name, one in inputs.items()}
+        return entry
+
+    bench.store.get = remember
+    pipeline.run(bench, config)
+    (sft,), dpo = stages_of(set(made), "sft"), stages_of(set(made), "dpo")
+    (first,) = [key for key in dpo if made[key]["start"] == sft]
+    (second,) = [key for key in dpo if made[key]["start"] == first]
+    assert made[second]["reference"] in made
+    assert made[made[second]["reference"]]["policy"] == first
+    assert {made[key]["policy"] for key in stages_of(set(made), "sample")} == {sft, first}
+
+
+def test_controls_get_the_updates_and_the_texts_of_all_rounds(tmp_path):
+    references, pairs = [], []
+    for number, count in enumerate((20, 12), 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_rows(folder / "reference.jsonl", [{"query_id": str(i)} for i in range(count)])
+        write_rows(
+            folder / "pairs.jsonl", [Pair(str(i), "q", f"good {number} {i}", "bad", "text") for i in range(count)]
+        )
+        references.append(Entry("reference", str(number), folder))
+        pairs.append(Entry("pair", str(number), folder))
+    objective = {"validation": 0, "epochs": 2, "max_steps": None, "global_batch_size": 16}
+    # 20 pairs twice are 40 rows, 3 batches of 16; 12 twice are 24, 2 batches.
+    assert _updates(objective, references)["max_steps"] == 5
+    assert len(chosen_texts(pairs)) == 32
+    assert list(numbered("pairs", pairs)) == ["pairs", "pairs_2"]
+
+
+def test_a_method_of_a_round_that_is_not_there_is_told():
+    with pytest.raises(UserError, match=r"no policy is called dpo_2; known are sft, dpo, dpo_1, sft_more"):
+        keys_of(composed("method=[dpo_2]"))
+    with pytest.raises(UserError, match="rounds=0 must be a whole number of at least 1"):
+        check(composed("rounds=0"))
+
+
+@pytest.mark.slow
+def test_two_rounds_run_to_results(smoke, tmp_path):
+    shutil.copytree(smoke / "store", tmp_path / "store")
+    done = run_vpo("run", "experiment=smoke", "rounds=2", "method=[sft,dpo_1,dpo_2]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (results,) = (tmp_path / "runs").rglob("results.json")
+    assert list(json.loads(results.read_text())["methods"]) == ["sft", "dpo_1", "dpo_2"]
+    first_losses = [
+        next(row["train/loss"] for row in rows(figures) if "train/loss" in row)
+        for figures in (tmp_path / "store/dpo").glob("*/training.jsonl")
+    ]
+    # The reference has moved with the policy: each round begins at ln 2.
+    assert first_losses == pytest.approx([0.693147, 0.693147], abs=1e-4)
