@@ -21,6 +21,7 @@ class TinyBackbone:
         initializer_range: standard deviation of the initial weights; at transformers' default 0.02 a model this small
             never learns to copy words from the query.
         template: name of the file in `vpo/templates` that renders a query.
+        rope_theta: base of the rotary positions' wavelengths; 10,000 is transformers' default.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class TinyBackbone:
         initializer_range: float,
         max_positions: int,
         template: str,
+        rope_theta: float = 10_000.0,
     ) -> None:
         self.corpus, self.seed, self.vocab_size, self.template = corpus, seed, vocab_size, template
         self.shape = {
@@ -44,6 +46,7 @@ class TinyBackbone:
             "num_attention_heads": heads,
             "initializer_range": initializer_range,
             "max_position_embeddings": max_positions,
+            "rope_parameters": {"rope_type": "default", "rope_theta": rope_theta},
         }
 
     def prepare(self, folder: Path) -> None:

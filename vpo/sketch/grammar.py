@@ -13,7 +13,7 @@ from vpo.sketch import phrases
 from vpo.sketch.vocabulary import FACETS, UNSAFE_PHRASES, WORDINGS, plural
 
 # How often a user names a facet. People name what is there and what it does, and forget the light and the camera.
-NAMED = {"colour": 0.6, "count": 0.9, "motion": 0.6, "place": 0.55, "light": 0.4, "camera": 0.35, "style": 0.4}
+NAMED = {"colour": 0.6, "count": 0.9, "motion": 0.6, "place": 0.6, "light": 0.5, "camera": 0.5, "style": 0.55}
 ONE_NAMED = 0.15  # 'a single dog' is said more rarely than 'two dogs'
 COUNT_WEIGHTS = (6, 2, 2)
 MIN_WORDS, MAX_WORDS = 60, 88  # of a caption; the upper bound keeps it within about 110 tokens of the tiny tokenizer
@@ -165,6 +165,8 @@ def _slots(scene: Scene, said: Mapping[str, str], rng: Random) -> dict[str, str]
         "np": np, "subject": subject, "gen": phrases.GENERAL[kind][many], "motion": said.get("motion", phrases.STILL),
         "manner": manner.format(they="they" if many else "it"), "in_place": _in_place(said.get("place")),
         "lit": phrases.LIT[said["light"]] if "light" in said else "", "be": "are" if many else "is",
+        "styled": f"in {_article(said['style'])} style" if "style" in said else "",
+        "while": f"while the camera {phrases.CAMERA_VERBS[said['camera']]}" if "camera" in said else "",
         "has": "have" if many else "has", "look": "look" if many else "looks",
         "its": "their" if many else "its", "it": "them" if many else "it",
     }  # fmt: skip
@@ -173,7 +175,7 @@ def _slots(scene: Scene, said: Mapping[str, str], rng: Random) -> dict[str, str]
 def _body_facets(opening: str, said: Mapping[str, str], rng: Random) -> list[str]:
     """The facets that get a sentence of their own: all told ones, sometimes without what the opening said already."""
     body = [facet for facet in ("subject", "place", "light", "camera", "style") if facet in said]
-    for facet, slot in (("place", "n_place}"), ("light", "it}")):
+    for facet, slot in (("place", "n_place}"), ("light", "it}"), ("style", "{styled}"), ("camera", "{while}")):
         if facet in body and slot in opening.lower() and rng.random() < 0.3:
             body.remove(facet)
     return body

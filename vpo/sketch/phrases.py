@@ -3,7 +3,8 @@
 Every sentence speaks about one facet, so that a caption can leave a facet out, and holds no wording of any other facet,
 so that `vocabulary.find_facets` reads exactly the scene back (a test draws many). Braces are filled by `grammar.py`:
 {np} 'two red dogs', {be} 'are', {has} 'have', {s} '' ('s' for one), {subject} 'dogs', {gen} 'animals', {its} 'their',
-{it} 'them', {w} the facet's wording, {in_place} 'on the beach', {lit} 'at sunset', {d} a detail of the concept.
+{it} 'them', {w} the facet's wording, {in_place} 'on the beach', {lit} 'at sunset', {styled} 'in a cartoon style',
+{while} 'while the camera pans left', {d} a detail of the concept.
 """
 
 PLACE_PREPOSITIONS = {
@@ -51,6 +52,10 @@ OPENINGS = (
     "{Lit}, {np} {be} {motion} {in_place}.",
     "{Np} {be} {motion} {manner}.",
     "{Lit}, {np} {be} {motion} {manner}.",
+    "{Styled}, {np} {be} {motion} {in_place}.",
+    "{Styled}, {np} {be} {motion} {manner}.",
+    "{While}, {np} {be} {motion} {in_place}.",
+    "{Np} {be} {motion} {in_place} {while}.",
 )
 STILL = "shown"  # what a subject is where no motion is told: '{np} {be} shown in the forest'
 
