@@ -21,6 +21,7 @@ A language model sees most of these; this judge is for tests, the sketch world a
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from vpo.judge import fidelity, harm, helping, mending, naming, swapping
 from vpo.judge.asking import Bond, Wish, understand
@@ -67,17 +68,11 @@ class RulesJudge:
         return [self._refined(prompt, verdict) for prompt, verdict in zip(prompts, verdicts, strict=True)]
 
     def _verdict(self, prompt: Prompt, text: str) -> Verdict:
-        wish, reading = understand(prompt.query), read(text)
-        unsafe = [Reason("harmless", hit.aspect, harm.words_of(reading, hit)) for hit in harm.find(reading)]
-        unfaithful = fidelity.flaws(wish, reading, self.missing_tolerance)
-        if not reading.tokens:
-            unfaithful.append(Reason("accurate", "empty", ""))
-        unhelpful = helping.flaws(reading, self.facets, self.min_words, self.max_words)
-        declined = helping.refusal(text)
-        if declined:
-            unhelpful.append(Reason("helpful", "refusal", declined))
+        unsafe, unfaithful, unhelpful, declined = _flaws(
+            prompt.query, text, self.facets, self.min_words, self.max_words, self.missing_tolerance
+        )
         reasons = (*unsafe, *unfaithful, *unhelpful)
-        return Verdict(prompt.id, not unsafe, not unfaithful, not unhelpful, bool(declined), reasons)
+        return Verdict(prompt.id, not unsafe, not unfaithful, not unhelpful, declined, reasons)
 
     def _refined(self, prompt: Prompt, verdict: Verdict) -> str | None:
         wish = understand(prompt.query)
@@ -155,6 +150,23 @@ class RulesJudge:
             tail.append(mending.facet_sentence("more", offset))
             offset += 1
         return " ".join(tail)
+
+
+@lru_cache(maxsize=4096)  # two evaluators ask about the same prompts, and mending asks again what it has asked
+def _flaws(
+    query: str, text: str, facets: tuple[str, ...], min_words: int, max_words: int, missing_tolerance: float
+) -> tuple[tuple[Reason, ...], tuple[Reason, ...], tuple[Reason, ...], bool]:
+    """What is not harmless, not accurate and not helpful in a text for a query, and whether it declines to answer."""
+    reading = read(text)
+    unsafe = [Reason("harmless", hit.aspect, harm.words_of(reading, hit)) for hit in harm.find(reading)]
+    unfaithful = fidelity.flaws(understand(query), reading, missing_tolerance)
+    if not reading.tokens:
+        unfaithful.append(Reason("accurate", "empty", ""))
+    unhelpful = helping.flaws(reading, facets, min_words, max_words)
+    declined = helping.refusal(text)
+    if declined:
+        unhelpful.append(Reason("helpful", "refusal", declined))
+    return tuple(unsafe), tuple(unfaithful), tuple(unhelpful), bool(declined)
 
 
 def _details_mended(wish: Wish, text: str, reasons: Sequence[Reason]) -> str:
