@@ -95,18 +95,6 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     assert str(tmp_path / "site") in where.stdout
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 400 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a full disk needs the right to mount one")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_what_was_finished_stays(tmp_path, small_disk):
     done = run_vpo("run", "experiment=smoke", f"paths.store={small_disk}", cwd=tmp_path)

@@ -97,36 +97,38 @@ def _check_online(verb: str) -> None:
 @contextmanager
 def _plainly(verb: str, repo: str, revision: str | None = None) -> Iterator[None]:
     """The Hub client's errors, which are many and long, as one line with the cure."""
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
 
     try:
         yield
-    except errors.HFValidationError as error:
-        raise UserError(f"{verb}: {repo!r} is no name of a repository; write <owner>/<name>") from error
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"{verb}: {repo} is gated; ask for access on {constants.ENDPOINT}/{repo}, then log in as who has it"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(f"{verb}: no repository {repo} that you can see; check the name, and that you are logged in (`hf auth whoami`)"
-                        " if it is private") from error  # fmt: skip
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"{verb}: {repo} has no revision {revision}; leave revision= out for the newest") from error
-    except errors.HfHubHTTPError as error:
-        raise UserError(f"{verb}: {repo}: {_answer(error.response.status_code)}") from error
-    except (
-        errors.HTTPError,
-        ConnectionError,
-        TimeoutError,
-    ) as error:  # of the HTTP library that the client is built on
-        raise UserError(
-            f"{verb}: cannot reach {constants.ENDPOINT} ({type(error).__name__}); check the network, or HF_ENDPOINT"
-        ) from error
-    except (RuntimeError, ValueError) as error:  # a transfer that broke off, metadata of a card that the Hub refuses
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise UserError(
-            f"{verb}: {repo}: {reason}; start again when that is mended, what was sent is not sent twice"
-        ) from error
+    except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:
+        hidden = isinstance(error, errors.LocalEntryNotFoundError | RuntimeError)  # wrapped around what happened
+        line = _in_words(error.__cause__ or error if hidden else error, repo, revision)
+        if line is None:
+            raise
+        raise UserError(f"{verb}: {line}") from error
+
+
+def _in_words(error: BaseException, repo: str, revision: str | None) -> str | None:
+    """What an error of the client means to a user; None for one that is not the Hub's."""
+    from huggingface_hub import constants, errors
+
+    match error:
+        case errors.HFValidationError():
+            return f"{repo!r} is no name of a repository; write <owner>/<name>"
+        case errors.GatedRepoError():
+            return f"{repo} is gated; ask for access at {constants.ENDPOINT}/{repo}, then log in as who has it"
+        case errors.RepositoryNotFoundError():
+            return f"no repository {repo} that you can see; check the name, and your login (`hf auth whoami`) if it is private"
+        case errors.RevisionNotFoundError():
+            return f"{repo} has no revision {revision}; leave revision= out for the newest"
+        case errors.HfHubHTTPError():
+            return f"{repo}: {_answer(error.response.status_code)}"
+        case errors.HTTPError() | ConnectionError() | TimeoutError():  # of the HTTP library below the client
+            return f"cannot reach {constants.ENDPOINT} ({type(error).__name__}); check the network, or HF_ENDPOINT"
+        case ValueError() | RuntimeError():  # a card that the Hub refuses, a transfer that broke off
+            return f"{repo}: {' '.join(str(error).split())[:200]}; the same command goes on from there"
+    return None
 
 
 def _answer(status: int) -> str:
@@ -134,4 +136,4 @@ def _answer(status: int) -> str:
         return "the Hub does not know your token (401); `hf auth login` again, or correct HF_TOKEN"
     if status == 403:
         return "your token may not do this there (403); use one with write access to that owner"
-    return f"the Hub answered {status}; try again later"
+    return f"the Hub answered {status}; start again later, what came through is kept"
