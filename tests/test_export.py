@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,13 @@ def test_it_is_a_backbone(home):
     assert torch.equal(
         logits(loaded), logits(load_pretrained(entry_of(home, "sft").folder / "policy", torch.float32)[0])
     )
+
+
+def test_the_told_overrides_name_the_folder_whatever_it_is_called(home, capsys):
+    export_command([run_of(home), "to=lr=1e-5, again"])
+    command = shlex.split(re.search(r"vpo (run .*)", capsys.readouterr().out)[1])
+    done = run_vpo(*command, "--cfg", "job", cwd=home)
+    assert yaml.safe_load(done.stdout)["backbone"]["model"] == "lr=1e-5, again", done.stderr
 
 
 def test_the_card_holds_the_numbers_of_the_results(home):

@@ -1,5 +1,6 @@
 """`vpo export`: a trained policy as a folder that plain transformers loads, with a model card."""
 
+import re
 import shlex
 import shutil
 import sys
@@ -56,10 +57,10 @@ def export(source: Source, out: Path, *, name: str, dtype: str | None, license: 
 
 def as_backbone(folder: Path) -> str:
     """The overrides that make a model folder the backbone of a run, with its template where vpo has it under a name."""
-    template = name_of_template(folder / "template.txt")
-    return f"backbone=hf backbone.model={shlex.quote(str(folder))}" + (
-        f" backbone.template={template}" if template else ""
-    )
+    place, template = str(folder), name_of_template(folder / "template.txt")
+    place = place if re.fullmatch(r"[\w./@%+-]+", place) else f'"{place}"'  # Hydra reads '=' and ',' as its own
+    told = ["backbone=hf", f"backbone.model={place}", *([f"backbone.template={template}"] if template else [])]
+    return shlex.join(told)
 
 
 @contextmanager
