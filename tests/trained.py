@@ -23,11 +23,12 @@ RESULTS = {
 }
 
 
-def make_policy(folder: Path, seed: int, template: str = "tiny") -> None:
+def make_policy(folder: Path, seed: int, **shape: int) -> None:
     """Random weights, tokenizer and template, as a training leaves them."""
     folder.mkdir(parents=True)
-    TinyBackbone(CORPUS, seed, initializer_range=0.2, max_positions=256, template=template, **SHAPE).prepare(folder)
-    (folder / "template.txt").write_bytes(read_template(template).encode())
+    settings = {**SHAPE, **shape, "initializer_range": 0.2, "max_positions": 256, "template": "tiny"}
+    TinyBackbone(CORPUS, seed, **settings).prepare(folder)
+    (folder / "template.txt").write_bytes(read_template("tiny").encode())
 
 
 def make_run(home: Path, *, base: str | None = None, overrides: tuple[str, ...] = (), dataset: str = "sketch") -> Path:

@@ -72,14 +72,20 @@ def load_merged(source: str, revision: str | None = None) -> tuple[Any, Any]:
             return AutoModelForCausalLM.from_pretrained(source, **options), tokenizer
         adapter = json.loads((folder / "adapter_config.json").read_text())
         model, tokenizer = load_merged(adapter["base_model_name_or_path"], adapter.get("revision"))
-        if (folder / "tokenizer_config.json").is_file():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-        return PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True), tokenizer
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:250]
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"export: {source}: cannot be loaded ({reason}); an adapter needs the base it was trained on"
+            f"{source}: cannot be loaded ({_short(error)}); it must be a folder or hub id that you can read"
         ) from error
+    try:
+        merged = PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        base = adapter["base_model_name_or_path"]
+        raise UserError(f"{source}: the adapter does not fit its base {base} ({_short(error)})") from error
+    return merged, AutoTokenizer.from_pretrained(source) if (folder / "tokenizer_config.json").is_file() else tokenizer
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:250]
 
 
 def set_sampling(out: Path, method: Mapping[str, Any] | None) -> None:
