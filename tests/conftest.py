@@ -31,3 +31,15 @@ def smoke(tmp_path_factory) -> Path:
     done = run_vpo("run", "experiment=smoke", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 400 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a full disk needs the right to mount one")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

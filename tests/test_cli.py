@@ -22,7 +22,17 @@ def test_help_is_there_at_once(tmp_path):
 def test_help_and_the_package_import_nothing_heavy():
     code = "import sys, vpo, vpo.cli; vpo.cli.main(['--help']); print(sorted({m.split('.')[0] for m in sys.modules}))"
     modules = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for heavy in ("torch", "transformers", "hydra", "omegaconf", "wandb", "diffusers", "matplotlib", "numpy"):
+    for heavy in (
+        "torch",
+        "transformers",
+        "huggingface_hub",
+        "hydra",
+        "omegaconf",
+        "wandb",
+        "diffusers",
+        "matplotlib",
+        "numpy",
+    ):
         assert f"'{heavy}'" not in modules, heavy
 
 
@@ -41,6 +51,10 @@ def test_help_and_the_package_import_nothing_heavy():
         (["run", "experiment=smoke", "paths.store=/proc/nowhere"], "set paths.store to a folder that can be written"),
         (["store", "rm"], "rm is unknown; use `vpo store ls`"),
         (["table", "none"], "experiments/tables/none.yaml does not exist"),
+        (["exprot", "runs/x"], "no verb 'exprot', did you mean 'export'?"),
+        (["export", "runs/default/seed=1-1234abcd"], "no such folder; finished runs in .: none"),
+        (["push", "runs"], "2 names are due, 1 given; use `vpo push <folder> <owner>/<name>"),
+        (["pull", "owner/name", "revison=main"], "revison is unknown, did you mean revision?"),
     ],
 )
 def test_bad_input_is_one_line_with_the_cure_and_exit_code_2(tmp_path, arguments, message):
@@ -93,18 +107,6 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
         text=True,
     )
     assert str(tmp_path / "site") in where.stdout
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 400 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a full disk needs the right to mount one")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.slow

@@ -105,6 +105,8 @@ def test_secrets_are_recognised_by_their_keys():
     told = {"openai_api_key": "a", "api_key_env": "NAME", "max_new_tokens": 5, "pad_token": "<p>", "password": None}
     assert without_secrets(told) == told | {"openai_api_key": "***"}
     assert without_secrets(["judge.api_key=a", "seed=1", "k=v"]) == ["judge.api_key=***", "seed=1", "k=v"]
+    inline = ["judge={api_key: sk-1, model: m}", "judge={'api_key':'sk-1'}", "judge={api_key_env: NAME}"]
+    assert without_secrets(inline) == ["judge={api_key: ***, model: m}", "judge={'api_key':***}", inline[2]]
 
 
 def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):

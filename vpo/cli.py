@@ -19,6 +19,9 @@ vpo: train a language model to rewrite text-to-video queries into prompts, and m
   vpo plan [key=value ...]          the stages of a run, and which are done
   vpo table <name|file.yaml> [...]  a table over runs, from their results
   vpo store ls | prune              what is stored, how large, who uses it
+  vpo export <run> [policy=dpo]     the trained model for plain transformers, with a model card
+  vpo push <folder> <owner>/<name>  to the Hugging Face Hub, private unless public=true
+  vpo pull <owner>/<name>           from there, as a backbone
 
 Configuration: groups and values are Hydra's. `vpo run --help` lists the groups, `vpo run --cfg job` prints the composed
 config, `experiment=<name>` picks a named set of changes. Common ones:
@@ -83,7 +86,27 @@ def _store(arguments: list[str]) -> int:
     return store_command(arguments)
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {"run": _run, "plan": _plan, "table": _table, "store": _store}
+def _export(arguments: list[str]) -> int:
+    from vpo.export import export_command
+
+    return export_command(arguments)
+
+
+def _push(arguments: list[str]) -> int:
+    from vpo.hub import push_command
+
+    return push_command(arguments)
+
+
+def _pull(arguments: list[str]) -> int:
+    from vpo.hub import pull_command
+
+    return pull_command(arguments)
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push, "pull": _pull
+}  # fmt: skip
 
 
 def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -> int:

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 # A key that ends so holds a secret. `max_new_tokens` and `api_key_env` (the name of a variable) do not.
 _SECRET = re.compile(r"(api_?key|access_?key|access_token|auth_token|hf_token|secret|password)$", re.IGNORECASE)
+_SECRET_WITHIN = re.compile(rf"({_SECRET.pattern.removesuffix('$')}['\"]?\s*[:=]\s*)[^,}}\]\s]+", re.IGNORECASE)
 _HIDDEN = "***"
 
 
@@ -169,7 +170,9 @@ class CsvLogger:
 
 
 def without_secrets(value: Any) -> Any:
-    """The value without secrets: those under a key that names one, and in overrides such as 'judge.api_key=...'."""
+    """The value without secrets: those under a key that names one, and in overrides such as 'judge.api_key=...' or
+    'judge={api_key: ...}'.
+    """
     if isinstance(value, Mapping):
         return {
             key: _HIDDEN if inner and _SECRET.search(str(key)) else without_secrets(inner)
@@ -179,7 +182,9 @@ def without_secrets(value: Any) -> Any:
         return [without_secrets(inner) for inner in value]
     if isinstance(value, str):
         key, equals, _ = value.partition("=")
-        return f"{key}={_HIDDEN}" if equals and _SECRET.search(key) else value
+        if equals and _SECRET.search(key):
+            return f"{key}={_HIDDEN}"
+        return _SECRET_WITHIN.sub(rf"\1{_HIDDEN}", value)  # 'judge={api_key: ...}'
     return value
 
 

@@ -6,6 +6,7 @@ byte for byte (sha256 d8f31468...). `tiny.txt` is the sketch world's short one.
 
 import hashlib
 from importlib.resources import files
+from pathlib import Path
 
 from vpo.errors import UserError
 
@@ -25,3 +26,12 @@ def read_template(name: str) -> str:
 def template_hash(name: str) -> str:
     """The sha256 of the template's text."""
     return hashlib.sha256(read_template(name).encode()).hexdigest()
+
+
+def name_of_template(path: Path) -> str | None:
+    """The name under which vpo has the template that a model folder holds; None for one of its own, or none at all."""
+    if not path.is_file():
+        return None
+    text = path.read_bytes()
+    known = (one for one in files("vpo.templates").iterdir() if one.name.endswith(".txt"))
+    return next((one.name[:-4] for one in known if one.read_bytes() == text), None)

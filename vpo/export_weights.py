@@ -1,0 +1,108 @@
+"""From a policy folder to files that plain transformers loads: copied where they are whole, merged where they are adapters."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vpo.errors import UserError
+
+# What a model consists of, here and on the Hub. Nothing that can hold code: no pickles, no Python.
+MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
+# Where a policy's weights come from is the store's business, and may be a local path.
+NOT_EXPORTED = ("start.json", "base.json", "adapter_config.json", "adapter_model.safetensors")
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
+    """Write weights, tokenizer and template of `policy` to `out`.
+
+    Args:
+        policy: a policy folder: whole weights, or a PEFT adapter (adapter_config.json) over the base that it names.
+        out: an empty folder.
+        dtype: one of DTYPES; None keeps whole weights as they are, byte for byte, and what is merged in float32.
+
+    Returns:
+        Sentences for the model card on what was done to the weights.
+
+    Raises:
+        UserError: the base cannot be loaded or does not fit the adapter, or the weights are not finite.
+    """
+    is_adapter = (policy / "adapter_config.json").is_file()
+    whole = not is_adapter and dtype is None
+    files = [file for glob in MODEL_FILES for file in sorted(policy.glob(glob)) if file.name not in NOT_EXPORTED]
+    for file in files:
+        if whole or not file.name.endswith((".safetensors", ".safetensors.index.json")):
+            shutil.copyfile(file, out / file.name)
+    if whole:
+        return []
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model, tokenizer = load_merged(str(policy))
+    model.to(getattr(torch, dtype or "float32")).save_pretrained(out)
+    if not (out / "tokenizer_config.json").exists():  # an adapter that was trained with its base's
+        tokenizer.save_pretrained(out)
+    notes = ["The weights are LoRA adapters merged into their base."] if is_adapter else []
+    if dtype not in (None, "float32"):
+        notes.append(f"The weights were rounded to {dtype} on export; the results above were measured before that.")
+    return notes
+
+
+def load_merged(source: str, revision: str | None = None) -> tuple[Any, Any]:
+    """Model (plain, in float32, never quantised) and tokenizer of a policy folder, a model folder or a hub id.
+
+    An adapter is merged into its base, which may be an adapter itself: DPO over SFT. Raises UserError when something cannot
+    be loaded or does not fit.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = Path(source)
+    if (folder / "start.json").is_file():
+        pointer = json.loads((folder / "start.json").read_text())
+        return load_merged(pointer["model"], pointer["revision"])
+    try:
+        if not (folder / "adapter_config.json").is_file():
+            options = {"revision": revision, "dtype": torch.float32, "use_safetensors": True}
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+            return AutoModelForCausalLM.from_pretrained(source, **options), tokenizer
+        adapter = json.loads((folder / "adapter_config.json").read_text())
+        model, tokenizer = load_merged(adapter["base_model_name_or_path"], adapter.get("revision"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{source}: cannot be loaded ({_short(error)}); it must be a folder or hub id that you can read"
+        ) from error
+    try:
+        merged = PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        base = adapter["base_model_name_or_path"]
+        raise UserError(f"{source}: the adapter does not fit its base {base} ({_short(error)})") from error
+    return merged, AutoTokenizer.from_pretrained(source) if (folder / "tokenizer_config.json").is_file() else tokenizer
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:250]
+
+
+def set_sampling(out: Path, method: Mapping[str, Any] | None) -> None:
+    """Make `generate()` sample as the run's method does (temperature, top_p, longest answer), with nothing cut by rank."""
+    path = out / "generation_config.json"
+    config = json.loads(path.read_text()) if path.is_file() else {}
+    config.pop("_from_model_config", None)  # it would let transformers replace what is set here
+    if method is not None:
+        warm = method["temperature"] > 0
+        sampling = {"temperature": method["temperature"], "top_p": method["top_p"], "top_k": 0} if warm else {}
+        config = {key: value for key, value in config.items() if key not in ("temperature", "top_p", "top_k")}
+        config |= {"do_sample": warm, "max_new_tokens": method["max_new_tokens"], **sampling}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether a model folder's tokenizer has a chat template, in a file of its own or in its config."""
+    config = folder / "tokenizer_config.json"
+    own = config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+    return own or (folder / "chat_template.jinja").is_file()
