@@ -134,8 +134,8 @@ def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):
     assert curve == [("10", "0.69"), ("20", "0.5")]
     logged = {name.partition("/")[0] for row in history for name in row}
     assert logged >= {"training", "prompts", "contact_sheet"}
-    (shown,) = [row["training/dpo/prompts"] for row in history if "training/dpo/prompts" in row]
-    assert (json.loads(shown)["ncols"], json.loads(shown)["nrows"]) == (4, 1)
+    (table,) = [row for row in history if any(name.startswith("greedy_prompts/dpo") for name in row)]
+    assert (table["greedy_prompts/dpo/ncols"], table["greedy_prompts/dpo/nrows"]) == ("4", "1")
     assert any(path.read_bytes()[4:8] == b"ftyp" for path in (folder / "wandb" / "data").rglob("*") if path.is_file())
 
     file = next(folder.glob("wandb/offline-run-*"))

@@ -175,7 +175,7 @@ def _log_greedy_prompts(run: Any, folder: Path) -> None:
         if lines:
             columns = list(lines[0])
             table = wandb.Table(columns=columns, data=[[line[name] for name in columns] for line in lines])
-            run.log({f"training/{file.stem}/prompts": table})
+            run.log({f"greedy_prompts/{file.stem}": table})  # below training/ it would be given a step
 
 
 def _log_means(run: Any, folder: Path) -> None:
