@@ -183,7 +183,7 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, start):
 @pytest.mark.slow
 def test_two_ranks_save_together_when_one_is_asked(tmp_path, start):
     """On two ranks: one validation row for both, and a SIGTERM that reaches the second alone."""
-    recipe = {"max_steps": 400, "checkpoint_every": 10_000, "validation": 0.05}
+    recipe = {"max_steps": 400, "checkpoint_every": 10_000, "validation": 0.05, "prompts": 2}
     trainer = {"devices": 2, "strategy": "ddp", "per_device_batch_size": 2}
     spec = job(tmp_path, start, recipe=recipe, trainer=trainer)
     port = launch._free_port()
@@ -199,6 +199,8 @@ def test_two_ranks_save_together_when_one_is_asked(tmp_path, start):
     done = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
     assert steps(tmp_path) == list(range(done))
     assert steps(tmp_path, "val/loss") == list(range(4, done, 5))
+    tables = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in tables] == list(range(0, done + 1, 5))  # by the first rank alone
 
 
 def test_a_rank_that_does_not_leave_is_killed(monkeypatch):

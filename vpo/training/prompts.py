@@ -100,12 +100,13 @@ def queries_to_show(rows: Sequence[Row], queries: Mapping[str, str], count: int)
 
 
 def length_limit(rows: Sequence[Row], positions: int | None) -> int:
-    """Tokens at which a greedy prompt is cut: twice the longest completion that is learnt, which no good prompt needs.
+    """Tokens at which a greedy prompt is cut: half as many again as the longest completion that is learnt.
 
     Args:
         rows: training rows.
         positions: most tokens of a sequence that the model can read, None if it does not say.
     """
-    twice = 2 * max(len(ids) for row in rows for ids in row.completions)
-    room = twice if positions is None else positions - max(len(row.prompt) for row in rows)
-    return max(1, min(twice, room))
+    longest = max(len(ids) for row in rows for ids in row.completions)
+    enough = longest + longest // 2
+    room = enough if positions is None else positions - max(len(row.prompt) for row in rows)
+    return max(1, min(enough, room))

@@ -82,10 +82,11 @@ class ModelShape:
 
     @classmethod
     def of(cls, model: nn.Module) -> "ModelShape | None":
-        """The shape of a dense causal LM, PEFT-wrapped or not; None for a mixture of experts, which skips most weights."""
+        """The shape of a causal LM, PEFT-wrapped or not; None for a mixture of experts, where a token skips most weights."""
         inner = unwrap(model)
         config = inner.config.get_text_config()
-        if any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
+        experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+        if experts or inner.get_output_embeddings() is None:
             return None
         head = inner.get_output_embeddings().weight
         tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
