@@ -109,9 +109,9 @@ def _weights(parameter: Tensor) -> int:
 
 
 def training_flops(shape: ModelShape, *, tokens: float, completions: float, keys: float) -> float:
-    """Floating-point operations that forward and backward need, by the count of PaLM (Chowdhery et al. 2022, appendix B).
+    """Floating-point operations that forward and backward need, by the count of PaLM (arXiv 2204.02311, appendix B).
 
-    PaLM: 6 N + 12 L H Q T a token, with N weights, L layers, H heads of size Q and T tokens of a sequence; 6 is 2 (a
+    Chowdhery et al. 2022: 6 N + 12 L H Q T a token, with N weights, L layers, H heads of size Q and T tokens of a sequence; 6 is 2 (a
     multiplication and an addition) x 3 (forward, gradient of the input, gradient of the weight). What is computed twice to
     save memory counts once. We count what PaLM rounds up: a frozen weight has no gradient (4 instead of 6), the head is
     met by completion tokens alone, and a token has as many keys as it sees, its depth + 1, where PaLM takes T for all. A
