@@ -39,6 +39,8 @@ def finished(tmp_path, loggers):
     items = [fox | {"metrics": {"aligned": 1.0}}, dog | {"metrics": {"aligned": None, "scene": 0.5}}]
     source = tmp_path / "training.jsonl"
     source.write_text('{"step": 10, "train/loss": 0.69}\n{"step": 20, "train/loss": 0.5}\n')
+    (tmp_path / "prompts.jsonl").write_text('{"step": 10, "query": "a fox", "prompt": "A red fox.", "tokens": 4}\n')
+    (tmp_path / "warnings.jsonl").write_text('{"step": 10, "name": "rows cut", "warning": "3 of 9 rows"}\n')
     rows = [("a fox", {"dpo": folder / "clips" / "a.mp4"})]
     with RunRecord(folder) as record:
         record.write_config(CONFIG)
@@ -82,6 +84,8 @@ def test_the_folder_holds_the_run_without_secrets(tmp_path, caplog):
     assert json.loads((folder / "results.json").read_text())["methods"] == RESULTS["methods"]
     assert not any(b"sk-hidden" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert "75.0" in (folder / "log.txt").read_text()
+    assert "WARNING dpo, step 10: 3 of 9 rows" in (folder / "log.txt").read_text()
+    assert "A red fox." in (folder / "training/prompts/dpo.jsonl").read_text()
     assert (folder / "curves.csv").read_text() == "policy,step,train/loss\ndpo,10,0.69\ndpo,20,0.5\n"
     assert (folder / "results.csv").read_text().splitlines()[1] == "dpo,aligned,0.75,4,0,0.1"
     assert (folder / "items.csv").read_text().splitlines()[2] == "q2,a dog,dpo,A dog.,,,0.5"
@@ -132,6 +136,8 @@ def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):
     assert curve == [("10", "0.69"), ("20", "0.5")]
     logged = {name.partition("/")[0] for row in history for name in row}
     assert logged >= {"training", "prompts", "contact_sheet"}
+    (table,) = [row for row in history if any(name.startswith("greedy_prompts/dpo") for name in row)]
+    assert (table["greedy_prompts/dpo/ncols"], table["greedy_prompts/dpo/nrows"]) == ("4", "1")
     assert any(path.read_bytes()[4:8] == b"ftyp" for path in (folder / "wandb" / "data").rglob("*") if path.is_file())
 
     file = next(folder.glob("wandb/offline-run-*"))

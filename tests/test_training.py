@@ -25,6 +25,7 @@ from vpo.training.data import Batch, PlannedDataModule, Row, arrange, pair_rows,
 from vpo.training.forward import Reader
 from vpo.training.record import JsonlLogger
 from vpo.training.reference import reference_logprobs
+from vpo.training.throughput import WALL_CLOCK
 
 WORDS = ["a red dog runs", "two blue cats in the snow", "a kite over the sea at night", "three boats, slow pan"]
 RECIPE = {
@@ -107,6 +108,19 @@ def steps(folder: Path, figure: str = "train/loss") -> list[int]:
     return [line["step"] for line in lines if figure in line]
 
 
+def with_an_empty_row(spec: Path) -> Path:
+    """One row in 25 cannot be used, which is a warning."""
+    with (spec.parent / "rows.jsonl").open("a") as file:
+        file.write(json.dumps({"query_id": "empty", "query": "a dog", "completion": " "}) + "\n")
+    return spec
+
+
+def without_wall_clock(folder: Path) -> list[dict[str, float]]:
+    """The figures of a training that an equal training must have too, to the last digit."""
+    lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().split("\n")[:-1]]
+    return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines]
+
+
 def weights(folder: Path) -> bytes:
     return (folder / "policy/model.safetensors").read_bytes()
 
@@ -119,19 +133,21 @@ def losses(folder: Path) -> list[float]:
 @pytest.mark.slow
 def test_five_steps_a_kill_and_five_more_are_bit_identical_to_ten(tmp_path, start):
     """Kills right after the first rename and right after the second save; steps 3, 6 and 9 are validated too."""
-    recipe = {"checkpoint_every": 3, "validation": 0.2, "validate_every": 3}
+    recipe = {"checkpoint_every": 3, "validation": 0.2, "validate_every": 3, "prompts": 2}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert work(job(whole, start, recipe=recipe)).wait() == 0
+    assert work(with_an_empty_row(job(whole, start, recipe=recipe))).wait() == 0
     assert steps(whole) == list(range(10))
     assert steps(whole, "val/loss") == [2, 5, 8]
-    spec = job(killed, start, recipe=recipe)
+    spec = with_an_empty_row(job(killed, start, recipe=recipe))
     for moment in ("renaming", "saving"):
         assert work_until(moment, spec) == -signal.SIGKILL
         assert not (killed / "policy").exists()
         assert torch.load(killed / "last.ckpt", weights_only=True)["global_step"] == 3
     assert work(spec).wait() == 0
     assert weights(killed) == weights(whole)
-    assert (killed / "training.jsonl").read_bytes() == (whole / "training.jsonl").read_bytes()
+    assert without_wall_clock(killed) == without_wall_clock(whole)
+    for name in ("prompts.jsonl", "warnings.jsonl"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
     assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
 
 
@@ -167,7 +183,7 @@ def test_sigterm_saves_and_the_next_start_goes_on(tmp_path, start):
 @pytest.mark.slow
 def test_two_ranks_save_together_when_one_is_asked(tmp_path, start):
     """On two ranks: one validation row for both, and a SIGTERM that reaches the second alone."""
-    recipe = {"max_steps": 400, "checkpoint_every": 10_000, "validation": 0.05}
+    recipe = {"max_steps": 400, "checkpoint_every": 10_000, "validation": 0.05, "prompts": 2}
     trainer = {"devices": 2, "strategy": "ddp", "per_device_batch_size": 2}
     spec = job(tmp_path, start, recipe=recipe, trainer=trainer)
     port = launch._free_port()
@@ -183,6 +199,8 @@ def test_two_ranks_save_together_when_one_is_asked(tmp_path, start):
     done = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
     assert steps(tmp_path) == list(range(done))
     assert steps(tmp_path, "val/loss") == list(range(4, done, 5))
+    tables = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in tables] == list(range(0, done + 1, 5))  # by the first rank alone
 
 
 def test_a_rank_that_does_not_leave_is_killed(monkeypatch):

@@ -162,6 +162,7 @@ _PANELS = {
     "learning rate": ("lr",),
     "implicit reward": ("rewards/", "margin"),
     "accuracy": ("accuracy",),
+    "tokens per second": ("/tokens_per_second",),
 }
 _COLOURS = {"train": "#0969da", "val": "#bc4c00", "chosen": "#1a7f37", "rejected": "#cf222e", "margins": "#8250df"}
 _SMOOTH = 60  # points from which a curve gets a running mean over its noise

@@ -6,7 +6,7 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
     config.yaml        the resolved config, without secrets
     results.json       means and intervals by method and metric; what may vary between equal runs under "run"
     items.jsonl        one line a (query, method): prompt, clip and metrics
-    training/*.jsonl   the figures of every trained policy, one line a step
+    training/*.jsonl   the figures of every trained policy, one line a step; below prompts/, its greedy prompts on the way
     table.md ...       the results table, in Markdown, LaTeX, CSV and PNG
     contact_sheet.png, curves.png, log.txt
 """
@@ -72,8 +72,7 @@ class RunRecord:
             return
         if error is not None:
             lines = [str(error)] if isinstance(error, UserError) else traceback.format_exception(kind, error, trace)
-            text = "ended early: " + "".join(lines).strip()
-            self._handler.handle(logging.LogRecord(__name__, logging.ERROR, __file__, 0, text, (), None))
+            self._note(logging.ERROR, "ended early: " + "".join(lines).strip())
         logging.getLogger("vpo").removeHandler(self._handler)
         self._handler.close()
         self._handler = None
@@ -113,6 +112,7 @@ class RunRecord:
             self._write("results.json", json.dumps(without_secrets(results), indent=1, ensure_ascii=False) + "\n")
             write_rows(self.folder / "items.jsonl", items)
             self._copy_training(training)
+            self._note_warnings(training)
             tables = run_tables(results, labels)
             write(tables, self.folder, "table")
             title = "The same query under each method"
@@ -132,8 +132,21 @@ class RunRecord:
         folder = self.folder / "training"
         folder.mkdir(exist_ok=True)
         for policy, source in training.items():
-            if source.exists():
-                shutil.copyfile(source, folder / f"{policy}.jsonl")
+            for file, kept in ((source, folder), (source.with_name("prompts.jsonl"), folder / "prompts")):
+                if file.exists():
+                    kept.mkdir(exist_ok=True)
+                    shutil.copyfile(file, kept / f"{policy}.jsonl")
+
+    def _note_warnings(self, training: Mapping[str, Path]) -> None:
+        """Repeat in log.txt what each training warned of on the console, when and whoever ran it."""
+        for policy, source in training.items():
+            for line in whole_lines(source.with_name("warnings.jsonl")):
+                self._note(logging.WARNING, f"{policy}, step {line['step']}: {line['warning']}")
+
+    def _note(self, level: int, text: str) -> None:
+        """Write to log.txt alone."""
+        if self._handler is not None:
+            self._handler.handle(logging.LogRecord(__name__, level, __file__, 0, text, (), None))
 
     def _write(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""

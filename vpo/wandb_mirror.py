@@ -26,7 +26,7 @@ MARKER = "wandb.json"  # in the run folder: what was mirrored, and where to
 
 
 class WandbLogger:
-    """Mirrors run folders to Weights & Biases: config, means, training curves, prompts with clips, the contact sheet.
+    """Mirrors run folders to Weights & Biases: config, means, training curves and greedy prompts, prompts with clips, the sheet.
 
     The run's id derives from its folder's name, which names its config, so mirroring again goes to the same run. Runs
     are grouped by experiment. Nothing is asked and nothing raised: a mirror that fails is one warning, and can be made
@@ -106,6 +106,7 @@ class WandbLogger:
         )
         try:
             lines = _log_curves(run, folder, done)
+            _log_greedy_prompts(run, folder)
             _log_means(run, folder)
             self._log_prompts(run, folder)
             if (folder / "contact_sheet.png").exists():
@@ -165,6 +166,18 @@ def _log_curves(run: Any, folder: Path, done: Mapping[str, int]) -> dict[str, in
     return lines
 
 
+def _log_greedy_prompts(run: Any, folder: Path) -> None:
+    """One table a policy: what it wrote for the same few queries while it was trained."""
+    import wandb
+
+    for file in sorted((folder / "training" / "prompts").glob("*.jsonl")):
+        lines = whole_lines(file)
+        if lines:
+            columns = list(lines[0])
+            table = wandb.Table(columns=columns, data=[[line[name] for name in columns] for line in lines])
+            run.log({f"greedy_prompts/{file.stem}": table})  # below training/ it would be given a step
+
+
 def _log_means(run: Any, folder: Path) -> None:
     """The means as the run's summary: `dpo/aligned`, with the half width of the interval as `dpo/aligned_ci95`."""
     for method, metrics in _results(folder).get("methods", {}).items():
@@ -182,7 +195,7 @@ def _results(folder: Path) -> Mapping[str, Any]:
 def _content(folder: Path) -> str:
     """A hash of what would be mirrored. Times and paths are left out: they change when nothing else does."""
     digest = hashlib.sha256(canonical(_results(folder).get("methods", {})).encode())
-    for file in [folder / "config.yaml", folder / "items.jsonl", *sorted((folder / "training").glob("*.jsonl"))]:
+    for file in [folder / "config.yaml", folder / "items.jsonl", *sorted((folder / "training").rglob("*.jsonl"))]:
         digest.update(file.read_bytes() if file.exists() else b"")
     return digest.hexdigest()[:16]
 

@@ -63,11 +63,18 @@ class HFLanguageModel:
     def __init__(self, model: Any, renderer: Renderer) -> None:
         self.model, self.renderer = model, renderer
 
-    @torch.inference_mode()
     def sample(
         self, queries: Sequence[str], seeds: Sequence[int], *, temperature: float, top_p: float, max_new_tokens: int
     ) -> list[str]:
-        """One completion a query; the whole sequence is one batch, left-padded."""
+        """One completion a query."""
+        ids = self.sample_ids(queries, seeds, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens)
+        return [self.renderer.decode(row) for row in ids]
+
+    @torch.inference_mode()
+    def sample_ids(
+        self, queries: Sequence[str], seeds: Sequence[int], *, temperature: float, top_p: float, max_new_tokens: int
+    ) -> list[list[int]]:
+        """Token ids of one completion a query, with its EOS if it ends; the whole sequence is one batch, left-padded."""
         rows = [self.renderer.prompt_ids(query) for query in queries]
         width = max(map(len, rows))
         pad = self.renderer.pad_id
@@ -84,7 +91,7 @@ class HFLanguageModel:
             pad_token_id=pad,
             eos_token_id=self.renderer.tokenizer.eos_token_id,
         )
-        return [self.renderer.decode(row) for row in output[:, width:].tolist()]
+        return [self.renderer.until_eos(row) for row in output[:, width:].tolist()]
 
 
 class GumbelNoise(LogitsProcessor):

@@ -45,9 +45,12 @@ class Renderer:
 
     def decode(self, ids: list[int]) -> str:
         """The text of a sampled completion, up to its EOS, stripped."""
-        if self.tokenizer.eos_token_id in ids:
-            ids = ids[: ids.index(self.tokenizer.eos_token_id)]
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return self.tokenizer.decode(self.until_eos(ids), skip_special_tokens=True).strip()
+
+    def until_eos(self, ids: list[int]) -> list[int]:
+        """The ids up to and with their first EOS."""
+        eos = self.tokenizer.eos_token_id
+        return ids[: ids.index(eos) + 1] if eos in ids else ids
 
     @property
     def pad_id(self) -> int:

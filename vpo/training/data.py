@@ -163,6 +163,7 @@ class PlannedDataModule(pl.LightningDataModule):
         packing: whether a micro-batch is one packed tree; `pad_to` is what its length is a multiple of.
         by: what a global batch is counted in for the loss: "tokens" (SFT) or "rows" (preferences).
         global_batch_size: rows per optimizer step; must equal per_device x accumulation x world.
+        left_out: rows that could not be used; for the record.
     """
 
     def __init__(
@@ -181,6 +182,7 @@ class PlannedDataModule(pl.LightningDataModule):
         world: int,
         seed: int,
         max_steps: int | None = None,
+        left_out: int = 0,
     ) -> None:
         super().__init__()
         per_device = min(per_device, max(1, global_batch_size // world))
@@ -189,7 +191,7 @@ class PlannedDataModule(pl.LightningDataModule):
                 f"global_batch_size={global_batch_size} is not per_device_batch_size={per_device} x accumulation x "
                 f"devices={world}; make it a multiple of {per_device * world}"
             )
-        self.rows, self.validation, self.by = rows, validation, by
+        self.rows, self.validation, self.left_out, self.by = rows, validation, left_out, by
         self.arrangement = {"packing": packing, "pad_id": pad_id, "pad_to": pad_to}
         self.per_device, self.rank, self.world = per_device, rank, world
         self.accumulate = global_batch_size // (per_device * world)

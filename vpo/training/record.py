@@ -39,17 +39,22 @@ class JsonlLogger(Logger):
         """The manifest of the stage holds the recipe."""
 
     def forget_after(self, step: int) -> None:
-        """Drop lines of steps that a resumed run will do again: on one rank, by a rename.
+        """Drop lines of steps that a resumed run will do again."""
+        forget_steps(self.path, step)
 
-        The rank is read from the environment, because no trainer exists yet.
-        """
-        if int(os.environ.get("RANK", 0)) or not self.path.exists():
-            return
-        # Not splitlines(): it also splits at U+2028 and its like, which may stand in JSON as they are.
-        lines = self.path.read_text(encoding="utf-8").split("\n")
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text("".join(f"{line}\n" for line in lines if _step_of(line) < step), encoding="utf-8")
-        partial.replace(self.path)
+
+def forget_steps(path: Path, step: int) -> None:
+    """Drop the lines of a JSONL file whose "step" is `step` or more, and torn ones: on one rank, by a rename.
+
+    The rank is read from the environment, because no trainer exists yet.
+    """
+    if int(os.environ.get("RANK", 0)) or not path.exists():
+        return
+    # Not splitlines(): it also splits at U+2028 and its like, which may stand in JSON as they are.
+    lines = path.read_text(encoding="utf-8").split("\n")
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(f"{line}\n" for line in lines if _step_of(line) < step), encoding="utf-8")
+    partial.replace(path)
 
 
 def _step_of(line: str) -> float:

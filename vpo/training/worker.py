@@ -60,6 +60,7 @@ def train(job: dict[str, Any]) -> None:
     from vpo.templates import read_template
     from vpo.training.forward import Reader
     from vpo.training.record import Checkpoints, JsonlLogger, Progress
+    from vpo.training.telemetry import telemetry
 
     _quiet()
     out, recipe, hardware = Path(job["out"]), job["recipe"], job["trainer"]
@@ -73,7 +74,8 @@ def train(job: dict[str, Any]) -> None:
     module = build_module(job["task"], reader, recipe, total_steps=len(data.steps))
     last = out / "last.ckpt"
     figures = JsonlLogger(out / "training.jsonl")
-    figures.forget_after(_steps_done(last))
+    done = _steps_done(last)
+    figures.forget_after(done)
     trainer = pl.Trainer(
         accelerator=hardware["accelerator"],
         devices=hardware["devices"],
@@ -89,7 +91,11 @@ def train(job: dict[str, Any]) -> None:
         num_sanity_val_steps=0,
         log_every_n_steps=recipe["log_every"],
         logger=figures,
-        callbacks=[Checkpoints(last, recipe["checkpoint_every"]), Progress(job["label"])],
+        callbacks=[
+            Checkpoints(last, recipe["checkpoint_every"]),
+            *telemetry(job, model, renderer, data, done=done),
+            Progress(job["label"]),
+        ],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -160,6 +166,7 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
         pad_id=renderer.pad_id,
         packing=packing,
         pad_to=BLOCK if job["trainer"]["accelerator"] == "gpu" else 1,
+        left_out=left_out,
         by="tokens" if job["task"] == "sft" else "rows",
         epochs=recipe["epochs"],
         max_steps=recipe["max_steps"],

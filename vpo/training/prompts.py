@@ -1,0 +1,112 @@
+"""Greedy prompts of a few fixed queries while training goes on: what the figures mean, in words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy
+
+from vpo.backbone.hf import HFLanguageModel
+from vpo.backbone.rendering import Renderer
+from vpo.training.data import Row
+from vpo.training.throughput import Stopwatch
+
+
+class GreedyPrompts(pl.Callback):
+    """Appends a table to `prompts.jsonl`: before the first step, every `every` steps, and at the end.
+
+    A line is {"step", "query", "prompt", "tokens"}: `step` counts the updates that the policy has had, `tokens` the prompt's
+    with its EOS. Greedy decoding draws no random number and the model's modes are put back, so the training is bit by bit
+    the same with and without the tables. One rank writes them, with no collective; the others wait for it in their next
+    step. A policy whose weights are spread over the ranks (FSDP, DeepSpeed) has no tables.
+
+    Args:
+        path: the file.
+        queries: as the user gave them.
+        every: steps.
+        max_new_tokens: where a prompt that does not end is cut.
+        clock: paused meanwhile.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        renderer: Renderer,
+        queries: Sequence[str],
+        *,
+        every: int,
+        max_new_tokens: int,
+        clock: Stopwatch,
+    ) -> None:
+        self.path, self.renderer, self.queries = path, renderer, queries
+        self.every, self.max_new_tokens, self.clock = every, max_new_tokens, clock
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.global_step == 0:
+            self._write(trainer, module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        if (batch_index + 1) % trainer.accumulate_grad_batches:
+            return
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
+            self._write(trainer, module)
+
+    def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        spread = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
+        if not trainer.is_global_zero or spread or not self.queries:
+            return
+        self.clock.pause()
+        with trainer.precision_plugin.forward_context():
+            prompts = greedy(module.model, self.renderer, self.queries, self.max_new_tokens)
+        lines = [
+            {"step": trainer.global_step, "query": query, "prompt": prompt, "tokens": tokens}
+            for query, (prompt, tokens) in zip(self.queries, prompts, strict=True)
+        ]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        self.clock.resume()
+
+
+def greedy(model: Any, renderer: Renderer, queries: Sequence[str], max_new_tokens: int) -> list[tuple[str, int]]:
+    """The prompt of each query by the likeliest token at every place, and its number of tokens, the EOS included.
+
+    Every module's mode is put back, also where they differ (a frozen base in eval mode below adapters with dropout).
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        ids = HFLanguageModel(model, renderer).sample_ids(
+            queries, [0] * len(queries), temperature=0, top_p=1, max_new_tokens=max_new_tokens
+        )
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return [(renderer.decode(row), len(row)) for row in ids]
+
+
+def queries_to_show(rows: Sequence[Row], queries: Mapping[str, str], count: int) -> list[str]:
+    """The queries of the first rows, each once: always the same handful, so that tables can be compared.
+
+    Args:
+        rows: held-out rows, or training rows where none is held out.
+        queries: the text of each row's query by its id.
+        count: how many at most.
+    """
+    return list(dict.fromkeys(queries[row.query_id] for row in rows))[:count]
+
+
+def length_limit(rows: Sequence[Row], positions: int | None) -> int:
+    """Tokens at which a greedy prompt is cut: half as many again as the longest completion that is learnt.
+
+    Args:
+        rows: training rows.
+        positions: most tokens of a sequence that the model can read, None if it does not say.
+    """
+    longest = max(len(ids) for row in rows for ids in row.completions)
+    enough = longest + longest // 2
+    room = enough if positions is None else positions - max(len(row.prompt) for row in rows)
+    return max(1, min(enough, room))

@@ -1,0 +1,67 @@
+"""What a training tells about itself beside its figures: throughput, greedy prompts and warnings, as a list of callbacks."""
+
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytorch_lightning as pl
+
+from vpo.backbone.rendering import Renderer
+from vpo.rows import read_rows, whole_lines
+from vpo.training.data import PlannedDataModule
+from vpo.training.logprobs import unwrap
+from vpo.training.prompts import GreedyPrompts, length_limit, queries_to_show
+from vpo.training.record import forget_steps
+from vpo.training.throughput import ModelShape, Stopwatch, Throughput
+from vpo.training.watch import Watch, chosen_falls, prompts_grow, rows_cut
+
+
+def telemetry(
+    job: dict[str, Any], model: Any, renderer: Renderer, data: PlannedDataModule, *, done: int
+) -> list[pl.Callback]:
+    """The callbacks of a training job (fields as in `worker.train`), of which `done` steps are in a checkpoint."""
+    out, recipe, clock = Path(job["out"]), job["recipe"], Stopwatch()
+    for name in ("prompts.jsonl", "warnings.jsonl"):  # their lines count finished updates, those of figures begin at 0
+        forget_steps(out / name, done + 1 if done else 0)
+    known = {one["query_id"]: one["query"] for one in read_rows(Path(job["rows"]), dict)}
+    limit = length_limit(data.rows, getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None))
+    detectors = {
+        "rows cut": partial(rows_cut, data.left_out, data.left_out + len(data.rows) + len(data.validation)),
+        "prompts grow": partial(
+            _prompts_grow, out / "prompts.jsonl", mean(len(row.completions[0]) for row in data.rows), limit
+        ),
+    }
+    if "beta" in recipe:
+        detectors["chosen falls"] = partial(_chosen_falls, out / "training.jsonl", recipe["beta"])
+    return [
+        Throughput(
+            clock,
+            "rows" if data.by == "tokens" else "pairs",
+            ModelShape.of(model),
+            job["trainer"].get("peak_tflops"),
+        ),
+        GreedyPrompts(
+            out / "prompts.jsonl",
+            renderer,
+            queries_to_show(data.validation or data.rows, known, recipe.get("prompts", 0)),
+            every=recipe["validate_every"],
+            max_new_tokens=limit,
+            clock=clock,
+        ),
+        Watch(out / "warnings.jsonl", job["label"], detectors, recipe["validate_every"]),
+    ]
+
+
+def _chosen_falls(figures: Path, beta: float) -> str | None:
+    lines = whole_lines(figures)
+    names = ("train/logps/chosen", "train/rewards/chosen", "train/rewards/margins")
+    logps, rewards, margins = ([line[name] for line in lines if name in line] for name in names)
+    return chosen_falls(logps, rewards, margins, beta=beta)
+
+
+def _prompts_grow(prompts: Path, typical: float, limit: int) -> str | None:
+    tables: dict[int, list[int]] = {}
+    for line in whole_lines(prompts):
+        tables.setdefault(line["step"], []).append(line["tokens"])
+    return prompts_grow([mean(tokens) for tokens in tables.values()], typical=typical, limit=limit)
