@@ -20,6 +20,7 @@ from vpo.pairing import video_candidates
 from vpo.records import Prompt, Refinement, Verdict
 from vpo.stages.bench import Bench
 from vpo.store import Entry
+from vpo.training.recipe import bits_of
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
@@ -108,6 +109,7 @@ def learn_from_pairs(bench: Bench, cfg: Config, sft: Entry, pairs: Entry, wanted
     reference = stages.reference(
         bench, backbone, sft, pairs,
         max_length=objective["max_length"], batch_size=cfg["trainer"]["per_device_batch_size"], packing=cfg["trainer"]["packing"],
+        bits=bits_of(objective),
     )  # fmt: skip
     bench.reached("reference")
     policies = {}
