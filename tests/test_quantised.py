@@ -10,7 +10,7 @@ import torch
 
 from tests.test_adapters import IDS, logits, trained
 from tests.tiny_models import assert_gradients_equal, gradients
-from tests.training_jobs import LORA, RECIPE, WORDS, job, losses, work, write_reference
+from tests.training_jobs import LORA, RECIPE, WORDS, job, losses, train_here, write_reference
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.tiny import TinyBackbone
 from vpo.errors import UserError
@@ -121,19 +121,18 @@ def test_a_missing_bitsandbytes_names_the_extra(wide, monkeypatch):
         check(composed("sft=qlora"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bits", [4, 8])
 def test_qlora_steps_learn_and_dpo_on_them_starts_at_ln_2(tmp_path, wide, renderer, bits):
     """SFT, then DPO on the merged and quantised anew policy, both through the worker."""
     adapter = LORA | {"bits": bits}
     optimizer = RECIPE["optimizer"] | {"lr": 1e-2, "schedule": "constant"}
     recipe = {"adapter": adapter, "max_steps": 30, "optimizer": optimizer}
-    assert work(job(tmp_path / "sft", wide, recipe=recipe)).wait() == 0
+    assert train_here(job(tmp_path / "sft", wide, recipe=recipe)) == 0
     learnt = losses(tmp_path / "sft")
     assert learnt[-1] < 0.8 * learnt[0]
     spec = job(tmp_path / "dpo", tmp_path / "sft/policy", "dpo", recipe={"adapter": adapter, "max_steps": 5})
     write_reference(tmp_path / "dpo", tmp_path / "sft/policy", renderer, bits=bits)
-    assert work(spec).wait() == 0
+    assert train_here(spec) == 0
     found = losses(tmp_path / "dpo")
     assert found[0] == pytest.approx(math.log(2), abs=1e-4 if bits == 4 else 2e-2)
     assert found[-1] < found[0]

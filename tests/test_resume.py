@@ -8,15 +8,16 @@ import time
 import pytest
 import torch
 
-from tests.training_jobs import job, losses, steps, weights, work, work_until
+from tests.training_jobs import LORA, job, losses, steps, weights, work, work_until
 from vpo.training import launch
 from vpo.training.record import JsonlLogger
 
 
 @pytest.mark.slow
-def test_five_steps_a_kill_and_five_more_are_bit_identical_to_ten(tmp_path, start):
+@pytest.mark.parametrize("adapter", [None, LORA | {"dropout": 0.2}], ids=["full", "lora with dropout"])
+def test_five_steps_a_kill_and_five_more_are_bit_identical_to_ten(tmp_path, start, adapter):
     """Kills right after the first rename and right after the second save; steps 3, 6 and 9 are validated too."""
-    recipe = {"checkpoint_every": 3, "validation": 0.2, "validate_every": 3}
+    recipe = {"checkpoint_every": 3, "validation": 0.2, "validate_every": 3, "adapter": adapter}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert work(job(whole, start, recipe=recipe)).wait() == 0
     assert steps(whole) == list(range(10))
@@ -25,9 +26,13 @@ def test_five_steps_a_kill_and_five_more_are_bit_identical_to_ten(tmp_path, star
     for moment in ("renaming", "saving"):
         assert work_until(moment, spec) == -signal.SIGKILL
         assert not (killed / "policy").exists()
-        assert torch.load(killed / "last.ckpt", weights_only=True)["global_step"] == 3
+        saved = torch.load(killed / "last.ckpt", weights_only=True)
+        assert saved["global_step"] == 3
+        assert adapter is None or all(".lora_" in name for name in saved["state_dict"])
     assert work(spec).wait() == 0
     assert weights(killed) == weights(whole)
+    for name in ("best.json", f"best/{'adapter_model' if adapter else 'model'}.safetensors"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
     assert (killed / "training.jsonl").read_bytes() == (whole / "training.jsonl").read_bytes()
     assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
 

@@ -1,10 +1,12 @@
 """From a query to token ids, and from a policy to samples."""
 
+import pytest
 import torch
 
 from tests.training_jobs import WORDS
 from vpo.backbone.hf import GumbelNoise, HFLanguageModel, load_pretrained
 from vpo.backbone.rendering import Renderer
+from vpo.errors import UserError
 from vpo.templates import read_template, template_hash
 
 
@@ -23,6 +25,15 @@ def test_chat_templates_bring_their_own_bos(renderer, start):
     ids = Renderer(tokenizer, "Rewrite: {}").prompt_ids("a dog")
     assert tokenizer.decode(ids) == "<s>[user]Rewrite: a dog[assistant]"
     assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_a_tokenizer_without_pad_has_eos_for_it_and_one_without_eos_is_refused(start):
+    tokenizer = load_pretrained(start, torch.float32)[1]
+    tokenizer.pad_token = None
+    assert Renderer(tokenizer, "{}").pad_id == tokenizer.eos_token_id
+    tokenizer.eos_token = None
+    with pytest.raises(UserError, match=r"the tokenizer has no EOS token; set tokenizer.eos_token and save it"):
+        Renderer(tokenizer, "{}")
 
 
 def test_vpos_template_is_byte_exact():

@@ -1,12 +1,16 @@
 """Losses and gradients against TRL's trainers on the same batch."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from tests.tiny_models import assert_gradients_equal, build, gradients
 from vpo.training.attention import enable_packing
+from vpo.training.data import PlannedDataModule, PlannedLoader, Row
+from vpo.training.forward import Reader
 from vpo.training.logprobs import completion_logprobs
 from vpo.training.losses import dpo_loss
+from vpo.training.modules import DPOModule
 from vpo.training.packing import pack, packed_logprobs, pad_right, plant
 
 TEXTS = ["a cat runs over the wet grass at dawn, soft light", "two dogs play near the old red barn",
@@ -105,6 +109,23 @@ def test_dpo_agrees_with_trl(trl, ours, tokenizer, tmp_path):
     result = losses.mean() - weight * chosen.sum() / n_chosen.sum()
     assert result.item() == pytest.approx(expected.item(), rel=1e-4)
     assert_gradients_equal(one, gradients(model, result))
+
+    rows = [Row(str(i), tuple(p), tuple(map(tuple, c)), tuple(r.tolist()))
+            for i, (p, c, r) in enumerate(zip(prompts[:half], completions, ref.T, strict=True))]  # fmt: skip
+    settings = {"loss": ours["kind"], "label_smoothing": ours.get("label_smoothing", 0.0), "sft_weight": weight}
+    assert training_loss(model, rows, beta=0.1, **settings) == pytest.approx(expected.item(), rel=1e-4)
+
+
+def training_loss(model, rows, **settings):
+    """What Lightning is given for a whole global batch in one piece, after the first step."""
+    data = PlannedDataModule(
+        rows, [], pad_id=0, packing=True, pad_to=1, by="rows", epochs=1, global_batch_size=len(rows),
+        per_device=len(rows), rank=0, world=1, seed=0,
+    )  # fmt: skip
+    (batch,) = PlannedLoader(data, start=0)
+    module = DPOModule(Reader(model, packing=True, own_logits=False), {}, 1, **settings)
+    module.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
+    return module.training_step(batch, batch_index=1).item()
 
 
 def test_sft_agrees_with_trl(tokenizer, tmp_path):

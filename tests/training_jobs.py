@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.records import Example, Pair
 from vpo.rows import write_rows
+from vpo.training import worker
 from vpo.training.data import pair_rows
 from vpo.training.forward import Reader
 from vpo.training.reference import reference_logprobs
@@ -51,6 +53,16 @@ def job(folder: Path, start: Path, task: str = "sft", recipe: dict | None = None
     }  # fmt: skip
     (folder / "stage.yaml").write_text(yaml.safe_dump(spec))
     return folder / "stage.yaml"
+
+
+def train_here(spec: Path) -> int:
+    """A worker's exit code, without the seconds that a process of its own takes to start."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        return worker.main(spec)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def work(spec: Path, **environment: str) -> subprocess.Popen:

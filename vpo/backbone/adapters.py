@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BITS = (4, 8)
 
+# Its notes on a missing CPU kernel and on casts come with every layer of every pass, and PEFT loads it where it is installed.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 
 @dataclass(frozen=True)
 class Base:
@@ -106,8 +109,6 @@ def quantisation(bits: int, dtype: "torch.dtype") -> Any:
     from transformers import BitsAndBytesConfig
 
     check_bits(bits)
-    # Its notes on a missing CPU kernel and on casts come with every layer of every pass.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
