@@ -14,7 +14,7 @@ from vpo.backbone.hf import load_pretrained
 from vpo.backbone.tiny import TinyBackbone
 from vpo.errors import UserError
 from vpo.training.adapters import add_adapter, switch_dropout_on
-from vpo.training.checkpoints import PolicyWriter
+from vpo.training.checkpoints import PolicyWriter, steps_done
 from vpo.training.forward import Reader
 from vpo.training.modules import SFTModule
 
@@ -127,19 +127,21 @@ def test_only_the_adapters_dropout_is_on(start):
     assert all(".lora_dropout." in name for name in on)
 
 
-def test_a_checkpoint_of_an_adapter_lacks_the_base_and_fits_no_other_model(start):
+def test_a_checkpoint_of_an_adapter_lacks_the_base_and_fits_no_other_model(start, tmp_path):
     model, _ = trained(start)
     module = SFTModule(Reader(model, packing=False, own_logits=False), {}, 1)
-    checkpoint = {"state_dict": module.state_dict()}
+    checkpoint = {"state_dict": module.state_dict(), "global_step": 3}
     module.on_save_checkpoint(checkpoint)
     assert checkpoint["state_dict"]
     assert all(".lora_" in name for name in checkpoint["state_dict"])
-    module.on_load_checkpoint(checkpoint)
     module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert steps_done(tmp_path / "last.ckpt", module.trained_state()) == 3
     whole = SFTModule(Reader(load_pretrained(start, torch.float32)[0], packing=False, own_logits=False), {}, 1)
     assert whole.strict_loading
-    with pytest.raises(UserError, match=r"last.ckpt is a checkpoint of another model \(\d+ weights differ"):
-        whole.on_load_checkpoint(checkpoint)
+    assert whole.trained_state().keys() == whole.state_dict().keys()
+    with pytest.raises(UserError, match=r"last.ckpt: a checkpoint of another model \(\d+ weights differ"):
+        steps_done(tmp_path / "last.ckpt", whole.trained_state())
 
 
 @pytest.mark.parametrize("adapter", [None, LORA], ids=["full", "lora"])

@@ -83,11 +83,12 @@ def test_a_checkpoint_of_another_model_or_a_torn_one_is_one_line_and_stays(tmp_p
     written = last.read_bytes()
     assert train_here(job(tmp_path, start)) == 2
     complaint = (tmp_path / "error.txt").read_text()
-    assert complaint.startswith("last.ckpt is a checkpoint of another model")
+    assert complaint.startswith(f"{last}: a checkpoint of another model")
     assert "\n" not in complaint
     assert last.read_bytes() == written
     last.write_bytes(written[:200])
-    assert train_here(spec) == 2
+    assert train_here(tmp_path / "stage.yaml") == 2
     assert "last.ckpt: cannot be read" in (tmp_path / "error.txt").read_text()
     last.write_bytes(written)
-    assert train_here(spec) == 0
+    assert train_here(job(tmp_path, start, recipe={"adapter": LORA})) == 0
+    assert (tmp_path / "steps.txt").read_text() == "10\n"

@@ -1,14 +1,17 @@
-"""What a trained policy leaves: a folder that everything else can read, and the best one by validation loss."""
+"""What training leaves: policy folders that everything else can read, the last one and the best, and what it goes on from."""
 
 import json
 import os
+import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from torch import Tensor
 
 from vpo.backbone.adapters import write_base
 from vpo.errors import UserError
@@ -76,6 +79,37 @@ class BestPolicy(pl.Callback):
     def least(self) -> float:
         """The least validation loss so far."""
         return json.loads(self.record.read_text())["val/loss"] if self.record.exists() else float("inf")
+
+
+def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
+    """The optimizer steps that a checkpoint stands for, 0 where there is none.
+
+    Args:
+        path: of the checkpoint, which is only read.
+        due: what it must hold, by name; the values' shapes count.
+
+    Raises:
+        UserError: If it cannot be read or is of another model.
+    """
+    if not path.exists():
+        return 0
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        found, steps = checkpoint["state_dict"], checkpoint["global_step"]
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: cannot be read ({reason}); delete it to train from the start") from error
+    odd = sorted(
+        name
+        for name in due.keys() | found.keys()
+        if name not in due or name not in found or due[name].shape != found[name].shape
+    )
+    if odd:
+        raise UserError(
+            f"{path}: a checkpoint of another model ({len(odd)} weights differ in name or shape, such as {odd[0]}); delete it "
+            "to train from the start"
+        )
+    return steps
 
 
 def settle(out: Path, keep: str, write: Callable[[Path], None]) -> None:

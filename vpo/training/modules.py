@@ -6,7 +6,6 @@ the batch carries, and undoes the two averages that Lightning takes (over accumu
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -34,37 +33,23 @@ class PolicyModule(pl.LightningModule):
         super().__init__()
         self.model, self.reader = reader.model, reader
         self.optimizer, self.total_steps, self.seed = optimizer, total_steps, seed
-        self.strict_loading = not self._frozen()  # a checkpoint of an adapter lacks the base
+        # A checkpoint of an adapter lacks the base.
+        self.strict_loading = all(parameter.requires_grad for parameter in self.model.parameters())
         self._sums: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed log-probability of every completion, (B * C,), and its number of tokens, (B * C,)."""
         return self.reader.logprobs(batch.sequences)
 
-    def _frozen(self) -> bool:
-        return not all(parameter.requires_grad for parameter in self.parameters())
-
-    def _trained_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The part of a state dict that training changes: all of it, or an adapter."""
-        if not self._frozen():
-            return dict(state)
+    def trained_state(self) -> dict[str, Tensor]:
+        """The part of the state dict that training changes, which a checkpoint holds: all of it, or an adapter."""
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        return {name: value for name, value in state.items() if name in trained}
+        return {name: value for name, value in self.state_dict().items() if self.strict_loading or name in trained}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out a frozen base, which may be a hundred times as large as its adapter."""
-        checkpoint["state_dict"] = self._trained_state(checkpoint["state_dict"])
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another model before anything of it is loaded."""
-        due = {name: value.shape for name, value in self._trained_state(self.state_dict()).items()}
-        found = {name: value.shape for name, value in checkpoint["state_dict"].items()}
-        odd = sorted(name for name in due.keys() | found.keys() if due.get(name) != found.get(name))
-        if odd:
-            raise UserError(
-                f"last.ckpt is a checkpoint of another model ({len(odd)} weights differ in name or shape, such as {odd[0]}); "
-                "delete it to train from the start"
-            )
+        kept = self.trained_state().keys()
+        checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in kept}
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Draw dropout from the step, not from what was drawn before it, so that a resumed run draws the same."""

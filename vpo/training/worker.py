@@ -59,7 +59,7 @@ def train(job: dict[str, Any]) -> None:
     from vpo.backbone.rendering import Renderer
     from vpo.templates import read_template
     from vpo.training.adapters import add_adapter, switch_dropout_on
-    from vpo.training.checkpoints import BestPolicy, PolicyWriter, settle
+    from vpo.training.checkpoints import BestPolicy, PolicyWriter, settle, steps_done
     from vpo.training.forward import Reader
     from vpo.training.recipe import bits_of, check_recipe
     from vpo.training.record import Checkpoints, JsonlLogger, Progress
@@ -82,7 +82,7 @@ def train(job: dict[str, Any]) -> None:
     policy = PolicyWriter(model, tokenizer, renderer.template, start, bits)
     last = out / "last.ckpt"
     figures = JsonlLogger(out / "training.jsonl")
-    figures.forget_after(_steps_done(last))
+    figures.forget_after(steps_done(last, module.trained_state()))
     trainer = pl.Trainer(
         accelerator=hardware["accelerator"],
         devices=hardware["devices"],
@@ -195,20 +195,6 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
             "pairs or another max_length; redo them with recompute=reference"
         )
     return [dataclasses.replace(row, reference=known[row.query_id]) for row in rows]
-
-
-def _steps_done(checkpoint: Path) -> int:
-    import pickle
-
-    import torch
-
-    if not checkpoint.exists():
-        return 0
-    try:
-        return torch.load(checkpoint, weights_only=True)["global_step"]
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{checkpoint}: cannot be read ({reason}); delete it to train from the start") from error
 
 
 def _device(hardware: dict[str, Any]) -> str:
