@@ -43,3 +43,26 @@ def small_disk(tmp_path):
         pytest.skip("a full disk needs the right to mount one")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory) -> Path:
+    """The policy folder of an untrained tiny Llama."""
+    from tests.training_jobs import WORDS
+    from vpo.backbone.tiny import TinyBackbone
+
+    folder = tmp_path_factory.mktemp("start")
+    TinyBackbone(WORDS, 0, 300, 32, 64, 2, 2, 0.09, 512, "tiny").prepare(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def renderer(start):
+    """The renderer of `start`."""
+    import torch
+
+    from vpo.backbone.hf import load_pretrained
+    from vpo.backbone.rendering import Renderer
+    from vpo.templates import read_template
+
+    return Renderer(load_pretrained(start, torch.float32)[1], read_template("tiny"))

@@ -48,8 +48,9 @@ def changed(value):
     return "optimizer" if value == "tiny" else f"{value}x"  # a template that exists
 
 
-def test_every_leaf_changes_a_key_or_is_listed():
-    base = composed("method=[original,sketch_fewshot,sft,dpo,sft_more,sft_chosen]")
+@pytest.mark.parametrize("sft", ["full", "qlora"])
+def test_every_leaf_changes_a_key_or_is_listed(sft):
+    base = composed("method=[original,sketch_fewshot,sft,dpo,sft_more,sft_chosen]", f"sft={sft}")
     known = keys_of(base)
     # Of a both-sided config everything is in use; what names classes and files cannot be changed freely.
     idle = []
@@ -60,7 +61,7 @@ def test_every_leaf_changes_a_key_or_is_listed():
         node = config
         for key in path[:-1]:
             node = node[key]
-        node[path[-1]] = changed(value)
+        node[path[-1]] = {"bits": None} if path[-1] == "adapter" else changed(value)
         if keys_of(config) == known:
             idle.append(".".join(path))
     assert not idle, f"these config values reach no key and no list: {idle}"
@@ -143,11 +144,53 @@ def test_every_choice_builds(group, name):
         ("stop_after=lunch", "stop_after=lunch is no stage; choose one of queries, draft"),
         ("recompute=[lunch]", "recompute=lunch is no stage"),
         ("method=[]", "choose at least one method"),
+        ("sft.keep=first", "sft.keep=first must be last or best"),
+        ("objective.keep=best", "objective.keep=best chooses by the validation loss; hold rows out"),
     ],
 )
 def test_impossible_values_are_found_before_any_work(override, message):
     with pytest.raises(UserError, match=message):
         check(composed(override))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sft=lora", "sft.adapter.r=0"], "sft.adapter.r=0 must be a whole number of at least 1"),
+        (["sft=lora", "sft.adapter.dropout=1"], r"sft.adapter.dropout=1 must lie in \[0, 1\)"),
+        (["sft=qlora", "sft.adapter.bits=3"], "sft.adapter.bits=3 is not possible; choose 4, 8 or null"),
+    ],
+)
+def test_impossible_adapters_are_found_before_any_work(overrides, message):
+    with pytest.raises(UserError, match=message):
+        check(composed(*overrides))
+
+
+def test_preferences_are_trained_as_sft_is_unless_told_otherwise():
+    def adapters(*overrides):
+        config = composed(*overrides)
+        assert config["control"]["adapter"] == config["objective"]["adapter"]
+        return [
+            node["adapter"] and (node["adapter"]["r"], node["adapter"]["bits"])
+            for node in (config["sft"], config["objective"])
+        ]
+
+    assert adapters() == [None, None]
+    assert adapters("sft=lora") == [(64, None), (64, None)]
+    assert adapters("sft=qlora", "sft.adapter.r=8") == [(8, 4), (8, 4)]
+    assert adapters("sft=lora", "objective.adapter=null") == [(64, None), None]
+    assert adapters("sft=lora", "+adapter@objective.adapter=qlora", "objective.adapter.r=16") == [(64, None), (16, 4)]
+
+
+def test_a_quantised_start_has_a_reference_of_its_own():
+    """The reference must be read from the same weights; the SFT policy is shared."""
+    keys = [keys_of(composed("sft=lora", f"objective.adapter={adapter}")) for adapter in (
+        "null", "{r:4,alpha:4,dropout:0,target_modules:all-linear,bits:null}",
+        "{r:4,alpha:4,dropout:0,target_modules:all-linear,bits:4}",
+    )]  # fmt: skip
+    whole, lora, quantised = ({key for key in one if key.startswith("reference/")} for one in keys)
+    assert whole == lora != quantised
+    assert len({key for one in keys for key in one if key.startswith("sft/")}) == 1
 
 
 def test_a_target_outside_the_allowed_packages_is_refused():

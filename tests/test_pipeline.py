@@ -108,6 +108,26 @@ def test_equal_runs_give_equal_results(smoke, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lora", "qlora"])
+def test_adapters_go_through_both_trainings(smoke, tmp_path, kind):
+    """DPO's adapter stands on SFT's, which stands on the start; the methods sample from the chain, prune spares it."""
+    shutil.copytree(smoke / "store", tmp_path / "store")
+    shutil.rmtree(tmp_path / "store/sft")
+    shutil.rmtree(tmp_path / "store/dpo")
+    done = run_vpo("run", "experiment=smoke", f"sft={kind}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sft,), (dpo,) = ((tmp_path / "store").glob(f"{stage}/*/policy") for stage in ("sft", "dpo"))
+    assert {"adapter_model.safetensors", "template.txt", "tokenizer.json"} <= {path.name for path in dpo.iterdir()}
+    assert not list(dpo.glob("model*"))
+    base = json.loads((dpo / "base.json").read_text())
+    assert ((dpo / base["folder"]).resolve(), base["bits"]) == (sft.resolve(), 4 if kind == "qlora" else None)
+    first = next(row for row in rows(dpo.parent / "training.jsonl") if "train/loss" in row)
+    assert first["train/loss"] == pytest.approx(0.693147, abs=1e-4)
+    run_vpo("store", "prune", "yes=true", cwd=tmp_path)
+    assert run_vpo("plan", "experiment=smoke", f"sft={kind}", cwd=tmp_path).stdout.count("to do") == 0
+
+
+@pytest.mark.slow
 def test_data_parallel_training_on_two_cpu_processes(smoke, tmp_path):
     """One optimizer step over 16 rows is the same on one process as on two, up to the order of a sum."""
     shutil.copytree(smoke / "store", tmp_path / "store")

@@ -1,16 +1,14 @@
 """Throughput, greedy prompts and warnings: arithmetic by hand, and what a real training of a tiny model leaves behind."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.test_training import RECIPE, WORDS, job, renderer, start, write_reference  # noqa: F401
+from tests.training_jobs import RECIPE, WORDS, job, train_here, write_reference
 from vpo.backbone.hf import load_pretrained
 from vpo.errors import UserError
 from vpo.figures import read_curves, training_curves
@@ -27,7 +25,6 @@ from vpo.training.throughput import (
     work_of,
 )  # fmt: skip
 from vpo.training.watch import chosen_falls, prompts_grow, rows_cut
-from vpo.training.worker import train
 
 
 def llama(**changes) -> LlamaForCausalLM:
@@ -180,7 +177,7 @@ def test_the_same_few_queries_are_shown_each_once():
     assert length_limit(rows, 5) == 2  # what room the prompt of 3 leaves
 
 
-def test_greedy_prompts_touch_no_random_state_and_no_mode(start, renderer):  # noqa: F811
+def test_greedy_prompts_touch_no_random_state_and_no_mode(start, renderer):
     """With a model that reads packed rows: in `generate` its attention must be the ordinary one."""
     model, _ = load_pretrained(start, torch.float32)
     expected = greedy(model, renderer, WORDS, 12)
@@ -198,7 +195,7 @@ def test_greedy_prompts_touch_no_random_state_and_no_mode(start, renderer):  # n
 
 
 @pytest.fixture(scope="module")
-def preferences(tmp_path_factory, start, renderer) -> Path:  # noqa: F811
+def preferences(tmp_path_factory, start, renderer) -> Path:
     """A preference training of 24 steps, with validation, of a policy that is driven away from everything."""
     folder = tmp_path_factory.mktemp("dpo")
     recipe = {
@@ -206,16 +203,11 @@ def preferences(tmp_path_factory, start, renderer) -> Path:  # noqa: F811
         "optimizer": RECIPE["optimizer"] | {"lr": 3e-2},
     }  # fmt: skip
     spec = job(folder, start, "dpo", recipe=recipe, trainer={"peak_tflops": 0.01})
+    write_reference(folder, start, renderer)  # of the pairs that can be used
     rows = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
     same = json.loads(rows[-1]) | {"query_id": "same", "rejected": "A fine day.", "chosen": "A fine day."}
     (folder / "rows.jsonl").write_text("".join(rows) + json.dumps(same) + "\n")
-    write_reference(folder, start, renderer)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        train(yaml.safe_load(spec.read_text()))  # in this process, which has torch loaded already
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    assert train_here(spec) == 0
     return folder
 
 
@@ -242,7 +234,7 @@ def test_a_preference_training_logs_what_a_user_looks_for(preferences):
         assert 0 < line["train/mfu"] < 10
 
 
-def test_tables_of_greedy_prompts_frame_the_training(preferences, start, renderer):  # noqa: F811
+def test_tables_of_greedy_prompts_frame_the_training(preferences, start, renderer):
     table = lines(preferences / "prompts.jsonl")
     assert [line["step"] for line in table] == [0, 0, 8, 8, 16, 16, 24, 24]
     held_out = [line["query"] for line in lines(preferences / "rows.jsonl")][:2]

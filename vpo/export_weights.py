@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpo.errors import UserError
-
 # What a model consists of, here and on the Hub. Nothing that can hold code: no pickles, no Python.
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
 # Where a policy's weights come from is the store's business, and may be a local path.
@@ -19,7 +17,8 @@ def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
     """Write weights, tokenizer and template of `policy` to `out`.
 
     Args:
-        policy: a policy folder: whole weights, or a PEFT adapter (adapter_config.json) over the base that it names.
+        policy: a policy folder: whole weights, or a PEFT adapter (adapter_config.json) over the base that it names
+            (`vpo.backbone.adapters`: merged into what it was trained on, a quantised base dequantised first).
         out: an empty folder.
         dtype: one of DTYPES; None keeps whole weights as they are, byte for byte, and what is merged in float32.
 
@@ -38,10 +37,10 @@ def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
     if whole:
         return []
     import torch
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
-    model, tokenizer = load_merged(str(policy))
+    from vpo.backbone.hf import load_pretrained
+
+    model, tokenizer = load_pretrained(policy, torch.float32)
     model.to(getattr(torch, dtype or "float32")).save_pretrained(out)
     if not (out / "tokenizer_config.json").exists():  # an adapter that was trained with its base's
         tokenizer.save_pretrained(out)
@@ -49,43 +48,6 @@ def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
     if dtype not in (None, "float32"):
         notes.append(f"The weights were rounded to {dtype} on export; the results above were measured before that.")
     return notes
-
-
-def load_merged(source: str, revision: str | None = None) -> tuple[Any, Any]:
-    """Model (plain, in float32, never quantised) and tokenizer of a policy folder, a model folder or a hub id.
-
-    An adapter is merged into its base, which may be an adapter itself: DPO over SFT. Raises UserError when something cannot
-    be loaded or does not fit.
-    """
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = Path(source)
-    if (folder / "start.json").is_file():
-        pointer = json.loads((folder / "start.json").read_text())
-        return load_merged(pointer["model"], pointer["revision"])
-    try:
-        if not (folder / "adapter_config.json").is_file():
-            options = {"revision": revision, "dtype": torch.float32, "use_safetensors": True}
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-            return AutoModelForCausalLM.from_pretrained(source, **options), tokenizer
-        adapter = json.loads((folder / "adapter_config.json").read_text())
-        model, tokenizer = load_merged(adapter["base_model_name_or_path"], adapter.get("revision"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{source}: cannot be loaded ({_short(error)}); it must be a folder or hub id that you can read"
-        ) from error
-    try:
-        merged = PeftModel.from_pretrained(model, source).merge_and_unload(safe_merge=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        base = adapter["base_model_name_or_path"]
-        raise UserError(f"{source}: the adapter does not fit its base {base} ({_short(error)})") from error
-    return merged, AutoTokenizer.from_pretrained(source) if (folder / "tokenizer_config.json").is_file() else tokenizer
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:250]
 
 
 def set_sampling(out: Path, method: Mapping[str, Any] | None) -> None:

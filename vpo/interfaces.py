@@ -44,8 +44,11 @@ class Backbone(Protocol):
         """Write into `folder` what `load` needs to start from the untrained (or released) model."""
         ...
 
-    def load(self, folder: Path) -> LanguageModel:
-        """The policy whose files lie in `folder` (made by `prepare` or by training), ready to sample."""
+    def load(self, folder: Path, bits: int | None = None) -> LanguageModel:
+        """The policy whose files lie in `folder` (made by `prepare` or by training), ready to sample.
+
+        `bits` quantises its weights, as a QLoRA training that starts from it does: for the reference.
+        """
         ...
 
 

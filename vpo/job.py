@@ -22,6 +22,7 @@ from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.stages.bench import Bench, StopHere
 from vpo.store import Store, canonical
 from vpo.tracking import RunRecord, without_secrets
+from vpo.training.recipe import check_recipe
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,8 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in positive.items():
         if not isinstance(value, int | float) or value <= 0:
             raise UserError(f"config: {key}={value} must be above 0")
+    for name in ("sft", "objective", "control"):
+        check_recipe(name, config[name])
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     if not (config["feedback"]["text"] or config["feedback"]["video"]):

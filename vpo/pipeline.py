@@ -21,6 +21,7 @@ from vpo.records import Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
 from vpo.stages.bench import Bench
 from vpo.store import Entry, numbered
+from vpo.training.recipe import bits_of
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
@@ -126,10 +127,11 @@ def select_for_video(judged: Mapping[str, Entry], candidates: list[Prompt]) -> l
 
 def reference_of(bench: Bench, cfg: Config, policy: Entry, pairs: Entry) -> Entry:
     """Log-probabilities of the pairs under the policy from which preference training starts."""
-    hardware = cfg["trainer"]
+    objective, hardware = cfg["objective"], cfg["trainer"]
     return stages.reference(
         bench, cfg["backbone"], policy, pairs,
-        max_length=cfg["objective"]["max_length"], batch_size=hardware["per_device_batch_size"], packing=hardware["packing"],
+        max_length=objective["max_length"], batch_size=hardware["per_device_batch_size"], packing=hardware["packing"],
+        bits=bits_of(objective),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
+from vpo.backbone.adapters import keep_layout, merge, quantisation, quantise, read_base
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.templates import read_template
@@ -35,26 +36,54 @@ class HFBackbone:
         """Point to the released files; they are not copied."""
         (folder / "start.json").write_text(json.dumps({"model": self.model, "revision": self.revision}))
 
-    def load(self, folder: Path) -> "HFLanguageModel":
-        model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype))
+    def load(self, folder: Path, bits: int | None = None) -> "HFLanguageModel":
+        model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits, device=self.device)
         return HFLanguageModel(model.to(self.device).eval(), Renderer(tokenizer, read_template(self.template)))
 
 
-def load_pretrained(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Model and tokenizer of a policy folder: a pointer written by `prepare`, or saved weights (safetensors only)."""
-    source, revision = str(folder), None
-    if (folder / "start.json").exists():
-        pointer = json.loads((folder / "start.json").read_text())
-        source, revision = pointer["model"], pointer["revision"]
+def load_pretrained(
+    folder: Path | str, dtype: torch.dtype, bits: int | None = None, *, revision: str | None = None, device: str = "cpu"
+) -> tuple[Any, Any]:
+    """Model and tokenizer of a policy folder (safetensors only).
+
+    Args:
+        folder: holds a pointer written by `prepare`, whole weights, or an adapter on a base; a hub id will do, too.
+        dtype: of the weights.
+        bits: quantise linear layers to 4 or 8 bits, as a QLoRA training of this policy reads it.
+        revision: of a hub id.
+        device: where weights are quantised; others are loaded on the CPU.
+
+    Returns:
+        The model, an adapter merged into it, and its tokenizer.
+
+    Raises:
+        UserError: If it cannot be loaded.
+    """
+    source = str(folder)
+    if (Path(source) / "start.json").exists():
+        pointer = json.loads((Path(source) / "start.json").read_text())
+        return load_pretrained(pointer["model"], dtype, bits, revision=pointer["revision"], device=device)
+    base = read_base(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype, use_safetensors=True)
+        if base is not None:
+            model, tokenizer = load_pretrained(base.source, dtype, base.bits, revision=base.revision, device=device)
+            model = merge(model, source)
+            model = model if bits is None else quantise(model, bits, device)
+        else:
+            options = (
+                {} if bits is None else {"quantization_config": quantisation(bits, dtype), "device_map": {"": device}}
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                source, revision=revision, dtype=dtype, use_safetensors=True, **options
+            )
+        if base is None or (Path(source) / "tokenizer_config.json").exists():
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"backbone.model={source}: cannot be loaded ({reason}); give a folder or a hub id that you can read"
         ) from error
-    return model, tokenizer
+    return keep_layout(model), tokenizer
 
 
 class HFLanguageModel:

@@ -64,8 +64,8 @@ class TinyBackbone:
         LlamaForCausalLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    def load(self, folder: Path) -> HFLanguageModel:
-        model, tokenizer = load_pretrained(folder, torch.float32)
+    def load(self, folder: Path, bits: int | None = None) -> HFLanguageModel:
+        model, tokenizer = load_pretrained(folder, torch.float32, bits)
         return HFLanguageModel(model.eval(), Renderer(tokenizer, read_template(self.template)))
 
 

@@ -14,15 +14,26 @@ from vpo.store import Entry
 
 
 def reference(
-    bench: Bench, backbone: Node, policy: Entry, pairs: Entry, *, max_length: int, batch_size: int, packing: bool
+    bench: Bench,
+    backbone: Node,
+    policy: Entry,
+    pairs: Entry,
+    *,
+    max_length: int,
+    batch_size: int,
+    packing: bool,
+    bits: int | None,
 ) -> Entry:
-    """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities)."""
+    """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities).
+
+    `bits` is how the training quantises the weights that it starts from: the reference must see the same ones.
+    """
 
     def work(folder: Path) -> dict[str, int]:
         from vpo.training.data import pair_rows
         from vpo.training.forward import Reader
 
-        model = bench.build(backbone).load(policy.folder / "policy")
+        model = bench.build(backbone).load(policy.folder / "policy", bits)
         rows, _ = pair_rows(pairs.rows("pairs.jsonl", Pair), model.renderer, max_length)
         reader = Reader.of(model.model, packing=packing, longest=max_length)
         read = partial(_read, reader=reader, pad_id=model.renderer.pad_id)
@@ -36,7 +47,7 @@ def reference(
         )
         return {"pairs": len(known)}
 
-    node = {"backbone": backbone, "max_length": max_length, "batch_size": batch_size, "packing": packing}
+    node = {"backbone": backbone, "max_length": max_length, "batch_size": batch_size, "packing": packing, "bits": bits}
     return bench.stage("reference", node, {"policy": policy, "pairs": pairs}, work)
 
 

@@ -5,7 +5,7 @@ communication to agree on a loss's normaliser, because every rank knows the whol
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,15 +65,18 @@ class Batch:
         weight: (B,), 0 for a filler row that evens out ranks.
         reference: (B, C), or (B, 0) where unknown.
         normaliser: completion tokens (SFT) or rows (preferences) of the whole global batch, over ranks and accumulation.
+        chosen_tokens: tokens of the first completions of the whole global batch, for the SFT term of preferences.
     """
 
     sequences: Padded | PackedRow
     weight: Tensor
     reference: Tensor
     normaliser: float
+    chosen_tokens: float = 1.0
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(self.sequences.to(device), self.weight.to(device), self.reference.to(device), self.normaliser)
+        moved = {name: getattr(self, name).to(device) for name in ("sequences", "weight", "reference")}
+        return replace(self, **moved)
 
 
 def sft_rows(examples: Sequence[Example], renderer: Renderer, max_length: int) -> tuple[list[Row], int]:
@@ -149,7 +152,10 @@ class PlannedLoader:
                 step, rank=data.rank, world=data.world, per_device=data.per_device, accumulate=data.accumulate
             ):
                 yield data.batch(
-                    [data.rows[row] for row, _ in micro], [real for _, real in micro], data.normaliser(step)
+                    [data.rows[row] for row, _ in micro],
+                    [real for _, real in micro],
+                    data.normaliser(step),
+                    chosen_tokens=sum(len(data.rows[row].completions[0]) for row in step),
                 )
 
 
@@ -202,12 +208,13 @@ class PlannedDataModule(pl.LightningDataModule):
         """What the summed loss of a global batch is divided by."""
         return sum(self.rows[row].completion_tokens for row in step) if self.by == "tokens" else len(step)
 
-    def batch(self, rows: Sequence[Row], real: Sequence[bool], normaliser: float) -> Batch:
+    def batch(self, rows: Sequence[Row], real: Sequence[bool], normaliser: float, chosen_tokens: float = 1.0) -> Batch:
         return Batch(
             arrange(rows, **self.arrangement),
             weight=torch.tensor(real, dtype=torch.float32),
             reference=torch.tensor([row.reference for row in rows], dtype=torch.float32).reshape(len(rows), -1),
             normaliser=normaliser,
+            chosen_tokens=chosen_tokens,
         )
 
     def train_dataloader(self) -> PlannedLoader:

@@ -58,23 +58,32 @@ def train(job: dict[str, Any]) -> None:
     from vpo.backbone.hf import load_pretrained
     from vpo.backbone.rendering import Renderer
     from vpo.templates import read_template
+    from vpo.training.adapters import add_adapter, switch_dropout_on
+    from vpo.training.checkpoints import BestPolicy, PolicyWriter, settle, steps_done
     from vpo.training.forward import Reader
+    from vpo.training.recipe import bits_of, check_recipe
     from vpo.training.record import Checkpoints, JsonlLogger, Progress
     from vpo.training.telemetry import telemetry
 
     _quiet()
     out, recipe, hardware = Path(job["out"]), job["recipe"], job["trainer"]
+    check_recipe(job["task"], recipe)
     pl.seed_everything(job["seed"], verbose=False)
-    model, tokenizer = load_pretrained(Path(job["start"]), torch.float32)
+    start, bits = Path(job["start"]), bits_of(recipe)
+    model, tokenizer = load_pretrained(start, torch.float32, bits, device=_device(hardware))
+    if recipe["adapter"]:
+        model = add_adapter(model, recipe["adapter"])
     renderer = Renderer(tokenizer, read_template(job["template"]))
     reader = Reader.of(model, packing=hardware["packing"], longest=recipe["max_length"])
     data = load_data(
         job, renderer, reader.packing, rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1))
     )
-    module = build_module(job["task"], reader, recipe, total_steps=len(data.steps))
+    module = build_module(job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"])
+    switch_dropout_on(model)
+    policy = PolicyWriter(model, tokenizer, renderer.template, start, bits)
     last = out / "last.ckpt"
     figures = JsonlLogger(out / "training.jsonl")
-    done = _steps_done(last)
+    done = steps_done(last, module.trained_state())
     figures.forget_after(done)
     trainer = pl.Trainer(
         accelerator=hardware["accelerator"],
@@ -85,7 +94,9 @@ def train(job: dict[str, Any]) -> None:
         max_epochs=-1,
         accumulate_grad_batches=data.accumulate,
         gradient_clip_val=recipe["optimizer"]["clip"],
-        val_check_interval=recipe["validate_every"] * data.accumulate if data.validation else None,
+        val_check_interval=min(recipe["validate_every"], len(data.steps)) * data.accumulate
+        if data.validation
+        else None,
         check_val_every_n_epoch=None if data.validation else 1,
         limit_val_batches=None if data.validation else 0,
         num_sanity_val_steps=0,
@@ -93,6 +104,7 @@ def train(job: dict[str, Any]) -> None:
         logger=figures,
         callbacks=[
             Checkpoints(last, recipe["checkpoint_every"]),
+            BestPolicy(out / "best", policy.write),
             *telemetry(job, model, renderer, data, done=done),
             Progress(job["label"]),
         ],
@@ -103,9 +115,7 @@ def train(job: dict[str, Any]) -> None:
     )
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:
-        model.save_pretrained(out / "policy")
-        tokenizer.save_pretrained(out / "policy")
-        (out / "policy" / "template.txt").write_text(renderer.template)
+        settle(out, recipe["keep"], policy.write)
         _finish(out / "steps.txt", trainer.global_step)
         _drop_checkpoints(last)
 
@@ -123,14 +133,14 @@ def _drop_checkpoints(last: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: int) -> Any:
+def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: int, seed: int) -> Any:
     """The LightningModule of a task."""
     from vpo.training.modules import DPOModule, SFTModule
 
     if task == "sft":
-        return SFTModule(reader, recipe["optimizer"], total_steps)
+        return SFTModule(reader, recipe["optimizer"], total_steps, seed)
     named = {name: recipe[name] for name in ("beta", "loss", "label_smoothing", "sft_weight")}
-    return DPOModule(reader, recipe["optimizer"], total_steps, **named)
+    return DPOModule(reader, recipe["optimizer"], total_steps, seed, **named)
 
 
 def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, world: int) -> Any:
@@ -145,8 +155,7 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
         rows, left_out = sft_rows(read_rows(path, Example), renderer, recipe["max_length"])
     else:
         rows, left_out = pair_rows(read_rows(path, Pair), renderer, recipe["max_length"])
-        known = {one["query_id"]: (one["chosen"], one["rejected"]) for one in read_rows(Path(job["reference"]), dict)}
-        rows = [dataclasses.replace(row, reference=known[row.query_id]) for row in rows]
+        rows = with_reference(rows, Path(job["reference"]))
     if left_out:
         log.info(
             "  %s: %d rows left out (empty, equal, or over max_length=%d tokens)",
@@ -178,10 +187,23 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
     )
 
 
-def _steps_done(checkpoint: Path) -> int:
-    import torch
+def with_reference(rows: list[Any], path: Path) -> list[Any]:
+    """The rows with their reference log-probabilities. Raises UserError when the file lacks one of them."""
+    from vpo.rows import read_rows
 
-    return torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint.exists() else 0
+    known = {one["query_id"]: (one["chosen"], one["rejected"]) for one in read_rows(path, dict)}
+    missing = [row.query_id for row in rows if row.query_id not in known]
+    if missing:
+        raise UserError(
+            f"{path}: no log-probabilities of {len(missing)} of {len(rows)} pairs, such as {missing[0]}; they belong to other "
+            "pairs or another max_length; redo them with recompute=reference"
+        )
+    return [dataclasses.replace(row, reference=known[row.query_id]) for row in rows]
+
+
+def _device(hardware: dict[str, Any]) -> str:
+    """Where this rank's weights are quantised."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if hardware["accelerator"] == "gpu" else "cpu"
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,67 @@
+"""Rows for training: which are usable, which make up a step, and how ranks share them."""
+
+import pytest
+
+from vpo.errors import UserError
+from vpo.records import Example, Pair
+from vpo.training.data import Batch, PlannedDataModule, Row, pair_rows, plan_steps, sft_rows, share_of_rank
+
+
+def test_plan_is_epochs_of_permutations_counted_in_rows():
+    steps = plan_steps(10, epochs=2.5, global_batch_size=4, seed=3)
+    assert [len(step) for step in steps] == [4, 4, 4, 4, 4, 4, 1]  # 25 rows
+    stream = [row for step in steps for row in step]
+    assert sorted(stream[:10]) == sorted(stream[10:20]) == list(range(10))
+    assert stream[:10] != stream[10:20]
+    assert steps == plan_steps(10, epochs=2.5, global_batch_size=4, seed=3)
+    assert steps != plan_steps(10, epochs=2.5, global_batch_size=4, seed=4)
+
+
+def test_ranks_share_a_step_without_losing_or_repeating_a_row():
+    shares = [share_of_rank([7, 8, 9, 5, 6], rank=rank, world=2, per_device=2, accumulate=2) for rank in (0, 1)]
+    assert [[len(micro) for micro in share] for share in shares] == [[2, 2], [2, 2]]
+    real = sorted(row for share in shares for micro in share for row, is_real in micro if is_real)
+    assert real == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 8])
+def test_ranks_validate_equally_many_batches_and_every_row_once(count):
+    rows = [Row(str(number), (1,), ((number + 2, 9),)) for number in range(count)]
+    shares = {world: [validation_of(rows, rank, world) for rank in range(world)] for world in (1, 3)}
+    for share in shares.values():
+        assert len({len(batches) for batches in share}) == 1
+        assert bool(share[0]) == bool(count)
+        real = [
+            ids[1] for batches in share for batch in batches
+            for ids, weight in zip(batch.sequences.input_ids.tolist(), batch.weight, strict=True) if weight
+        ]  # fmt: skip
+        assert sorted(real) == list(range(2, count + 2))
+    assert sum(len(batch.weight) for batch in shares[1][0]) == count  # alone, nothing is filled up
+
+
+def validation_of(rows: list[Row], rank: int, world: int) -> list[Batch]:
+    data = PlannedDataModule(
+        [Row("a", (1,), ((2,),))], rows, pad_id=0, packing=False, pad_to=1, by="rows", epochs=1, global_batch_size=6,
+        per_device=2, rank=rank, world=world, seed=0,
+    )  # fmt: skip
+    return list(data.val_dataloader())
+
+
+def test_a_batch_that_devices_cannot_share_is_refused():
+    with pytest.raises(
+        UserError, match=r"global_batch_size=6 is not per_device_batch_size=4 x accumulation x devices=1"
+    ):
+        PlannedDataModule(
+            [Row("a", (1,), ((2,),))], [], pad_id=0, packing=False, pad_to=1, by="rows", epochs=1, global_batch_size=6,
+            per_device=4, rank=0, world=1, seed=0,
+        )  # fmt: skip
+
+
+def test_unusable_rows_are_left_out_and_counted(renderer):
+    examples = [Example("a", "a dog", "A dog."), Example("b", "a dog", " "), Example("c", "a dog", "dog " * 200)]
+    rows, left_out = sft_rows(examples, renderer, max_length=64)
+    assert ([row.query_id for row in rows], left_out) == (["a"], 2)
+    rows, left_out = pair_rows(
+        [Pair("a", "q", "same", "same ", "text"), Pair("b", "q", "x", "y", "text")], renderer, 64
+    )
+    assert ([row.query_id for row in rows], left_out) == (["b"], 1)

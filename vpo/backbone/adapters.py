@@ -1,0 +1,150 @@
+"""Adapters on a base, and quantised weights: how the files of a LoRA or QLoRA policy become a model again.
+
+A policy folder holds whole weights, or an adapter alone. An adapter stands on a base: the policy that its training
+started from, which may be an adapter itself (DPO on a merged SFT adapter) or a model of the hub. `base.json` beside the
+adapter says where the base lies and how it was quantised; an adapter that PEFT saved elsewhere has no such file and is
+taken at its `adapter_config.json`.
+
+Reading is one rule: an adapter is always *merged* into its base, so a loaded policy is a plain model. It is what DPO starts
+from and what its reference is read with (LoRA-DPO on an unmerged SFT adapter takes the base for the reference:
+hiyouga/LlamaFactory#8459). Where the adapter was trained on quantised weights, it is merged into exactly those, dequantised.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vpo.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+BITS = (4, 8)
+
+# Its notes on a missing CPU kernel and on casts come with every layer of every pass, and PEFT loads it where it is installed.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Base:
+    """What an adapter stands on.
+
+    Attributes:
+        source: a policy folder, a model folder or a hub id.
+        revision: of a hub id.
+        bits: 4 or 8 where the adapter was trained on weights quantised to so many; None for whole ones.
+    """
+
+    source: str
+    revision: str | None = None
+    bits: int | None = None
+
+
+def read_base(source: str) -> Base | None:
+    """The base of the adapter in a folder; None where it is no adapter folder. Raises UserError when the base is gone."""
+    config = Path(source) / "adapter_config.json"
+    if not config.exists():
+        return None
+    pointer = config.with_name("base.json")
+    if not pointer.exists():
+        known = json.loads(config.read_text())
+        return Base(known["base_model_name_or_path"], known.get("revision"))
+    told = json.loads(pointer.read_text())
+    folder = config.parent / told["folder"]
+    if not folder.is_dir():
+        raise UserError(
+            f"{source}: the adapter's base {folder.resolve()} is not there; put it back, or name its place in {pointer}"
+        )
+    return Base(str(folder.resolve()), bits=told["bits"])
+
+
+def write_base(folder: Path, base: Path, bits: int | None) -> None:
+    """Say where the base of the adapter in `folder` lies: relative to it, so that a store can be moved or copied.
+
+    PEFT's own tools read the path (or hub id) in `adapter_config.json`, which gets what they can load.
+    """
+    where = os.path.relpath(base.resolve(), folder.resolve())
+    (folder / "base.json").write_text(json.dumps({"folder": where, "bits": bits}) + "\n")
+    released = base / "start.json"
+    named = json.loads(released.read_text()) if released.exists() else {"model": str(base.resolve()), "revision": None}
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config |= {"base_model_name_or_path": named["model"], "revision": named["revision"]}
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()  # a set, whose order differs from process to process
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def merge(model: Any, folder: str) -> Any:
+    """The plain model that a base and the adapter in `folder` are together. Raises UserError where they do not fit."""
+    from peft import PeftModel
+
+    if getattr(model, "is_quantized", False):
+        model = model.dequantize()
+    try:
+        # PEFT freezes the base; a merged policy is as trainable as any other.
+        return PeftModel.from_pretrained(model, folder).merge_and_unload().requires_grad_(True)
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{folder}: the adapter does not fit its base {model.name_or_path} ({reason})") from error
+
+
+def quantisation(bits: int, dtype: "torch.dtype") -> Any:
+    """How transformers quantises linear layers (not the head) on loading.
+
+    8 bits are LLM.int8 (Dettmers et al. 2022, arXiv 2208.07339), 4 bits NF4 with double quantisation, as in QLoRA
+    (Dettmers et al. 2023, arXiv 2305.14314, section 3).
+
+    Args:
+        bits: 4 or 8.
+        dtype: in which the products with 4-bit weights are taken.
+
+    Raises:
+        UserError: Without bitsandbytes.
+    """
+    from transformers import BitsAndBytesConfig
+
+    check_bits(bits)
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def check_bits(bits: int | None, key: str = "adapter.bits") -> None:
+    """Raise UserError where weights cannot be quantised to so many bits; None (not at all) always can."""
+    if bits is None:
+        return
+    if bits not in BITS:
+        raise UserError(f"{key}={bits} is not possible; choose 4, 8 or null")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(f"{key}={bits} needs bitsandbytes: pip install 'vpo[quant]', or set it to null")
+
+
+def quantise(model: Any, bits: int, device: str) -> Any:
+    """A plain model with its linear layers quantised; the given one is not to be used afterwards."""
+    return type(model).from_pretrained(
+        None,
+        config=model.config,
+        state_dict=model.state_dict(),
+        dtype=model.dtype,
+        quantization_config=quantisation(bits, model.dtype),
+        device_map={"": device},
+    )
+
+
+def keep_layout(model: Any) -> Any:
+    """The model, with bitsandbytes' repacking of 4-bit weights for AVX512 turned off.
+
+    Its CPU kernel for bf16 takes over at the first pass without gradients (a validation, the reference), repacks the weights
+    in place and has no backward: from then on gradients below such a layer would be missing, without a word.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model

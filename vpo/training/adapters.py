@@ -1,0 +1,49 @@
+"""LoRA adapters for training: small matrices beside frozen (for QLoRA: quantised) weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from vpo.errors import UserError
+
+
+def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
+    """Freeze a model and give it a fresh adapter, which changes nothing yet: its second factor is zero.
+
+    Args:
+        model: a plain causal language model, quantised or not; it is changed in place.
+        recipe: `r` (rank), `alpha` (the update is scaled by alpha / r), `dropout` (of the adapter's input) and
+            `target_modules` ("all-linear", or names of linear layers such as q_proj).
+
+    Returns:
+        A PEFT model in evaluation mode, as models are loaded, whose only trainable parameters are the adapter's.
+
+    Raises:
+        UserError: If the model has no such layers.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=recipe["r"],
+        lora_alpha=recipe["alpha"],
+        lora_dropout=recipe["dropout"],
+        target_modules=recipe["target_modules"],
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config).eval()
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"adapter.target_modules={recipe['target_modules']}: {reason}") from error
+
+
+def switch_dropout_on(model: nn.Module) -> None:
+    """Put the adapters' dropout into training mode; everything else stays as loaded, in evaluation mode.
+
+    A policy's own dropout stays off in both trainings, because DPO compares its log-probabilities with a reference that
+    has none.
+    """
+    for name, module in model.named_modules():
+        if "lora_dropout" in name:
+            module.train()

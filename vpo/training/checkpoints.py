@@ -1,0 +1,128 @@
+"""What training leaves: policy folders that everything else can read, the last one and the best, and what it goes on from."""
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from vpo.backbone.adapters import write_base
+from vpo.errors import UserError
+
+
+@dataclass(frozen=True)
+class PolicyWriter:
+    """Writes the policy that is in training.
+
+    Attributes:
+        model: a causal language model, or a PEFT model, of which the adapter alone is written.
+        tokenizer: goes beside it, with its chat template.
+        template: the text that renders a query; goes beside them as `template.txt`.
+        start: the policy folder that training started from, which is an adapter's base.
+        bits: how the base was quantised, None for not at all.
+    """
+
+    model: Any
+    tokenizer: Any
+    template: str
+    start: Path
+    bits: int | None
+
+    def write(self, folder: Path) -> None:
+        """Write a policy folder whole or not at all, in place of an older one."""
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        if hasattr(self.model, "peft_config"):
+            # Embeddings are never trained; "auto" would ask the hub for the base's config to find that out.
+            self.model.save_pretrained(partial, save_embedding_layers=False)
+            (partial / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
+            write_base(partial, self.start, self.bits)
+        else:
+            self.model.save_pretrained(partial)
+        self.tokenizer.save_pretrained(partial)
+        (partial / "template.txt").write_text(self.template)
+        replace_folder(partial, folder)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename a folder to where another may be."""
+    shutil.rmtree(target, ignore_errors=True)
+    source.rename(target)
+
+
+class BestPolicy(pl.Callback):
+    """Keeps the policy of the least validation loss in a folder, and says in `<folder>.json` which that is.
+
+    A resumed run validates some steps again. They give the same losses, so the file is the whole state: only a lesser loss
+    replaces what is there.
+    """
+
+    def __init__(self, folder: Path, write: Callable[[Path], None]) -> None:
+        self.folder, self.write = folder, write
+        self.record = folder.with_name(folder.name + ".json")
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["val/loss"])
+        if trainer.is_global_zero and loss < self.least():
+            self.write(self.folder)
+            partial = self.record.with_suffix(".partial")
+            partial.write_text(json.dumps({"step": trainer.global_step, "val/loss": loss}) + "\n")
+            os.replace(partial, self.record)
+
+    def least(self) -> float:
+        """The least validation loss so far."""
+        return json.loads(self.record.read_text())["val/loss"] if self.record.exists() else float("inf")
+
+
+def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
+    """The optimizer steps that a checkpoint stands for, 0 where there is none.
+
+    Args:
+        path: of the checkpoint, which is only read.
+        due: what it must hold, by name; the values' shapes count.
+
+    Raises:
+        UserError: If it cannot be read or is of another model.
+    """
+    if not path.exists():
+        return 0
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        found, steps = checkpoint["state_dict"], checkpoint["global_step"]
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: cannot be read ({reason}); delete it to train from the start") from error
+    odd = sorted(
+        name
+        for name in due.keys() | found.keys()
+        if name not in due or name not in found or due[name].shape != found[name].shape
+    )
+    if odd:
+        raise UserError(
+            f"{path}: a checkpoint of another model ({len(odd)} weights differ in name or shape, such as {odd[0]}); delete it "
+            "to train from the start"
+        )
+    return steps
+
+
+def settle(out: Path, keep: str, write: Callable[[Path], None]) -> None:
+    """Make `policy/` the last policy or the best one; the other of the two stays beside it where there is one.
+
+    May be killed and called again: the best policy is moved after everything else is written.
+    """
+    best, policy = out / "best", out / "policy"
+    if keep == "last":
+        write(policy)
+        return
+    write(out / "last")
+    if best.is_dir():
+        replace_folder(best, policy)
+    if not policy.is_dir():
+        raise UserError(f"{out}: no validation loss was finite, so there is no best policy; set keep=last or lower lr")
