@@ -10,9 +10,9 @@ from the start at any time, after a kill or in another job of a sweep.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from vpo import stages
 from vpo.errors import UserError
@@ -40,20 +40,21 @@ def run(bench: Bench, cfg: Config) -> dict[str, dict[str, Entry]]:
 def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry]:
     """The trained policies that the methods ask for, by name."""
     wanted = {method["policy"] for method in cfg["method"].values() if "policy" in method}
+    chapter = AFTER_SFT[cfg["objective"]["policy"]]
+    unknown = ", ".join(sorted(wanted - {"sft", *chapter.policies}))
+    if unknown:
+        known = ", ".join(["sft", *chapter.policies])
+        raise UserError(
+            f"method: no policy is called {unknown} with objective.policy={cfg['objective']['policy']}; known are {known}: choose "
+            "another objective, or leave the method out (method=[original,sft])"
+        )
     policies: dict[str, Entry] = {}
     if wanted:
         start = stages.start(bench, cfg["backbone"])
         policies["sft"] = learn_from_drafts(bench, cfg, queries, start)
         bench.reached("sft")
     if wanted - {"sft"}:
-        pairs = gather_feedback(bench, cfg, queries, policies["sft"])
-        policies |= learn_from_pairs(bench, cfg, policies["sft"], pairs, wanted)
-        bench.reached("dpo")
-    missing = wanted - set(policies)
-    if missing:
-        raise UserError(
-            f"method: no policy is called {', '.join(sorted(missing))}; known are sft, dpo, sft_more, sft_chosen"
-        )
+        policies |= chapter.tell(bench, cfg, queries, policies["sft"], wanted)
     return policies
 
 
@@ -71,6 +72,14 @@ def learn_from_drafts(bench: Bench, cfg: Config, queries: Entry, start: Entry) -
         bench, cfg["sft"], cfg["trainer"], cfg["backbone"],
         start=start, data=data, examples=partial(stages.refined_drafts, **data), seed=seed, label="sft",
     )  # fmt: skip
+
+
+def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, wanted: set[str]) -> dict[str, Entry]:
+    """VPO paper 3.3: preference pairs from feedback, and what is learnt from them."""
+    pairs = gather_feedback(bench, cfg, queries, sft)
+    policies = learn_from_pairs(bench, cfg, sft, pairs, wanted)
+    bench.reached("dpo")
+    return policies
 
 
 def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry) -> Entry:
@@ -132,6 +141,46 @@ def learn_from_pairs(bench: Bench, cfg: Config, sft: Entry, pairs: Entry, wanted
             data={"pairs": pairs}, examples=partial(stages.chosen_texts, pairs), label="sft_chosen"
         )
     return policies
+
+
+def learn_online(bench: Bench, cfg: Config, queries: Entry, sft: Entry, wanted: set[str]) -> dict[str, Entry]:
+    """The GRPO policy: the same feedback as rewards of what the policy samples while it learns, instead of pairs."""
+    feedback = cfg["feedback"]
+    roles = (["judge"] if feedback["text"] else []) + (["generator", "reward"] if feedback["video"] else [])
+    policy = stages.grpo(
+        bench, cfg["objective"], cfg["trainer"], cfg["backbone"],
+        start=sft, queries=queries, rewards={role: cfg[role] for role in roles}, seed=cfg["seed"],
+    )  # fmt: skip
+    bench.reached("grpo")
+    return {"grpo": policy}
+
+
+class Chapter(NamedTuple):
+    """What follows SFT under one kind of objective.
+
+    Attributes:
+        tell: makes the policies that methods want, from (bench, config, queries, SFT policy, wanted names).
+        policies: the names of those that it can make.
+        stages: the names at which a run can stop on the way.
+        check: raises UserError for a config that it cannot follow.
+    """
+
+    tell: Callable[[Bench, Config, Entry, Entry, set[str]], dict[str, Entry]]
+    policies: tuple[str, ...]
+    stages: tuple[str, ...]
+    check: Callable[[Config], None] = lambda config: None
+
+
+# By the policy that the objective names.
+AFTER_SFT = {
+    "dpo": Chapter(
+        learn_from_feedback,
+        ("dpo", "sft_more", "sft_chosen"),
+        ("sample", "render", "score", "pair", "reference", "dpo"),
+    ),
+    "grpo": Chapter(learn_online, ("grpo",), ("grpo",), stages.check_grpo),
+    None: Chapter(lambda *told: {}, (), ()),
+}
 
 
 def measure(

@@ -184,7 +184,7 @@ def without_idle_fields(value: Any) -> Any:
 def code_hash(stage: str, node: Mapping[str, Any]) -> str:
     """A hash of the code that makes a stage's results: its file, and the packages of the classes that its node names."""
     packages = {target.rpartition(".")[0].rpartition(".")[0] for target in _targets(node)}
-    packages |= {"vpo.training"} if stage in ("sft", "dpo", "reference") else set()
+    packages |= {"vpo.training"} if stage in ("sft", "dpo", "grpo", "reference") else set()
     digest = hashlib.sha256()
     for module in (f"vpo.stages.{stage}", "vpo.pairing", *sorted(packages)):
         spec = find_spec(module)
