@@ -26,9 +26,10 @@ from vpo.rows import read_rows
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
-# Fields that cannot change a result. They may stand in a stage's node, at any depth, and are left out of its key.
+# Fields that cannot change a result. They may stand in a stage's node, at any depth, and are left out of its key. `policy` names
+# what a stage is given or makes: its input and the stage itself are in the key.
 # A test changes every other leaf of the composed config and expects a new key.
-NOT_IN_KEYS = ("workers", "progress", "path", "cache_dir", "checkpoint_every", "label")
+NOT_IN_KEYS = ("workers", "progress", "path", "cache_dir", "checkpoint_every", "label", "policy")
 
 
 @dataclass(frozen=True)

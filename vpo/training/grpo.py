@@ -77,7 +77,7 @@ def train(job: dict[str, Any]) -> None:
     build.allow(job["allow"])
     model, tokenizer = load_pretrained(Path(job["start"]), torch.float32)
     renderer = Renderer(tokenizer, read_template(job["template"]))
-    rows = _rows(job, renderer)
+    rows = training_rows(job, renderer)
     shutil.rmtree(scratch, ignore_errors=True)  # of a start that was killed
     scratch.mkdir()
     rewards = reward_functions(job, renderer.decode, scratch)
@@ -187,7 +187,7 @@ def make_trainer(
     return trainer
 
 
-def _rows(job: dict[str, Any], renderer: Renderer) -> list[dict[str, Any]]:
+def training_rows(job: dict[str, Any], renderer: Renderer) -> list[dict[str, Any]]:
     """The queries of every update, in order: epochs of permutations, whole updates only."""
     recipe = job["recipe"]
     queries = read_rows(Path(job["rows"]), Query)
