@@ -48,6 +48,8 @@ def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry
             f"method: no policy is called {unknown} with objective.policy={cfg['objective']['policy']}; known are {known}: choose "
             "another objective, or leave the method out (method=[original,sft])"
         )
+    if not chapter.policies:
+        log.info("objective: nothing is trained after SFT, so there is no row for it")
     policies: dict[str, Entry] = {}
     if wanted:
         start = stages.start(bench, cfg["backbone"])

@@ -324,9 +324,9 @@ def _one_device(hardware: dict[str, Any]) -> None:
 def _quiet() -> None:
     """Transformers' and TRL's tips are noise here; what matters is raised or stands in the figures."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("transformers", "trl", "accelerate", "datasets"):
+    for name in ("transformers", "trl", "accelerate", "datasets", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="(transformers|trl|accelerate|torch)")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
 
 
 if __name__ == "__main__":
