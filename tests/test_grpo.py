@@ -25,7 +25,7 @@ from vpo.records import Clip, Prompt, Query, Verdict
 from vpo.rows import write_rows
 from vpo.seeding import seed_of
 from vpo.templates import read_template
-from vpo.training import grpo, launch
+from vpo.training import grpo, grpo_record, launch
 from vpo.training.rewards import TextReward, VideoReward, principles_kept
 
 QUERIES = ["a red dog runs", "two blue cats in the snow", " a kite over the sea at night", "three boats, slow pan"]
@@ -201,12 +201,12 @@ def test_the_reference_is_the_start_whatever_the_config_names(tmp_path, start, j
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from vpo.training import grpo
+from vpo.training import grpo, grpo_record
 
 touch = Path.touch
 
 def then_die(path):
-    if path.name == grpo.WHOLE and path.parent.name == "checkpoint-4":
+    if path.name == grpo_record.WHOLE and path.parent.name == "checkpoint-4":
         os.kill(os.getpid(), signal.SIGKILL)
     touch(path)
 
@@ -224,7 +224,7 @@ def test_a_kill_while_saving_and_the_rest_are_bit_identical_to_a_whole_training(
     dead = subprocess.run([sys.executable, "-c", KILLED, str(spec)], cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
     assert dead.returncode == -signal.SIGKILL
     assert (killed / "checkpoints/checkpoint-4").exists()
-    assert grpo.last_checkpoint(killed / "checkpoints").name == "checkpoint-2"
+    assert grpo_record.last_checkpoint(killed / "checkpoints").name == "checkpoint-2"
     assert work(spec).wait() == 0
     assert weights(killed) == weights(whole) != (start / "model.safetensors").read_bytes()
     assert [line["step"] for line in figures(killed)] == list(range(6))
@@ -252,7 +252,7 @@ def test_two_ranks_train_together_and_save_when_one_is_told_to_end(tmp_path, sta
         assert [rank.wait(timeout=60) for rank in ranks] == [128 + signal.SIGTERM] * 2
     finally:
         launch._end(ranks)
-    done = int(grpo.last_checkpoint(tmp_path / "checkpoints").name.rpartition("-")[2])
+    done = int(grpo_record.last_checkpoint(tmp_path / "checkpoints").name.rpartition("-")[2])
     assert [line["step"] for line in figures(tmp_path)] == list(range(done))
 
 
