@@ -86,7 +86,7 @@ def then_die(function, right=lambda *arguments: True):
     return wrapped
 
 if moment == "the end":
-    worker._finish = then_die(worker._finish)
+    worker.finish = then_die(worker.finish)
 elif moment == "saving":
     import pytorch_lightning as pl
     pl.Trainer.save_checkpoint = then_die(pl.Trainer.save_checkpoint, lambda trainer, path: trainer.global_step == 6)

@@ -1,6 +1,6 @@
 """From a config node to the object it describes: the only place that calls `hydra.utils.instantiate`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vpo.errors import UserError
@@ -12,10 +12,15 @@ ALLOWED_PREFIXES = ("vpo.", "torch.optim.", "transformers.", "peft.", "diffusers
 _extra_prefixes: tuple[str, ...] = ()
 
 
-def allow(prefixes: list[str]) -> None:
+def allow(prefixes: Sequence[str]) -> None:
     """Extend the allowed prefixes for this process (`build.allow=[mypackage.]`)."""
     global _extra_prefixes
     _extra_prefixes = tuple(prefixes)
+
+
+def allowed_besides() -> tuple[str, ...]:
+    """What `allow` was given, for a process that builds on our behalf."""
+    return _extra_prefixes
 
 
 def build(node: Mapping[str, Any], **shared: Any) -> Any:

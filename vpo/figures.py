@@ -163,8 +163,11 @@ _PANELS = {
     "implicit reward": ("rewards/", "margin"),
     "accuracy": ("accuracy",),
     "tokens per second": ("/tokens_per_second",),
+    "reward": ("reward/",),
+    "KL to the start": ("/kl",),
 }
 _COLOURS = {"train": "#0969da", "val": "#bc4c00", "chosen": "#1a7f37", "rejected": "#cf222e", "margins": "#8250df"}
+_COLOURS |= {"text": "#8250df", "video": "#1a7f37"}
 _SMOOTH = 60  # points from which a curve gets a running mean over its noise
 
 
@@ -239,7 +242,7 @@ def _by_panel(curves: Mapping[str, _Curve]) -> dict[str, dict[str, _Curve]]:
 def _panel(axis: Any, curves: Mapping[str, _Curve], title: str) -> None:
     for name, curve in curves.items():
         split, _, rest = name.partition("/")
-        label = rest.rpartition("/")[2] if "rewards/" in name else split
+        label = rest.rpartition("/")[2] if "reward" in name else split
         colour = _COLOURS.get(label, _COLOURS.get(split, _GREY))
         dashed = "--" if split == "val" and label != "val" else "-"
         marker = "." if len(curve.values) < 3 else ""  # a line of one point shows nothing

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 # Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
 NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "stop_after", "build")
 STAGES = (
-    "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo"
+    "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo", "grpo"
 )  # fmt: skip
 LABELS = {
     "original": "Original query",
@@ -68,7 +68,8 @@ def run_job(cfg: DictConfig) -> None:
         results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
         record.finish(
             results, items, contact_rows(items, folder, count=6), training_files(bench), loggers,
-            labels=LABELS, footer=f"Clips by generator={_choice('generator')}; four frames each, time to the right.",
+            labels=LABELS | {config["objective"]["policy"]: config["objective"]["label"]},
+            footer=f"Clips by generator={_choice('generator')}; four frames each, time to the right.",
         )  # fmt: skip
 
 
@@ -113,7 +114,6 @@ def check(config: Mapping[str, Any]) -> None:
         "rounds": (config["rounds"], 1),
         "trainer.devices": (config["trainer"]["devices"], 1),
         "trainer.per_device_batch_size": (config["trainer"]["per_device_batch_size"], 1),
-        "objective.checkpoint_every": (objective["checkpoint_every"], 1),
         "sft.checkpoint_every": (config["sft"]["checkpoint_every"], 1),
         "sft.validate_every": (config["sft"]["validate_every"], 1),
         "sft.prompts": (config["sft"].get("prompts", 0), 0),
@@ -121,8 +121,10 @@ def check(config: Mapping[str, Any]) -> None:
         "objective.validate_every": (objective.get("validate_every", 1), 1),
         "sft.log_every": (config["sft"]["log_every"], 1),
         "sft.global_batch_size": (config["sft"]["global_batch_size"], 1),
-        "objective.global_batch_size": (objective["global_batch_size"], 1),
     }
+    if objective["policy"] is not None:
+        whole = ("checkpoint_every", "global_batch_size", "log_every")
+        at_least |= {f"objective.{name}": (objective[name], 1) for name in whole}
     for key, (value, least) in at_least.items():
         if not isinstance(value, int) or value < least:
             raise UserError(f"config: {key}={value} must be a whole number of at least {least}")
@@ -130,9 +132,11 @@ def check(config: Mapping[str, Any]) -> None:
         "sampling.temperature": sampling["temperature"],
         "sampling.top_p": sampling["top_p"],
         "sft.epochs": config["sft"]["epochs"],
-        "objective.epochs": objective["epochs"],
-        "objective.beta": objective["beta"],
     }
+    if objective["policy"] is not None:
+        positive["objective.epochs"] = objective["epochs"]
+    if objective["policy"] == "dpo":
+        positive["objective.beta"] = objective["beta"]
     for key, value in positive.items():
         if not isinstance(value, int | float) or value <= 0:
             raise UserError(f"config: {key}={value} must be above 0")
@@ -154,6 +158,19 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"config: recompute={unknown[0]} is no stage; choose from {', '.join(STAGES)}, start, optimize, evaluate"
         )
+    check_objective(config)
+
+
+def check_objective(config: Mapping[str, Any]) -> None:
+    """What follows SFT is known, can run on this trainer, and reaches the stage at which to stop."""
+    policy, stop = config["objective"]["policy"], config["stop_after"]
+    if policy not in pipeline.AFTER_SFT:
+        known = ", ".join(str(one) for one in pipeline.AFTER_SFT)
+        raise UserError(f"config: objective.policy={policy} is made by nothing here; choose one of {known}")
+    others = {name for name, chapter in pipeline.AFTER_SFT.items() if stop in chapter.stages}
+    if others and policy not in others:
+        raise UserError(f"config: objective.policy={policy} has no stage {stop}, so stop_after={stop} never comes")
+    pipeline.AFTER_SFT[policy].check(config)
 
 
 def run_name(config: Mapping[str, Any]) -> str:
@@ -189,7 +206,7 @@ def training_files(bench: Bench) -> dict[str, Path]:
     """Each trained policy's figures, by a readable name."""
     files = {}
     for entry in bench.store.used.values():
-        if entry.stage in ("sft", "dpo"):
+        if entry.stage in ("sft", "dpo", "grpo"):
             job = (entry.folder / "stage.yaml").read_text()
             files[re.search(r"^label: (\S+)", job, re.M)[1]] = entry.folder / "training.jsonl"
     return files

@@ -10,9 +10,9 @@ from the start at any time, after a kill or in another job of a sweep.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from vpo import stages
 from vpo.errors import UserError
@@ -42,18 +42,24 @@ def run(bench: Bench, cfg: Config) -> dict[str, dict[str, Entry]]:
 def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry]:
     """The trained policies that the methods ask for, by name."""
     wanted = {method["policy"] for method in cfg["method"].values() if "policy" in method}
+    chapter = AFTER_SFT[cfg["objective"]["policy"]]
+    makes = chapter.policies(cfg)
+    unknown = ", ".join(sorted(wanted - {"sft", *makes}))
+    if unknown:
+        known = ", ".join(["sft", *makes])
+        raise UserError(
+            f"method: no policy is called {unknown} with objective.policy={cfg['objective']['policy']}; known are {known}: choose "
+            "another objective, or leave the method out (method=[original,sft])"
+        )
+    if not makes:
+        log.info("objective: nothing is trained after SFT, so there is no row for it")
     policies: dict[str, Entry] = {}
     if wanted:
         start = stages.start(bench, cfg["backbone"])
         policies["sft"] = learn_from_drafts(bench, cfg, queries, start)
         bench.reached("sft")
     if wanted - {"sft"}:
-        policies |= learn_from_feedback(bench, cfg, queries, policies["sft"], wanted)
-        bench.reached("dpo")
-    missing = wanted - set(policies)
-    if missing:
-        known = ["sft", "dpo", *(f"dpo_{n}" for n in range(1, cfg["rounds"] + 1)), "sft_more", "sft_chosen"]
-        raise UserError(f"method: no policy is called {', '.join(sorted(missing))}; known are {', '.join(known)}")
+        policies |= chapter.tell(bench, cfg, queries, policies["sft"], wanted)
     return policies
 
 
@@ -93,7 +99,9 @@ def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, w
                 bench, cfg["objective"], cfg["trainer"], cfg["backbone"],
                 start=policy, pairs=pairs, reference=reference, seed=seed, label="dpo" if number == 1 else f"dpo_{number}",
             )  # fmt: skip
-    return policies | train_controls(bench, cfg, sft, rounds, wanted)
+    policies |= train_controls(bench, cfg, sft, rounds, wanted)
+    bench.reached("dpo")
+    return policies
 
 
 def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry, seed: int) -> Entry:
@@ -152,6 +160,46 @@ def train_controls(
             data=numbered("pairs", pairs), examples=partial(stages.chosen_texts, pairs), label="sft_chosen"
         )
     return policies
+
+
+def learn_online(bench: Bench, cfg: Config, queries: Entry, sft: Entry, wanted: set[str]) -> dict[str, Entry]:
+    """The GRPO policy: the same feedback as rewards of what the policy samples while it learns, instead of pairs."""
+    feedback = cfg["feedback"]
+    roles = (["judge"] if feedback["text"] else []) + (["generator", "reward"] if feedback["video"] else [])
+    policy = stages.grpo(
+        bench, cfg["objective"], cfg["trainer"], cfg["backbone"],
+        start=sft, queries=queries, rewards={role: cfg[role] for role in roles}, seed=cfg["seed"],
+    )  # fmt: skip
+    bench.reached("grpo")
+    return {"grpo": policy}
+
+
+class Chapter(NamedTuple):
+    """What follows SFT under one kind of objective.
+
+    Attributes:
+        tell: makes the policies that methods want, from (bench, config, queries, SFT policy, wanted names).
+        policies: the names of those that it can make, from the config.
+        stages: the names at which a run can stop on the way.
+        check: raises UserError for a config that it cannot follow.
+    """
+
+    tell: Callable[[Bench, Config, Entry, Entry, set[str]], dict[str, Entry]]
+    policies: Callable[[Config], tuple[str, ...]]
+    stages: tuple[str, ...]
+    check: Callable[[Config], None] = lambda config: None
+
+
+# By the policy that the objective names.
+AFTER_SFT = {
+    "dpo": Chapter(
+        learn_from_feedback,
+        lambda cfg: ("dpo", *(f"dpo_{n}" for n in range(1, cfg["rounds"] + 1)), "sft_more", "sft_chosen"),
+        ("sample", "render", "score", "pair", "reference", "dpo"),
+    ),
+    "grpo": Chapter(learn_online, lambda cfg: ("grpo",), ("grpo",), stages.check_grpo),
+    None: Chapter(lambda *told: {}, lambda cfg: (), ()),
+}
 
 
 def measure(

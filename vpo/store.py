@@ -26,9 +26,10 @@ from vpo.rows import read_rows
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
-# Fields that cannot change a result. They may stand in a stage's node, at any depth, and are left out of its key.
+# Fields that cannot change a result. They may stand in a stage's node, at any depth, and are left out of its key. `policy` names
+# what a stage is given or makes: its input and the stage itself are in the key.
 # A test changes every other leaf of the composed config and expects a new key.
-NOT_IN_KEYS = ("workers", "progress", "path", "cache_dir", "checkpoint_every", "label", "peak_tflops")
+NOT_IN_KEYS = ("workers", "progress", "path", "cache_dir", "checkpoint_every", "label", "peak_tflops", "policy")
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def without_idle_fields(value: Any) -> Any:
 def code_hash(stage: str, node: Mapping[str, Any]) -> str:
     """A hash of the code that makes a stage's results: its file, and the packages of the classes that its node names."""
     packages = {target.rpartition(".")[0].rpartition(".")[0] for target in _targets(node)}
-    packages |= {"vpo.training"} if stage in ("sft", "dpo", "reference") else set()
+    packages |= {"vpo.training"} if stage in ("sft", "dpo", "grpo", "reference") else set()
     digest = hashlib.sha256()
     for module in (f"vpo.stages.{stage}", "vpo.pairing", *sorted(packages)):
         spec = find_spec(module)

@@ -31,11 +31,18 @@ class Renderer:
 
     def prompt_ids(self, query: str) -> list[int]:
         """The ids that the model reads before it writes: template with the stripped query, ready for the completion."""
+        prompt = self.prompt(query)
+        if isinstance(prompt, str):
+            return list(self.tokenizer(prompt).input_ids)
+        return list(self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+
+    def prompt(self, query: str) -> str | list[dict[str, str]]:
+        """What is tokenised: a chat of one turn where the tokenizer has a chat template, else plain text.
+
+        For trainers that tokenise themselves (TRL's), which tell the two apart in the same way.
+        """
         text = self.template.replace("{}", query.strip(), 1)
-        if self.tokenizer.chat_template:
-            turn = [{"role": "user", "content": text}]
-            return list(self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
-        return list(self.tokenizer(text).input_ids)
+        return [{"role": "user", "content": text}] if self.tokenizer.chat_template else text
 
     def completion_ids(self, completion: str) -> list[int]:
         """The ids that the model should write, with the EOS that ends its turn."""

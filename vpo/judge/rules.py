@@ -85,9 +85,11 @@ class RulesJudge:
         return None
 
     def _shortened(self, prompt: Prompt, text: str) -> str:
-        """The mended text without closing sentences that say nothing needed, as near as can be to the length it had.
+        """The mended text without closing sentences that tell nothing, as near as can be to the length it had.
 
-        Otherwise 'refined' would come to mean 'longer' (or 'shorter'), and that is what a preference for it would teach.
+        Otherwise 'refined' would come to mean 'longer' (or 'shorter'), and that is what a preference for it would teach. A
+        sentence that tells of motion, light, place or camera stays, even where another tells the same: preferences for its
+        loss teach to leave it out.
         """
         length = len(prompt.text.split())
         sentences = mending.SENTENCE_END.split(text)
@@ -95,7 +97,8 @@ class RulesJudge:
         while place > 0:
             excess, saved = len(" ".join(sentences).split()) - length, len(sentences[place].split())
             fewer = sentences[:place] + sentences[place + 1 :]
-            if saved < 2 * excess and self._verdict(prompt, " ".join(fewer)).fine:
+            idle = all(helping.signs_of(facet).isdisjoint(read(sentences[place]).places) for facet in self.facets)
+            if idle and saved < 2 * excess and self._verdict(prompt, " ".join(fewer)).fine:
                 sentences = fewer
             place -= 1
         return " ".join(sentences)

@@ -8,6 +8,7 @@ from vpo.stages.critique import critique
 from vpo.stages.dpo import dpo
 from vpo.stages.draft import draft
 from vpo.stages.evaluate import evaluate
+from vpo.stages.grpo import check_grpo, grpo
 from vpo.stages.optimize import optimize
 from vpo.stages.pair import pair
 from vpo.stages.queries import queries
@@ -20,11 +21,13 @@ from vpo.stages.sft import chosen_texts, refined_drafts, same_examples, sft
 from vpo.stages.start import start
 
 __all__ = [
+    "check_grpo",
     "chosen_texts",
     "critique",
     "dpo",
     "draft",
     "evaluate",
+    "grpo",
     "optimize",
     "pair",
     "queries",

@@ -17,8 +17,8 @@ from vpo.training.worker import DISK_FULL
 GRACE = 10.0  # seconds that a rank has to save and leave when it is told to
 
 
-def train_in_child(job: dict[str, Any], folder: Path) -> None:
-    """Run `vpo.training.worker` on a job, one process a device, and wait.
+def train_in_child(job: dict[str, Any], folder: Path, worker: str = "vpo.training.worker") -> None:
+    """Run a worker module on a job, one process a device, and wait.
 
     The pipeline never trains in its own process: a data-parallel strategy would replay our command line and meet the lock
     we hold, and a GPU's memory is given back only by the end of a process. Raises UserError with the worker's own line,
@@ -30,7 +30,7 @@ def train_in_child(job: dict[str, Any], folder: Path) -> None:
     complaint.unlink(missing_ok=True)
     world = job["trainer"]["devices"]
     port = _free_port()
-    codes = _wait([_start(spec, rank, world, port) for rank in range(world)])
+    codes = _wait([_start(spec, rank, world, port, worker) for rank in range(world)])
     if any(codes):
         if DISK_FULL in codes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -39,7 +39,9 @@ def train_in_child(job: dict[str, Any], folder: Path) -> None:
         raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")
 
 
-def _start(spec: Path, rank: int, world: int, port: int) -> subprocess.Popen[bytes]:
+def _start(
+    spec: Path, rank: int, world: int, port: int, worker: str = "vpo.training.worker"
+) -> subprocess.Popen[bytes]:
     """One rank, told who it is as torchrun would tell it. Its standard input stays open as long as we live."""
     environment = dict(os.environ, VPO_PARENT=str(os.getpid()))
     if world > 1:
@@ -54,7 +56,7 @@ def _start(spec: Path, rank: int, world: int, port: int) -> subprocess.Popen[byt
             "TORCHELASTIC_RUN_ID": spec.parent.name,
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world))),
         }
-    command = [sys.executable, "-m", "vpo.training.worker", str(spec)]
+    command = [sys.executable, "-m", worker, str(spec)]
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
 
 

@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ DISK_FULL = 28  # exit code: there may be no room even for a line that says so
 NO_ROOM = 2**20  # bytes
 
 
-def main(path: Path) -> int:
-    """Train as the stage file says. Returns the exit code."""
+def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> int:
+    """Train as the stage file says, by `train` or by another module's function. Returns the exit code."""
     _end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     job = yaml.safe_load(path.read_text())
     try:
-        train(job)
+        (task or train)(job)
     except UserError as error:
         (path.parent / "error.txt").write_text(str(error))
         return 2
@@ -116,11 +117,11 @@ def train(job: dict[str, Any]) -> None:
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:
         settle(out, recipe["keep"], policy.write)
-        _finish(out / "steps.txt", trainer.global_step)
+        finish(out / "steps.txt", trainer.global_step)
         _drop_checkpoints(last)
 
 
-def _finish(path: Path, steps: int) -> None:
+def finish(path: Path, steps: int) -> None:
     """Write the mark of a whole training, all or nothing: who finds it does not train again."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(f"{steps}\n")

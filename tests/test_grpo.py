@@ -1,0 +1,344 @@
+"""Online reinforcement learning through TRL: what it is fed, what the rewards say, and that it survives a kill."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+
+from tests.conftest import ROOT, run_vpo
+from tests.test_config import composed, keys_of
+from vpo.backbone.hf import load_pretrained
+from vpo.backbone.rendering import Renderer
+from vpo.backbone.tiny import TinyBackbone
+from vpo.build import build
+from vpo.errors import UserError
+from vpo.job import check
+from vpo.records import Clip, Prompt, Query, Verdict
+from vpo.rows import write_rows
+from vpo.seeding import seed_of
+from vpo.templates import read_template
+from vpo.training import grpo, grpo_record, launch
+from vpo.training.rewards import TextReward, VideoReward, principles_kept
+
+QUERIES = ["a red dog runs", "two blue cats in the snow", " a kite over the sea at night", "three boats, slow pan"]
+RECIPE = {
+    "policy": "grpo", "label": "GRPO", "loss": "dapo", "beta": 0.04, "epsilon": 0.2, "generations": 2, "temperature": 0.9,
+    "top_p": 1.0, "max_new_tokens": 6, "rewards": {"text": 1.0, "video": 1.0}, "epochs": 1, "max_steps": 6, "global_batch_size": 4,
+    "max_length": 128, "gradient_checkpointing": False, "checkpoint_every": 2, "log_every": 1,
+    "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999], "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0, "clip": 1.0},
+}  # fmt: skip
+TRAINER = {
+    "accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "per_device_batch_size": 2, "packing": True,
+}  # fmt: skip
+CHAT = "<s>{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("start")
+    TinyBackbone(QUERIES, 0, 300, 32, 64, 2, 2, 0.09, 512, "tiny").prepare(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return build(composed()["judge"])
+
+
+def job(folder: Path, start: Path, recipe: dict | None = None, trainer: dict | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "dpo.jsonl", [Query(f"dpo-{number}", text) for number, text in enumerate(QUERIES)])
+    world = composed("reward=sketch")
+    spec = {
+        "label": "grpo", "seed": 0, "recipe": RECIPE | (recipe or {}), "trainer": TRAINER | (trainer or {}), "template": "tiny",
+        "start": str(start), "rows": str(folder / "dpo.jsonl"), "out": str(folder), "allow": [],
+        "judge": world["judge"], "generator": world["generator"] | {"frames": 4}, "reward": world["reward"],
+    }  # fmt: skip
+    (folder / "stage.yaml").write_text(yaml.safe_dump(spec))
+    return folder / "stage.yaml"
+
+
+def work(spec: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "vpo.training.grpo", str(spec)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+
+
+def figures(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "policy/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("aspects", "refusal", "number"),
+    [
+        ((True, True, True), False, 1.0),
+        ((True, True, False), False, 2 / 3),
+        ((False, True, False), False, 1 / 3),
+        ((False, False, False), False, 0.0),
+        ((True, True, True), True, 0.0),
+        ((True, None, True), False, None),
+    ],
+)
+def test_a_verdict_is_the_share_of_the_principles_it_finds_kept(aspects, refusal, number):
+    assert principles_kept(Verdict("p", *aspects, refusal=refusal)) == pytest.approx(number)
+
+
+def test_text_reward_reads_the_query_and_not_the_prompt(judge):
+    """A faithful but bare prompt keeps two of three principles; the same text for another query is not accurate: one."""
+    texts = {1: "A red dog runs.", 2: "A red dog runs."}
+    told: dict[str, float] = {}
+    reward = TextReward(judge, lambda ids: texts[ids[0]])
+    numbers = reward(
+        completion_ids=[[1], [2]], query_id=["a", "b"], query=["a red dog runs", "two blue cats sleep"],
+        log_metric=told.__setitem__, prompts=None, completions=None, trainer_state=None,
+    )  # fmt: skip
+    assert numbers == pytest.approx([2 / 3, 1 / 3])
+    assert told == {"judge/harmless": 1.0, "judge/accurate": 0.5, "judge/helpful": 0.0, "failed/text": 0.0}
+
+
+def test_video_reward_is_the_rewards_own_number_on_equal_noise_and_leaves_no_clip(tmp_path):
+    """The oracle renders and scores each prompt by itself, with the query's noise of update 3."""
+    world = composed()
+    generator, reward = build(world["generator"]), build(world["reward"])
+    texts = ["A red dog runs over a green meadow in the morning light.", "A blue cat.", "A red dog."]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    told: dict[str, float] = {}
+    numbers = VideoReward(generator, reward, lambda ids: texts[ids[0]], seed=5, scratch=scratch)(
+        completion_ids=[[0], [1], [2]], query_id=["a", "a", "b"], query=["a red dog runs"] * 3,
+        trainer_state=SimpleNamespace(global_step=3), log_metric=told.__setitem__,
+    )  # fmt: skip
+    expected = []
+    for number, (query_id, text) in enumerate(zip("aab", texts, strict=True)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        prompt = Prompt("one", query_id, "a red dog runs", text, "any")
+        (clip,) = generator.render([prompt], [seed_of("clip", 5, query_id, 3)], folder)
+        (score,) = reward.score([Clip(**(vars(clip) | {"path": str(folder / clip.path)}))])
+        expected.append(score.value)
+    assert numbers == expected
+    assert numbers[0] > numbers[1]
+    assert told == {"failed/video": 0.0}
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("chat", [None, CHAT])
+def test_trl_feeds_the_ids_that_sampling_feeds(tmp_path, start, judge, monkeypatch, chat):
+    """One update; what reaches `generate`, without its padding, is `Renderer.prompt_ids` of each query, k times."""
+    spec = yaml.safe_load(job(tmp_path, start, {"max_steps": 1, "global_batch_size": 8}).read_text())
+    model, tokenizer = load_pretrained(start, torch.float32)
+    tokenizer.chat_template = chat
+    renderer = Renderer(tokenizer, read_template("tiny"))
+    fed: list[list[int]] = []
+    generate = model.generate
+
+    def watch(*, input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest):
+        fed.extend(ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True))
+        return generate(input_ids=input_ids, attention_mask=attention_mask, **rest)
+
+    monkeypatch.setattr(model, "generate", watch)
+    rewards = {"text": TextReward(judge, renderer.decode)}
+    trainer = grpo.make_trainer(
+        spec, model, tokenizer, grpo.training_rows(spec, renderer), rewards, tmp_path / "checkpoints"
+    )
+    trainer.train()
+    expected = [renderer.prompt_ids(query) for query in QUERIES for _ in range(2)]
+    assert sorted(fed) == sorted(expected)
+    assert fed[0] == fed[1]
+    assert all(ids.count(tokenizer.bos_token_id) == 1 for ids in fed)
+
+
+def test_an_unread_verdict_teaches_nothing(tmp_path, start):
+    """One completion of each group is unread, the others score alike: no advantage, so no weight moves.
+
+    In a plain sum the unread one would count as 0 and the others would be pushed up.
+    """
+    spec = yaml.safe_load(job(tmp_path, start, {"max_steps": 1, "beta": 0.0}).read_text())
+    model, tokenizer = load_pretrained(start, torch.float32)
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    renderer = Renderer(tokenizer, read_template("tiny"))
+
+    class HalfBlind:
+        def critique(self, prompts):
+            seen = [None if one.index % 2 else True for one in prompts]
+            return [Verdict(one.id, known, known, known) for one, known in zip(prompts, seen, strict=True)]
+
+    rewards = {"text": TextReward(HalfBlind(), renderer.decode)}
+    trainer = grpo.make_trainer(
+        spec, model, tokenizer, grpo.training_rows(spec, renderer), rewards, tmp_path / "checkpoints"
+    )
+    trainer.train()
+    assert trainer.state.log_history[0]["failed/text"] == 0.5
+    assert trainer.state.log_history[0]["rewards/TextReward/mean"] == 1.0
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+
+
+def test_the_reference_is_the_start_whatever_the_config_names(tmp_path, start, judge):
+    spec = yaml.safe_load(job(tmp_path, start).read_text())
+    model, tokenizer = load_pretrained(start, torch.float32)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.add_(0.5)  # what a merged adapter does: the folder holds other weights
+    renderer = Renderer(tokenizer, read_template("tiny"))
+    rewards = {"text": TextReward(judge, renderer.decode)}
+    trainer = grpo.make_trainer(
+        spec, model, tokenizer, grpo.training_rows(spec, renderer), rewards, tmp_path / "checkpoints"
+    )
+    assert torch.equal(trainer.ref_model.model.embed_tokens.weight, model.model.embed_tokens.weight)
+    assert trainer.ref_model is not model
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vpo.training import grpo, grpo_record
+
+touch = Path.touch
+
+def then_die(path):
+    if path.name == grpo_record.WHOLE and path.parent.name == "checkpoint-4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    touch(path)
+
+Path.touch = then_die
+sys.exit(grpo.main(Path(sys.argv[1]), grpo.train))
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_while_saving_and_the_rest_are_bit_identical_to_a_whole_training(tmp_path, start):
+    """Killed when the checkpoint of step 4 is written but not yet marked: it goes on from step 2."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert work(job(whole, start)).wait() == 0
+    spec = job(killed, start)
+    dead = subprocess.run([sys.executable, "-c", KILLED, str(spec)], cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
+    assert dead.returncode == -signal.SIGKILL
+    assert (killed / "checkpoints/checkpoint-4").exists()
+    assert grpo_record.last_checkpoint(killed / "checkpoints").name == "checkpoint-2"
+    assert work(spec).wait() == 0
+    assert weights(killed) == weights(whole) != (start / "model.safetensors").read_bytes()
+    assert [line["step"] for line in figures(killed)] == list(range(6))
+    assert figures(killed) == figures(whole)
+    assert figures(whole)[0]["train/kl"] == 0.0  # policy and reference are the same before the first update
+    left = ["dpo.jsonl", "policy", "stage.yaml", "steps.txt", "training.jsonl"]
+    assert sorted(path.name for path in killed.iterdir()) == left
+    assert (killed / "policy/template.txt").read_text() == read_template("tiny")
+    again = work(spec)
+    assert again.wait() == 0
+    assert weights(killed) == weights(whole)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_together_and_save_when_one_is_told_to_end(tmp_path, start):
+    trainer = {"devices": 2, "strategy": "ddp"}
+    spec = job(tmp_path, start, {"max_steps": 200, "checkpoint_every": 1000}, trainer)
+    port = launch._free_port()
+    ranks = [launch._start(spec, rank, 2, port, "vpo.training.grpo") for rank in (0, 1)]
+    try:
+        while not (tmp_path / "training.jsonl").exists() or len(figures(tmp_path)) < 3:
+            assert [rank.poll() for rank in ranks] == [None, None]
+            time.sleep(0.01)
+        ranks[1].send_signal(signal.SIGTERM)
+        assert [rank.wait(timeout=60) for rank in ranks] == [128 + signal.SIGTERM] * 2
+    finally:
+        launch._end(ranks)
+    done = int(grpo_record.last_checkpoint(tmp_path / "checkpoints").name.rpartition("-")[2])
+    assert [line["step"] for line in figures(tmp_path)] == list(range(done))
+
+
+@pytest.mark.slow
+def test_divergence_is_one_line(tmp_path, start):
+    spec = job(tmp_path, start, {"optimizer": RECIPE["optimizer"] | {"lr": 1e30}})
+    assert work(spec).wait() == 2
+    assert "training diverged at step" in (tmp_path / "error.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_with_grpo_goes_from_queries_to_its_row(smoke, tmp_path):
+    shutil.copytree(smoke / "store", tmp_path / "store")
+    done = run_vpo("run", "experiment=smoke", "objective=grpo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "GRPO" in done.stderr
+    (results,) = (tmp_path / "runs").rglob("results.json")
+    assert list(json.loads(results.read_text())["methods"]) == ["original", "fewshot", "sft", "grpo"]
+    lines = [json.loads(line) for line in (results.parent / "training/grpo.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    assert {"train/loss", "train/kl", "train/lr", "train/reward/text", "train/reward/video"} <= lines[0].keys()
+    assert len(list((tmp_path / "store/sft").glob("*/manifest.json"))) == 1  # SFT was shared
+
+
+def test_queries_that_do_not_fit_are_left_out_and_too_few_are_refused(tmp_path, start):
+    spec = yaml.safe_load(job(tmp_path, start).read_text())
+    renderer = Renderer(load_pretrained(start, torch.float32)[1], read_template("tiny"))
+    rows = grpo.training_rows(spec, renderer)
+    assert len(rows) == 6 * 2  # updates x queries an update
+    assert {row["query"] for row in rows[:4]} == set(QUERIES)  # an epoch is a permutation
+    lengths = sorted(len(renderer.prompt_ids(query)) for query in QUERIES)
+    spec["recipe"]["max_length"] = lengths[0] + spec["recipe"]["max_new_tokens"]
+    assert {row["query"] for row in grpo.training_rows(spec, renderer)} == {"a red dog runs"}
+    spec["recipe"] |= {"max_steps": None, "epochs": 1}
+    with pytest.raises(UserError, match=r"grpo: 1 of 4 queries fit into max_length=\d+, and an update needs 2"):
+        grpo.training_rows(spec, renderer)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.strategy=fsdp"], "objective=grpo runs on trainer=cpu, gpu or ddp, not with trainer.strategy=fsdp"),
+        (["objective.generations=1"], "objective.generations=1 must be a whole number of at least 2"),
+        (["objective.global_batch_size=30"], "global_batch_size=30 must be a multiple of objective.generations=4"),
+        (["objective.beta=-1"], "objective.beta=-1 must be at least 0"),
+        (["stop_after=pair"], "objective.policy=grpo has no stage pair, so stop_after=pair never comes"),
+        (["objective.policy=ppo"], "objective.policy=ppo is made by nothing here; choose one of dpo, grpo, None"),
+    ],
+)
+def test_what_grpo_cannot_do_is_one_line_before_any_work(overrides, message):
+    with pytest.raises(UserError, match=message):
+        check(composed("objective=grpo", *overrides))
+
+
+def test_every_value_of_grpo_changes_its_key_or_is_listed():
+    base = composed("objective=grpo")
+    known = keys_of(base)
+    for name, other in {
+        "loss": "grpo",
+        "epsilon": 0.3,
+        "top_p": 0.9,
+        "max_length": 99,
+        "gradient_checkpointing": True,
+    }.items():
+        assert keys_of(base | {"objective": base["objective"] | {name: other}}) != known, name
+    weights = base["objective"]["rewards"] | {"text": 2.0}
+    assert keys_of(base | {"objective": base["objective"] | {"rewards": weights}}) != known
+    assert keys_of(base | {"objective": base["objective"] | {"checkpoint_every": 3}}) == known
+    assert not {key.partition("/")[0] for key in known} & {"sample", "pair", "reference", "dpo"}
+    kinds = [keys_of(composed("objective=grpo", f"feedback={name}")) for name in ("text", "video", "both")]
+    assert len({key for keys in kinds for key in keys if key.startswith("grpo/")}) == 3
+
+
+@pytest.mark.parametrize(("name", "loss"), [("ipo", "ipo"), ("hinge", "hinge"), ("robust", "robust")])
+def test_the_other_losses_share_pairs_and_reference_with_dpo(name, loss):
+    config = composed(f"objective={name}")
+    assert config["objective"]["loss"] == loss
+    other, dpo = keys_of(config), keys_of(composed())
+    apart = {key.partition("/")[0] for key in other ^ dpo}
+    assert apart == {"dpo", "optimize", "render", "evaluate"}
+
+
+def test_objective_none_ends_with_sft_and_says_what_is_missing():
+    config = composed("objective=none")
+    assert list(config["method"]) == ["original", "fewshot", "sft"]
+    stages = {key.partition("/")[0] for key in keys_of(config)}
+    assert not stages & {"sample", "pair", "reference", "dpo", "grpo", "score"}
+    with pytest.raises(UserError, match=r"no policy is called dpo with objective.policy=None; known are sft"):
+        keys_of(composed("objective=none", "method=[sft,dpo]"))

@@ -1,0 +1,75 @@
+"""Stage `grpo`: online reinforcement learning from the SFT policy, with the judge and the video reward as its rewards."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vpo.build import allowed_besides
+from vpo.errors import UserError
+from vpo.stages.bench import Bench, Node
+from vpo.stages.sft import steps_taken
+from vpo.store import Entry
+from vpo.templates import template_hash
+from vpo.training.launch import train_in_child
+
+STRATEGIES = ("auto", "ddp")
+
+
+def grpo(
+    bench: Bench,
+    objective: Node,
+    trainer: Node,
+    backbone: Node,
+    *,
+    start: Entry,
+    queries: Entry,
+    rewards: Mapping[str, Node],
+    seed: int,
+) -> Entry:
+    """Train on the DPO queries. Writes `policy/` and `training.jsonl`.
+
+    Args:
+        rewards: the nodes of "judge" (text-level feedback), or of "generator" and "reward" (video-level), or of all three.
+    """
+
+    def work(folder: Path) -> dict[str, int]:
+        job = {
+            "label": "grpo",
+            "seed": seed,
+            "recipe": objective,
+            "trainer": trainer,
+            "template": backbone["template"],
+            "start": str(start.folder / "policy"),
+            "rows": str(queries.folder / "dpo.jsonl"),
+            "out": str(folder),
+            "allow": list(allowed_besides()),
+            **rewards,
+        }
+        train_in_child(job, folder, worker="vpo.training.grpo")
+        return {"steps": steps_taken(folder)}
+
+    node = {"objective": objective, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
+    return bench.stage("grpo", {**node, **rewards}, {"start": start, "queries": queries}, work)
+
+
+def check_grpo(config: Mapping[str, Any]) -> None:
+    """Raise UserError where a config asks of GRPO what it cannot do."""
+    objective, strategy = config["objective"], config["trainer"]["strategy"]
+    if strategy not in STRATEGIES:
+        raise UserError(
+            f"objective=grpo runs on trainer=cpu, gpu or ddp, not with trainer.strategy={strategy}; choose one of these, or "
+            "another objective"
+        )
+    size, group = objective["global_batch_size"], objective["generations"]
+    if not isinstance(group, int) or group < 2:
+        raise UserError(
+            f"config: objective.generations={group} must be a whole number of at least 2 to compare (sampling.k)"
+        )
+    if size % group:
+        raise UserError(
+            f"config: objective.global_batch_size={size} must be a multiple of objective.generations={group}"
+        )
+    if objective["adapter"] is not None:
+        raise UserError("config: objective=grpo trains all weights; set objective.adapter=null")
+    if objective["beta"] < 0:
+        raise UserError(f"config: objective.beta={objective['beta']} must be at least 0")

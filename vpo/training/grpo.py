@@ -1,0 +1,214 @@
+"""`python -m vpo.training.grpo stage.yaml`: online reinforcement learning by TRL's GRPOTrainer, in a process (or ranks) of its own.
+
+Group relative policy optimization (Shao et al. 2024, arXiv 2402.03300, eq. 3): completions of one query are compared with one
+another, so that no value model is needed. What is ours are the rendering of queries, the rewards, the figures and the checkpoints.
+
+Sampling is TRL's: from one generator a process, by batches. So this stage is exempt from the rule that randomness comes from the
+item: another batch size or number of devices draws other completions. On one machine with one configuration it is repeatable, and
+a training that was killed and goes on ends with the same weights.
+"""
+
+import logging
+import math
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback
+
+# The worker otherwise knows no Hydra; the judge and the reward must live in the process that samples, and a node with a
+# `_target_` becomes an object in `vpo.build` alone. No config is composed here.
+from vpo import build
+from vpo.backbone.hf import load_pretrained
+from vpo.backbone.rendering import Renderer
+from vpo.errors import UserError
+from vpo.records import Query
+from vpo.rows import read_rows
+from vpo.templates import read_template
+from vpo.training.checkpoints import PolicyWriter
+from vpo.training.data import plan_steps
+from vpo.training.grpo_record import Checkpoints, Figures, Guard, Progress, last_checkpoint
+from vpo.training.record import JsonlLogger
+from vpo.training.rewards import Decode, TextReward, VideoReward
+from vpo.training.worker import finish, main
+
+log = logging.getLogger(__name__)
+
+SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}  # ours -> transformers'
+
+
+def train(job: dict[str, Any]) -> None:
+    """Train the policy on what the rewards say of its completions, and save it beside its figures.
+
+    `steps.txt` is written last; where it exists already nothing is left to do.
+
+    Job fields: recipe, trainer, template, start (policy folder), rows (file of queries), out (folder), seed, label, allow (prefixes
+    for `build`), and the nodes of judge, or of generator and reward, or of all three.
+    """
+    out, rank = Path(job["out"]), int(os.environ.get("RANK", 0))
+    checkpoints, scratch = out / "checkpoints", out / f"clips-{rank}"
+    if (out / "steps.txt").exists():
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return
+    _quiet()
+    _one_device(job["trainer"])
+    build.allow(job["allow"])
+    model, tokenizer = load_pretrained(Path(job["start"]), torch.float32)
+    renderer = Renderer(tokenizer, read_template(job["template"]))
+    rows = training_rows(job, renderer)
+    shutil.rmtree(scratch, ignore_errors=True)  # of a start that was killed
+    scratch.mkdir()
+    rewards = reward_functions(job, renderer.decode, scratch)
+    trainer = make_trainer(job, model, tokenizer, rows, rewards, checkpoints)
+    last = last_checkpoint(checkpoints)
+    figures = JsonlLogger(out / "training.jsonl")
+    figures.forget_after(int(last.name.rpartition("-")[2]) if last else 0)
+    for callback in (Figures(figures), Checkpoints(), Guard(), Progress(job["label"])):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    scratch.rmdir()
+    if trainer.accelerator.is_main_process:
+        PolicyWriter(model, tokenizer, renderer.template, Path(job["start"]), bits=None).write(out / "policy")
+        finish(out / "steps.txt", trainer.state.global_step)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    trainer.accelerator.end_training()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def reward_functions(job: dict[str, Any], decode: Decode, scratch: Path) -> dict[str, TextReward | VideoReward]:
+    """The rewards that the job has nodes for: "text" with a judge, "video" with a generator and a reward."""
+    found: dict[str, TextReward | VideoReward] = {}
+    if "judge" in job:
+        found["text"] = TextReward(build.build(job["judge"]), decode)
+    if "generator" in job:
+        made = build.build(job["generator"]), build.build(job["reward"])
+        found["video"] = VideoReward(*made, decode, seed=job["seed"], scratch=scratch)
+    return found
+
+
+def make_trainer(
+    job: dict[str, Any],
+    model: Any,
+    tokenizer: Any,
+    rows: list[dict[str, Any]],
+    rewards: dict[str, TextReward | VideoReward],
+    checkpoints: Path,
+) -> Any:
+    """TRL's trainer for the job; `rows` are in the order of training, and the reference is the model as it is now."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    recipe, hardware, optimizer = job["recipe"], job["trainer"], job["recipe"]["optimizer"]
+    world = hardware["devices"]
+    per_device = min(hardware["per_device_batch_size"], max(1, recipe["global_batch_size"] // world))
+    if recipe["global_batch_size"] % (per_device * world):
+        raise UserError(
+            f"global_batch_size={recipe['global_batch_size']} is not per_device_batch_size={per_device} x accumulation x "
+            f"devices={world}; make it a multiple of {per_device * world}"
+        )
+    if optimizer["schedule"] not in SCHEDULES:
+        raise UserError(f"schedule={optimizer['schedule']} is unknown; choose one of {', '.join(SCHEDULES)}")
+    arguments = GRPOConfig(
+        output_dir=str(checkpoints),
+        seed=job["seed"],
+        use_cpu=hardware["accelerator"] == "cpu",
+        ddp_backend="gloo" if hardware["accelerator"] == "cpu" and world > 1 else None,
+        bf16=str(hardware["precision"]).startswith("bf16"),
+        fp16=str(hardware["precision"]).startswith("16"),
+        gradient_checkpointing=recipe["gradient_checkpointing"],
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=recipe["global_batch_size"] // (per_device * world),
+        max_steps=len(rows) * recipe["generations"] // recipe["global_batch_size"],
+        shuffle_dataset=False,
+        dataloader_pin_memory=hardware["accelerator"] != "cpu",
+        # the algorithm
+        loss_type=recipe["loss"],
+        beta=recipe["beta"],
+        epsilon=recipe["epsilon"],
+        num_generations=recipe["generations"],
+        temperature=recipe["temperature"],
+        top_p=recipe["top_p"],
+        max_completion_length=recipe["max_new_tokens"],
+        reward_weights=[recipe["rewards"][name] for name in rewards],
+        # TRL counts a missing reward as 0 in a sum. Scaled in its group first, 0 is the group's mean and so says nothing.
+        multi_objective_aggregation="normalize_then_sum",
+        # the optimizer
+        learning_rate=optimizer["lr"],
+        adam_beta1=optimizer["betas"][0],
+        adam_beta2=optimizer["betas"][1],
+        weight_decay=optimizer["weight_decay"],
+        lr_scheduler_type=SCHEDULES[optimizer["schedule"]],
+        warmup_steps=optimizer["warmup"],  # below 1 a share of the steps
+        max_grad_norm=optimizer["clip"],
+        # the record
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=recipe["log_every"],
+        logging_nan_inf_filter=False,
+        save_steps=recipe["checkpoint_every"],
+        save_total_limit=2,  # the older one is the whole one while the newer is being written
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        args=arguments,
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(rows),
+        reward_funcs=list(rewards.values()),
+    )
+    trainer.remove_callback(PrinterCallback)
+    if trainer.ref_model is not None:
+        # TRL reads the reference from the folder that the model's config names; whatever lies there, it is the start.
+        trainer.ref_model.load_state_dict(model.state_dict())
+    return trainer
+
+
+def training_rows(job: dict[str, Any], renderer: Renderer) -> list[dict[str, Any]]:
+    """The queries of every update, in order: epochs of permutations, whole updates only."""
+    recipe = job["recipe"]
+    queries = read_rows(Path(job["rows"]), Query)
+    room = recipe["max_length"] - recipe["max_new_tokens"]
+    fitting = [one for one in queries if len(renderer.prompt_ids(one.text)) <= room]
+    if len(fitting) < len(queries):
+        cut = len(queries) - len(fitting)
+        log.info("  %s: %d queries left out (over max_length=%d tokens)", job["label"], cut, recipe["max_length"])
+    size = recipe["global_batch_size"] // recipe["generations"]
+    epochs = (
+        recipe["epochs"]
+        if recipe["max_steps"] is None
+        else math.ceil(recipe["max_steps"] * size / max(1, len(fitting)))
+    )
+    steps = plan_steps(len(fitting), epochs=epochs, global_batch_size=size, seed=job["seed"]) if fitting else []
+    steps = [step for step in steps if len(step) == size][: recipe["max_steps"]]
+    if not steps:
+        raise UserError(
+            f"{job['label']}: {len(fitting)} of {len(queries)} queries fit into max_length={recipe['max_length']}, and an update "
+            f"needs {size} (objective.global_batch_size / objective.generations); give more queries or a smaller batch"
+        )
+    return [
+        {"prompt": renderer.prompt(one.text), "query_id": one.id, "query": one.text}
+        for step in steps
+        for one in (fitting[number] for number in step)
+    ]
+
+
+def _one_device(hardware: dict[str, Any]) -> None:
+    """With one GPU asked for and several visible transformers would copy the model to all of them; show it the first."""
+    if hardware["accelerator"] != "cpu" and hardware["devices"] == 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
+def _quiet() -> None:
+    """Transformers' and TRL's tips are noise here; what matters is raised or stands in the figures."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("transformers", "trl", "accelerate", "datasets", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), train))

@@ -1,0 +1,132 @@
+"""What online training leaves behind while it runs, as callbacks of TRL's trainer: figures, checkpoints that a kill cannot break."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from vpo.errors import UserError
+from vpo.progress import Bar
+from vpo.training.record import JsonlLogger
+
+WHOLE = "whole"  # an empty file in a checkpoint that every rank has finished
+# TRL's figures under our names. Not named are totals, times, and what is constant with one update a sample (clipping).
+FIGURES = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "lr",
+    "kl": "kl",
+    "entropy": "entropy",
+    "reward": "reward/weighted_sum",
+    "rewards/TextReward/mean": "reward/text",
+    "rewards/VideoReward/mean": "reward/video",
+    "frac_reward_zero_std": "groups_alike",
+    "completions/mean_length": "completions/mean_length",
+    "completions/max_length": "completions/max_length",
+    "completions/clipped_ratio": "completions/cut",
+}
+FORWARDED = ("judge/", "failed/")  # the rewards' own
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; on the first rank what a kill left half written is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in found if (path / WHOLE).exists()]
+    if not int(os.environ.get("RANK", 0)):
+        for path in set(found) - set(whole):
+            shutil.rmtree(path)
+    return whole[-1] if whole else None
+
+
+class Figures(TrainerCallback):
+    """Appends TRL's figures to `training.jsonl`, in the form of every other training: steps count from 0."""
+
+    def __init__(self, figures: JsonlLogger) -> None:
+        self.figures = figures
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **unused: Any
+    ) -> None:
+        named = {FIGURES[name]: value for name, value in logs.items() if name in FIGURES}
+        named |= {name: value for name, value in logs.items() if name.startswith(FORWARDED)}
+        told = {f"train/{name}": float(value) for name, value in named.items() if value is not None}
+        if told and state.is_world_process_zero:
+            self.figures.log_metrics(told, state.global_step - 1)
+
+
+class Checkpoints(TrainerCallback):
+    """Marks checkpoints as whole, and saves one at the end of a step when SIGTERM (which also ends) or SIGUSR1 asks for it."""
+
+    def __init__(self) -> None:
+        self._asked: int | None = None
+        self._leaving = False
+
+    def on_train_begin(self, args: Any, state: Any, control: TrainerControl, **unused: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._ask)
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **unused: Any) -> None:
+        asked, self._asked = self._asked, None
+        if _any_rank(args, asked is not None):
+            control.should_save = True
+            self._leaving = _any_rank(args, asked == signal.SIGTERM)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **unused: Any) -> None:
+        if args.world_size > 1:
+            torch.distributed.barrier()
+        if state.is_world_process_zero:
+            Path(args.output_dir, f"checkpoint-{state.global_step}", WHOLE).touch()
+        if self._leaving:
+            os._exit(128 + signal.SIGTERM)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = number
+
+
+class Guard(TrainerCallback):
+    """Ends a training that diverges before it spoils the weights; the last checkpoint is kept."""
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: TrainerState, control: Any, model: torch.nn.Module, **unused: Any
+    ) -> None:
+        norms = [one.grad.norm() for one in model.parameters() if one.grad is not None]
+        norm = torch.stack(norms).norm()
+        if not torch.isfinite(norm):
+            raise UserError(
+                f"training diverged at step {state.global_step} (gradient norm {norm.item()}); lower objective.optimizer.lr or use "
+                "a wider precision; the last checkpoint is kept"
+            )
+
+
+class Progress(TrainerCallback):
+    """One bar over updates."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._bar: Bar | None = None
+        self._shown: dict[str, float] = {}
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **unused: Any) -> None:
+        if state.is_world_process_zero:
+            self._bar = Bar(self.label, total=state.max_steps, done=state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        if self._bar is not None:
+            self._bar.advance(1, **self._shown)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **unused: Any) -> None:
+        self._shown = {"reward": logs["reward"]} if logs.get("reward") is not None else {}
+
+
+def _any_rank(args: TrainingArguments, asked: bool) -> bool:
+    """Whether any rank is asked: a signal may reach one alone, while a checkpoint is saved by all together."""
+    if args.world_size == 1:
+        return asked
+    flag = torch.tensor(float(asked), device=args.device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+    return bool(flag)

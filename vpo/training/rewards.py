@@ -1,0 +1,111 @@
+"""Feedback as numbers: what online reinforcement learning maximises, in the shape of TRL's reward functions.
+
+A reward function is called with one sampled completion an entry, and gives one number or None each. None means that the judge or
+the reward model gave no usable answer; it is counted, and never a score. Both read the user's query, never the rewritten prompt.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vpo.interfaces import Generator, Judge, Reward
+from vpo.records import Prompt, Verdict
+from vpo.seeding import seed_of
+
+Decode = Callable[[list[int]], str]
+LogMetric = Callable[[str, float], None]
+Numbers = list[float | None]
+
+
+def principles_kept(verdict: Verdict) -> float | None:
+    """The share of the three principles that a prompt keeps: (harmless + accurate + helpful) / 3.
+
+    A refusal keeps none of them. None where the judge's answer could not be parsed.
+    """
+    aspects = (verdict.harmless, verdict.accurate, verdict.helpful)
+    if None in aspects:
+        return None
+    return 0.0 if verdict.refusal else sum(aspects) / len(aspects)
+
+
+class TextReward:
+    """Text-level feedback: the judge's verdict on each completion, as `principles_kept`.
+
+    Args:
+        judge: reads a prompt against its query.
+        decode: from completion ids to the prompt's text, as sampling does it (`Renderer.decode`).
+    """
+
+    def __init__(self, judge: Judge, decode: Decode) -> None:
+        self.judge, self.decode = judge, decode
+
+    def __call__(
+        self,
+        *,
+        completion_ids: Sequence[list[int]],
+        query_id: Sequence[str],
+        query: Sequence[str],
+        log_metric: LogMetric,
+        **unused: Any,
+    ) -> Numbers:
+        """One number in [0, 1] a completion, None where the verdict is unread."""
+        verdicts = self.judge.critique(_prompts(completion_ids, query_id, query, self.decode))
+        for aspect in ("harmless", "accurate", "helpful"):
+            held = [getattr(one, aspect) for one in verdicts if getattr(one, aspect) is not None]
+            if held:
+                log_metric(f"judge/{aspect}", sum(held) / len(held))
+        return _counted([principles_kept(one) for one in verdicts], "text", log_metric)
+
+
+class VideoReward:
+    """Video-level feedback: each completion is rendered, its clip is scored, and the clip is removed.
+
+    Completions of a query are rendered with equal noise within an update, and with other noise in the next: what differs within
+    the group that is compared is the prompt alone.
+
+    Args:
+        generator: the text-to-video model.
+        reward: scores clips against the query.
+        decode: as in `TextReward`.
+        seed: of the run.
+        scratch: a folder for the clips of one call.
+    """
+
+    def __init__(self, generator: Generator, reward: Reward, decode: Decode, *, seed: int, scratch: Path) -> None:
+        self.generator, self.reward, self.decode, self.seed, self.scratch = generator, reward, decode, seed, scratch
+
+    def __call__(
+        self,
+        *,
+        completion_ids: Sequence[list[int]],
+        query_id: Sequence[str],
+        query: Sequence[str],
+        trainer_state: Any,
+        log_metric: LogMetric,
+        **unused: Any,
+    ) -> Numbers:
+        """One number a completion, in the reward's own unit; None where the clip could not be made or read."""
+        prompts = _prompts(completion_ids, query_id, query, self.decode)
+        seeds = [seed_of("clip", self.seed, one.query_id, trainer_state.global_step) for one in prompts]
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            clips = self.generator.render(prompts, seeds, Path(folder))
+            scores = self.reward.score([dataclasses.replace(one, path=str(Path(folder, one.path))) for one in clips])
+        return _counted([one.value for one in scores], "video", log_metric)
+
+
+def _prompts(
+    completion_ids: Sequence[list[int]], query_id: Sequence[str], query: Sequence[str], decode: Decode
+) -> list[Prompt]:
+    """The completions as prompts of their queries; ids are unique within a call."""
+    return [
+        Prompt(f"{one}-{number}", one, text, decode(list(ids)), "grpo", number)
+        for number, (ids, one, text) in enumerate(zip(completion_ids, query_id, query, strict=True))
+    ]
+
+
+def _counted(numbers: Numbers, name: str, log_metric: LogMetric) -> Numbers:
+    """The numbers, after the share of failures is logged."""
+    log_metric(f"failed/{name}", sum(one is None for one in numbers) / len(numbers))
+    return numbers
