@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vpo import __version__, build, pipeline
 from vpo.errors import UserError
+from vpo.hardware import check_hardware
 from vpo.hints import check_types
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.stages.bench import Bench, StopHere
@@ -46,6 +47,7 @@ PACKAGES = (
 def run_job(cfg: DictConfig) -> None:
     """Hydra's task: run the pipeline on a composed config and write the run folder."""
     config = resolve(cfg)
+    check_hardware(config["trainer"])
     folder = Path(config["paths"]["runs"]) / run_name(config)
     _log_to_console()
     loggers = [

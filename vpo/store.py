@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Fields that cannot change a result. They may stand in a stage's node, at any depth, and are left out of its key.
 # A test changes every other leaf of the composed config and expects a new key.
-NOT_IN_KEYS = ("workers", "progress", "path", "cache_dir", "checkpoint_every", "label")
+NOT_IN_KEYS = ("workers", "progress", "path", "cache_dir", "checkpoint_every", "label", "memory_gb")
 
 
 @dataclass(frozen=True)

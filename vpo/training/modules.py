@@ -16,6 +16,7 @@ from vpo.errors import UserError
 from vpo.training.data import Batch
 from vpo.training.forward import Reader
 from vpo.training.losses import dpo_loss
+from vpo.training.strategy import averages, clip_gradients, gradient_norm
 
 LN2 = math.log(2)
 
@@ -59,7 +60,7 @@ class PolicyModule(pl.LightningModule):
 
     def scaled(self, loss_sum: Tensor, batch: Batch) -> Tensor:
         """This micro-batch's part of the global mean, before Lightning averages over accumulation and ranks."""
-        return loss_sum / batch.normaliser * self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return loss_sum / batch.normaliser * averages(self.trainer)
 
     def add(self, **figures: Tensor) -> None:
         """Sum figures until the optimizer steps."""
@@ -72,14 +73,20 @@ class PolicyModule(pl.LightningModule):
         return {name: self.trainer.strategy.reduce(value, reduce_op="sum").item() for name, value in sums.items()}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        norms = [parameter.grad.norm() for parameter in self.parameters() if parameter.grad is not None]
-        norm = torch.stack(norms).norm()
+        norm = gradient_norm(self.trainer, self.parameters())
+        if norm is None:
+            return
         if not torch.isfinite(norm):
             raise UserError(
                 f"training diverged at step {self.global_step} (gradient norm {norm.item()}); lower lr or use a wider precision; "
                 "the last checkpoint is kept"
             )
         self.log("train/grad_norm", norm)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        clip_gradients(self.trainer, self, gradient_clip_val)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         if (batch_index + 1) % self.trainer.accumulate_grad_batches == 0:

@@ -60,6 +60,7 @@ def train(job: dict[str, Any]) -> None:
     from vpo.templates import read_template
     from vpo.training.forward import Reader
     from vpo.training.record import Checkpoints, JsonlLogger, Progress
+    from vpo.training.strategy import WholePolicy, checkpoint_activations, placement
 
     _quiet()
     out, recipe, hardware = Path(job["out"]), job["recipe"], job["trainer"]
@@ -67,6 +68,7 @@ def train(job: dict[str, Any]) -> None:
     model, tokenizer = load_pretrained(Path(job["start"]), torch.float32)
     renderer = Renderer(tokenizer, read_template(job["template"]))
     reader = Reader.of(model, packing=hardware["packing"], longest=recipe["max_length"])
+    checkpoint_activations(model, hardware)
     data = load_data(
         job, renderer, reader.packing, rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1))
     )
@@ -74,11 +76,9 @@ def train(job: dict[str, Any]) -> None:
     last = out / "last.ckpt"
     figures = JsonlLogger(out / "training.jsonl")
     figures.forget_after(_steps_done(last))
+    whole = WholePolicy()
     trainer = pl.Trainer(
-        accelerator=hardware["accelerator"],
-        devices=hardware["devices"],
-        strategy=hardware["strategy"],
-        precision=hardware["precision"],
+        **placement(hardware, model),
         max_steps=len(data.steps),
         max_epochs=-1,
         accumulate_grad_batches=data.accumulate,
@@ -89,7 +89,7 @@ def train(job: dict[str, Any]) -> None:
         num_sanity_val_steps=0,
         log_every_n_steps=recipe["log_every"],
         logger=figures,
-        callbacks=[Checkpoints(last, recipe["checkpoint_every"]), Progress(job["label"])],
+        callbacks=[Checkpoints(last, recipe["checkpoint_every"]), Progress(job["label"]), whole],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -97,7 +97,7 @@ def train(job: dict[str, Any]) -> None:
     )
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:
-        model.save_pretrained(out / "policy")
+        model.save_pretrained(out / "policy", state_dict=whole.state)
         tokenizer.save_pretrained(out / "policy")
         (out / "policy" / "template.txt").write_text(renderer.template)
         _finish(out / "steps.txt", trainer.global_step)
@@ -114,6 +114,8 @@ def _finish(path: Path, steps: int) -> None:
 def _drop_checkpoints(last: Path) -> None:
     """Remove what only an unfinished training needs; after the mark, so that no kill leaves neither of them."""
     for path in (last, last.with_suffix(".partial")):
+        if path.is_dir():  # DeepSpeed's
+            shutil.rmtree(path)
         path.unlink(missing_ok=True)
 
 
@@ -174,6 +176,8 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
 def _steps_done(checkpoint: Path) -> int:
     import torch
 
+    if checkpoint.is_dir():  # DeepSpeed's
+        return int((checkpoint / "steps.txt").read_text())
     return torch.load(checkpoint, weights_only=True)["global_step"] if checkpoint.exists() else 0
 
 
