@@ -33,6 +33,7 @@ STAGES = (
 )  # fmt: skip
 LABELS = {
     "original": "Original query",
+    "released": "Released model",
     "fewshot": "Few-shot",
     "sft": "SFT",
     "dpo": "DPO",

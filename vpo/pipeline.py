@@ -42,17 +42,18 @@ def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry
     wanted = {method["policy"] for method in cfg["method"].values() if "policy" in method}
     policies: dict[str, Entry] = {}
     if wanted:
-        start = stages.start(bench, cfg["backbone"])
-        policies["sft"] = learn_from_drafts(bench, cfg, queries, start)
+        policies["start"] = stages.start(bench, cfg["backbone"])
+    if wanted - {"start"}:
+        policies["sft"] = learn_from_drafts(bench, cfg, queries, policies["start"])
         bench.reached("sft")
-    if wanted - {"sft"}:
+    if wanted - {"start", "sft"}:
         pairs = gather_feedback(bench, cfg, queries, policies["sft"])
         policies |= learn_from_pairs(bench, cfg, policies["sft"], pairs, wanted)
         bench.reached("dpo")
     missing = wanted - set(policies)
     if missing:
         raise UserError(
-            f"method: no policy is called {', '.join(sorted(missing))}; known are sft, dpo, sft_more, sft_chosen"
+            f"method: no policy is called {', '.join(sorted(missing))}; known are start, sft, dpo, sft_more, sft_chosen"
         )
     return policies
 
