@@ -13,14 +13,15 @@ from vpo.training.memory import GB, Row, Shape, estimate
 CHARACTERS_PER_TOKEN = 4.8  # of English instructions: VPO's 819 characters are about 170 tokens
 LORA = {"r": 64, "target_modules": "all-linear", "bits": None}  # as in sft=lora, for the cures that are offered
 CHECKPOINTING = "trainer.activation_checkpointing=true"
-COMPLETIONS = {"sft": 1, "objective": 2}
+RECIPES = {"sft": "sft", "dpo": "objective"}  # a training's stage, and its recipe in the config
+COMPLETIONS = {"sft": 1, "dpo": 2}  # of a row
 Change = tuple[str, Mapping[str, Any], Mapping[str, Any] | None]
 
 
 def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
     """One line a training of the run; `stages` are those that the run has."""
-    recipes = [name for name, stage in (("sft", "sft"), ("objective", "dpo")) if stage in stages]
-    if not recipes:
+    trainings = [name for name in RECIPES if name in stages]
+    if not trainings:
         return []
     shape = shape_of(config["backbone"])
     if shape is None:
@@ -28,7 +29,7 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
             "memory: not estimated; the sizes of this backbone are not known here (no config.json, or another kind)"
         ]
     room = available(config["trainer"])
-    return [_line(config, name, shape, room) for name in recipes]
+    return [_line(config, name, shape, room) for name in trainings]
 
 
 def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
@@ -76,8 +77,8 @@ def free_memory() -> float:
 
 
 def peak(config: Mapping[str, Any], name: str, shape: Shape, trainer: Mapping[str, Any], adapter: Any) -> float:
-    """Estimated bytes of a process in the training that config[name] describes, under this trainer and adapter."""
-    recipe, guess = config[name], config["plan"]
+    """Estimated bytes of a process in the training of this name, under this trainer and adapter."""
+    recipe, guess = config[RECIPES[name]], config["plan"]
     template = ceil(len(read_template(config["backbone"]["template"])) / CHARACTERS_PER_TOKEN)
     items = min(trainer["per_device_batch_size"], max(1, recipe["global_batch_size"] // trainer["devices"]))
     completion = max(1, min(guess["completion_tokens"], recipe["max_length"] - template - guess["query_tokens"]))
@@ -86,7 +87,7 @@ def peak(config: Mapping[str, Any], name: str, shape: Shape, trainer: Mapping[st
 
 
 def _line(config: Mapping[str, Any], name: str, shape: Shape, room: float | None) -> str:
-    trainer, adapter = config["trainer"], config[name].get("adapter")
+    trainer, adapter = config["trainer"], config[RECIPES[name]].get("adapter")
     size = peak(config, name, shape, trainer, adapter)
     told = f"{name}: about {_gb(size)} a process"
     if room is None:

@@ -131,10 +131,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes of a process (on a GPU: of the device) at the peak, by cause."""
+    """Bytes of a process (on a GPU: of the device) at the peak, by cause.
+
+    `copies` are the 16-bit weights that autocast makes of 32-bit ones and keeps until backward is done.
+    """
 
     process: float
     weights: float
+    copies: float
     optimizer: float
     gradients: float
     activations: float
@@ -144,7 +148,7 @@ class Estimate:
     @property
     def peak(self) -> float:
         """The larger of two moments: backward begins, with all activations; or the optimizer steps, with all gradients."""
-        backward = SLACK * (self.activations + self.logits)
+        backward = SLACK * (self.activations + self.logits) + self.copies
         return self.process + self.weights + self.optimizer + max(backward, self.gradients + self.scratch)
 
 
@@ -163,30 +167,24 @@ def estimate(shape: Shape, row: Row, trainer: Mapping[str, Any], adapter: Mappin
     shards = trainer["devices"] if stage else 1
     buckets = 2 if trainer["strategy"] == "ddp" else 1  # DDP reduces copies of the gradients
     gpu = trainer["accelerator"] == "gpu"
+    bits = (adapter or {}).get("bits")
+    maps = shape.num_hidden_layers * sum(out * into for out, into in shape.linears.values())
+    if stage == 3:  # shards, and whole at a time: what lies outside the layers, this layer and the next
+        weights = 4 * shape.parameters / trainer["devices"] + (2 if half else 4) * (shape.outside + 2 * shape.layer)
+    elif bits:
+        weights = BYTES_QUANTISED[bits] * maps + 4 * (shape.parameters - maps)
+    else:
+        weights = 4 * shape.parameters
     return Estimate(
         process=PROCESS,
-        weights=_weights(
-            shape, trained, stage, trainer["devices"], half, (adapter or {}).get("bits"), adapter is not None
-        ),
+        weights=weights + (0 if adapter is None else 4 * trained / shards),
+        copies=2 * (shape.parameters - (maps if bits else 0)) if half and stage < 3 else 0.0,
         optimizer=8 * trained / shards,
         gradients=4 * trained * buckets / (shards if stage > 1 else 1),
         activations=_activations(shape, row, half, gpu, trainer["activation_checkpointing"]),
         logits=_logits(shape, row, adapter is None),
         scratch=4 * trained / shards if gpu else 0.0,  # on GPUs AdamW works on all parameters at once
     )
-
-
-def _weights(
-    shape: Shape, trained: int, stage: int, devices: int, half: bool, bits: int | None, adapted: bool
-) -> float:
-    """Bytes of the weights, and of the 16-bit copies that are computed with."""
-    compute = 2 if half else 4
-    if stage == 3:  # shards, and whole at a time: what lies outside the layers, this layer and the next
-        return 4 * shape.parameters / devices + compute * (shape.outside + 2 * shape.layer)
-    maps = shape.num_hidden_layers * sum(out * into for out, into in shape.linears.values())
-    frozen = BYTES_QUANTISED[bits] * maps + 4 * (shape.parameters - maps) if bits else 4 * shape.parameters
-    copies = 2 * (shape.parameters - (maps if bits else 0)) if half else 0  # autocast keeps one for the backward pass
-    return frozen + copies + (4 * trained if adapted else 0)
 
 
 def _activations(shape: Shape, row: Row, half: bool, gpu: bool, checkpointing: bool) -> float:
