@@ -135,6 +135,8 @@ def test_the_plan_says_whether_it_fits_and_what_would_fit(tmp_path):
     assert "a process of 24.0 GB: does not fit; sft=qlora" in sft
     large = run_vpo("plan", *backbone, "trainer=fsdp", "trainer.memory_gb=80", cwd=tmp_path)
     assert [line.rpartition(": ")[2] for line in large.stdout.splitlines()[-2:]] == ["fits", "fits"]
+    unknown = run_vpo("plan", "backbone=vpo_2b", cwd=tmp_path, HF_HOME=str(tmp_path / "empty"))
+    assert "memory: not estimated, for want of the sizes of CCCCCC/VPO-2B; `hf download" in unknown.stdout
     embedded = run_vpo("plan", "stop_after=pair", cwd=tmp_path)
     assert "sft: about" in embedded.stdout
     assert "dpo: about" not in embedded.stdout  # not reached
