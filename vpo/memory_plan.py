@@ -25,8 +25,9 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
         return []
     shape = shape_of(config["backbone"])
     if shape is None:
+        model = config["backbone"].get("model", config["backbone"]["_target_"])
         return [
-            "memory: not estimated; the sizes of this backbone are not known here (no config.json, or another kind)"
+            f"memory: not estimated, for want of the sizes of {model}; `hf download {model} config.json` fetches them"
         ]
     room = available(config["trainer"])
     return [_line(config, name, shape, room) for name in trainings]

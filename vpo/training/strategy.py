@@ -67,7 +67,11 @@ def checkpoint_activations(model: nn.Module, hardware: Mapping[str, Any]) -> Non
     """Let the layers drop their activations and compute them again in backward, if the trainer asks for it."""
     if hardware.get("activation_checkpointing"):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # the reentrant kind loses LoRA's gradients
-        model.train()  # transformers checkpoints in training mode only
+        for (
+            module
+        ) in model.modules():  # transformers checkpoints in training mode only; dropout inside the layers stays off
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True
 
 
 def averages(trainer: pl.Trainer) -> int:
