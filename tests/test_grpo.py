@@ -340,5 +340,5 @@ def test_objective_none_ends_with_sft_and_says_what_is_missing():
     assert list(config["method"]) == ["original", "fewshot", "sft"]
     stages = {key.partition("/")[0] for key in keys_of(config)}
     assert not stages & {"sample", "pair", "reference", "dpo", "grpo", "score"}
-    with pytest.raises(UserError, match=r"no policy is called dpo with objective.policy=None; known are sft"):
+    with pytest.raises(UserError, match=r"no policy is called dpo with objective.policy=None; known are start, sft"):
         keys_of(composed("objective=none", "method=[sft,dpo]"))

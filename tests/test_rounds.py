@@ -68,7 +68,7 @@ def test_controls_get_the_updates_and_the_texts_of_all_rounds(tmp_path):
 
 
 def test_a_method_of_a_round_that_is_not_there_is_told():
-    with pytest.raises(UserError, match=r"no policy is called dpo_2 .* known are sft, dpo, dpo_1, sft_more"):
+    with pytest.raises(UserError, match=r"no policy is called dpo_2 .* known are start, sft, dpo, dpo_1, sft_more"):
         keys_of(composed("method=[dpo_2]"))
     with pytest.raises(UserError, match="rounds=0 must be a whole number of at least 1"):
         check(composed("rounds=0"))

@@ -16,7 +16,7 @@ vpo: train a language model to rewrite text-to-video queries into prompts, and m
 
   vpo run  [key=value ...]          the whole method; finished stages are taken from the store
   vpo run -m key=a,b [...]          a sweep: every combination, shared stages once
-  vpo plan [key=value ...]          the stages of a run, and which are done
+  vpo plan [key=value ...]          the stages of a run, which are done, and whether training fits into memory
   vpo table <name|file.yaml> [...]  a table over runs, from their results
   vpo store ls | prune              what is stored, how large, who uses it
   vpo export <run> [policy=dpo]     the trained model for plain transformers, with a model card

@@ -17,7 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from vpo import __version__, build, pipeline
 from vpo.errors import UserError
+from vpo.hardware import check_hardware
 from vpo.hints import check_types
+from vpo.memory_plan import memory_lines
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.stages.bench import Bench, StopHere
 from vpo.store import Store, canonical
@@ -27,12 +29,13 @@ from vpo.training.recipe import check_recipe
 log = logging.getLogger(__name__)
 
 # Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
-NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "stop_after", "build")
+NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "stop_after", "build", "plan")
 STAGES = (
     "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo", "grpo"
 )  # fmt: skip
 LABELS = {
     "original": "Original query",
+    "released": "Released model",
     "fewshot": "Few-shot",
     "sft": "SFT",
     "dpo": "DPO",
@@ -49,6 +52,7 @@ PACKAGES = (
 def run_job(cfg: DictConfig) -> None:
     """Hydra's task: run the pipeline on a composed config and write the run folder."""
     config = resolve(cfg)
+    check_hardware(config["trainer"])
     folder = Path(config["paths"]["runs"]) / run_name(config)
     _log_to_console()
     loggers = [
@@ -74,7 +78,7 @@ def run_job(cfg: DictConfig) -> None:
 
 
 def plan_job(cfg: DictConfig) -> None:
-    """Hydra's task: print the stages of a run and which of them are done."""
+    """Hydra's task: print the stages of a run, which of them are done, and whether the trainings fit into memory."""
     config = resolve(cfg)
     bench = open_bench(config, dry=True)
     with contextlib.suppress(StopHere):
@@ -83,7 +87,9 @@ def plan_job(cfg: DictConfig) -> None:
         f"{'done' if entry.done else 'to do':>6}  {entry.stage:<10} {entry.key}" for entry in bench.store.used.values()
     ]
     done = sum(entry.done for entry in bench.store.used.values())
-    sys.stdout.write("\n".join([*lines, f"{done} of {len(lines)} stage results are in {bench.store.root}", ""]))
+    told = f"{done} of {len(lines)} stage results are in {bench.store.root}"
+    memory = memory_lines(config, {entry.stage for entry in bench.store.used.values()})
+    sys.stdout.write("\n".join([*lines, told, *memory, ""]))
 
 
 def open_bench(config: Mapping[str, Any], dry: bool = False) -> Bench:

@@ -44,9 +44,9 @@ def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry
     wanted = {method["policy"] for method in cfg["method"].values() if "policy" in method}
     chapter = AFTER_SFT[cfg["objective"]["policy"]]
     makes = chapter.policies(cfg)
-    unknown = ", ".join(sorted(wanted - {"sft", *makes}))
+    unknown = ", ".join(sorted(wanted - {"start", "sft", *makes}))
     if unknown:
-        known = ", ".join(["sft", *makes])
+        known = ", ".join(["start", "sft", *makes])
         raise UserError(
             f"method: no policy is called {unknown} with objective.policy={cfg['objective']['policy']}; known are {known}: choose "
             "another objective, or leave the method out (method=[original,sft])"
@@ -55,10 +55,11 @@ def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry
         log.info("objective: nothing is trained after SFT, so there is no row for it")
     policies: dict[str, Entry] = {}
     if wanted:
-        start = stages.start(bench, cfg["backbone"])
-        policies["sft"] = learn_from_drafts(bench, cfg, queries, start)
+        policies["start"] = stages.start(bench, cfg["backbone"])
+    if wanted - {"start"}:
+        policies["sft"] = learn_from_drafts(bench, cfg, queries, policies["start"])
         bench.reached("sft")
-    if wanted - {"sft"}:
+    if wanted - {"start", "sft"}:
         policies |= chapter.tell(bench, cfg, queries, policies["sft"], wanted)
     return policies
 

@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 # Fields that cannot change a result. They may stand in a stage's node, at any depth, and are left out of its key. `policy` names
 # what a stage is given or makes: its input and the stage itself are in the key.
 # A test changes every other leaf of the composed config and expects a new key.
-NOT_IN_KEYS = ("workers", "progress", "path", "cache_dir", "checkpoint_every", "label", "peak_tflops", "policy")
+NOT_IN_KEYS = (
+    "workers", "progress", "path", "cache_dir", "checkpoint_every", "label", "peak_tflops", "memory_gb", "policy"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_refine_does_not_lengthen_what_has_words_to_spare(judge: RulesJudge) -> 
         (
             "a dog in the forest at night",
             "A dog runs.",
-            "A dog runs. The place is the forest. Everything is seen at night.",
+            "A dog runs. Behind it all, we can see the forest. Everything stands at night.",
         ),
         (
             "a dog running",

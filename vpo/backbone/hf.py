@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, L
 from transformers.utils.logging import disable_progress_bar
 
 from vpo.backbone.adapters import keep_layout, merge, quantisation, quantise, read_base
+from vpo.backbone.intake import take_in
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.templates import read_template
@@ -25,16 +26,23 @@ class HFBackbone:
         model: hub id or folder.
         revision: the hub commit, 40 hex digits for anything that is to be repeated; None for a local folder.
         template: name of the file in `vpo/templates` that renders a query.
+        needs_chat_template: whether a tokenizer without a chat template is refused, or reads the template as plain text.
         dtype: torch dtype by name for sampling ("bfloat16", "float32").
-        device: "cpu" or "cuda".
+        device: "cpu", or "gpu" (as the trainer's accelerator is called) or "cuda".
     """
 
-    def __init__(self, model: str, revision: str | None, template: str, dtype: str, device: str) -> None:
-        self.model, self.revision, self.template, self.dtype, self.device = model, revision, template, dtype, device
+    def __init__(
+        self, model: str, revision: str | None, template: str, needs_chat_template: bool, dtype: str, device: str
+    ) -> None:
+        self.model, self.revision, self.template, self.dtype = model, revision, template, dtype
+        self.needs_chat_template = needs_chat_template
+        self.device = "cuda" if device == "gpu" else device
 
     def prepare(self, folder: Path) -> None:
-        """Point to the released files; they are not copied."""
-        (folder / "start.json").write_text(json.dumps({"model": self.model, "revision": self.revision}))
+        """Check the released files, and point to them; they are not copied."""
+        text = read_template(self.template)
+        pointer = take_in(self.model, self.revision, text, needs_chat_template=self.needs_chat_template)
+        (folder / "start.json").write_text(json.dumps(pointer))
 
     def load(self, folder: Path, bits: int | None = None) -> "HFLanguageModel":
         model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits, device=self.device)
@@ -62,7 +70,7 @@ def load_pretrained(
     source = str(folder)
     if (Path(source) / "start.json").exists():
         pointer = json.loads((Path(source) / "start.json").read_text())
-        return load_pretrained(pointer["model"], dtype, bits, revision=pointer["revision"], device=device)
+        source, revision = pointer["model"], pointer["revision"]
     base = read_base(source)
     try:
         if base is not None:
@@ -118,9 +126,9 @@ class HFLanguageModel:
             logits_processor=LogitsProcessorList(noise),
             max_new_tokens=max_new_tokens,
             pad_token_id=pad,
-            eos_token_id=self.renderer.tokenizer.eos_token_id,
+            eos_token_id=self.renderer.stop_ids,
         )
-        return [self.renderer.until_eos(row) for row in output[:, width:].tolist()]
+        return [self.renderer.until_stop(row) for row in output[:, width:].tolist()]
 
 
 class GumbelNoise(LogitsProcessor):

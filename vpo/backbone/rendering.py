@@ -5,6 +5,7 @@ that no boundary token can merge, vanish or appear twice (users' most frequent s
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from vpo.errors import UserError
@@ -45,19 +46,43 @@ class Renderer:
         return [{"role": "user", "content": text}] if self.tokenizer.chat_template else text
 
     def completion_ids(self, completion: str) -> list[int]:
-        """The ids that the model should write, with the EOS that ends its turn."""
+        """The ids that the model should write, with the token that ends its turn."""
         separator = "" if self.tokenizer.chat_template else " "
         ids = self.tokenizer(separator + completion.strip(), add_special_tokens=False).input_ids
-        return [*ids, self.tokenizer.eos_token_id]
+        return [*ids, self.end_id]
 
     def decode(self, ids: list[int]) -> str:
-        """The text of a sampled completion, up to its EOS, stripped."""
-        return self.tokenizer.decode(self.until_eos(ids), skip_special_tokens=True).strip()
+        """The text of a sampled completion, up to the end of its turn, stripped."""
+        kept = self.until_stop(ids)
+        if kept and kept[-1] in self.stop_ids:
+            kept.pop()
+        return self.tokenizer.decode(kept, skip_special_tokens=True).strip()
 
-    def until_eos(self, ids: list[int]) -> list[int]:
-        """The ids up to and with their first EOS."""
-        eos = self.tokenizer.eos_token_id
-        return ids[: ids.index(eos) + 1] if eos in ids else ids
+    def until_stop(self, ids: list[int]) -> list[int]:
+        """The ids up to and with the first at which sampling stops."""
+        stops = set(self.stop_ids)
+        return ids[: next((place + 1 for place, one in enumerate(ids) if one in stops), len(ids))]
+
+    @cached_property
+    def end_id(self) -> int:
+        """The token that ends the model's turn: what its chat template writes behind an answer, or else EOS.
+
+        They differ for models whose EOS ends the whole text (`<|end_of_text|>` and `<|eot_id|>` of Llama 3): trained with
+        the former, such a model would not stop where its chat format does.
+        """
+        if not self.tokenizer.chat_template:
+            return self.tokenizer.eos_token_id
+        answer = "an answer"
+        turns = [{"role": "user", "content": "a query"}, {"role": "assistant", "content": answer}]
+        behind = self.tokenizer.apply_chat_template(turns, tokenize=False).rpartition(answer)[2]
+        first = self.tokenizer(behind.strip(), add_special_tokens=False).input_ids[:1]
+        special = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
+        return first[0] if first and first[0] in special else self.tokenizer.eos_token_id
+
+    @property
+    def stop_ids(self) -> list[int]:
+        """The tokens at which sampling stops."""
+        return sorted({self.end_id, self.tokenizer.eos_token_id})
 
     @property
     def pad_id(self) -> int:

@@ -120,9 +120,10 @@ def aside(item: Item) -> str:
     """A short sentence that tells a missing style, camera, light or place; nothing for any other item."""
     words = item.words.lower()
     if item.kind == "style":
-        return f"It is made in a {words.removesuffix(' style')} style."
+        style = words.removesuffix(" style")
+        return f"It is made in {'an' if style[0] in 'aeiou' else 'a'} {style} style."
     if item.kind == "camera":
         return camera_sentence(item)
     if words in _LIGHTS:
-        return f"Everything is seen {_AT.get(words, 'in')} {words}."
-    return f"The place is the {words}." if item.key in _places() else ""
+        return f"Everything stands {_AT.get(words, 'in')} {words}."
+    return f"Behind it all, we can see the {words}." if item.key in _places() else ""

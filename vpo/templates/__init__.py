@@ -1,7 +1,8 @@
 """The texts for language models, as files; a template's hash goes into every manifest that depends on it.
 
 `optimizer.txt` is interface data of the released VPO models: thu-coai/VPO (Apache-2.0), README and `src/process_data.py`,
-byte for byte (sha256 d8f31468...). `tiny.txt` is the sketch world's short one.
+byte for byte (sha256 d8f31468...). `prompt_a_video.txt` has that paper's field labels and our own wording (its repository has no
+licence). `tiny.txt` is the sketch world's short one.
 """
 
 import hashlib

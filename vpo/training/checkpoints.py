@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vpo.backbone.adapters import write_base
 from vpo.errors import UserError
+from vpo.training.strategy import whole_state
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,22 @@ class PolicyWriter:
     start: Path
     bits: int | None
 
-    def write(self, folder: Path) -> None:
-        """Write a policy folder whole or not at all, in place of an older one."""
+    def write(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
+        """Write a policy folder whole or not at all, in place of an older one.
+
+        Args:
+            folder: of the policy.
+            state: the weights, where a strategy has sharded them and `vpo.training.strategy` has put them together.
+        """
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         if hasattr(self.model, "peft_config"):
             # Embeddings are never trained; "auto" would ask the hub for the base's config to find that out.
-            self.model.save_pretrained(partial, save_embedding_layers=False)
+            self.model.save_pretrained(partial, save_embedding_layers=False, state_dict=state)
             (partial / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
             write_base(partial, self.start, self.bits)
         else:
-            self.model.save_pretrained(partial)
+            self.model.save_pretrained(partial, state_dict=state)
         self.tokenizer.save_pretrained(partial)
         (partial / "template.txt").write_text(self.template)
         replace_folder(partial, folder)
@@ -64,14 +70,15 @@ class BestPolicy(pl.Callback):
     replaces what is there.
     """
 
-    def __init__(self, folder: Path, write: Callable[[Path], None]) -> None:
+    def __init__(self, folder: Path, write: Callable[..., None]) -> None:
         self.folder, self.write = folder, write
         self.record = folder.with_name(folder.name + ".json")
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["val/loss"])
+        state = whole_state(trainer, module)  # all ranks take part, whatever the loss
         if trainer.is_global_zero and loss < self.least():
-            self.write(self.folder)
+            self.write(self.folder, state=state)
             partial = self.record.with_suffix(".partial")
             partial.write_text(json.dumps({"step": trainer.global_step, "val/loss": loss}) + "\n")
             os.replace(partial, self.record)
@@ -91,6 +98,8 @@ def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
     Raises:
         UserError: If it cannot be read or is of another model.
     """
+    if path.is_dir():  # DeepSpeed's, which checks its weights itself
+        return int((path / "steps.txt").read_text())
     if not path.exists():
         return 0
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.hardware import give_back_gpu
 from vpo.training.worker import DISK_FULL
 
 GRACE = 10.0  # seconds that a rank has to save and leave when it is told to
@@ -24,6 +25,7 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = "vpo.trainin
     we hold, and a GPU's memory is given back only by the end of a process. Raises UserError with the worker's own line,
     RuntimeError when it died of something else (its traceback is on stderr).
     """
+    give_back_gpu()
     spec = folder / "stage.yaml"
     spec.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True))
     complaint = folder / "error.txt"

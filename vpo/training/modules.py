@@ -17,6 +17,7 @@ from vpo.seeding import seed_of
 from vpo.training.data import Batch
 from vpo.training.forward import Reader
 from vpo.training.losses import PairLoss, dpo_loss
+from vpo.training.strategy import averages, clip_gradients, gradient_norm
 
 
 class PolicyModule(pl.LightningModule):
@@ -33,8 +34,10 @@ class PolicyModule(pl.LightningModule):
         super().__init__()
         self.model, self.reader = reader.model, reader
         self.optimizer, self.total_steps, self.seed = optimizer, total_steps, seed
-        # A checkpoint of an adapter lacks the base.
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        # A checkpoint of an adapter lacks the base. Names are taken now: FSDP gives parameters others.
         self.strict_loading = all(parameter.requires_grad for parameter in self.model.parameters())
+        self._kept = None if self.strict_loading else trained
         self._sums: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -43,13 +46,13 @@ class PolicyModule(pl.LightningModule):
 
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state dict that training changes, which a checkpoint holds: all of it, or an adapter."""
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        return {name: value for name, value in self.state_dict().items() if self.strict_loading or name in trained}
+        return {name: value for name, value in self.state_dict().items() if self._kept is None or name in self._kept}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out a frozen base, which may be a hundred times as large as its adapter."""
-        kept = self.trained_state().keys()
-        checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in kept}
+        if self._kept is not None:
+            held = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {name: value for name, value in held.items() if name in self._kept}
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Draw dropout from the step, not from what was drawn before it, so that a resumed run draws the same."""
@@ -76,7 +79,7 @@ class PolicyModule(pl.LightningModule):
 
     def scaled(self, loss_sum: Tensor, batch: Batch) -> Tensor:
         """This micro-batch's part of the global mean, before Lightning averages over accumulation and ranks."""
-        return loss_sum / batch.normaliser * self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return loss_sum / batch.normaliser * averages(self.trainer)
 
     def add(self, **figures: Tensor) -> None:
         """Sum figures until the optimizer steps."""
@@ -89,14 +92,20 @@ class PolicyModule(pl.LightningModule):
         return {name: self.trainer.strategy.reduce(value, reduce_op="sum").item() for name, value in sums.items()}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        norms = [parameter.grad.norm() for parameter in self.parameters() if parameter.grad is not None]
-        norm = torch.stack(norms).norm()
+        norm = gradient_norm(self.trainer, self.parameters())
+        if norm is None:
+            return
         if not torch.isfinite(norm):
             raise UserError(
                 f"training diverged at step {self.global_step} (gradient norm {norm.item()}); lower lr or use a wider precision; "
                 "the last checkpoint is kept"
             )
         self.log("train/grad_norm", norm)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        clip_gradients(self.trainer, self, gradient_clip_val)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         if (batch_index + 1) % self.trainer.accumulate_grad_batches == 0:

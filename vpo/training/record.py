@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from types import FrameType
@@ -98,6 +99,10 @@ class Checkpoints(pl.Callback):
         self._leaving = wanted and _any_rank(trainer, asked == signal.SIGTERM)
         if wanted or trainer.global_step % self.every == 0:
             trainer.save_checkpoint(self._partial)
+            if (
+                self._partial.is_dir() and trainer.is_global_zero
+            ):  # DeepSpeed's, whose count of steps is not ours to read
+                (self._partial / "steps.txt").write_text(f"{trainer.global_step}\n")
             self._saved = True
 
     def on_train_batch_start(
@@ -111,6 +116,8 @@ class Checkpoints(pl.Callback):
     def _publish(self, trainer: pl.Trainer) -> None:
         """Make what was saved the checkpoint, and leave if that was asked for."""
         if self._saved and trainer.is_global_zero:
+            if self.path.is_dir():  # no rename replaces a folder that holds something
+                shutil.rmtree(self.path)
             self._partial.replace(self.path)
         self._saved = False
         if self._leaving:

@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def train(job: dict[str, Any]) -> None:
     from vpo.training.forward import Reader
     from vpo.training.recipe import bits_of, check_recipe
     from vpo.training.record import Checkpoints, JsonlLogger, Progress
+    from vpo.training.strategy import WholePolicy, checkpoint_activations, placement
     from vpo.training.telemetry import telemetry
 
     _quiet()
@@ -76,6 +78,7 @@ def train(job: dict[str, Any]) -> None:
         model = add_adapter(model, recipe["adapter"])
     renderer = Renderer(tokenizer, read_template(job["template"]))
     reader = Reader.of(model, packing=hardware["packing"], longest=recipe["max_length"])
+    checkpoint_activations(model, hardware)
     data = load_data(
         job, renderer, reader.packing, rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1))
     )
@@ -86,11 +89,9 @@ def train(job: dict[str, Any]) -> None:
     figures = JsonlLogger(out / "training.jsonl")
     done = steps_done(last, module.trained_state())
     figures.forget_after(done)
+    whole = WholePolicy()
     trainer = pl.Trainer(
-        accelerator=hardware["accelerator"],
-        devices=hardware["devices"],
-        strategy=hardware["strategy"],
-        precision=hardware["precision"],
+        **placement(hardware, model),
         max_steps=len(data.steps),
         max_epochs=-1,
         accumulate_grad_batches=data.accumulate,
@@ -108,6 +109,7 @@ def train(job: dict[str, Any]) -> None:
             BestPolicy(out / "best", policy.write),
             *telemetry(job, model, renderer, data, done=done),
             Progress(job["label"]),
+            whole,
         ],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -116,7 +118,7 @@ def train(job: dict[str, Any]) -> None:
     )
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:
-        settle(out, recipe["keep"], policy.write)
+        settle(out, recipe["keep"], partial(policy.write, state=whole.state))
         finish(out / "steps.txt", trainer.global_step)
         _drop_checkpoints(last)
 
@@ -131,6 +133,8 @@ def finish(path: Path, steps: int) -> None:
 def _drop_checkpoints(last: Path) -> None:
     """Remove what only an unfinished training needs; after the mark, so that no kill leaves neither of them."""
     for path in (last, last.with_suffix(".partial")):
+        if path.is_dir():  # DeepSpeed's
+            shutil.rmtree(path)
         path.unlink(missing_ok=True)
 
 

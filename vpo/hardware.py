@@ -1,0 +1,49 @@
+"""Whether the machine has what `trainer` asks for: found before any work, and torch is imported only if a GPU is asked for."""
+
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from vpo.errors import UserError
+
+SHARDED = ("fsdp", "deepspeed")  # strategies that Lightning runs on CUDA only
+
+
+def check_hardware(trainer: Mapping[str, Any]) -> None:
+    """Raise UserError where the trainer cannot run here."""
+    asked = trainer["accelerator"] == "gpu"
+    problem = hardware_problem(
+        trainer, gpus=_visible_gpus() if asked else 0, deepspeed=find_spec("deepspeed") is not None
+    )
+    if problem:
+        raise UserError(problem)
+
+
+def hardware_problem(trainer: Mapping[str, Any], *, gpus: int, deepspeed: bool) -> str | None:
+    """Why a trainer cannot run on a machine with so many GPUs, and the cure in one line; None if it can."""
+    strategy, accelerator, devices = trainer["strategy"], trainer["accelerator"], trainer["devices"]
+    if accelerator not in ("cpu", "gpu"):
+        return f"trainer.accelerator={accelerator} is unknown; choose cpu or gpu"
+    if strategy in SHARDED and accelerator != "gpu":
+        return f"trainer.strategy={strategy} needs CUDA GPUs; set trainer.accelerator=gpu, or use trainer=ddp on CPU"
+    if accelerator == "gpu" and gpus < devices:
+        seen = f"torch sees {gpus}" if gpus else "torch sees none"
+        cure = f"set trainer.devices={gpus}" if gpus else "use trainer=cpu or trainer=ddp, or a machine with CUDA"
+        return f"trainer.strategy={strategy} asks for {devices} GPU{'s' * (devices > 1)} and {seen}; {cure}"
+    if strategy == "deepspeed" and not deepspeed:
+        return "trainer.strategy=deepspeed needs DeepSpeed, which is not installed; pip install 'vpo[deepspeed]' or use trainer=fsdp"
+    return None
+
+
+def _visible_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def give_back_gpu() -> None:
+    """Return cached GPU memory of this process before a child trains: what was sampled with is gone, its blocks are not."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

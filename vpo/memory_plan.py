@@ -1,0 +1,131 @@
+"""`vpo plan`'s lines on memory: will each training fit, and which one change would make it fit."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from vpo.templates import read_template
+from vpo.training.memory import GB, Row, Shape, estimate
+
+CHARACTERS_PER_TOKEN = 4.8  # of English instructions: VPO's 819 characters are about 170 tokens
+LORA = {"r": 64, "target_modules": "all-linear", "bits": None}  # as in sft=lora, for the cures that are offered
+CHECKPOINTING = "trainer.activation_checkpointing=true"
+RECIPES = {"sft": "sft", "dpo": "objective"}  # a training's stage, and its recipe in the config
+COMPLETIONS = {"sft": 1, "dpo": 2}  # of a row
+Change = tuple[str, Mapping[str, Any], Mapping[str, Any] | None]
+
+
+def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
+    """One line a training of the run; `stages` are those that the run has."""
+    trainings = [name for name in RECIPES if name in stages]
+    if not trainings:
+        return []
+    shape = shape_of(config["backbone"])
+    if shape is None:
+        model = config["backbone"].get("model", config["backbone"]["_target_"])
+        return [
+            f"memory: not estimated, for want of the sizes of {model}; `hf download {model} config.json` fetches them"
+        ]
+    room = available(config["trainer"])
+    return [_line(config, name, shape, room) for name in trainings]
+
+
+def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
+    """The sizes of a backbone: its own fields, or the config.json of its folder or of the hub's cache; nothing is fetched."""
+    if "model" not in backbone:
+        own = {"num_hidden_layers": "layers", "num_attention_heads": "heads"}
+        names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        if any(own.get(name, name) not in backbone for name in names):
+            return None
+        sizes = {name: backbone[own.get(name, name)] for name in names}
+        return Shape.of(sizes | {"model_type": "llama", "tie_word_embeddings": True})
+    path = Path(backbone["model"]) / "config.json"
+    if not path.exists():
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            found = try_to_load_from_cache(backbone["model"], "config.json", revision=backbone.get("revision"))
+        except HFValidationError:
+            return None
+        if not isinstance(found, str):
+            return None
+        path = Path(found)
+    return Shape.of(json.loads(path.read_text()))
+
+
+def available(trainer: Mapping[str, Any]) -> float | None:
+    """Bytes that a process of the trainer has: told, or asked of this machine; None where it has no such device."""
+    if trainer["memory_gb"] is not None:
+        return trainer["memory_gb"] * GB
+    if trainer["accelerator"] == "gpu":
+        import torch
+
+        return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+    return free_memory() / trainer["devices"] if sys.platform == "linux" else None
+
+
+def free_memory() -> float:
+    """Bytes of memory that processes may still take on this Linux machine, or in this container."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(fields["MemAvailable"].split()[0]) * 1024
+    limit = Path("/sys/fs/cgroup/memory.max")
+    told = limit.read_text().strip() if limit.exists() else "max"
+    return float(free if told == "max" else min(free, int(told)))
+
+
+def peak(config: Mapping[str, Any], name: str, shape: Shape, trainer: Mapping[str, Any], adapter: Any) -> float:
+    """Estimated bytes of a process in the training of this name, under this trainer and adapter."""
+    recipe, guess = config[RECIPES[name]], config["plan"]
+    template = ceil(len(read_template(config["backbone"]["template"])) / CHARACTERS_PER_TOKEN)
+    items = min(trainer["per_device_batch_size"], max(1, recipe["global_batch_size"] // trainer["devices"]))
+    completion = max(1, min(guess["completion_tokens"], recipe["max_length"] - template - guess["query_tokens"]))
+    row = Row(items, COMPLETIONS[name], template, guess["query_tokens"], completion, trainer["packing"])
+    return estimate(shape, row, trainer, adapter).peak
+
+
+def _line(config: Mapping[str, Any], name: str, shape: Shape, room: float | None) -> str:
+    trainer, adapter = config["trainer"], config[RECIPES[name]].get("adapter")
+    size = peak(config, name, shape, trainer, adapter)
+    told = f"{name}: about {_gb(size)} a process"
+    if room is None:
+        return f"{told}; no such device here, so say how much it has: trainer.memory_gb=80"
+    if size <= room:
+        return f"{told} of {_gb(room)}: fits"
+    sized = [(text, peak(config, name, shape, *change)) for text, *change in changes(trainer, adapter)]
+    cures = [f"{text} would take {_gb(needed)}" for text, needed in sized if needed <= room]
+    least = min(sized, key=lambda one: one[1], default=None)
+    if not cures and least is not None:
+        cures = [f"the least found is {_gb(least[1])} with {least[0]}; a smaller backbone is due"]
+    return f"{told} of {_gb(room)}: does not fit; {', '.join(cures[:4])}"
+
+
+def changes(trainer: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> Iterator[Change]:
+    """What may be changed, as overrides, with the trainer and the adapter it gives: the gentlest first."""
+    batch = trainer["per_device_batch_size"]
+    smaller = [size for size in (8, 4, 2, 1) if size < batch]
+    for size in smaller:
+        yield f"trainer.per_device_batch_size={size}", {**trainer, "per_device_batch_size": size}, adapter
+    frugal = {**trainer, "per_device_batch_size": 1, "activation_checkpointing": True}
+    text = f"trainer.per_device_batch_size=1 {CHECKPOINTING}" if batch > 1 else CHECKPOINTING
+    if not trainer["activation_checkpointing"]:
+        yield CHECKPOINTING, {**trainer, "activation_checkpointing": True}, adapter
+        if batch > 1:
+            yield text, frugal, adapter
+    if adapter is None:
+        yield "sft=lora", trainer, LORA
+        yield f"sft=lora {text}", frugal, LORA
+    if adapter is None or not adapter.get("bits"):
+        lora = LORA if adapter is None else adapter
+        yield "sft=qlora", trainer, {**lora, "bits": 4}
+        yield f"sft=qlora {text}", frugal, {**lora, "bits": 4}
+    if trainer["accelerator"] == "gpu" and trainer["strategy"] in ("auto", "ddp"):
+        sharded = {**trainer, "strategy": "fsdp", "devices": 8, "per_device_batch_size": min(batch, 2)}
+        yield "trainer=fsdp trainer.devices=8", sharded, adapter
+
+
+def _gb(size: float) -> str:
+    return f"{size / GB:.1f} GB"
