@@ -48,7 +48,9 @@ def parse(spec: dict[str, Any]) -> argparse.Namespace:
     parser.add_argument("--shape", choices=list(spec["shapes"]), default="llama_18m")
     parser.add_argument("--tasks", nargs="+", choices=list(spec["tasks"]), default=list(spec["tasks"]))
     parser.add_argument("--tuning", choices=["full", "lora"], default="full")
-    parser.add_argument("--rounds", type=int, default=3, help="counted runs of each trainer's fastest size")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="counted runs of each trainer's fastest size; 0: the choosing runs"
+    )
     parser.add_argument("--steps", type=int, default=3, help="timed optimizer steps a run")
     parser.add_argument("--warmup", type=int, default=1, help="optimizer steps before them")
     parser.add_argument(
