@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 
 from vpo import pipeline
 from vpo.build import build
+from vpo.checks import check
 from vpo.errors import UserError
-from vpo.job import NOT_IN_RUN_NAME, check, open_bench, resolve
+from vpo.job import NOT_IN_RUN_NAME, open_bench, resolve
 from vpo.store import NOT_IN_KEYS
 
 ROOT = Path(__file__).resolve().parents[1]

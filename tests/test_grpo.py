@@ -19,8 +19,8 @@ from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.backbone.tiny import TinyBackbone
 from vpo.build import build
+from vpo.checks import check
 from vpo.errors import UserError
-from vpo.job import check
 from vpo.records import Clip, Prompt, Query, Verdict
 from vpo.rows import write_rows
 from vpo.seeding import seed_of

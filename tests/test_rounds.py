@@ -9,8 +9,9 @@ from tests.conftest import run_vpo
 from tests.test_config import composed, keys_of
 from tests.test_pipeline import rows
 from vpo import pipeline
+from vpo.checks import check
 from vpo.errors import UserError
-from vpo.job import check, open_bench
+from vpo.job import open_bench
 from vpo.records import Pair
 from vpo.rows import write_rows
 from vpo.stages.sft import _updates, chosen_texts

@@ -65,7 +65,7 @@ def train(job: dict[str, Any]) -> None:
     from vpo.training.forward import Reader
     from vpo.training.recipe import bits_of, check_recipe
     from vpo.training.record import Checkpoints, JsonlLogger, Progress
-    from vpo.training.strategy import WholePolicy, checkpoint_activations, placement
+    from vpo.training.strategy import WholePolicy, checkpoint_activations
     from vpo.training.telemetry import telemetry
 
     _quiet()
@@ -90,37 +90,48 @@ def train(job: dict[str, Any]) -> None:
     done = steps_done(last, module.trained_state())
     figures.forget_after(done)
     whole = WholePolicy()
-    trainer = pl.Trainer(
-        **placement(hardware, model),
-        max_steps=len(data.steps),
-        max_epochs=-1,
-        accumulate_grad_batches=data.accumulate,
-        gradient_clip_val=recipe["optimizer"]["clip"],
-        val_check_interval=min(recipe["validate_every"], len(data.steps)) * data.accumulate
-        if data.validation
-        else None,
-        check_val_every_n_epoch=None if data.validation else 1,
-        limit_val_batches=None if data.validation else 0,
-        num_sanity_val_steps=0,
-        log_every_n_steps=recipe["log_every"],
-        logger=figures,
-        callbacks=[
-            Checkpoints(last, recipe["checkpoint_every"]),
-            BestPolicy(out / "best", policy.write),
-            *telemetry(job, model, renderer, data, done=done),
-            Progress(job["label"]),
-            whole,
-        ],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    callbacks = [
+        Checkpoints(last, recipe["checkpoint_every"]),
+        BestPolicy(out / "best", policy.write),
+        *telemetry(job, model, renderer, data, done=done),
+        Progress(job["label"]),
+        whole,
+    ]
+    trainer = make_trainer(hardware, recipe, model, data, figures, callbacks)
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:
         settle(out, recipe["keep"], partial(policy.write, state=whole.state))
         finish(out / "steps.txt", trainer.global_step)
         _drop_checkpoints(last)
+
+
+def make_trainer(
+    hardware: dict[str, Any], recipe: dict[str, Any], model: Any, data: Any, figures: Any, callbacks: list[Any]
+) -> Any:
+    """Lightning's trainer for the planned steps of `data`: no checkpoint, bar or sampler but ours."""
+    import pytorch_lightning as pl
+
+    from vpo.training.strategy import placement
+
+    validate_every = min(recipe["validate_every"], len(data.steps)) * data.accumulate
+    return pl.Trainer(
+        **placement(hardware, model),
+        max_steps=len(data.steps),
+        max_epochs=-1,
+        accumulate_grad_batches=data.accumulate,
+        gradient_clip_val=recipe["optimizer"]["clip"],
+        val_check_interval=validate_every if data.validation else None,
+        check_val_every_n_epoch=None if data.validation else 1,
+        limit_val_batches=None if data.validation else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=recipe["log_every"],
+        logger=figures,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
 
 
 def finish(path: Path, steps: int) -> None:

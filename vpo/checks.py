@@ -1,0 +1,81 @@
+"""What a composed config must be, found before any work is done."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vpo import pipeline
+from vpo.errors import UserError
+from vpo.training.recipe import check_recipe
+
+STAGES = (
+    "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo", "grpo"
+)  # fmt: skip
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Impossible values, found before any work is done."""
+    sampling, objective = config["sampling"], config["objective"]
+    at_least = {
+        "sampling.k": (sampling["k"], 2 if config["feedback"]["video"] else 1),
+        "sampling.max_new_tokens": (sampling["max_new_tokens"], 1),
+        "sampling.batch_size": (sampling["batch_size"], 1),
+        "rounds": (config["rounds"], 1),
+        "trainer.devices": (config["trainer"]["devices"], 1),
+        "trainer.per_device_batch_size": (config["trainer"]["per_device_batch_size"], 1),
+        "sft.checkpoint_every": (config["sft"]["checkpoint_every"], 1),
+        "sft.validate_every": (config["sft"]["validate_every"], 1),
+        "sft.prompts": (config["sft"].get("prompts", 0), 0),
+        "objective.prompts": (objective.get("prompts", 0), 0),
+        "objective.validate_every": (objective.get("validate_every", 1), 1),
+        "sft.log_every": (config["sft"]["log_every"], 1),
+        "sft.global_batch_size": (config["sft"]["global_batch_size"], 1),
+    }
+    if objective["policy"] is not None:
+        whole = ("checkpoint_every", "global_batch_size", "log_every")
+        at_least |= {f"objective.{name}": (objective[name], 1) for name in whole}
+    for key, (value, least) in at_least.items():
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"config: {key}={value} must be a whole number of at least {least}")
+    positive = {
+        "sampling.temperature": sampling["temperature"],
+        "sampling.top_p": sampling["top_p"],
+        "sft.epochs": config["sft"]["epochs"],
+    }
+    if objective["policy"] is not None:
+        positive["objective.epochs"] = objective["epochs"]
+    if objective["policy"] == "dpo":
+        positive["objective.beta"] = objective["beta"]
+    for key, value in positive.items():
+        if not isinstance(value, int | float) or value <= 0:
+            raise UserError(f"config: {key}={value} must be above 0")
+    for name in ("sft", "objective", "control"):
+        check_recipe(name, config[name])
+    if not config.get("method") or not config.get("evaluator"):
+        raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
+    if not (config["feedback"]["text"] or config["feedback"]["video"]):
+        raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
+    video_only = {"render", "score"}
+    if config["stop_after"] in video_only and not config["feedback"]["video"]:
+        raise UserError(
+            f"config: feedback=text renders nothing for pairs, so stop_after={config['stop_after']} never comes"
+        )
+    if config["stop_after"] not in (None, *STAGES):
+        raise UserError(f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(STAGES)}")
+    unknown = sorted(set(config["recompute"]) - {*STAGES, "start", "optimize", "evaluate"})
+    if unknown:
+        raise UserError(
+            f"config: recompute={unknown[0]} is no stage; choose from {', '.join(STAGES)}, start, optimize, evaluate"
+        )
+    check_objective(config)
+
+
+def check_objective(config: Mapping[str, Any]) -> None:
+    """What follows SFT is known, can run on this trainer, and reaches the stage at which to stop."""
+    policy, stop = config["objective"]["policy"], config["stop_after"]
+    if policy not in pipeline.AFTER_SFT:
+        known = ", ".join(str(one) for one in pipeline.AFTER_SFT)
+        raise UserError(f"config: objective.policy={policy} is made by nothing here; choose one of {known}")
+    others = {name for name, chapter in pipeline.AFTER_SFT.items() if stop in chapter.stages}
+    if others and policy not in others:
+        raise UserError(f"config: objective.policy={policy} has no stage {stop}, so stop_after={stop} never comes")
+    pipeline.AFTER_SFT[policy].check(config)
