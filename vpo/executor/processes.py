@@ -1,5 +1,8 @@
 """Item-by-item work in several processes of this machine."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -23,5 +26,18 @@ class ProcessExecutor:
         todo = list(items)
         if not todo:
             return
-        with ProcessPoolExecutor(min(self.workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            min(self.workers, len(todo)), get_context("spawn"), initializer=_leave_with_parent, initargs=(os.getpid(),)
+        ) as pool:
             yield from pool.map(work, todo)
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End this worker when the process that started it is gone: after a SIGKILL nobody else would end it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
