@@ -8,7 +8,6 @@ The odd half is not untouched, though: all prompts and a sample of the rewrites 
 import json
 import random
 import re
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -150,16 +149,6 @@ def test_sample_queries_are_safe() -> None:
         q for split in ("sft", "dpo") for q in json.loads((QUERIES / f"{split}_queries.sample.json").read_text())
     ]
     assert sum(bool(harm.find(read(query))) for query in queries) <= 0.01 * len(queries)
-
-
-@needs_vbench
-def test_speed(judge: RulesJudge) -> None:
-    """At least 500 critiques a second on one core; half of that is asked for here, since test machines are shared."""
-    queries, rewrites = _lines(VBENCH / "all_dimension.txt"), _lines(VBENCH / "optimized" / REWRITES["gpt4o"])
-    prompts = [prompt_of(query, text) for query, text in zip(queries, rewrites, strict=True)]
-    start = time.perf_counter()
-    judge.critique(prompts)
-    assert len(prompts) / (time.perf_counter() - start) > 250
 
 
 # The sketch world: the judge knows nothing of it, and still finds what its drafter spoils

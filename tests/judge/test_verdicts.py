@@ -1,6 +1,6 @@
 """The rule judge's verdicts: hand-written cases of words, harm, accuracy, helpfulness and odd inputs."""
 
-import time
+import sys
 
 import pytest
 
@@ -269,12 +269,25 @@ def test_emptyprompt_of(judge: RulesJudge) -> None:
 @pytest.mark.parametrize(
     "unit", ["red car ", "a gun, ", "a", "the man is on the left of a dog. ", "-neg cat -ar 16:9 ", "zzqx yyvw "]
 )
-def test_long_inputs_take_linear_time(judge: RulesJudge, unit: str) -> None:
-    long = unit * (20_000 // len(unit))
-    start = time.perf_counter()
-    for query, text in ((long, GOOD), ("a red car on the left of a dog", long)):
-        judge.critique([prompt_of(query, text)])
-    assert time.perf_counter() - start < 2.0  # two inputs, one second each
+def test_long_inputs_take_linear_work(judge: RulesJudge, unit: str) -> None:
+    """Twice the text, at most thrice the calls: counted, because a clock tells of the machine."""
+
+    def calls(length: int) -> int:
+        long, count = unit * (length // len(unit)), 0
+
+        def tick(*event: object) -> None:
+            nonlocal count
+            count += 1
+
+        sys.setprofile(tick)
+        try:
+            for query, text in ((long, GOOD), ("a red car on the left of a dog", long)):
+                judge.critique([prompt_of(query, text)])
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert calls(20_000) < 3 * calls(10_000)
 
 
 # The lexicon
