@@ -106,7 +106,7 @@ GPU = TRAINER | {"accelerator": "gpu"}
             GPU | {"strategy": "deepspeed"},
             1,
             False,
-            "needs DeepSpeed, which is not installed; pip install 'vpo[deepspeed]'",
+            "needs DeepSpeed, which is not installed; pip install deepspeed",
         ),
         (GPU | {"strategy": "deepspeed"}, 1, True, None),
         (TRAINER | {"accelerator": "tpu"}, 0, False, "trainer.accelerator=tpu is unknown; choose cpu or gpu"),

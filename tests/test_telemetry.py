@@ -1,6 +1,7 @@
 """Throughput, greedy prompts and warnings: arithmetic by hand, and what a real training of a tiny model leaves behind."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from vpo.training.throughput import (
     training_flops,
     work_of,
 )  # fmt: skip
-from vpo.training.watch import chosen_falls, prompts_grow, rows_cut
+from vpo.training.watch import chosen_falls, completions_grow, prompts_grow, rows_cut
 
 
 def llama(**changes) -> LlamaForCausalLM:
@@ -39,6 +40,17 @@ def llama(**changes) -> LlamaForCausalLM:
 
 # Of a layer: q 16 x 32, k and v 16 x 16 (two heads of 8), o 32 x 16, and three matrices of 16 x 24.
 LAYER = 512 + 256 + 256 + 512 + 3 * 384
+
+
+def test_completions_that_grow_are_told():
+    """Five and five figures: from 100 on to 149 is a growth of 49 %, to 151 of 51 %; 190 of 200 is 95 % of the limit."""
+    told = partial(completions_grow, limit=200)
+    assert told([100] * 9) is None
+    assert told([100] * 5 + [149] * 5) is None
+    assert "grew from 100 to 151 tokens, 200 being the limit" in told([100] * 5 + [151] * 5)
+    assert told([150] * 5 + [189] * 5) is None
+    assert "from 150 to 190" in told([150] * 5 + [190] * 5)
+    assert told([195] * 5 + [190] * 5) is None
 
 
 def test_the_shape_of_a_model_is_its_matrices():

@@ -11,9 +11,9 @@ import yaml
 
 from vpo.build import build
 from vpo.errors import UserError
-from vpo.tracking import CsvLogger, RunRecord, WandbLogger, without_secrets
+from vpo.tracking import CsvLogger, RunRecord, without_secrets
 from vpo.video.clips import write_mp4
-from vpo.wandb_mirror import logged_in, run_id
+from vpo.wandb_mirror import WandbLogger, logged_in, run_id
 
 RESULTS = {
     "methods": {"dpo": {"aligned": {"mean": 0.75, "n": 4, "n_failed": 0, "ci95": 0.1}}},

@@ -32,7 +32,7 @@ def hardware_problem(trainer: Mapping[str, Any], *, gpus: int, deepspeed: bool) 
         cure = f"set trainer.devices={gpus}" if gpus else "use trainer=cpu or trainer=ddp, or a machine with CUDA"
         return f"trainer.strategy={strategy} asks for {devices} GPU{'s' * (devices > 1)} and {seen}; {cure}"
     if strategy == "deepspeed" and not deepspeed:
-        return "trainer.strategy=deepspeed needs DeepSpeed, which is not installed; pip install 'vpo[deepspeed]' or use trainer=fsdp"
+        return "trainer.strategy=deepspeed needs DeepSpeed, which is not installed; pip install deepspeed, or use trainer=fsdp"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a misspelt override may have meant."""
+"""What the config should have been told: hints for misspelt overrides, and overrides of the wrong type."""
 
 import difflib
 import re

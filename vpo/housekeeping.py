@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from vpo.arguments import parse, yes
 from vpo.errors import UserError
 from vpo.store import read_manifest
 
@@ -37,14 +38,9 @@ class Stored:
 
 def store_command(arguments: list[str]) -> int:
     """Run `ls` or `prune`. Returns the exit code."""
-    verb = arguments[0] if arguments else ""
-    options = dict(part.split("=", 1) for part in arguments[1:] if "=" in part)
-    unknown = sorted(set(options) - {"paths.store", "paths.runs", "yes"}) + [
-        one for one in arguments[1:] if "=" not in one
-    ]
-    unknown = [verb] if verb not in ("ls", "prune", "") else unknown
-    if unknown or not verb:
-        raise UserError(f"store: {unknown[0] + ' is unknown; ' if unknown else ''}use {USAGE}")
+    (verb,), options = parse("store", arguments, names=1, options=("paths.store", "paths.runs", "yes"), usage=USAGE)
+    if verb not in ("ls", "prune"):
+        raise UserError(f"store: {verb} is unknown; use {USAGE}")
     store, runs = Path(options.get("paths.store", "store")), Path(options.get("paths.runs", "runs"))
     if not store.is_dir():
         raise UserError(f"store: {store} is no folder; set paths.store")
@@ -52,7 +48,7 @@ def store_command(arguments: list[str]) -> int:
     results, rest = list(stored(store, users)), list(leftovers(store, users))
     if verb == "ls":
         _list(results, rest)
-    elif options.get("yes") == "true":
+    elif yes("store", options, "yes"):
         _prune(results + rest, runs)
     else:
         _announce(results + rest)

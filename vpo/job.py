@@ -30,17 +30,6 @@ log = logging.getLogger(__name__)
 
 # Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
 NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "stop_after", "build", "plan")
-LABELS = {
-    "original": "Original query",
-    "released": "Released model",
-    "fewshot": "Few-shot",
-    "sft": "SFT",
-    "dpo": "DPO",
-    "dpo_1": "DPO, round 1",
-    "dpo_2": "DPO, round 2",
-    "sft_more": "SFT, more updates",
-    "sft_chosen": "SFT on chosen",
-}
 PACKAGES = (
     "torch", "transformers", "pytorch-lightning", "trl", "peft", "diffusers", "hydra-core", "torchmetrics", "av"
 )  # fmt: skip
@@ -69,7 +58,7 @@ def run_job(cfg: DictConfig) -> None:
         results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
         record.finish(
             results, items, contact_rows(items, folder, count=6), training_files(bench), loggers,
-            labels=LABELS | {config["objective"]["policy"]: config["objective"]["label"]},
+            labels=labels_of(config),
             footer=f"Clips by generator={_choice('generator')}; four frames each, time to the right.",
         )  # fmt: skip
 
@@ -105,6 +94,12 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     check_types(list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [], config)
     check(config)
     return config
+
+
+def labels_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """How the methods' rows are called: by their yaml, and the objective's policy by the objective ("IPO")."""
+    labels = {name: node.get("label", name) for name, node in config["method"].items()}
+    return labels | {config["objective"]["policy"]: config["objective"]["label"]}
 
 
 def run_name(config: Mapping[str, Any]) -> str:

@@ -30,7 +30,8 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
             f"memory: not estimated, for want of the sizes of {model}; `hf download {model} config.json` fetches them"
         ]
     room = available(config["trainer"])
-    return [_line(config, name, shape, room) for name in trainings]
+    unknown = ["grpo: not estimated; what it samples and what rewards it share its memory"] if "grpo" in stages else []
+    return [*(_line(config, name, shape, room) for name in trainings), *unknown]
 
 
 def shape_of(backbone: Mapping[str, Any]) -> Shape | None:

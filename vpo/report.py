@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from vpo.arguments import parse
 from vpo.comparison import compare
 from vpo.errors import UserError
 from vpo.table_formats import to_text, write
@@ -14,11 +15,7 @@ USAGE = (
 
 def table_command(arguments: list[str]) -> int:
     """Print a table and write it as Markdown, LaTeX, CSV and PNG. Returns the exit code."""
-    options = dict(part.split("=", 1) for part in arguments if "=" in part)
-    names = [part for part in arguments if "=" not in part]
-    unknown = sorted(set(options) - {"paths.runs", "out"})
-    if unknown or len(names) != 1:
-        raise UserError(f"table: {unknown[0] + ' is unknown; ' if unknown else ''}use {USAGE}")
+    names, options = parse("table", arguments, names=1, options=("paths.runs", "out"), usage=USAGE)
     declared = Path(names[0] if names[0].endswith(".yaml") else f"experiments/tables/{names[0]}.yaml")
     if not declared.is_file():
         known = ", ".join(sorted(path.stem for path in declared.parent.glob("*.yaml"))) or "none here"

@@ -29,9 +29,6 @@ from vpo.figures import Row, contact_sheet, training_curves
 from vpo.rows import whole_lines, write_rows
 from vpo.table_formats import to_text
 from vpo.tables import run_tables, write
-from vpo.wandb_mirror import WandbLogger
-
-__all__ = ["CsvLogger", "RunRecord", "WandbLogger"]
 
 log = logging.getLogger(__name__)
 

@@ -123,7 +123,7 @@ def check_bits(bits: int | None, key: str = "adapter.bits") -> None:
     if bits not in BITS:
         raise UserError(f"{key}={bits} is not possible; choose 4, 8 or null")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(f"{key}={bits} needs bitsandbytes: pip install 'vpo[quant]', or set it to null")
+        raise UserError(f"{key}={bits} needs bitsandbytes: pip install bitsandbytes, or set it to null")
 
 
 def quantise(model: Any, bits: int, device: str) -> Any:

@@ -1,4 +1,4 @@
-"""A user's own queries: JSON list, JSONL or plain text, one query a line."""
+"""A user's own queries: a JSON list, JSONL, CSV or plain text, one query a line."""
 
 import csv
 import hashlib

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vpo.records import Prompt, Query
 from vpo.stages.bench import Bench, Node
-from vpo.stages.optimize import prompts_of
+from vpo.stages.optimize import arguments_of, prompts_of
 from vpo.store import Entry
 
 
@@ -13,7 +13,7 @@ def draft(bench: Bench, drafter: Node, queries: Entry, seed: int) -> Entry:
     """Write `prompts.jsonl`, one draft an SFT query."""
 
     def work(folder: Path) -> dict[str, int]:
-        write = partial(prompts_of, method=bench.build(drafter), name="draft", seed=seed)
+        write = partial(prompts_of, method=bench.build(arguments_of(drafter)), name="draft", seed=seed)
         drafts = bench.complete(
             queries.rows("sft.jsonl", Query), write, folder / "prompts.jsonl", kind=Prompt, label="drafts"
         )

@@ -3,11 +3,20 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vpo.interfaces import Method
 from vpo.records import Prompt, Query
 from vpo.stages.bench import Bench, Node
 from vpo.store import Entry
+
+# What a method's node says besides the arguments of its class.
+BESIDES = ("policy", "batch_size", "label")
+
+
+def arguments_of(method: Node) -> dict[str, Any]:
+    """The part of a method's node that builds it."""
+    return {key: value for key, value in method.items() if key not in BESIDES}
 
 
 def prompts_of(queries: Sequence[Query], *, method: Method, name: str, seed: int) -> list[Prompt]:
@@ -23,7 +32,7 @@ def optimize(
     bench: Bench, name: str, method: Node, queries: Entry, seed: int, *, backbone: Node, policy: Entry | None
 ) -> Entry:
     """Write `prompts.jsonl`. A method that samples from a trained policy names it (`policy: sft`) and gets it loaded."""
-    own = {key: value for key, value in method.items() if key not in ("policy", "batch_size")}
+    own = arguments_of(method)
     batch_size = method.get("batch_size")
 
     def work(folder: Path) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """How a model reads a batch: as a packed tree where it can, as padded sequences where it cannot."""
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,7 @@ class Reader:
         reason = packing_problem(model, longest=longest) if packing else None
         if packing and reason is None:
             enable_packing(model)
-        elif packing:
+        elif packing and not int(os.environ.get("RANK", 0)):  # once, not by every rank
             log.warning("  padded batches instead of packed ones: %s", reason)
         return cls(model, packing and reason is None, own_logits=head_problem(model) is not None)
 

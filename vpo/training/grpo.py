@@ -67,7 +67,12 @@ def train(job: dict[str, Any]) -> None:
     last = last_checkpoint(checkpoints)
     figures = JsonlLogger(out / "training.jsonl")
     figures.forget_after(int(last.name.rpartition("-")[2]) if last else 0)
-    for callback in (Figures(figures), Checkpoints(), Guard(), Progress(job["label"])):
+    for callback in (
+        Figures(figures, job["label"], job["recipe"]["max_new_tokens"]),
+        Checkpoints(),
+        Guard(),
+        Progress(job["label"]),
+    ):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     scratch.rmdir()

@@ -12,7 +12,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from vpo.errors import UserError
 from vpo.progress import Bar
+from vpo.rows import whole_lines
 from vpo.training.record import JsonlLogger
+from vpo.training.watch import completions_grow, warn_once
 
 WHOLE = "whole"  # an empty file in a checkpoint that every rank has finished
 # TRL's figures under our names. Not named are totals, times, and what is constant with one update a sample (clipping).
@@ -44,10 +46,14 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 class Figures(TrainerCallback):
-    """Appends TRL's figures to `training.jsonl`, in the form of every other training: steps count from 0."""
+    """Appends TRL's figures to `training.jsonl`, in the form of every other training: steps count from 0.
 
-    def __init__(self, figures: JsonlLogger) -> None:
-        self.figures = figures
+    Warns once, in `warnings.jsonl` beside it, when completions grow towards `limit` tokens.
+    """
+
+    def __init__(self, figures: JsonlLogger, label: str, limit: int) -> None:
+        self.figures, self.label, self.limit = figures, label, limit
+        self.warnings = figures.path.with_name("warnings.jsonl")
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **unused: Any
@@ -57,6 +63,12 @@ class Figures(TrainerCallback):
         told = {f"train/{name}": float(value) for name, value in named.items() if value is not None}
         if told and state.is_world_process_zero:
             self.figures.log_metrics(told, state.global_step - 1)
+            warn_once(self.warnings, self.label, state.global_step, "completions_grow", self._grown)
+
+    def _grown(self) -> str | None:
+        key = "train/completions/mean_length"
+        lengths = [line[key] for line in whole_lines(self.figures.path) if key in line]
+        return completions_grow(lengths, limit=self.limit)
 
 
 class Checkpoints(TrainerCallback):

@@ -81,6 +81,26 @@ def prompts_grow(lengths: Sequence[float], *, typical: float, limit: int, growth
     )
 
 
+def completions_grow(lengths: Sequence[float], *, limit: int, window: int = 5, growth: float = 0.5) -> str | None:
+    """Whether what a policy samples while it learns online has become longer by `growth`, or mostly ends at `limit`.
+
+    Args:
+        lengths: mean tokens of the completions of an update, at every logged step.
+        limit: tokens at which a completion is cut.
+        window: figures at both ends; fewer than twice as many say nothing.
+        growth: least share.
+    """
+    if len(lengths) < 2 * window:
+        return None
+    first, last = mean(lengths[:window]), mean(lengths[-window:])
+    if last <= first or last < min((1 + growth) * first, 0.95 * limit):
+        return None
+    return (
+        f"sampled completions grew from {first:.0f} to {last:.0f} tokens, {limit} being the limit: the reward may pay for length; "
+        "raise objective.beta or lower objective.optimizer.lr"
+    )
+
+
 def rows_cut(left_out: int, total: int, *, share: float = 0.01) -> str | None:
     """Whether more than `share` of the rows cannot be used (empty, over-long, or chosen equal to rejected)."""
     if left_out <= share * total:
@@ -120,10 +140,16 @@ class Watch(pl.Callback):
     def _ask(self, trainer: pl.Trainer) -> None:
         if not trainer.is_global_zero:
             return
-        told = {line["name"] for line in whole_lines(self.path)}
         for name, detect in self.detectors.items():
-            warning = None if name in told else detect()
-            if warning is not None:
-                log.warning("  %s: %s", self.label, warning)
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"step": trainer.global_step, "name": name, "warning": warning}) + "\n")
+            warn_once(self.path, self.label, trainer.global_step, name, detect)
+
+
+def warn_once(path: Path, label: str, step: int, name: str, detect: Callable[[], str | None]) -> None:
+    """Ask a detector that has not warned yet; what it says goes to the log and, as a line, to the file."""
+    if name in {line["name"] for line in whole_lines(path)}:
+        return
+    warning = detect()
+    if warning is not None:
+        log.warning("  %s: %s", label, warning)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "name": name, "warning": warning}) + "\n")

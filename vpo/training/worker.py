@@ -49,7 +49,8 @@ def train(job: dict[str, Any]) -> None:
 
     `steps.txt` is written last; where it exists already nothing is left to do.
 
-    Job fields: task ("sft" | "dpo"), recipe, trainer, template, start (policy folder), rows (file), out (folder), seed, label.
+    Job fields: task ("sft" | "dpo"), recipe, trainer, template, start (policy folder), rows (file), reference
+    (file, for dpo), out (folder), seed, label.
     """
     if (Path(job["out"]) / "steps.txt").exists():
         _drop_checkpoints(Path(job["out"]) / "last.ckpt")
