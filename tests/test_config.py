@@ -148,6 +148,7 @@ def test_every_choice_builds(group, name):
         ("stop_after=lunch", "stop_after=lunch is no stage; choose one of queries, draft"),
         ("recompute=[lunch]", "recompute=lunch is no stage"),
         ("method=[]", "choose at least one method"),
+        ("control.log_every=0", "control.log_every=0 must be"),
         ("sft.keep=first", "sft.keep=first must be last or best"),
         ("objective.keep=best", "objective.keep=best chooses by the validation loss; hold rows out"),
     ],
@@ -195,6 +196,29 @@ def test_a_quantised_start_has_a_reference_of_its_own():
     whole, lora, quantised = ({key for key in one if key.startswith("reference/")} for one in keys)
     assert whole == lora != quantised
     assert len({key for one in keys for key in one if key.startswith("sft/")}) == 1
+
+
+def test_quantised_weights_are_not_sharded():
+    with pytest.raises(
+        UserError, match=r"sft.adapter.bits=4 cannot be sharded by trainer.strategy=fsdp; use trainer=gpu"
+    ):
+        check(composed("sft=qlora", "trainer=fsdp"))
+    check(composed("sft=lora", "trainer=fsdp"))
+
+
+@pytest.mark.parametrize("override", ["rounds=2", "objective.keep=best"])
+def test_online_learning_refuses_what_has_no_meaning_for_it(override):
+    with pytest.raises(UserError):
+        check(composed("objective=grpo", override))
+
+
+def test_another_model_in_the_same_folder_is_another_start(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(bytes(9_000_000))
+    (tmp_path / "config.json").write_text("{}")
+    config = composed("backbone=hf", f"backbone.model={tmp_path}", "method=[released]")
+    before = keys_of(config)
+    (tmp_path / "model.safetensors").write_bytes(bytes(8_999_999) + b"x")
+    assert keys_of(config) != before
 
 
 def test_a_target_outside_the_allowed_packages_is_refused():

@@ -18,7 +18,7 @@ from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.export import export_command, new_folder
 from vpo.export_card import public
-from vpo.export_source import find_source
+from vpo.export_source import find_source, policies_of
 from vpo.store import Store
 
 IDS = torch.arange(3, 23).reshape(2, 10)
@@ -64,7 +64,7 @@ def test_plain_transformers_loads_it_and_gives_the_logits_of_the_policy(home, ca
 
 def test_it_is_a_backbone(home):
     export_command([run_of(home), "policy=sft", "to=mine"])
-    backbone = HFBackbone("mine", None, "tiny", "float32", "cpu")
+    backbone = HFBackbone("mine", None, "tiny", False, "float32", "cpu")
     (home / "start").mkdir()
     backbone.prepare(home / "start")
     loaded = backbone.load(home / "start").model
@@ -190,7 +190,7 @@ def test_sampling_of_the_run_goes_into_the_generation_config(home):
     told = model.generation_config
     assert (told.do_sample, told.temperature, told.top_p, told.max_new_tokens) == (True, 0.7, 0.95, 6)
     assert not told.top_k  # transformers would cut at 50
-    assert told.eos_token_id == 1
+    assert told.eos_token_id == [1]
 
 
 def test_dtype_is_converted_on_request(home):
@@ -286,6 +286,19 @@ def test_of_several_rounds_the_last_policy_is_meant(home):
         results["run"]["entries"] = [f"dpo/{one.key}" for one in order]
         path.write_text(json.dumps(results))
         assert find_source(path.parent, None, None).entry.folder == second.folder
+        assert find_source(path.parent, "dpo_1", None).entry.folder == first.folder
+
+
+def test_the_second_round_is_called_dpo_whatever_the_pipeline_labelled_it(home):
+    """The pipeline labels the rounds dpo and dpo_2; what `dpo` was sampled from, and measured as, is the last."""
+    store, first = Store(home / "store"), entry_of(home, "dpo")
+    second = store.get("dpo", {"round": 2}, {"start": first}, policy(9, "dpo_2"))
+    found = policies_of([f"dpo/{second.key}", f"dpo/{first.key}"], home / "store")
+    assert {name: one.key for name, one in found.items()} == {
+        "dpo_1": first.key,
+        "dpo_2": second.key,
+        "dpo": second.key,
+    }
 
 
 def test_what_is_there_is_replaced_only_on_request_and_only_if_it_is_a_model(home):

@@ -112,7 +112,7 @@ def test_packed_and_padded_rows_read_the_same_from_quantised_weights(wide, rende
 def test_a_missing_bitsandbytes_names_the_extra(wide, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else find(name))
-    message = r"adapter.bits=4 needs bitsandbytes: pip install 'vpo\[quant\]', or set it to null"
+    message = r"adapter.bits=4 needs bitsandbytes: pip install bitsandbytes, or set it to null"
     with pytest.raises(UserError, match=message):
         load_pretrained(wide, torch.float32, 4)
     from tests.test_config import composed

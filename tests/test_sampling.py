@@ -65,3 +65,13 @@ def test_nucleus_keeps_the_smallest_set_that_holds_top_p():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     noise = GumbelNoise([0], temperature=1.0, top_p=0.8, device=torch.device("cpu"))
     assert torch.isinf(noise(None, logits)).tolist() == [[False, False, True, True]]  # 0.5 + 0.3 >= 0.8
+
+
+def test_the_models_own_generation_config_has_no_say(start, renderer):
+    """A repetition penalty of 0.001 would make every token that was seen once win for ever."""
+    model, _ = load_pretrained(start, torch.float32)
+    language_model = HFLanguageModel(model.eval(), renderer)
+    plain = language_model.sample(["a red dog runs"], [3], temperature=0.9, top_p=0.9, max_new_tokens=12)
+    model.generation_config.repetition_penalty = 0.001
+    assert language_model.sample(["a red dog runs"], [3], temperature=0.9, top_p=0.9, max_new_tokens=12) == plain
+    assert model.generation_config.repetition_penalty == 0.001

@@ -5,11 +5,12 @@ from typing import Any
 
 from vpo import pipeline
 from vpo.errors import UserError
-from vpo.training.recipe import check_recipe
+from vpo.training.recipe import bits_of, check_recipe
 
 STAGES = (
     "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo", "grpo"
 )  # fmt: skip
+SHARDED = ("fsdp", "deepspeed")  # strategies that cut weights into pieces
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -27,6 +28,9 @@ def check(config: Mapping[str, Any]) -> None:
         "sft.prompts": (config["sft"].get("prompts", 0), 0),
         "objective.prompts": (objective.get("prompts", 0), 0),
         "objective.validate_every": (objective.get("validate_every", 1), 1),
+        "control.checkpoint_every": (config["control"]["checkpoint_every"], 1),
+        "control.validate_every": (config["control"]["validate_every"], 1),
+        "control.log_every": (config["control"]["log_every"], 1),
         "sft.log_every": (config["sft"]["log_every"], 1),
         "sft.global_batch_size": (config["sft"]["global_batch_size"], 1),
     }
@@ -50,6 +54,11 @@ def check(config: Mapping[str, Any]) -> None:
             raise UserError(f"config: {key}={value} must be above 0")
     for name in ("sft", "objective", "control"):
         check_recipe(name, config[name])
+        if bits_of(config[name]) and config["trainer"]["strategy"] in SHARDED:
+            raise UserError(
+                f"config: {name}.adapter.bits={bits_of(config[name])} cannot be sharded by "
+                f"trainer.strategy={config['trainer']['strategy']}; use trainer=gpu or ddp, or sft=lora"
+            )
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     if not (config["feedback"]["text"] or config["feedback"]["video"]):

@@ -12,7 +12,7 @@ from vpo.arguments import parse, yes
 from vpo.errors import DISK_ERRORS, UserError
 from vpo.export_card import card, methods_of, public
 from vpo.export_source import Source, find_source
-from vpo.export_weights import DTYPES, has_chat_template, set_sampling, write_weights
+from vpo.export_weights import DTYPES, has_chat_template, set_sampling, stop_ids_of, write_weights
 from vpo.housekeeping import readable, size_of
 from vpo.templates import name_of_template
 
@@ -49,7 +49,7 @@ def export_command(arguments: list[str]) -> int:
 def export(source: Source, out: Path, *, name: str, dtype: str | None, license: str | None, command: str) -> None:
     """Write weights, tokenizer, template, sampling and card of a policy to the empty folder `out`."""
     notes = write_weights(source.folder, out, dtype)
-    set_sampling(out, next(iter(methods_of(source).values()), None))
+    set_sampling(out, next(iter(methods_of(source).values()), None), stop_ids_of(out))
     chat = has_chat_template(out)
     text = card(source, name, chat=chat, notes=notes, command=command, license=license)
     (out / "README.md").write_text(text, encoding="utf-8")

@@ -88,7 +88,12 @@ def card(source: Source, name: str, *, chat: bool, notes: list[str], command: st
 
 def base_model(past: Past) -> str | None:
     """The hub id of the model that training started from; None for a local folder or weights made from nothing."""
-    model = _backbone(past).get("model")
+    for entry, _ in past:
+        pointer = entry.folder / "policy" / "start.json"
+        if entry.stage == "start" and pointer.is_file():
+            named = json.loads(pointer.read_text())
+            return named["model"] if named.get("revision") else None  # only what came from the hub has one
+    model = _backbone(past).get("model")  # of a start that was pruned
     return model if model and re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not Path(model).exists() else None
 
 
@@ -217,8 +222,11 @@ def _limits(source: Source, past: Past, embedded: bool) -> Iterator[str]:
     if source.results:
         seed = source.results["run"].get("seed")
         yield f"One training (seed {seed}): the intervals are over queries and say nothing about another seed."
-    if source.results and any(entry.stage == "score" for entry, _ in past):
-        yield "The reward that is reported also made the preference pairs; of it, an optimizer is expected to look good."
+    taught = any(
+        one.stage == "score" or (one.stage == "grpo" and "reward" in told.get("node", {})) for one, told in past
+    )
+    if source.results and taught:
+        yield "The reward that is reported is also what training learnt from; of it, an optimizer is expected to look good."
     yield "It writes English, for the template above. It can still write unsafe or unfaithful prompts: check them before use."
 
 

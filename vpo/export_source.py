@@ -79,17 +79,18 @@ def find_source(place: Path, policy: str | None, store: Path | None) -> Source:
 
 
 def policies_of(names: Iterable[str], store: Path) -> dict[str, Entry]:
-    """The trained policies among a run's results ("stage/key"), by name; of several rounds the last one."""
-    found: dict[str, Entry] = {}
-    for name in names:
-        entry = _entry(store / name)
-        if entry.stage == "start" or not entry.done or not (entry.folder / "policy").is_dir():
-            continue
-        label = label_of(entry)
-        if label in found and entry.folder in {one.folder for one, _ in history(found[label])}:
-            continue
-        found[label] = entry
-    return found
+    """The trained policies among a run's results ("stage/key"), by name.
+
+    Preference training names its rounds as the pipeline does: `dpo_1`, `dpo_2`, ..., and `dpo` for the last. Which round a
+    result is stands in no label (one run's last round is another's first), but each has the one before in its history.
+    """
+    entries = [_entry(store / name) for name in names]
+    trained = [one for one in entries if one.stage != "start" and one.done and (one.folder / "policy").is_dir()]
+    rounds = sorted((one for one in trained if one.stage == "dpo"), key=lambda one: len(history(one)))
+    found = {label_of(one): one for one in trained if one.stage != "dpo"}
+    if len(rounds) > 1:
+        found |= {f"dpo_{number}": one for number, one in enumerate(rounds, 1)}
+    return found | ({"dpo": rounds[-1]} if rounds else {})
 
 
 def label_of(entry: Entry) -> str:

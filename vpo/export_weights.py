@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,32 @@ def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
     return notes
 
 
-def set_sampling(out: Path, method: Mapping[str, Any] | None) -> None:
-    """Make `generate()` sample as the run's method does (temperature, top_p, longest answer), with nothing cut by rank."""
+def stop_ids_of(folder: Path) -> list[int]:
+    """The tokens at which the policy in a folder was sampled to: the end of its chat's turn, and EOS."""
+    from transformers import AutoTokenizer
+
+    from vpo.backbone.rendering import Renderer
+
+    return Renderer(AutoTokenizer.from_pretrained(folder), (folder / "template.txt").read_text()).stop_ids
+
+
+# What a base's own generation_config may hold and the policy was not sampled with.
+NOT_OURS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size")
+
+
+def set_sampling(out: Path, method: Mapping[str, Any] | None, stop_ids: Sequence[int]) -> None:
+    """Make `generate()` sample as the run's method does: temperature, top_p, longest answer, the tokens that end one.
+
+    Nothing is cut by rank and no repetition is punished, whatever the base's own file says.
+    """
     path = out / "generation_config.json"
     config = json.loads(path.read_text()) if path.is_file() else {}
     config.pop("_from_model_config", None)  # it would let transformers replace what is set here
+    config["eos_token_id"] = list(stop_ids)
     if method is not None:
         warm = method["temperature"] > 0
         sampling = {"temperature": method["temperature"], "top_p": method["top_p"], "top_k": 0} if warm else {}
-        config = {key: value for key, value in config.items() if key not in ("temperature", "top_p", "top_k")}
+        config = {key: value for key, value in config.items() if key not in NOT_OURS}
         config |= {"do_sample": warm, "max_new_tokens": method["max_new_tokens"], **sampling}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 

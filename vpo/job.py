@@ -138,6 +138,8 @@ def training_files(bench: Bench) -> dict[str, Path]:
         if entry.stage in ("sft", "dpo", "grpo"):
             job = (entry.folder / "stage.yaml").read_text()
             files[re.search(r"^label: (\S+)", job, re.M)[1]] = entry.folder / "training.jsonl"
+    if "dpo_2" in files:  # then the first of the rounds is not what the row `dpo` was sampled from
+        files["dpo_1"] = files.pop("dpo")
     return files
 
 

@@ -119,11 +119,11 @@ def changes(trainer: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> It
     if adapter is None:
         yield "sft=lora", trainer, LORA
         yield f"sft=lora {text}", frugal, LORA
-    if adapter is None or not adapter.get("bits"):
+    if trainer["strategy"] in ("auto", "ddp") and (adapter is None or not adapter.get("bits")):
         lora = LORA if adapter is None else adapter
         yield "sft=qlora", trainer, {**lora, "bits": 4}
         yield f"sft=qlora {text}", frugal, {**lora, "bits": 4}
-    if trainer["accelerator"] == "gpu" and trainer["strategy"] in ("auto", "ddp"):
+    if trainer["accelerator"] == "gpu" and trainer["strategy"] in ("auto", "ddp") and not (adapter or {}).get("bits"):
         sharded = {**trainer, "strategy": "fsdp", "devices": 8, "per_device_batch_size": min(batch, 2)}
         yield "trainer=fsdp trainer.devices=8", sharded, adapter
 

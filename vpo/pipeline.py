@@ -89,13 +89,16 @@ def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, w
     policies: dict[str, Entry] = {}
     rounds: list[tuple[Entry, Entry]] = []
     policy = sft
-    for number in range(1, cfg["rounds"] + 1 if any(name.startswith("dpo") for name in wanted) else 2):
+    trains = cfg["rounds"] > 1 or any(
+        name.startswith("dpo") for name in wanted
+    )  # a round's pairs need the policy before
+    for number in range(1, cfg["rounds"] + 1):
         seed = cfg["seed"] if number == 1 else seed_of("round", cfg["seed"], number) % 2**32  # Lightning takes 32 bits
         pairs = gather_feedback(bench, cfg, queries, policy, seed)
         reference = reference_of(bench, cfg, policy, pairs)
         bench.reached("reference")
         rounds.append((pairs, reference))
-        if any(name.startswith("dpo") for name in wanted):
+        if trains:
             policy = policies[f"dpo_{number}"] = policies["dpo"] = stages.dpo(
                 bench, cfg["objective"], cfg["trainer"], cfg["backbone"],
                 start=policy, pairs=pairs, reference=reference, seed=seed, label="dpo" if number == 1 else f"dpo_{number}",

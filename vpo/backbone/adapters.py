@@ -84,7 +84,7 @@ def merge(model: Any, folder: str) -> Any:
     from peft import PeftModel
 
     if getattr(model, "is_quantized", False):
-        model = model.dequantize()
+        model = model.to("cpu").dequantize()  # whole weights may not fit where the quantised ones do
     try:
         # PEFT freezes the base; a merged policy is as trainable as any other.
         return PeftModel.from_pretrained(model, folder).merge_and_unload().requires_grad_(True)

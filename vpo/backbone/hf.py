@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
 from vpo.backbone.adapters import keep_layout, merge, quantisation, quantise, read_base
@@ -119,15 +119,20 @@ class HFLanguageModel:
         ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
         noise = [GumbelNoise(seeds, temperature, top_p, device)] if temperature > 0 else []
-        output = self.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
+        plain = GenerationConfig(
             do_sample=False,  # the argmax of the noised logits is the sample
-            logits_processor=LogitsProcessorList(noise),
             max_new_tokens=max_new_tokens,
             pad_token_id=pad,
             eos_token_id=self.renderer.stop_ids,
         )
+        # The model's own would fill what is not set here: a repetition penalty, say, which punishes copying the query's words.
+        own, self.model.generation_config = self.model.generation_config, plain
+        try:
+            output = self.model.generate(
+                input_ids=ids, attention_mask=mask, logits_processor=LogitsProcessorList(noise)
+            )
+        finally:
+            self.model.generation_config = own
         return [self.renderer.until_stop(row) for row in output[:, width:].tolist()]
 
 

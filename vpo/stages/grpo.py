@@ -69,6 +69,12 @@ def check_grpo(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"config: objective.global_batch_size={size} must be a multiple of objective.generations={group}"
         )
+    if config["rounds"] > 1:
+        raise UserError(
+            f"config: objective=grpo learns while it samples, in one go; rounds={config['rounds']} has no meaning"
+        )
+    if objective["keep"] != "last":
+        raise UserError("config: objective=grpo keeps the last policy; set objective.keep=last")
     if objective["adapter"] is not None:
         raise UserError("config: objective=grpo trains all weights; set objective.adapter=null")
     if objective["beta"] < 0:

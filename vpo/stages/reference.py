@@ -26,8 +26,11 @@ def reference(
 ) -> Entry:
     """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities).
 
-    `bits` is how the training quantises the weights that it starts from: the reference must see the same ones.
+    `bits` is how the training quantises the weights that it starts from: the reference must see the same ones. Training loads
+    32-bit weights, so a backbone that samples in 16 is read in 32 here.
     """
+    if "dtype" in backbone:
+        backbone = {**backbone, "dtype": "float32"}
 
     def work(folder: Path) -> dict[str, int]:
         from vpo.training.data import pair_rows

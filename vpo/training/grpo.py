@@ -62,6 +62,7 @@ def train(job: dict[str, Any]) -> None:
     rows = training_rows(job, renderer)
     shutil.rmtree(scratch, ignore_errors=True)  # of a start that was killed
     scratch.mkdir()
+    model.generation_config.eos_token_id = renderer.stop_ids  # TRL samples until one of these or EOS
     rewards = reward_functions(job, renderer.decode, scratch)
     trainer = make_trainer(job, model, tokenizer, rows, rewards, checkpoints)
     last = last_checkpoint(checkpoints)
@@ -158,6 +159,11 @@ def make_trainer(
         save_steps=recipe["checkpoint_every"],
         save_total_limit=2,  # the older one is the whole one while the newer is being written
     )
+    skeleton = checkpoints.with_name("start")
+    if recipe["beta"] and not Path(model.config._name_or_path).is_dir():
+        # TRL makes its reference from what the config names: of a merged adapter a hub id, of which it would take another version.
+        model.save_pretrained(skeleton)
+        model.config._name_or_path = str(skeleton)
     trainer = GRPOTrainer(
         model=model,
         args=arguments,
@@ -169,6 +175,7 @@ def make_trainer(
     if trainer.ref_model is not None:
         # TRL reads the reference from the folder that the model's config names; whatever lies there, it is the start.
         trainer.ref_model.load_state_dict(model.state_dict())
+    shutil.rmtree(skeleton, ignore_errors=True)
     return trainer
 
 

@@ -16,7 +16,7 @@ def check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
     """
     if recipe["keep"] not in ("last", "best"):
         raise UserError(f"config: {name}.keep={recipe['keep']} must be last or best")
-    if recipe["keep"] == "best" and not recipe["validation"]:
+    if recipe["keep"] == "best" and not recipe.get("validation"):
         raise UserError(
             f"config: {name}.keep=best chooses by the validation loss; hold rows out, as in {name}.validation=0.05"
         )
@@ -25,7 +25,7 @@ def check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
         return
     if not isinstance(adapter["r"], int) or adapter["r"] < 1:
         raise UserError(f"config: {name}.adapter.r={adapter['r']} must be a whole number of at least 1")
-    if not 0 <= adapter["dropout"] < 1:
+    if not isinstance(adapter["dropout"], int | float) or not 0 <= adapter["dropout"] < 1:
         raise UserError(f"config: {name}.adapter.dropout={adapter['dropout']} must lie in [0, 1)")
     check_bits(adapter["bits"], f"config: {name}.adapter.bits")
 

@@ -13,6 +13,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from vpo.progress import Bar
+from vpo.training.strategy import SHARDED
 
 
 class JsonlLogger(Logger):
@@ -97,7 +98,9 @@ class Checkpoints(pl.Callback):
         asked, self._asked = self._asked, None
         wanted = _any_rank(trainer, asked is not None)
         self._leaving = wanted and _any_rank(trainer, asked == signal.SIGTERM)
-        if wanted or trainer.global_step % self.every == 0:
+        # Gathering a sharded policy needs a training that ends, not one that is found finished: its last step is done again.
+        last = trainer.global_step >= trainer.max_steps and isinstance(trainer.strategy, SHARDED)
+        if (wanted or trainer.global_step % self.every == 0) and not last:
             trainer.save_checkpoint(self._partial)
             if (
                 self._partial.is_dir() and trainer.is_global_zero

@@ -25,6 +25,9 @@ MIXED = {
 }
 
 
+SHARDED = (FSDPStrategy, DeepSpeedStrategy)
+
+
 class FSDPAsIs(FSDPPrecision):
     """FSDP's precision, with batches as they are: reference log-probabilities stay in 32 bits whatever the layers compute in."""
 
