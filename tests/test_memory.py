@@ -20,9 +20,11 @@ from vpo.rows import write_rows
 from vpo.templates import read_template
 from vpo.training import memory
 from vpo.training.data import pair_rows
+from vpo.training.forward import Reader
 from vpo.training.logprobs import CHUNK_ELEMENTS
 from vpo.training.memory import Row, Shape, estimate
 from vpo.training.packing import common_prefix
+from vpo.training.reference import reference_logprobs
 
 LLAMA3_8B = {
     "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
@@ -166,7 +168,11 @@ def test_the_estimate_is_within_thirty_percent_of_a_real_peak(tmp_path, packing,
     renderer = Renderer(load_pretrained(start, torch.float32)[1], read_template("optimizer"))
     rows, left_out = pair_rows(pairs, renderer, 2048)
     assert not left_out
-    known = [{"query_id": row.query_id, "chosen": -100.0, "rejected": -100.0} for row in rows]
+    reader = Reader.of(load_pretrained(start, torch.float32)[0].eval(), packing=False, longest=2048)
+    sums = [
+        pair for i in range(0, len(rows), 8) for pair in reference_logprobs(reader, rows[i : i + 8], renderer.pad_id)
+    ]
+    known = [{"query_id": row.query_id, "chosen": c, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]
     (tmp_path / "reference.jsonl").write_text("".join(json.dumps(one) + "\n" for one in known))
     trainer = TRAINER | {"packing": packing, "per_device_batch_size": items, "activation_checkpointing": False}
     trainer |= {"strategy_options": {}}

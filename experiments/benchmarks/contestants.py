@@ -80,7 +80,7 @@ def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(build_module(job["task"], reader, recipe, total_steps=len(data.steps)), data)
+    trainer.fit(build_module(job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"]), data)
     return job["steps"] * job["batch"]
 
 
