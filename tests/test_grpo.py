@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +14,9 @@ import yaml
 
 from tests.conftest import ROOT, run_vpo
 from tests.test_config import composed, keys_of
+from tests.training_jobs import end_ranks_by_the_second
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
-from vpo.backbone.tiny import TinyBackbone
 from vpo.build import build
 from vpo.checks import check
 from vpo.errors import UserError
@@ -39,13 +38,6 @@ TRAINER = {
     "accelerator": "cpu", "devices": 1, "strategy": "auto", "precision": "32-true", "per_device_batch_size": 2, "packing": True,
 }  # fmt: skip
 CHAT = "<s>{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("start")
-    TinyBackbone(QUERIES, 0, 300, 32, 64, 2, 2, 0.09, 512, "tiny").prepare(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -244,14 +236,7 @@ def test_two_ranks_train_together_and_save_when_one_is_told_to_end(tmp_path, sta
     spec = job(tmp_path, start, {"max_steps": 200, "checkpoint_every": 1000}, trainer)
     port = launch._free_port()
     ranks = [launch._start(spec, rank, 2, port, "vpo.training.grpo") for rank in (0, 1)]
-    try:
-        while not (tmp_path / "training.jsonl").exists() or len(figures(tmp_path)) < 3:
-            assert [rank.poll() for rank in ranks] == [None, None]
-            time.sleep(0.01)
-        ranks[1].send_signal(signal.SIGTERM)
-        assert [rank.wait(timeout=60) for rank in ranks] == [128 + signal.SIGTERM] * 2
-    finally:
-        launch._end(ranks)
+    end_ranks_by_the_second(ranks, lambda: (tmp_path / "training.jsonl").exists() and len(figures(tmp_path)) >= 3)
     done = int(grpo_record.last_checkpoint(tmp_path / "checkpoints").name.rpartition("-")[2])
     assert [line["step"] for line in figures(tmp_path)] == list(range(done))
 

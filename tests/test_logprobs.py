@@ -1,10 +1,13 @@
 """Completion log-probabilities against the naive full-logits computation: values, gradients, layouts, wrappers."""
 
+from functools import partial
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig, Qwen2Config
+from transformers import CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig, Qwen2Config
 
+from tests import tiny_models
 from vpo.training.logprobs import (
     Head,
     completion_logprobs,
@@ -14,21 +17,7 @@ from vpo.training.logprobs import (
     token_logprobs,
 )
 
-TINY = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "attn_implementation": "sdpa",
-}
-
-
-def build(config, **options):
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config(**{**TINY, **options})).eval()
+build = partial(tiny_models.build, initializer_range=0.02)
 
 
 def example(lengths=((3, 4), (5, 2), (2, 7)), pad=0):

@@ -11,6 +11,7 @@ import torch
 
 from tests.training_jobs import (
     LORA,
+    end_ranks_by_the_second,
     job,
     losses,
     steps,
@@ -86,14 +87,7 @@ def test_two_ranks_save_together_when_one_is_asked(tmp_path, start):
     spec = job(tmp_path, start, recipe=recipe, trainer=trainer)
     port = launch._free_port()
     ranks = [launch._start(spec, rank, 2, port) for rank in (0, 1)]
-    try:
-        while not (tmp_path / "training.jsonl").exists() or len(losses(tmp_path)) < 12:
-            assert [rank.poll() for rank in ranks] == [None, None]
-            time.sleep(0.01)
-        ranks[1].send_signal(signal.SIGTERM)
-        assert [rank.wait(timeout=60) for rank in ranks] == [128 + signal.SIGTERM] * 2
-    finally:
-        launch._end(ranks)
+    end_ranks_by_the_second(ranks, lambda: (tmp_path / "training.jsonl").exists() and len(losses(tmp_path)) >= 12)
     done = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
     assert steps(tmp_path) == list(range(done))
     assert steps(tmp_path, "val/loss") == list(range(4, done, 5))

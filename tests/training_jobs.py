@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.records import Example, Pair
 from vpo.rows import write_rows
-from vpo.training import worker
+from vpo.training import launch, worker
 from vpo.training.data import pair_rows
 from vpo.training.forward import Reader
 from vpo.training.reference import reference_logprobs
@@ -74,7 +76,7 @@ def work(spec: Path, **environment: str) -> subprocess.Popen:
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from vpo.training import worker
+from vpo.training import launch, worker
 
 moment = sys.argv[1]
 
@@ -104,6 +106,18 @@ def work_until(moment: str, spec: Path) -> int:
 def steps(folder: Path, figure: str = "train/loss") -> list[int]:
     lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().split("\n")[:-1]]
     return [line["step"] for line in lines if figure in line]
+
+
+def end_ranks_by_the_second(ranks: list[subprocess.Popen], ready: Callable[[], bool]) -> None:
+    """Send SIGTERM to the second of two ranks alone once `ready`; both must save and leave with its exit code."""
+    try:
+        while not ready():
+            assert [rank.poll() for rank in ranks] == [None, None]
+            time.sleep(0.01)
+        ranks[1].send_signal(signal.SIGTERM)
+        assert [rank.wait(timeout=60) for rank in ranks] == [128 + signal.SIGTERM] * 2
+    finally:
+        launch._end(ranks)
 
 
 def with_an_empty_row(spec: Path) -> Path:

@@ -30,14 +30,13 @@ def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
 
     Returns the rows of the timed steps, as every contestant does.
     """
-    import pytorch_lightning as pl
 
     from vpo.training.attention import BLOCK
     from vpo.training.data import PlannedDataModule
     from vpo.training.forward import Reader
     from vpo.training.record import JsonlLogger
     from vpo.training.reference import reference_logprobs
-    from vpo.training.worker import build_module
+    from vpo.training.worker import build_module, make_trainer
 
     recipe, on_gpu = recipe_of(job), model.device.type == "cuda"
     reader = Reader.of(model, packing=packing, longest=recipe["max_length"])
@@ -64,22 +63,14 @@ def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
         world=1,
         seed=job["seed"],
     )
-    trainer = pl.Trainer(
-        accelerator="gpu" if on_gpu else "cpu",
-        devices=1,
-        precision="bf16-mixed" if on_gpu else "32-true",
-        max_steps=len(data.steps),
-        max_epochs=-1,
-        accumulate_grad_batches=data.accumulate,
-        gradient_clip_val=recipe["optimizer"]["clip"],
-        limit_val_batches=0,
-        log_every_n_steps=recipe["log_every"],
-        logger=JsonlLogger(Path(job["folder"]) / "training.jsonl"),
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    hardware = {
+        "accelerator": "gpu" if on_gpu else "cpu",
+        "devices": 1,
+        "strategy": "auto",
+        "precision": "bf16-mixed" if on_gpu else "32-true",
+    }
+    figures = JsonlLogger(Path(job["folder"]) / "training.jsonl")
+    trainer = make_trainer(hardware, recipe, model, data, figures, callbacks=[])
     trainer.fit(build_module(job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"]), data)
     return job["steps"] * job["batch"]
 

@@ -26,6 +26,11 @@ def prompt_of(query: str, text: str, name: str = "p") -> Prompt:
     return Prompt(name, "q", query, text, "test")
 
 
+def mended_of(judge: RulesJudge, query: str, text: str) -> str | None:
+    prompt = prompt_of(query, text)
+    return judge.refine([prompt], judge.critique([prompt]))[0]
+
+
 def verdict_of(judge: RulesJudge, query: str, text: str) -> Verdict:
     return judge.critique([prompt_of(query, text)])[0]
 

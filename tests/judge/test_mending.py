@@ -2,15 +2,14 @@
 
 import pytest
 
-from tests.judge.conftest import GOOD, prompt_of, verdict_of
+from tests.judge.conftest import GOOD, mended_of, prompt_of, verdict_of
 from vpo.judge.rules import RulesJudge
 
 # Refine
 
 
 def test_a_thing_is_put_right_wherever_it_is_named(judge: RulesJudge) -> None:
-    prompt = prompt_of("a dog running", "A cat runs on the grass. The cat's fur shines.")
-    mended = judge.refine([prompt], judge.critique([prompt]))[0]
+    mended = mended_of(judge, "a dog running", "A cat runs on the grass. The cat's fur shines.")
     assert "The dog's fur shines." in mended
     assert "cat" not in mended
 
@@ -42,8 +41,7 @@ def test_refine_replaces_what_would_contradict(judge: RulesJudge, query: str, fl
     body = "A red dog runs on the beach. {} Behind it, waves roll over the sand and shells lie around."
     camera, light = "The camera is steady.", "The light is soft."
     text = body.format(flawed) + ("" if "camera" in query else f" {camera}") + ("" if "light" in query else f" {light}")
-    prompt = prompt_of(query, text)
-    refined = judge.refine([prompt], judge.critique([prompt]))[0]
+    refined = mended_of(judge, query, text)
     assert mended in refined
     assert flawed not in refined
     assert not refined.lower().startswith(query[:12] + ",")
@@ -81,8 +79,7 @@ def test_refine_does_not_lengthen_what_has_words_to_spare(judge: RulesJudge) -> 
     ],
 )
 def test_refine_mends_what_is_named(judge: RulesJudge, query: str, text: str, begins: str) -> None:
-    prompt = prompt_of(query, text)
-    mended = judge.refine([prompt], judge.critique([prompt]))[0]
+    mended = mended_of(judge, query, text)
     assert mended is not None
     assert mended.startswith(begins)
     assert "\n" not in mended

@@ -20,7 +20,7 @@ def start(bench: Bench, backbone: Node) -> Entry:
         return {}
 
     node = {"backbone": backbone, "template": template_hash(backbone["template"])}
-    if Path(backbone.get("model", "")).is_dir() and "model" in backbone:
+    if "model" in backbone and Path(backbone["model"]).is_dir():
         node["content"] = fingerprint(Path(backbone["model"]))
     return bench.stage("start", node, {}, work)
 
