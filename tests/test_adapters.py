@@ -9,14 +9,15 @@ import torch
 from peft import PeftModel
 
 from tests.training_jobs import LORA, WORDS, job, losses, train_here, write_reference
-from vpo.backbone.adapters import read_base
 from vpo.backbone.hf import load_pretrained
+from vpo.backbone.merging import read_base
 from vpo.backbone.tiny import TinyBackbone
 from vpo.errors import UserError
-from vpo.training.adapters import add_adapter, switch_dropout_on
-from vpo.training.checkpoints import PolicyWriter, steps_done
+from vpo.training.checkpoints import steps_done
 from vpo.training.forward import Reader
+from vpo.training.lora import add_adapter, switch_dropout_on
 from vpo.training.modules import SFTModule
+from vpo.training.policy_folder import PolicyWriter
 
 IDS = torch.arange(20)[None]
 

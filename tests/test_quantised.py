@@ -16,9 +16,9 @@ from vpo.backbone.tiny import TinyBackbone
 from vpo.checks import check
 from vpo.errors import UserError
 from vpo.records import Pair
-from vpo.training.adapters import add_adapter
 from vpo.training.data import arrange, pair_rows
 from vpo.training.forward import Reader
+from vpo.training.lora import add_adapter
 
 
 @pytest.fixture(scope="module")

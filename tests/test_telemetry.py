@@ -1,6 +1,7 @@
 """Throughput, greedy prompts and warnings: arithmetic by hand, and what a real training of a tiny model leaves behind."""
 
 import json
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -177,9 +178,12 @@ def test_growing_prompts_are_told():
 
 
 def test_rows_cut_counts_from_one_percent():
-    assert rows_cut(1, 100) is None
-    assert rows_cut(0, 0) is None
-    assert "2 of 100 rows (2.0%) are left out" in rows_cut(2, 100)
+    assert rows_cut(Counter(empty=1), 100) is None
+    assert rows_cut(Counter(), 0) is None
+    said = rows_cut(Counter({"over-long": 3, "empty": 1}), 100)
+    assert "4 of 100 rows (4.0%) are left out (3 over-long, 1 empty)" in said
+    assert "raise max_length" in said
+    assert "raise max_length" not in rows_cut(Counter(equal=3), 100)
 
 
 def test_the_same_few_queries_are_shown_each_once():

@@ -60,8 +60,8 @@ def test_a_batch_that_devices_cannot_share_is_refused():
 def test_unusable_rows_are_left_out_and_counted(renderer):
     examples = [Example("a", "a dog", "A dog."), Example("b", "a dog", " "), Example("c", "a dog", "dog " * 200)]
     rows, left_out = sft_rows(examples, renderer, max_length=64)
-    assert ([row.query_id for row in rows], left_out) == (["a"], 2)
+    assert ([row.query_id for row in rows], left_out) == (["a"], {"empty": 1, "over-long": 1})
     rows, left_out = pair_rows(
         [Pair("a", "q", "same", "same ", "text"), Pair("b", "q", "x", "y", "text")], renderer, 64
     )
-    assert ([row.query_id for row in rows], left_out) == (["b"], 1)
+    assert ([row.query_id for row in rows], left_out) == (["b"], {"equal": 1})

@@ -18,7 +18,7 @@ def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
 
     Args:
         policy: a policy folder: whole weights, or a PEFT adapter (adapter_config.json) over the base that it names
-            (`vpo.backbone.adapters`: merged into what it was trained on, a quantised base dequantised first).
+            (`vpo.backbone.merging`: merged into what it was trained on, a quantised base dequantised first).
         out: an empty folder.
         dtype: one of DTYPES; None keeps whole weights as they are, byte for byte, and what is merged in float32.
 

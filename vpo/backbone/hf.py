@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
-from vpo.backbone.adapters import keep_layout, merge, quantisation, quantise, read_base
 from vpo.backbone.intake import take_in
+from vpo.backbone.merging import merge, read_base
+from vpo.backbone.quantising import keep_layout, quantisation, quantise
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.templates import read_template

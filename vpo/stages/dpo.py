@@ -4,10 +4,8 @@ from pathlib import Path
 
 from vpo.records import Pair
 from vpo.stages.bench import Bench, Node
-from vpo.stages.sft import steps_taken
+from vpo.stages.training import node_of, train
 from vpo.store import Entry
-from vpo.templates import template_hash
-from vpo.training.launch import train_in_child
 
 
 def dpo(
@@ -25,20 +23,12 @@ def dpo(
     """Train on the pairs. Writes `policy/` and `training.jsonl`."""
 
     def work(folder: Path) -> dict[str, int]:
-        job = {
-            "task": "dpo",
-            "label": label,
-            "seed": seed,
-            "recipe": objective,
-            "trainer": trainer,
-            "template": backbone["template"],
-            "start": str(start.folder / "policy"),
-            "rows": str(pairs.folder / "pairs.jsonl"),
-            "reference": str(reference.folder / "reference.jsonl"),
-            "out": str(folder),
-        }
-        train_in_child(job, folder)
-        return {"pairs": len(pairs.rows("pairs.jsonl", Pair)), "steps": steps_taken(folder)}
+        steps = train(
+            folder, objective, trainer, backbone,
+            task="dpo", label=label, start=start, rows=pairs.folder / "pairs.jsonl", seed=seed,
+            reference=str(reference.folder / "reference.jsonl"),
+        )  # fmt: skip
+        return {"pairs": len(pairs.rows("pairs.jsonl", Pair)), "steps": steps}
 
-    node = {"objective": objective, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
+    node = node_of("objective", objective, trainer, backbone, seed)
     return bench.stage("dpo", node, {"start": start, "pairs": pairs, "reference": reference}, work)

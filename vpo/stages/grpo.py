@@ -7,10 +7,8 @@ from typing import Any
 from vpo.build import allowed_besides
 from vpo.errors import UserError
 from vpo.stages.bench import Bench, Node
-from vpo.stages.sft import steps_taken
+from vpo.stages.training import node_of, train
 from vpo.store import Entry
-from vpo.templates import template_hash
-from vpo.training.launch import train_in_child
 
 STRATEGIES = ("auto", "ddp")
 
@@ -33,23 +31,15 @@ def grpo(
     """
 
     def work(folder: Path) -> dict[str, int]:
-        job = {
-            "label": "grpo",
-            "seed": seed,
-            "recipe": objective,
-            "trainer": trainer,
-            "template": backbone["template"],
-            "start": str(start.folder / "policy"),
-            "rows": str(queries.folder / "dpo.jsonl"),
-            "out": str(folder),
-            "allow": list(allowed_besides()),
-            **rewards,
-        }
-        train_in_child(job, folder, worker="vpo.training.grpo")
-        return {"steps": steps_taken(folder)}
+        steps = train(
+            folder, objective, trainer, backbone,
+            worker="vpo.training.grpo", label="grpo", start=start, rows=queries.folder / "dpo.jsonl", seed=seed,
+            allow=list(allowed_besides()), **rewards,
+        )  # fmt: skip
+        return {"steps": steps}
 
-    node = {"objective": objective, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
-    return bench.stage("grpo", {**node, **rewards}, {"start": start, "queries": queries}, work)
+    node = {**node_of("objective", objective, trainer, backbone, seed), **rewards}
+    return bench.stage("grpo", node, {"start": start, "queries": queries}, work)
 
 
 def check_grpo(config: Mapping[str, Any]) -> None:

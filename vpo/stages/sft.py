@@ -8,9 +8,8 @@ from vpo.pairing import sft_examples
 from vpo.records import Example, Pair, Prompt, Refinement, Verdict
 from vpo.rows import write_rows
 from vpo.stages.bench import Bench, Node
+from vpo.stages.training import node_of, train
 from vpo.store import Entry, numbered
-from vpo.templates import template_hash
-from vpo.training.launch import train_in_child
 
 
 def sft(
@@ -36,21 +35,13 @@ def sft(
         rows = examples()
         write_rows(folder / "rows.jsonl", rows)
         mine = dict(recipe) if updates_of is None else {**recipe, **_updates(*updates_of)}
-        job = {
-            "task": "sft",
-            "label": label,
-            "seed": seed,
-            "recipe": mine,
-            "trainer": trainer,
-            "template": backbone["template"],
-            "start": str(start.folder / "policy"),
-            "rows": str(folder / "rows.jsonl"),
-            "out": str(folder),
-        }
-        train_in_child(job, folder)
-        return {"examples": len(rows), "steps": steps_taken(folder)}
+        steps = train(
+            folder, mine, trainer, backbone,
+            task="sft", label=label, start=start, rows=folder / "rows.jsonl", seed=seed,
+        )  # fmt: skip
+        return {"examples": len(rows), "steps": steps}
 
-    node = {"recipe": recipe, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
+    node = node_of("recipe", recipe, trainer, backbone, seed)
     inputs = {"start": start, **data}
     if updates_of is not None:
         objective, references = updates_of
@@ -88,8 +79,3 @@ def chosen_texts(rounds: Sequence[Entry]) -> list[Example]:
     """The chosen sides of all rounds' preference pairs, for the control that learns from them without the contrast."""
     pairs = [one for entry in rounds for one in entry.rows("pairs.jsonl", Pair)]
     return [Example(one.query_id, one.query, one.chosen) for one in pairs]
-
-
-def steps_taken(folder: Path) -> int:
-    """The optimizer steps that a finished training took."""
-    return int((folder / "steps.txt").read_text())

@@ -1,91 +1,89 @@
-"""What training leaves: policy folders that everything else can read, the last one and the best, and what it goes on from."""
+"""What an interrupted training goes on from: checkpoints that a kill cannot break."""
 
-import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import signal
+from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from vpo.backbone.adapters import write_base
 from vpo.errors import UserError
-from vpo.training.strategy import whole_state
+from vpo.training.strategy import SHARDED
 
 
-@dataclass(frozen=True)
-class PolicyWriter:
-    """Writes the policy that is in training.
+class Checkpoints(pl.Callback):
+    """Keeps `last.ckpt`: every `every` steps, and at once when SIGTERM or SIGUSR1 asks for it.
 
-    Attributes:
-        model: a causal language model, or a PEFT model, of which the adapter alone is written.
-        tokenizer: goes beside it, with its chat template.
-        template: the text that renders a query; goes beside them as `template.txt`.
-        start: the policy folder that training started from, which is an adapter's base.
-        bits: how the base was quantised, None for not at all.
+    The file is replaced by a rename, so a kill at any moment leaves a whole checkpoint. The state is saved at the end of a
+    step, where Lightning can go on bit by bit, but Lightning logs and validates only after that, and a resumed run does
+    neither again. So the rename waits until the next step begins: what `last.ckpt` counts as done stands in the figures.
     """
 
-    model: Any
-    tokenizer: Any
-    template: str
-    start: Path
-    bits: int | None
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
+        self._partial = path.with_suffix(".partial")
+        self._asked: int | None = None
+        self._saved = self._leaving = False
 
-    def write(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
-        """Write a policy folder whole or not at all, in place of an older one.
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take the signals from Lightning, which by now has handlers of its own.
 
-        Args:
-            folder: of the policy.
-            state: the weights, where a strategy has sharded them and `vpo.training.strategy` has put them together.
+        Its SIGTERM would end the loop before we can rename, with exit code 0, and broadcast from within the handler.
         """
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        if hasattr(self.model, "peft_config"):
-            # Embeddings are never trained; "auto" would ask the hub for the base's config to find that out.
-            self.model.save_pretrained(partial, save_embedding_layers=False, state_dict=state)
-            (partial / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
-            write_base(partial, self.start, self.bits)
-        else:
-            self.model.save_pretrained(partial, state_dict=state)
-        self.tokenizer.save_pretrained(partial)
-        (partial / "template.txt").write_text(self.template)
-        replace_folder(partial, folder)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._ask)
+        if trainer.received_sigterm:  # by Lightning's handler; nothing is done yet that could be saved
+            os._exit(128 + signal.SIGTERM)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        if (batch_index + 1) % trainer.accumulate_grad_batches:
+            return
+        asked, self._asked = self._asked, None
+        wanted = _any_rank(trainer, asked is not None)
+        self._leaving = wanted and _any_rank(trainer, asked == signal.SIGTERM)
+        # Gathering a sharded policy needs a training that ends, not one that is found finished: its last step is done again.
+        last = trainer.global_step >= trainer.max_steps and isinstance(trainer.strategy, SHARDED)
+        if (wanted or trainer.global_step % self.every == 0) and not last:
+            trainer.save_checkpoint(self._partial)
+            if (
+                self._partial.is_dir() and trainer.is_global_zero
+            ):  # DeepSpeed's, whose count of steps is not ours to read
+                (self._partial / "steps.txt").write_text(f"{trainer.global_step}\n")
+            self._saved = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_index: int
+    ) -> None:
+        self._publish(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._publish(trainer)
+
+    def _publish(self, trainer: pl.Trainer) -> None:
+        """Make what was saved the checkpoint, and leave if that was asked for."""
+        if self._saved and trainer.is_global_zero:
+            if self.path.is_dir():  # no rename replaces a folder that holds something
+                shutil.rmtree(self.path)
+            self._partial.replace(self.path)
+        self._saved = False
+        if self._leaving:
+            os._exit(128 + signal.SIGTERM)  # what comes after a SIGTERM may be a SIGKILL at any moment
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked = number
 
 
-def replace_folder(source: Path, target: Path) -> None:
-    """Rename a folder to where another may be."""
-    shutil.rmtree(target, ignore_errors=True)
-    source.rename(target)
-
-
-class BestPolicy(pl.Callback):
-    """Keeps the policy of the least validation loss in a folder, and says in `<folder>.json` which that is.
-
-    A resumed run validates some steps again. They give the same losses, so the file is the whole state: only a lesser loss
-    replaces what is there.
-    """
-
-    def __init__(self, folder: Path, write: Callable[..., None]) -> None:
-        self.folder, self.write = folder, write
-        self.record = folder.with_name(folder.name + ".json")
-
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["val/loss"])
-        state = whole_state(trainer, module)  # all ranks take part, whatever the loss
-        if trainer.is_global_zero and loss < self.least():
-            self.write(self.folder, state=state)
-            partial = self.record.with_suffix(".partial")
-            partial.write_text(json.dumps({"step": trainer.global_step, "val/loss": loss}) + "\n")
-            os.replace(partial, self.record)
-
-    def least(self) -> float:
-        """The least validation loss so far."""
-        return json.loads(self.record.read_text())["val/loss"] if self.record.exists() else float("inf")
+def _any_rank(trainer: pl.Trainer, asked: bool) -> bool:
+    """Whether any rank is asked: a signal may reach one alone, while a checkpoint is saved by all together."""
+    return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
 
 
 def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
@@ -119,19 +117,3 @@ def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
             "to train from the start"
         )
     return steps
-
-
-def settle(out: Path, keep: str, write: Callable[[Path], None]) -> None:
-    """Make `policy/` the last policy or the best one; the other of the two stays beside it where there is one.
-
-    May be killed and called again: the best policy is moved after everything else is written.
-    """
-    best, policy = out / "best", out / "policy"
-    if keep == "last":
-        write(policy)
-        return
-    write(out / "last")
-    if best.is_dir():
-        replace_folder(best, policy)
-    if not policy.is_dir():
-        raise UserError(f"{out}: no validation loss was finite, so there is no best policy; set keep=last or lower lr")

@@ -4,6 +4,7 @@ Resuming needs no sampler state, because step s of a recipe always holds the sam
 communication to agree on a loss's normaliser, because every rank knows the whole plan.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,29 +80,34 @@ class Batch:
         return replace(self, **moved)
 
 
-def sft_rows(examples: Sequence[Example], renderer: Renderer, max_length: int) -> tuple[list[Row], int]:
-    """Rows of supervised examples, and how many were left out because they are empty or over `max_length` tokens."""
+def sft_rows(examples: Sequence[Example], renderer: Renderer, max_length: int) -> tuple[list[Row], Counter[str]]:
+    """Rows of supervised examples, and how many were left out: "empty" or "over-long" (more than `max_length` tokens)."""
     texts = [(one.query_id, one.query, (one.completion,)) for one in examples]
     return _render_rows(texts, renderer, max_length)
 
 
-def pair_rows(pairs: Sequence[Pair], renderer: Renderer, max_length: int) -> tuple[list[Row], int]:
-    """Rows of preference pairs, and how many were left out (empty, over-long, or both sides equal)."""
+def pair_rows(pairs: Sequence[Pair], renderer: Renderer, max_length: int) -> tuple[list[Row], Counter[str]]:
+    """Rows of preference pairs, and how many were left out: "empty", "over-long" or "equal" (both sides the same tokens)."""
     texts = [(one.query_id, one.query, (one.chosen, one.rejected)) for one in pairs]
     return _render_rows(texts, renderer, max_length)
 
 
 def _render_rows(
     texts: Sequence[tuple[str, str, tuple[str, ...]]], renderer: Renderer, max_length: int
-) -> tuple[list[Row], int]:
-    rows = []
+) -> tuple[list[Row], Counter[str]]:
+    rows, left_out = [], Counter[str]()
     for query_id, query, completions in texts:
         prompt = tuple(renderer.prompt_ids(query))
         ids = tuple(tuple(renderer.completion_ids(text)) for text in completions)
-        usable = all(text.strip() for text in completions) and len(set(ids)) == len(ids)
-        if usable and len(prompt) + max(map(len, ids)) <= max_length:
+        if not all(text.strip() for text in completions):
+            left_out["empty"] += 1
+        elif len(set(ids)) < len(ids):
+            left_out["equal"] += 1
+        elif len(prompt) + max(map(len, ids)) > max_length:
+            left_out["over-long"] += 1
+        else:
             rows.append(Row(query_id, prompt, ids))
-    return rows, len(texts) - len(rows)
+    return rows, left_out
 
 
 def plan_steps(count: int, *, epochs: float, global_batch_size: int, seed: int) -> list[list[int]]:
@@ -169,7 +175,7 @@ class PlannedDataModule(pl.LightningDataModule):
         packing: whether a micro-batch is one packed tree; `pad_to` is what its length is a multiple of.
         by: what a global batch is counted in for the loss: "tokens" (SFT) or "rows" (preferences).
         global_batch_size: rows per optimizer step; must equal per_device x accumulation x world.
-        left_out: rows that could not be used; for the record.
+        left_out: how many rows could not be used, by reason; for the record.
     """
 
     def __init__(
@@ -188,7 +194,7 @@ class PlannedDataModule(pl.LightningDataModule):
         world: int,
         seed: int,
         max_steps: int | None = None,
-        left_out: int = 0,
+        left_out: Counter[str] | None = None,
     ) -> None:
         super().__init__()
         per_device = min(per_device, max(1, global_batch_size // world))
@@ -197,7 +203,7 @@ class PlannedDataModule(pl.LightningDataModule):
                 f"global_batch_size={global_batch_size} is not per_device_batch_size={per_device} x accumulation x "
                 f"devices={world}; make it a multiple of {per_device * world}"
             )
-        self.rows, self.validation, self.left_out, self.by = rows, validation, left_out, by
+        self.rows, self.validation, self.left_out, self.by = rows, validation, left_out or Counter(), by
         self.arrangement = {"packing": packing, "pad_id": pad_id, "pad_to": pad_to}
         self.per_device, self.rank, self.world = per_device, rank, world
         self.accumulate = global_batch_size // (per_device * world)

@@ -29,9 +29,9 @@ from vpo.errors import UserError
 from vpo.records import Query
 from vpo.rows import read_rows
 from vpo.templates import read_template
-from vpo.training.checkpoints import PolicyWriter
 from vpo.training.data import plan_steps
 from vpo.training.grpo_record import Checkpoints, Figures, Guard, Progress, last_checkpoint
+from vpo.training.policy_folder import PolicyWriter
 from vpo.training.record import JsonlLogger
 from vpo.training.rewards import Decode, TextReward, VideoReward
 from vpo.training.worker import finish, main

@@ -15,10 +15,11 @@ from vpo.errors import UserError
 from vpo.hardware import give_back_gpu
 from vpo.training.worker import DISK_FULL
 
+WORKER = "vpo.training.worker"
 GRACE = 10.0  # seconds that a rank has to save and leave when it is told to
 
 
-def train_in_child(job: dict[str, Any], folder: Path, worker: str = "vpo.training.worker") -> None:
+def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> None:
     """Run a worker module on a job, one process a device, and wait.
 
     The pipeline never trains in its own process: a data-parallel strategy would replay our command line and meet the lock
@@ -41,9 +42,7 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = "vpo.trainin
         raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")
 
 
-def _start(
-    spec: Path, rank: int, world: int, port: int, worker: str = "vpo.training.worker"
-) -> subprocess.Popen[bytes]:
+def _start(spec: Path, rank: int, world: int, port: int, worker: str) -> subprocess.Popen[bytes]:
     """One rank, told who it is as torchrun would tell it. Its standard input stays open as long as we live."""
     environment = dict(os.environ, VPO_PARENT=str(os.getpid()))
     if world > 1:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vpo.backbone.adapters import check_bits
+from vpo.backbone.quantising import check_bits
 from vpo.errors import UserError
 
 

@@ -27,7 +27,7 @@ def telemetry(
     known = {one["query_id"]: one["query"] for one in read_rows(Path(job["rows"]), dict)}
     limit = length_limit(data.rows, getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None))
     detectors = {
-        "rows cut": partial(rows_cut, data.left_out, data.left_out + len(data.rows) + len(data.validation)),
+        "rows cut": partial(rows_cut, data.left_out, data.left_out.total() + len(data.rows) + len(data.validation)),
         "prompts grow": partial(
             _prompts_grow, out / "prompts.jsonl", mean(len(row.completions[0]) for row in data.rows), limit
         ),

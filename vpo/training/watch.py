@@ -5,6 +5,7 @@ A detector returns None or one line: what, the numbers, the cure.
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -101,14 +102,21 @@ def completions_grow(lengths: Sequence[float], *, limit: int, window: int = 5, g
     )
 
 
-def rows_cut(left_out: int, total: int, *, share: float = 0.01) -> str | None:
-    """Whether more than `share` of the rows cannot be used (empty, over-long, or chosen equal to rejected)."""
-    if left_out <= share * total:
+def rows_cut(left_out: Counter[str], total: int, *, share: float = 0.01) -> str | None:
+    """Whether more than `share` of `total` rows cannot be used; `left_out` counts them by reason."""
+    cut = left_out.total()
+    if cut <= share * total:
         return None
+    cure = "raise max_length" if left_out.most_common(1)[0][0] == "over-long" else "look at the rows"
     return (
-        f"{left_out} of {total} rows ({left_out / total:.1%}) are left out as empty, equal or over-long: what is learnt is not "
-        "what was gathered; raise max_length if they are long, else look at the rows"
+        f"{cut} of {total} rows ({cut / total:.1%}) are left out ({reasons(left_out)}): what is learnt is not what was gathered; "
+        f"{cure}"
     )
+
+
+def reasons(left_out: Counter[str]) -> str:
+    """Such as "2 over-long, 1 empty"."""
+    return ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
 
 
 class Watch(pl.Callback):

@@ -61,11 +61,12 @@ def train(job: dict[str, Any]) -> None:
     from vpo.backbone.hf import load_pretrained
     from vpo.backbone.rendering import Renderer
     from vpo.templates import read_template
-    from vpo.training.adapters import add_adapter, switch_dropout_on
-    from vpo.training.checkpoints import BestPolicy, PolicyWriter, settle, steps_done
+    from vpo.training.checkpoints import Checkpoints, steps_done
     from vpo.training.forward import Reader
+    from vpo.training.lora import add_adapter, switch_dropout_on
+    from vpo.training.policy_folder import BestPolicy, PolicyWriter, settle
     from vpo.training.recipe import bits_of, check_recipe
-    from vpo.training.record import Checkpoints, JsonlLogger, Progress
+    from vpo.training.record import JsonlLogger, Progress
     from vpo.training.strategy import WholePolicy, checkpoint_activations
     from vpo.training.telemetry import telemetry
 
@@ -166,6 +167,7 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
     from vpo.rows import read_rows
     from vpo.training.attention import BLOCK
     from vpo.training.data import PlannedDataModule, pair_rows, sft_rows
+    from vpo.training.watch import reasons
 
     recipe, path = job["recipe"], Path(job["rows"])
     if job["task"] == "sft":
@@ -174,17 +176,12 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
         rows, left_out = pair_rows(read_rows(path, Pair), renderer, recipe["max_length"])
         rows = with_reference(rows, Path(job["reference"]))
     if left_out:
-        log.info(
-            "  %s: %d rows left out (empty, equal, or over max_length=%d tokens)",
-            job["label"],
-            left_out,
-            recipe["max_length"],
-        )
+        log.info("  %s: rows left out: %s (max_length=%d)", job["label"], reasons(left_out), recipe["max_length"])
     held_out = round(len(rows) * recipe["validation"])
     if len(rows) - held_out < 1:
         raise UserError(
-            f"{job['label']}: no rows to train on out of {len(rows) + left_out} ({left_out} were empty, equal or over-long, "
-            f"{held_out} are held out for validation); see {path}"
+            f"{job['label']}: no rows to train on out of {len(rows) + left_out.total()} (left out: {reasons(left_out) or 'none'}; "
+            f"held out for validation: {held_out}); see {path}"
         )
     return PlannedDataModule(
         rows[held_out:],
