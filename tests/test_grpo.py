@@ -6,26 +6,23 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 
 from tests.conftest import ROOT, run_vpo
-from tests.test_config import composed, keys_of
+from tests.test_config import composed
 from tests.training_jobs import end_ranks_by_the_second
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.build import build
-from vpo.checks import check
 from vpo.errors import UserError
-from vpo.records import Clip, Prompt, Query, Verdict
+from vpo.records import Query, Verdict
 from vpo.rows import write_rows
-from vpo.seeding import seed_of
 from vpo.templates import read_template
 from vpo.training import grpo, grpo_record, launch
-from vpo.training.rewards import TextReward, VideoReward, principles_kept
+from vpo.training.rewards import TextReward
 
 QUERIES = ["a red dog runs", "two blue cats in the snow", " a kite over the sea at night", "three boats, slow pan"]
 RECIPE = {
@@ -69,60 +66,6 @@ def figures(folder: Path) -> list[dict]:
 
 def weights(folder: Path) -> bytes:
     return (folder / "policy/model.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("aspects", "refusal", "number"),
-    [
-        ((True, True, True), False, 1.0),
-        ((True, True, False), False, 2 / 3),
-        ((False, True, False), False, 1 / 3),
-        ((False, False, False), False, 0.0),
-        ((True, True, True), True, 0.0),
-        ((True, None, True), False, None),
-    ],
-)
-def test_a_verdict_is_the_share_of_the_principles_it_finds_kept(aspects, refusal, number):
-    assert principles_kept(Verdict("p", *aspects, refusal=refusal)) == pytest.approx(number)
-
-
-def test_text_reward_reads_the_query_and_not_the_prompt(judge):
-    """A faithful but bare prompt keeps two of three principles; the same text for another query is not accurate: one."""
-    texts = {1: "A red dog runs.", 2: "A red dog runs."}
-    told: dict[str, float] = {}
-    reward = TextReward(judge, lambda ids: texts[ids[0]])
-    numbers = reward(
-        completion_ids=[[1], [2]], query_id=["a", "b"], query=["a red dog runs", "two blue cats sleep"],
-        log_metric=told.__setitem__, prompts=None, completions=None, trainer_state=None,
-    )  # fmt: skip
-    assert numbers == pytest.approx([2 / 3, 1 / 3])
-    assert told == {"judge/harmless": 1.0, "judge/accurate": 0.5, "judge/helpful": 0.0, "failed/text": 0.0}
-
-
-def test_video_reward_is_the_rewards_own_number_on_equal_noise_and_leaves_no_clip(tmp_path):
-    """The oracle renders and scores each prompt by itself, with the query's noise of update 3."""
-    world = composed()
-    generator, reward = build(world["generator"]), build(world["reward"])
-    texts = ["A red dog runs over a green meadow in the morning light.", "A blue cat.", "A red dog."]
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    told: dict[str, float] = {}
-    numbers = VideoReward(generator, reward, lambda ids: texts[ids[0]], seed=5, scratch=scratch)(
-        completion_ids=[[0], [1], [2]], query_id=["a", "a", "b"], query=["a red dog runs"] * 3,
-        trainer_state=SimpleNamespace(global_step=3), log_metric=told.__setitem__,
-    )  # fmt: skip
-    expected = []
-    for number, (query_id, text) in enumerate(zip("aab", texts, strict=True)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        prompt = Prompt("one", query_id, "a red dog runs", text, "any")
-        (clip,) = generator.render([prompt], [seed_of("clip", 5, query_id, 3)], folder)
-        (score,) = reward.score([Clip(**(vars(clip) | {"path": str(folder / clip.path)}))])
-        expected.append(score.value)
-    assert numbers == expected
-    assert numbers[0] > numbers[1]
-    assert told == {"failed/video": 0.0}
-    assert not list(scratch.iterdir())
 
 
 @pytest.mark.parametrize("chat", [None, CHAT])
@@ -274,56 +217,3 @@ def test_queries_that_do_not_fit_are_left_out_and_too_few_are_refused(tmp_path, 
     spec["recipe"] |= {"max_steps": None, "epochs": 1}
     with pytest.raises(UserError, match=r"grpo: 1 of 4 queries fit into max_length=\d+, and an update needs 2"):
         grpo.training_rows(spec, renderer)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["trainer.strategy=fsdp"], "objective=grpo runs on trainer=cpu, gpu or ddp, not with trainer.strategy=fsdp"),
-        (["objective.generations=1"], "objective.generations=1 must be a whole number of at least 2"),
-        (["objective.global_batch_size=30"], "global_batch_size=30 must be a multiple of objective.generations=4"),
-        (["objective.beta=-1"], "objective.beta=-1 must be at least 0"),
-        (["stop_after=pair"], "objective.policy=grpo has no stage pair, so stop_after=pair never comes"),
-        (["objective.policy=ppo"], "objective.policy=ppo is made by nothing here; choose one of dpo, grpo, None"),
-    ],
-)
-def test_what_grpo_cannot_do_is_one_line_before_any_work(overrides, message):
-    with pytest.raises(UserError, match=message):
-        check(composed("objective=grpo", *overrides))
-
-
-def test_every_value_of_grpo_changes_its_key_or_is_listed():
-    base = composed("objective=grpo")
-    known = keys_of(base)
-    for name, other in {
-        "loss": "grpo",
-        "epsilon": 0.3,
-        "top_p": 0.9,
-        "max_length": 99,
-        "gradient_checkpointing": True,
-    }.items():
-        assert keys_of(base | {"objective": base["objective"] | {name: other}}) != known, name
-    weights = base["objective"]["rewards"] | {"text": 2.0}
-    assert keys_of(base | {"objective": base["objective"] | {"rewards": weights}}) != known
-    assert keys_of(base | {"objective": base["objective"] | {"checkpoint_every": 3}}) == known
-    assert not {key.partition("/")[0] for key in known} & {"sample", "pair", "reference", "dpo"}
-    kinds = [keys_of(composed("objective=grpo", f"feedback={name}")) for name in ("text", "video", "both")]
-    assert len({key for keys in kinds for key in keys if key.startswith("grpo/")}) == 3
-
-
-@pytest.mark.parametrize(("name", "loss"), [("ipo", "ipo"), ("hinge", "hinge"), ("robust", "robust")])
-def test_the_other_losses_share_pairs_and_reference_with_dpo(name, loss):
-    config = composed(f"objective={name}")
-    assert config["objective"]["loss"] == loss
-    other, dpo = keys_of(config), keys_of(composed())
-    apart = {key.partition("/")[0] for key in other ^ dpo}
-    assert apart == {"dpo", "optimize", "render", "evaluate"}
-
-
-def test_objective_none_ends_with_sft_and_says_what_is_missing():
-    config = composed("objective=none")
-    assert list(config["method"]) == ["original", "fewshot", "sft"]
-    stages = {key.partition("/")[0] for key in keys_of(config)}
-    assert not stages & {"sample", "pair", "reference", "dpo", "grpo", "score"}
-    with pytest.raises(UserError, match=r"no policy is called dpo with objective.policy=None; known are start, sft"):
-        keys_of(composed("objective=none", "method=[sft,dpo]"))

@@ -1,6 +1,7 @@
 """The import directions of the house, read from the source."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,4 +100,8 @@ def test_every_choice_has_its_code_and_config():
         configs = sorted((ROOT / "conf" / group).glob("*.yaml"))
         assert configs, group
         for config in configs:
-            assert "_target_: vpo." in config.read_text(), config
+            text = config.read_text()
+            bases = re.findall(r"(base/\w+)@_here_", text)
+            assert "_target_: vpo." in text + "".join((config.parent / f"{base}.yaml").read_text() for base in bases), (
+                config
+            )

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 
 from vpo.backbone.tiny import TinyBackbone
@@ -94,3 +96,14 @@ def entry_of(home: Path, stage: str) -> Entry:
     """The store's only result of a stage."""
     (manifest,) = (home / "store" / stage).glob("*/manifest.json")
     return Entry(stage, manifest.parent.name, manifest.parent)
+
+
+def run_of(home: Path) -> str:
+    """The run's folder, as a user in `home` names it."""
+    return str((home / "runs/default/seed=1-1234abcd").relative_to(home))
+
+
+def logits(model: Any) -> torch.Tensor:
+    """What a policy of this shape says of two sequences of ten tokens."""
+    with torch.inference_mode():
+        return model.eval()(torch.arange(3, 23).reshape(2, 10)).logits
