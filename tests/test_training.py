@@ -33,7 +33,11 @@ def test_accumulation_and_packing_do_not_change_the_steps(tmp_path, start, rende
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "adapter"), [("sft", LORA), ("dpo", None)], ids=["sft of an adapter", "dpo"])
+@pytest.mark.parametrize(
+    ("task", "adapter"),
+    [("sft", LORA), ("sft", LORA | {"bits": 4}), ("dpo", None)],
+    ids=["sft of an adapter", "sft of an adapter on 4 bits", "dpo"],
+)
 def test_8_rows_on_one_process_are_4_and_4_on_two(tmp_path, start, renderer, task, adapter):
     """Equal up to the order of sums, whatever the lengths of the completions that each rank gets."""
     recipe = {"global_batch_size": 8, "max_steps": 4, "sft_weight": 0.7, "adapter": adapter}
