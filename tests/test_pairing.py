@@ -32,13 +32,34 @@ def test_text_pairs_are_refined_over_flawed_one_a_query():
         Refinement("b-0", "b", None),
         Refinement("c-0", "c", " same "),  # nothing changed: no preference
     ]
-    assert text_pairs(prompts, refinements, seed=0) == [Pair("a", "query a", "mended a1", "text a1", "text")]
+    assert text_pairs(prompts, refinements, seed=0, prepended=True) == [
+        Pair("a", "query a", "mended a1", "text a1", "text")
+    ]
+
+
+def test_a_refinement_in_front_of_the_flawed_text_is_preferred_only_on_request():
+    flawed = "A white boat is flying over the woods. The camera stays fixed."
+    prompts = [prompt("a", 0, flawed), prompt("b", 0, flawed), prompt("b", 1, "A second text that is flawed.")]
+    refinements = [
+        Refinement("a-0", "a", f"A blue boat at sea. {flawed}"),  # a boat of two colours, in two places
+        Refinement("b-0", "b", f"A blue boat at sea. {flawed}"),
+        Refinement("b-1", "b", "A second text that is mended."),
+    ]
+    (pair,) = text_pairs(prompts, refinements, seed=0, prepended=False)
+    assert (pair.query_id, pair.chosen) == ("b", "A second text that is mended.")
+    assert len(text_pairs(prompts, refinements, seed=0, prepended=True)) == 2
+    # The query left without a text pair may compete by its clips.
+    fine = [prompt("a", 1), prompt("a", 2)]
+    verdicts = [verdict("a", 0, False), verdict("a", 1, True), verdict("a", 2, True)]
+    mended = refinements[:1]
+    assert video_candidates([prompts[0], *fine], verdicts, mended, prepended=False) == fine
+    assert video_candidates([prompts[0], *fine], verdicts, mended, prepended=True) == []
 
 
 def test_which_flawed_candidate_is_taken_depends_on_the_seed_alone():
     prompts = [prompt(query, k) for query in "abcdefgh" for k in range(4)]
     refinements = [Refinement(one.id, one.query_id, "better " + one.text) for one in prompts]
-    first, again, other = (text_pairs(prompts, refinements, seed) for seed in (0, 0, 1))
+    first, again, other = (text_pairs(prompts, refinements, seed, prepended=True) for seed in (0, 0, 1))
     assert first == again
     assert len(first) == 8
     assert first != other
@@ -86,5 +107,5 @@ def test_clips_are_needed_only_where_a_video_pair_can_come_of_it():
         verdict("c", 0, True), verdict("c", 1, False),
     ]  # fmt: skip
     refinements = [Refinement("a-1", "a", "mended"), Refinement("c-1", "c", None)]
-    kept = video_candidates(prompts, verdicts, refinements)
+    kept = video_candidates(prompts, verdicts, refinements, prepended=True)
     assert [one.id for one in kept] == ["b-0", "b-1", "c-0"]

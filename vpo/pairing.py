@@ -30,16 +30,25 @@ def sft_examples(
     return examples
 
 
-def text_pairs(prompts: Sequence[Prompt], refinements: Sequence[Refinement], seed: int) -> list[Pair]:
+def text_pairs(
+    prompts: Sequence[Prompt], refinements: Sequence[Refinement], seed: int, *, prepended: bool
+) -> list[Pair]:
     """Text-level pairs: refined over flawed, at most one a query, drawn at random among its flawed candidates.
 
     The released code drops refinements that hold a newline after it has chosen one per query, and so loses queries that had
     another usable one; here they are dropped first.
+
+    Args:
+        prepended: whether a refinement that only puts words in front of the flawed text counts. It leaves the flaw standing
+            and contradicts it; preferred over rounds, it teaches to say the query and then something else. The released code
+            has no such rule (True).
     """
     refined = _usable(refinements)
     pairs = []
     for candidates in _by_query(prompts):
         flawed = [one for one in candidates if one.id in refined and refined[one.id] != one.text.strip()]
+        if not prepended:
+            flawed = [one for one in flawed if not _leaves_opening(refined[one.id], one.text.strip())]
         if flawed:
             chosen = random.Random(seed_of("text pair", seed, candidates[0].query_id)).choice(flawed)
             pairs.append(Pair(chosen.query_id, chosen.query, refined[chosen.id], chosen.text.strip(), "text"))
@@ -71,14 +80,14 @@ def video_pairs(prompts: Sequence[Prompt], scores: Sequence[Score], *, threshold
 
 
 def video_candidates(
-    prompts: Sequence[Prompt], verdicts: Sequence[Verdict], refinements: Sequence[Refinement]
+    prompts: Sequence[Prompt], verdicts: Sequence[Verdict], refinements: Sequence[Refinement], *, prepended: bool
 ) -> list[Prompt]:
     """The candidates that can still make a video pair once text-level feedback is in: judged fine, of queries without a text pair.
 
     Text wins the merge, so rendering a query that has a text pair would be in vain.
     """
     fine = {one.prompt_id for one in verdicts if one.fine}
-    taken = {pair.query_id for pair in text_pairs(prompts, refinements, seed=0)}
+    taken = {pair.query_id for pair in text_pairs(prompts, refinements, seed=0, prepended=prepended)}
     return [one for one in prompts if one.id in fine and one.query_id not in taken]
 
 
@@ -86,6 +95,11 @@ def merge(text: Sequence[Pair], video: Sequence[Pair]) -> list[Pair]:
     """At most one pair a query; the text-level pair wins."""
     taken = {pair.query_id for pair in text}
     return [*text, *(pair for pair in video if pair.query_id not in taken)]
+
+
+def _leaves_opening(refined: str, flawed: str, characters: int = 25) -> bool:
+    """Whether the flawed text's opening stands in the refined one behind something new."""
+    return refined.find(flawed[:characters]) > 0
 
 
 def _usable(refinements: Iterable[Refinement]) -> dict[str, str]:

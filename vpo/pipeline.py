@@ -114,14 +114,17 @@ def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry, se
     candidates = stages.sample(bench, cfg["sampling"], cfg["backbone"], queries, policy, seed)
     bench.reached("sample")
     judged: dict[str, Entry] = {}
+    rules: Config = {}
     scores = None
     if feedback["text"]:
+        rules = {"prepended": feedback["prepended"]}
         judged["verdicts"] = stages.critique(bench, cfg["judge"], candidates)
         judged["refinements"] = stages.refine(bench, cfg["judge"], candidates, judged["verdicts"])
     if feedback["video"]:
         clips = stages.render(
             bench, cfg["generator"], candidates, seed,
-            label="clips of candidates", select=partial(select_for_video, judged) if judged else None, judged=judged,
+            label="clips of candidates", select=partial(select_for_video, judged, **rules) if judged else None,
+            judged=judged, rules=rules,
         )  # fmt: skip
         bench.reached("render")
         scores = stages.score(bench, cfg["reward"], clips)
@@ -131,10 +134,11 @@ def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry, se
     return pairs
 
 
-def select_for_video(judged: Mapping[str, Entry], candidates: list[Prompt]) -> list[Prompt]:
+def select_for_video(judged: Mapping[str, Entry], candidates: list[Prompt], *, prepended: bool) -> list[Prompt]:
     """With text-level feedback, clips are needed only of candidates that can still make a video pair."""
     verdicts = judged["verdicts"].rows("verdicts.jsonl", Verdict)
-    return video_candidates(candidates, verdicts, judged["refinements"].rows("refinements.jsonl", Refinement))
+    refinements = judged["refinements"].rows("refinements.jsonl", Refinement)
+    return video_candidates(candidates, verdicts, refinements, prepended=prepended)
 
 
 def reference_of(bench: Bench, cfg: Config, policy: Entry, pairs: Entry) -> Entry:

@@ -18,7 +18,10 @@ def pair(
 
     def work(folder: Path) -> dict[str, int]:
         prompts = candidates.rows("prompts.jsonl", Prompt)
-        text = text_pairs(prompts, refinements.rows("refinements.jsonl", Refinement), seed) if refinements else []
+        text = []
+        if refinements:
+            mended = refinements.rows("refinements.jsonl", Refinement)
+            text = text_pairs(prompts, mended, seed, prepended=feedback["prepended"])
         video = []
         if scores:
             rules = {"threshold": feedback["threshold"], "dominance": feedback["dominance"]}

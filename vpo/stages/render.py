@@ -20,8 +20,12 @@ def render(
     label: str,
     select: Callable[[list[Prompt]], list[Prompt]] | None = None,
     judged: dict[str, Entry] | None = None,
+    rules: Node | None = None,
 ) -> Entry:
-    """Write `clips/<prompt id>.mp4` and `clips.jsonl`. `select` keeps some prompts, by the `judged` entries it reads."""
+    """Write `clips/<prompt id>.mp4` and `clips.jsonl`.
+
+    `select` keeps some prompts, by the `judged` entries it reads and the `rules` that it follows.
+    """
 
     def work(folder: Path) -> dict[str, int]:
         (folder / "clips").mkdir(exist_ok=True)
@@ -30,7 +34,7 @@ def render(
         clips = bench.complete(select(items) if select else items, draw, folder / "clips.jsonl", kind=Clip, label=label)
         return {"clips": len(clips), "broken": sum(clip.status != "ok" for clip in clips)}
 
-    node = {"generator": generator, "seed": seed, "selected": select is not None}
+    node = {"generator": generator, "seed": seed, "selected": select is not None, **(rules or {})}
     return bench.stage("render", node, {"prompts": prompts, **(judged or {})}, work)
 
 
