@@ -12,6 +12,8 @@ from vpo.checklist import dominates
 from vpo.records import Example, Pair, Prompt, Refinement, Score, Verdict
 from vpo.seeding import seed_of
 
+OPENING = 25  # characters by which a text's beginning is known again, though its end may be mended
+
 
 def sft_examples(
     prompts: Sequence[Prompt], verdicts: Sequence[Verdict], refinements: Sequence[Refinement]
@@ -39,9 +41,9 @@ def text_pairs(
     another usable one; here they are dropped first.
 
     Args:
-        prepended: whether a refinement that only puts words in front of the flawed text counts. It leaves the flaw standing
-            and contradicts it; preferred over rounds, it teaches to say the query and then something else. The released code
-            has no such rule (True).
+        prepended: whether a refinement counts that puts a sentence in front and leaves the flawed text's opening standing.
+            It contradicts itself; preferred over rounds, it teaches to say the query and then something else. The released
+            code has no such rule (True).
     """
     refined = _usable(refinements)
     pairs = []
@@ -97,9 +99,9 @@ def merge(text: Sequence[Pair], video: Sequence[Pair]) -> list[Pair]:
     return [*text, *(pair for pair in video if pair.query_id not in taken)]
 
 
-def _leaves_opening(refined: str, flawed: str, characters: int = 25) -> bool:
-    """Whether the flawed text's opening stands in the refined one behind something new."""
-    return refined.find(flawed[:characters]) > 0
+def _leaves_opening(refined: str, flawed: str) -> bool:
+    """Whether the flawed text's first words, capital and all, stand in the refined one behind something new."""
+    return refined.find(flawed[:OPENING]) > 0
 
 
 def _usable(refinements: Iterable[Refinement]) -> dict[str, str]:

@@ -35,4 +35,6 @@ def pair(
         write_rows(folder / "pairs.jsonl", pairs)
         return {"pairs": len(pairs), "text": len(text), "video": len(pairs) - len(text)}
 
-    return bench.stage("pair", {"feedback": feedback, "seed": seed}, {k: v for k, v in inputs.items() if v}, work)
+    idle = () if feedback["text"] else ("prepended",)
+    node = {"feedback": {name: value for name, value in feedback.items() if name not in idle}, "seed": seed}
+    return bench.stage("pair", node, {k: v for k, v in inputs.items() if v}, work)
