@@ -39,6 +39,7 @@ class PolicyModule(pl.LightningModule):
         self.strict_loading = all(parameter.requires_grad for parameter in self.model.parameters())
         self._kept = None if self.strict_loading else trained
         self._sums: dict[str, Tensor] = {}
+        self._last_micro = True
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed log-probability of every completion, (B * C,), and its number of tokens, (B * C,)."""
@@ -56,7 +57,9 @@ class PolicyModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Draw dropout from the step, not from what was drawn before it, so that a resumed run draws the same."""
-        micro = batch_index % self.trainer.accumulate_grad_batches
+        accumulate = self.trainer.accumulate_grad_batches
+        micro = batch_index % accumulate
+        self._last_micro = micro == accumulate - 1
         torch.manual_seed(seed_of("dropout", self.seed, self.global_step, micro, self.global_rank))
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -92,26 +95,37 @@ class PolicyModule(pl.LightningModule):
         return {name: self.trainer.strategy.reduce(value, reduce_op="sum").item() for name, value in sums.items()}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        norm = gradient_norm(self.trainer, self.parameters())
-        if norm is None:
+        """Log what this update is made of: its figures, its learning rate and the gradient's norm before clipping.
+
+        Lightning steps the schedule before a batch ends, so the rate must be read here. DeepSpeed calls this for every
+        micro-batch, the others for the last one of a step.
+
+        Raises:
+            UserError: If the loss or the gradient is not finite; the weights are still those of the step before.
+        """
+        if not self._last_micro:
             return
-        if not torch.isfinite(norm):
+        figures = self.figures(self.flush())
+        self._check_finite("loss", figures["loss"])
+        norm = gradient_norm(self.trainer, self.parameters())
+        if norm is not None:
+            self._check_finite("gradient norm", norm.item())
+            self.log("train/grad_norm", norm)
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        for name, value in figures.items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss")
+
+    def _check_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
             raise UserError(
-                f"training diverged at step {self.global_step} (gradient norm {norm.item()}); lower lr or use a wider precision; "
+                f"training diverged at step {self.global_step} ({name} {value}); lower lr or use a wider precision; "
                 "the last checkpoint is kept"
             )
-        self.log("train/grad_norm", norm)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         clip_gradients(self.trainer, self, gradient_clip_val)
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        if (batch_index + 1) % self.trainer.accumulate_grad_batches == 0:
-            self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
-            for name, value in self.figures(self.flush()).items():
-                self.log(f"train/{name}", value, prog_bar=name == "loss")
 
     def on_validation_epoch_end(self) -> None:
         if self._sums:
@@ -119,7 +133,7 @@ class PolicyModule(pl.LightningModule):
                 self.log(f"val/{name}", value, prog_bar=name == "loss")
 
     def figures(self, sums: dict[str, float]) -> dict[str, float]:
-        """Named figures of a global batch from its sums."""
+        """Named figures of a global batch from its sums, "loss" among them."""
         raise UserError(f"{type(self).__name__} names no figures; override figures()")
 
 
