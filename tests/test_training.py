@@ -1,18 +1,22 @@
 """Training through Lightning: what is equal to what, and what is refused."""
 
 import json
+import math
 import shutil
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 
 from tests.training_jobs import LORA, RECIPE, WORDS, figure, job, losses, train_here, write_reference
 from vpo.backbone.hf import load_pretrained
+from vpo.errors import UserError
 from vpo.records import Pair
 from vpo.training import launch, modules
-from vpo.training.data import arrange, pair_rows
+from vpo.training.data import arrange, pair_rows, plan_steps
 from vpo.training.forward import Reader
+from vpo.training.worker import build_module
 
 
 @pytest.mark.parametrize(("task", "sft_weight"), [("sft", 0.0), ("dpo", 0.0), ("dpo", 0.7)])
@@ -61,13 +65,53 @@ def test_8_rows_on_one_process_are_4_and_4_on_two(tmp_path, start, renderer, tas
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
 
 
-def test_a_reference_that_is_not_the_start_is_refused(tmp_path, start, renderer):
-    spec = job(tmp_path, start, "dpo")
-    write_reference(tmp_path, start, renderer, lambda pair: (1.0, 0.0))
+WRONG = {
+    "one side of all": ("sigmoid", lambda pair: (1.0, 0.0)),
+    "both sides of all": ("sigmoid", lambda pair: (20.0, 20.0)),  # every margin is 0 and every loss ln 2
+    "up and down": ("hinge", lambda pair: (8.0 * (-1) ** pair, 0.0)),  # losses of 1 + 0.8 and 1 - 0.8: the mean is 1
+    "one of the last micro-batch": ("sigmoid", lambda pair: (8.0 * (pair == LAST), 0.0)),
+    "not a number": ("sigmoid", lambda pair: (0.0, math.nan)),
+}
+LAST = plan_steps(24, epochs=1, global_batch_size=24, seed=0)[0][-1]
+
+
+@pytest.mark.parametrize(("loss", "shift"), WRONG.values(), ids=WRONG)
+def test_a_reference_that_is_not_the_start_is_refused(tmp_path, start, renderer, loss, shift):
+    """All 24 pairs are in the first step, as 3 micro-batches."""
+    recipe = {"loss": loss, "global_batch_size": 24}
+    spec = job(tmp_path, start, "dpo", recipe=recipe, trainer={"per_device_batch_size": 8})
+    write_reference(tmp_path, start, renderer, shift)
     assert train_here(spec) == 2
-    assert (
-        "the reference log-probabilities are not those of the starting policy" in (tmp_path / "error.txt").read_text()
+    complaint = (tmp_path / "error.txt").read_text()
+    assert complaint.startswith(
+        "the reference log-probabilities are not those of the starting policy: a completion of "
     )
+    assert "\n" not in complaint
+    assert not (tmp_path / "training.jsonl").exists()  # not one step was taken
+
+
+def preference_module(start, precision):
+    module = build_module("dpo", Reader(load_pretrained(start, torch.float32)[0], False, False), RECIPE, 1, 0)
+    module.trainer = pl.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
+    return module
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("32-true", 0.09), ("bf16-mixed", 1.5)])
+def test_how_far_rounding_may_take_a_completion(start, precision, limit):
+    """9 tokens, so 3 x 0.03 nats in 32 bits and 3 x 0.5 in 16, to either side."""
+    module = preference_module(start, precision)
+    reference, tokens = torch.tensor([-20.0, -30.0]), torch.tensor([9, 9])
+    module._check_reference(reference + torch.tensor([0.99, -0.99]) * limit, reference, tokens)
+    for sign in (1, -1):
+        said = rf"of 9 tokens has {-30 + sign * 1.01 * limit:.3f} nats .* and -30.000 in .* {limit:.3f} \(1 of 2 compl"
+        with pytest.raises(UserError, match=said):
+            module._check_reference(reference + torch.tensor([0.99, 1.01 * sign]) * limit, reference, tokens)
+
+
+def test_a_start_that_gives_no_number_is_one_line(start):
+    logps, tokens = torch.tensor([-20.0, math.nan]), torch.tensor([9, 7])
+    with pytest.raises(UserError, match="the starting policy gives a completion of 7 tokens a log-probability of nan;"):
+        preference_module(start, "32-true")._check_reference(logps, torch.tensor([-20.0, -30.0]), tokens)
 
 
 def test_a_reference_of_other_pairs_is_refused(tmp_path, start, renderer):
