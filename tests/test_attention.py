@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch.nn.attention.flex_attention import create_block_mask
 
 from tests.tiny_models import rows
@@ -56,8 +57,12 @@ def test_block_mask_equals_pytorchs_own():
 
 @pytest.mark.slow
 def test_compiled_flex_attention_forward():
-    """The kernel that a GPU runs, as far as a CPU can: compiled once, rows of two lengths, forward only."""
-    for count in (8, 40):
+    """The kernel that a GPU runs, as far as a CPU can, forward only: right, and compiled for two lengths it serves all.
+
+    All rows are longer than a block: one block alone has a graph of its own.
+    """
+    lengths, graphs = [], []
+    for count in (8, 40, 60, 20, 100):
         (tree,) = plant(*rows(count), items_per_row=count)
         layout = pack(tree, pad_to=BLOCK).layout.with_block_mask()
         query, key, value = (torch.randn(1, heads, layout.item.numel(), 16) for heads in (4, 2, 2))
@@ -66,6 +71,12 @@ def test_compiled_flex_attention_forward():
         with torch.no_grad():
             result = attention._compiled_flex()(query, key, value, block_mask=layout.block_mask, enable_gqa=True)
         torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+        lengths.append(layout.item.numel())
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert len(set(lengths)) == 5
+    assert min(lengths) > BLOCK
+    assert graphs[0] > 0
+    assert graphs[1:] == [graphs[1]] * 4
 
 
 def test_packed_attention_refuses_what_it_cannot_do():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vpo.errors import UserError
-from vpo.training.losses import completion_nll, dpo_loss
+from vpo.training.losses import dpo_loss
 
 # One pair: log-ratios +1 and -2 nats, so the margin is 3 nats; with beta 0.1 the logit is 0.3.
 CHOSEN, REJECTED = torch.tensor([-9.0]), torch.tensor([-22.0])
@@ -92,10 +92,3 @@ def test_bf16_log_probabilities_are_subtracted_in_fp32():
 def test_meaningless_settings_are_refused(options):
     with pytest.raises(UserError, match="objective"):
         dpo_loss(CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED, **options)
-
-
-def test_completion_nll_is_a_sum_and_a_count():
-    logps = torch.tensor([[-1.0, -2.0, float("nan")], [-0.5, float("-inf"), -4.0]])
-    nll, count = completion_nll(logps, torch.tensor([[1, 1, 0], [0, 0, 1]]))
-    assert nll.item() == 7.0
-    assert count.item() == 3

@@ -35,10 +35,7 @@ def test_plant_finds_the_template_and_keeps_the_order():
     assert [item.query for item in tree.items] == [(3, 9), (4, 9), (5,)]
     assert [item.completions for item in tree.items] == [((10,), (11,)), ((12,),), ((13, 14),)]
     assert tree.tokens == 2 + (2 + 2) + (2 + 1) + (1 + 2) == 12
-    assert tree.padded_tokens == 5 + 5 + 5 + 5
     assert [len(tree.items) for tree in plant(prompts, completions, items_per_row=2)] == [2, 1]
-    assert [len(tree.items) for tree in plant(prompts, completions, items_per_row=8, max_tokens=9)] == [2, 1]
-    assert [len(tree.items) for tree in plant(prompts, completions, items_per_row=8, max_tokens=1)] == [1, 1, 1]
     assert plant([], [], items_per_row=8) == []
 
 

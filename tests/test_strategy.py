@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT, run_vpo
-from tests.training_jobs import TRAINER, job, losses, steps, work
+from tests.training_jobs import TRAINER, figure, job, losses, steps, work
 from vpo.backbone.hf import load_pretrained
 from vpo.hardware import hardware_problem
 from vpo.training import launch
@@ -56,11 +56,6 @@ def fsdp(spec: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(launch.subprocess, "Popen", popen)
     launch.train_in_child(yaml.safe_load(spec.read_text()), spec.parent)
-
-
-def figure(folder: Path, name: str) -> list[float]:
-    lines = (yaml.safe_load(line) for line in (folder / "training.jsonl").read_text().splitlines())
-    return [line[name] for line in lines if name in line]
 
 
 @pytest.mark.slow

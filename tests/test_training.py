@@ -1,25 +1,30 @@
 """Training through Lightning: what is equal to what, and what is refused."""
 
 import json
+import math
 import shutil
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 
-from tests.training_jobs import LORA, RECIPE, WORDS, job, losses, train_here, write_reference
+from tests.training_jobs import LORA, RECIPE, WORDS, figure, job, losses, train_here, write_reference
 from vpo.backbone.hf import load_pretrained
+from vpo.errors import UserError
 from vpo.records import Pair
-from vpo.training import launch
-from vpo.training.data import arrange, pair_rows
+from vpo.training import launch, modules
+from vpo.training.data import arrange, pair_rows, plan_steps
 from vpo.training.forward import Reader
+from vpo.training.worker import build_module
 
 
 @pytest.mark.parametrize(("task", "sft_weight"), [("sft", 0.0), ("dpo", 0.0), ("dpo", 0.7)])
 def test_accumulation_and_packing_do_not_change_the_steps(tmp_path, start, renderer, task, sft_weight):
-    """4 rows at once, 1 row x 4, and padded instead of packed: the same losses, normalised over the global batch.
+    """4 rows at once, 1 row x 4, and padded instead of packed: the same losses and gradients, normalised over the global batch.
 
-    Completions differ in length, so an SFT loss or term that took a mean of means would differ.
+    Completions differ in length, so an SFT loss or term that took a mean of means would differ. AdamW takes the same steps
+    whatever a gradient is multiplied by, so the gradient's norm is compared as well.
     """
     found = {}
     for name, trainer in {"once": {}, "by one": {"per_device_batch_size": 1}, "padded": {"packing": False}}.items():
@@ -27,9 +32,10 @@ def test_accumulation_and_packing_do_not_change_the_steps(tmp_path, start, rende
         if task == "dpo":
             write_reference(tmp_path / name, start, renderer)
         assert train_here(spec) == 0
-        found[name] = losses(tmp_path / name)
-    assert found["by one"] == pytest.approx(found["once"], rel=2e-4)
-    assert found["padded"] == pytest.approx(found["once"], rel=2e-4)
+        found[name] = losses(tmp_path / name), figure(tmp_path / name, "train/grad_norm")
+    for name in ("by one", "padded"):
+        for one, other in zip(found[name], found["once"], strict=True):
+            assert one == pytest.approx(other, rel=2e-4)
 
 
 @pytest.mark.slow
@@ -39,7 +45,10 @@ def test_accumulation_and_packing_do_not_change_the_steps(tmp_path, start, rende
     ids=["sft of an adapter", "sft of an adapter on 4 bits", "dpo"],
 )
 def test_8_rows_on_one_process_are_4_and_4_on_two(tmp_path, start, renderer, task, adapter):
-    """Equal up to the order of sums, whatever the lengths of the completions that each rank gets."""
+    """Equal up to the order of sums, whatever the lengths of the completions that each rank gets.
+
+    The gradient's norm tells of a factor that AdamW would hide.
+    """
     recipe = {"global_batch_size": 8, "max_steps": 4, "sft_weight": 0.7, "adapter": adapter}
     ranks = {1: {"per_device_batch_size": 8}, 2: {"per_device_batch_size": 4, "devices": 2, "strategy": "ddp"}}
     for world, trainer in ranks.items():
@@ -49,18 +58,60 @@ def test_8_rows_on_one_process_are_4_and_4_on_two(tmp_path, start, renderer, tas
             write_reference(folder, start, renderer)
         launch.train_in_child(yaml.safe_load(spec.read_text()), folder)
     assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
+    norms = figure(tmp_path / "1", "train/grad_norm")
+    assert figure(tmp_path / "2", "train/grad_norm") == pytest.approx(norms, rel=1e-4)
     one, two = (load_pretrained(tmp_path / world / "policy", torch.float32)[0].state_dict() for world in "12")
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
 
 
-def test_a_reference_that_is_not_the_start_is_refused(tmp_path, start, renderer):
-    spec = job(tmp_path, start, "dpo")
-    write_reference(tmp_path, start, renderer, shift=1.0)
+WRONG = {
+    "one side of all": ("sigmoid", lambda pair: (1.0, 0.0)),
+    "both sides of all": ("sigmoid", lambda pair: (20.0, 20.0)),  # every margin is 0 and every loss ln 2
+    "up and down": ("hinge", lambda pair: (8.0 * (-1) ** pair, 0.0)),  # losses of 1 + 0.8 and 1 - 0.8: the mean is 1
+    "one of the last micro-batch": ("sigmoid", lambda pair: (8.0 * (pair == LAST), 0.0)),
+    "not a number": ("sigmoid", lambda pair: (0.0, math.nan)),
+}
+LAST = plan_steps(24, epochs=1, global_batch_size=24, seed=0)[0][-1]
+
+
+@pytest.mark.parametrize(("loss", "shift"), WRONG.values(), ids=WRONG)
+def test_a_reference_that_is_not_the_start_is_refused(tmp_path, start, renderer, loss, shift):
+    """All 24 pairs are in the first step, as 3 micro-batches."""
+    recipe = {"loss": loss, "global_batch_size": 24}
+    spec = job(tmp_path, start, "dpo", recipe=recipe, trainer={"per_device_batch_size": 8})
+    write_reference(tmp_path, start, renderer, shift)
     assert train_here(spec) == 2
-    assert (
-        "the reference log-probabilities are not those of the starting policy" in (tmp_path / "error.txt").read_text()
+    complaint = (tmp_path / "error.txt").read_text()
+    assert complaint.startswith(
+        "the reference log-probabilities are not those of the starting policy: a completion of "
     )
+    assert "\n" not in complaint
+    assert not (tmp_path / "training.jsonl").exists()  # not one step was taken
+
+
+def preference_module(start, precision):
+    module = build_module("dpo", Reader(load_pretrained(start, torch.float32)[0], False, False), RECIPE, 1, 0)
+    module.trainer = pl.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False)
+    return module
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("32-true", 0.09), ("bf16-mixed", 1.5)])
+def test_how_far_rounding_may_take_a_completion(start, precision, limit):
+    """9 tokens, so 3 x 0.03 nats in 32 bits and 3 x 0.5 in 16, to either side."""
+    module = preference_module(start, precision)
+    reference, tokens = torch.tensor([-20.0, -30.0]), torch.tensor([9, 9])
+    module._check_reference(reference + torch.tensor([0.99, -0.99]) * limit, reference, tokens)
+    for sign in (1, -1):
+        said = rf"of 9 tokens has {-30 + sign * 1.01 * limit:.3f} nats .* and -30.000 in .* {limit:.3f} \(1 of 2 compl"
+        with pytest.raises(UserError, match=said):
+            module._check_reference(reference + torch.tensor([0.99, 1.01 * sign]) * limit, reference, tokens)
+
+
+def test_a_start_that_gives_no_number_is_one_line(start):
+    logps, tokens = torch.tensor([-20.0, math.nan]), torch.tensor([9, 7])
+    with pytest.raises(UserError, match="the starting policy gives a completion of 7 tokens a log-probability of nan;"):
+        preference_module(start, "32-true")._check_reference(logps, torch.tensor([-20.0, -30.0]), tokens)
 
 
 def test_a_reference_of_other_pairs_is_refused(tmp_path, start, renderer):
@@ -77,6 +128,25 @@ def test_divergence_is_one_line(tmp_path, start):
     spec = job(tmp_path, start, recipe={"optimizer": RECIPE["optimizer"] | {"lr": 1e30}})
     assert train_here(spec) == 2
     assert "training diverged at step" in (tmp_path / "error.txt").read_text()
+
+
+def test_divergence_is_told_where_the_gradient_is_out_of_reach(tmp_path, start, monkeypatch):
+    """DeepSpeed keeps gradients to itself (`gradient_norm` is None), and the first step makes all weights huge."""
+    monkeypatch.setattr(modules, "gradient_norm", lambda trainer, parameters: None)
+    trainer = {"per_device_batch_size": 2}
+    spec = job(tmp_path, start, recipe={"optimizer": RECIPE["optimizer"] | {"lr": 1e30}}, trainer=trainer)
+    assert train_here(spec) == 2
+    done = len(losses(tmp_path))
+    assert 1 <= done < 10
+    assert f"training diverged at step {done} (loss nan); lower lr" in (tmp_path / "error.txt").read_text()
+
+
+def test_the_learning_rate_is_that_of_the_update(tmp_path, start):
+    """5e-7 with 2 of 10 steps of warm-up: halves, then from the whole down by an eighth a step; all its digits are kept."""
+    optimizer = RECIPE["optimizer"] | {"lr": 5e-7, "schedule": "linear", "warmup": 0.2}
+    assert train_here(job(tmp_path, start, recipe={"optimizer": optimizer}, trainer={"per_device_batch_size": 2})) == 0
+    eighths = [4, 8, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert figure(tmp_path, "train/lr") == pytest.approx([5e-7 * part / 8 for part in eighths], rel=1e-6)
 
 
 def test_a_tokenizer_without_pad_token_trains_the_same(tmp_path, start):

@@ -10,7 +10,7 @@ from vpo.training.data import PlannedDataModule, PlannedLoader, Row
 from vpo.training.forward import Reader
 from vpo.training.logprobs import completion_logprobs
 from vpo.training.losses import dpo_loss
-from vpo.training.modules import DPOModule
+from vpo.training.modules import DPOModule, SFTModule
 from vpo.training.packing import pack, packed_logprobs, pad_right, plant
 
 TEXTS = ["a cat runs over the wet grass at dawn, soft light", "two dogs play near the old red barn",
@@ -113,23 +113,26 @@ def test_dpo_agrees_with_trl(trl, ours, tokenizer, tmp_path):
     rows = [Row(str(i), tuple(p), tuple(map(tuple, c)), tuple(r.tolist()))
             for i, (p, c, r) in enumerate(zip(prompts[:half], completions, ref.T, strict=True))]  # fmt: skip
     settings = {"loss": ours["kind"], "label_smoothing": ours.get("label_smoothing", 0.0), "sft_weight": weight}
-    assert training_loss(model, rows, beta=0.1, **settings) == pytest.approx(expected.item(), rel=1e-4)
+    loss = training_loss(DPOModule, model, rows, by="rows", beta=0.1, **settings)
+    assert loss == pytest.approx(expected.item(), rel=1e-4)
 
 
-def training_loss(model, rows, **settings):
-    """What Lightning is given for a whole global batch in one piece, after the first step."""
+def training_loss(kind, model, rows, by, **settings):
+    """What Lightning is given for a whole global batch in one piece, after the first step (where references may differ)."""
     data = PlannedDataModule(
-        rows, [], pad_id=0, packing=True, pad_to=1, by="rows", epochs=1, global_batch_size=len(rows),
+        rows, [], pad_id=0, packing=True, pad_to=1, by=by, epochs=1, global_batch_size=len(rows),
         per_device=len(rows), rank=0, world=1, seed=0,
     )  # fmt: skip
     (batch,) = PlannedLoader(data, start=0)
-    module = DPOModule(Reader(model, packing=True, own_logits=False), {}, 1, **settings)
+    module = kind(Reader(model, packing=True, own_logits=False), {}, 2, **settings)
     module.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
+    module.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = 1
+    assert module.global_step == 1
     return module.training_step(batch, batch_index=1).item()
 
 
 def test_sft_agrees_with_trl(tokenizer, tmp_path):
-    """Packed rows against `SFTTrainer`: loss and gradients to 1e-4, relative."""
+    """Packed rows against `SFTTrainer`: loss and gradients to 1e-4, relative, by hand and through the training step."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -152,3 +155,6 @@ def test_sft_agrees_with_trl(tokenizer, tmp_path):
     result = -sums.sum() / counts.sum()
     assert result.item() == pytest.approx(expected.item(), rel=1e-4)
     assert_gradients_equal(one, gradients(model, result))
+
+    rows = [Row(str(i), tuple(p), (tuple(c),)) for i, (p, c) in enumerate(zip(prompts, completions, strict=True))]
+    assert training_loss(SFTModule, model, rows, by="tokens") == pytest.approx(expected.item(), rel=1e-4)

@@ -46,8 +46,8 @@ def one_by_one(model, prompts, completions):
     return torch.stack(sums)
 
 
-def packed(model, prompts, completions, items_per_row=16, **options):
-    trees = plant(prompts, completions, items_per_row=items_per_row, **options)
+def packed(model, prompts, completions, items_per_row=16):
+    trees = plant(prompts, completions, items_per_row=items_per_row)
     return torch.cat([packed_logprobs(model, pack(tree)).sums for tree in trees])
 
 

@@ -138,19 +138,34 @@ def weights(folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def losses(folder: Path) -> list[float]:
+def figure(folder: Path, name: str) -> list[float]:
+    """A figure at every step that has it."""
     lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
-    return [line["train/loss"] for line in lines if "train/loss" in line]
+    return [line[name] for line in lines if name in line]
 
 
-def write_reference(folder: Path, start: Path, renderer: Renderer, shift: float = 0.0, bits: int | None = None) -> None:
-    """The log-probabilities of a job's pairs under `start`, read as the stage `reference` reads them but padded."""
+def losses(folder: Path) -> list[float]:
+    return figure(folder, "train/loss")
+
+
+def write_reference(
+    folder: Path,
+    start: Path,
+    renderer: Renderer,
+    shift: Callable[[int], tuple[float, float]] = lambda pair: (0.0, 0.0),
+    bits: int | None = None,
+) -> None:
+    """The log-probabilities of a job's pairs under `start`, read as the stage `reference` reads them but padded.
+
+    `shift` tells for each pair by how many nats (chosen, rejected) are written wrong.
+    """
     model = load_pretrained(start, torch.float32, bits)[0].eval()
     pairs = [Pair(**json.loads(line)) for line in (folder / "rows.jsonl").read_text().splitlines()]
     rows, left_out = pair_rows(pairs, renderer, RECIPE["max_length"])
     assert not left_out
     sums = reference_logprobs(Reader.of(model, packing=False, longest=RECIPE["max_length"]), rows, renderer.pad_id)
-    known = [
-        {"query_id": row.query_id, "chosen": c + shift, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)
-    ]
+    known = []
+    for number, (row, (chosen, rejected)) in enumerate(zip(rows, sums, strict=True)):
+        up, down = shift(number)
+        known.append({"query_id": row.query_id, "chosen": chosen + up, "rejected": rejected + down})
     write_rows(folder / "reference.jsonl", known)

@@ -15,7 +15,6 @@ from vpo.judge import lexicon
 
 _WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
 _VOWEL = re.compile("[aeiouy]")
-_LONGEST_PHRASE = 4
 
 
 @dataclass(frozen=True)

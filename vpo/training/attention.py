@@ -195,9 +195,11 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, *, m
 
 @cache
 def _compiled_flex() -> Any:
-    """FlexAttention, compiled once a process; `dynamic` because every row has another length.
+    """FlexAttention, compiled for rows of any length (`dynamic`) within the first rows that a process meets.
 
-    With static shapes each new length costs a compilation of seconds (unslothai/unsloth-zoo#868).
+    The first two lengths compile a graph each, and further lengths reuse the second; a row of a single block compiles one of
+    its own, because PyTorch does not take a size of 1 as variable. With static shapes each new length costs a compilation of
+    seconds (unslothai/unsloth-zoo#868).
     """
     return torch.compile(flex_attention, dynamic=True)
 

@@ -1,14 +1,13 @@
-"""Losses of the two training stages: pure functions on log-probabilities, nothing reduced over the batch.
+"""Losses on preference pairs: pure functions on log-probabilities, nothing reduced over the batch.
 
-Every function takes sums of completion-token log-probabilities (`vpo.training.logprobs`) and returns one value a pair,
-or a sum with its count. The mean over the *global* batch (all ranks, all accumulation steps) is the caller's, because
-only the caller knows how many pairs or completion tokens the whole batch holds.
+Every function takes sums of completion-token log-probabilities (`vpo.training.logprobs`) and returns one value a pair.
+The mean over the *global* batch (all ranks, all accumulation steps) is the caller's, because only the caller knows how
+many pairs the whole batch holds.
 
 Notation: pi is the policy, ref the frozen reference, x the prompt, y+ the chosen and y- the rejected completion;
 `log_ratio(y) = log pi(y|x) - log ref(y|x)` and `margin = log_ratio(y+) - log_ratio(y-)`.
 """
 
-import math
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -18,8 +17,6 @@ from torch import Tensor
 from vpo.errors import UserError
 
 DpoKind = Literal["sigmoid", "hinge", "ipo", "robust"]
-
-LN2 = math.log(2.0)  # the sigmoid and the robust loss of a policy that still equals its reference
 
 
 class PairLoss(NamedTuple):
@@ -166,21 +163,3 @@ def check_dpo_arguments(beta: float, kind: str, label_smoothing: float) -> None:
         raise UserError(f"objective.label_smoothing is {label_smoothing}; it must lie in [0, 0.5)")
     if label_smoothing and kind not in ("sigmoid", "robust"):
         raise UserError(f"objective.label_smoothing has no meaning for objective.loss={kind}; set it to 0")
-
-
-def completion_nll(logps: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of completion tokens, as a sum and a count.
-
-    The SFT loss is the sum over the whole global batch over its count, not a mean of means: rows differ in length.
-
-    Args:
-        logps: (B, T), log-probability of each token, nats; any value where the mask is 0.
-        mask: (B, T), 1 or True at completion tokens.
-
-    Returns:
-        The sum, a scalar in fp32, and the number of completion tokens, a scalar in int64.
-    """
-    mask = mask.bool()
-    # where, not a product: a masked position may hold -inf or NaN, and 0 * inf is NaN.
-    nll = -torch.where(mask, logps.float(), 0.0).sum()
-    return nll, mask.sum()

@@ -16,7 +16,7 @@ from vpo.errors import UserError
 from vpo.seeding import seed_of
 from vpo.training.data import Batch
 from vpo.training.forward import Reader
-from vpo.training.losses import PairLoss, dpo_loss
+from vpo.training.losses import dpo_loss
 from vpo.training.strategy import averages, clip_gradients, gradient_norm
 
 
@@ -39,6 +39,7 @@ class PolicyModule(pl.LightningModule):
         self.strict_loading = all(parameter.requires_grad for parameter in self.model.parameters())
         self._kept = None if self.strict_loading else trained
         self._sums: dict[str, Tensor] = {}
+        self._last_micro = True
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed log-probability of every completion, (B * C,), and its number of tokens, (B * C,)."""
@@ -56,7 +57,9 @@ class PolicyModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Draw dropout from the step, not from what was drawn before it, so that a resumed run draws the same."""
-        micro = batch_index % self.trainer.accumulate_grad_batches
+        accumulate = self.trainer.accumulate_grad_batches
+        micro = batch_index % accumulate
+        self._last_micro = micro == accumulate - 1
         torch.manual_seed(seed_of("dropout", self.seed, self.global_step, micro, self.global_rank))
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -92,26 +95,37 @@ class PolicyModule(pl.LightningModule):
         return {name: self.trainer.strategy.reduce(value, reduce_op="sum").item() for name, value in sums.items()}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        norm = gradient_norm(self.trainer, self.parameters())
-        if norm is None:
+        """Log what this update is made of: its figures, its learning rate and the gradient's norm before clipping.
+
+        Lightning steps the schedule before a batch ends, so the rate must be read here. DeepSpeed calls this for every
+        micro-batch, the others for the last one of a step.
+
+        Raises:
+            UserError: If the loss or the gradient is not finite; the weights are still those of the step before.
+        """
+        if not self._last_micro:
             return
-        if not torch.isfinite(norm):
+        figures = self.figures(self.flush())
+        self._check_finite("loss", figures["loss"])
+        norm = gradient_norm(self.trainer, self.parameters())
+        if norm is not None:
+            self._check_finite("gradient norm", norm.item())
+            self.log("train/grad_norm", norm)
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        for name, value in figures.items():
+            self.log(f"train/{name}", value, prog_bar=name == "loss")
+
+    def _check_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
             raise UserError(
-                f"training diverged at step {self.global_step} (gradient norm {norm.item()}); lower lr or use a wider precision; "
+                f"training diverged at step {self.global_step} ({name} {value}); lower lr or use a wider precision; "
                 "the last checkpoint is kept"
             )
-        self.log("train/grad_norm", norm)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         clip_gradients(self.trainer, self, gradient_clip_val)
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        if (batch_index + 1) % self.trainer.accumulate_grad_batches == 0:
-            self.log("train/lr", self.lr_schedulers().get_last_lr()[0])
-            for name, value in self.figures(self.flush()).items():
-                self.log(f"train/{name}", value, prog_bar=name == "loss")
 
     def on_validation_epoch_end(self) -> None:
         if self._sums:
@@ -119,9 +133,15 @@ class PolicyModule(pl.LightningModule):
                 self.log(f"val/{name}", value, prog_bar=name == "loss")
 
     def figures(self, sums: dict[str, float]) -> dict[str, float]:
-        """Named figures of a global batch from its sums."""
+        """Named figures of a global batch from its sums, "loss" among them."""
         raise UserError(f"{type(self).__name__} names no figures; override figures()")
 
+
+# How far a completion's log-probability may be from the reference's before the first update: nats times the root of its tokens,
+# because the rounding errors of tokens are independent. The reference is read in 32 bits, another policy is off by nats. A policy
+# that is read in 16 bits differs from it by rounding alone. Layers of 8 bits round their inputs, too, and which features they
+# spare depends on the batch (arXiv 2208.07339, section 3.2).
+EXACT, ROUNDED = 0.03, 0.5
 
 SCHEDULES = {
     "constant": lambda done: 1.0,
@@ -176,15 +196,16 @@ class DPOModule(PolicyModule):
         self.beta, self.loss, self.label_smoothing, self.sft_weight = beta, loss, label_smoothing, sft_weight
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        losses, chosen = self._losses(batch)
-        if self.global_step == 0 and batch_index == 0:
-            self._check_reference(losses / batch.weight.sum())
+        logps, tokens = self(batch)
+        if self.global_step == 0:  # before the first update, which a resumed training has behind it
+            self._check_reference(logps.detach(), batch.reference.flatten(), tokens)
+        losses, chosen = self._losses(batch, logps, tokens)
         if self.sft_weight:  # in units of pairs, because `scaled` divides by these
             losses = losses - self.sft_weight * chosen * batch.normaliser / batch.chosen_tokens
         return self.scaled(losses, batch)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self._losses(batch)
+        self._losses(batch, *self(batch))
 
     def figures(self, sums: dict[str, float]) -> dict[str, float]:
         pairs, tokens = sums.pop("pairs"), sums.pop("chosen_tokens")
@@ -192,11 +213,25 @@ class DPOModule(PolicyModule):
         means["loss"] -= self.sft_weight * sums["logps/chosen"] / tokens
         return {**means, "rewards/margins": means["rewards/chosen"] - means["rewards/rejected"], "pairs": pairs}
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Sums over the pairs of a batch: of the preference loss, and of the chosen sides' log-probabilities."""
-        logps, tokens = self(batch)
+    def _losses(self, batch: Batch, logps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums over the pairs of a batch: of the preference loss, and of the chosen sides' log-probabilities.
+
+        Args:
+            batch: the pairs.
+            logps: (B * 2,), the policy's summed log-probabilities.
+            tokens: (B * 2,), over how many tokens.
+        """
         (chosen, rejected), lengths = logps.view(-1, 2).T, tokens.view(-1, 2).T
-        pair = self._pair_loss(chosen, rejected, batch.reference, lengths)
+        pair = dpo_loss(
+            chosen,
+            rejected,
+            *batch.reference.T,
+            beta=self.beta,
+            kind=self.loss,
+            label_smoothing=self.label_smoothing,
+            chosen_lengths=lengths[0],
+            rejected_lengths=lengths[1],
+        )
         weight = batch.weight
         self.add(
             **{
@@ -212,32 +247,34 @@ class DPOModule(PolicyModule):
         )
         return (pair.losses * weight).sum(), (chosen * weight).sum()
 
-    def _pair_loss(self, chosen: Tensor, rejected: Tensor, reference: Tensor, lengths: Tensor) -> PairLoss:
-        return dpo_loss(
-            chosen,
-            rejected,
-            reference[:, 0],
-            reference[:, 1],
-            beta=self.beta,
-            kind=self.loss,
-            label_smoothing=self.label_smoothing,
-            chosen_lengths=lengths[0],
-            rejected_lengths=lengths[1],
-        )
+    def _check_reference(self, policy: Tensor, reference: Tensor, tokens: Tensor) -> None:
+        """Before the first update policy and reference are the same, completion by completion.
 
-    def _check_reference(self, loss: Tensor) -> None:
-        """Before the first step policy and reference are the same, so the loss is known: ln 2 for the sigmoid.
+        The loss would not tell: it sees differences of the two sides, and their mean.
 
-        The reference is read in 32 bits. A policy that is read in 16 bits differs from it by rounding alone, which over the
-        tokens of a completion adds up to more than 1e-3 in the loss; a wrong reference is off by far more than 2e-2. Layers
-        of 8 bits round their inputs, too, and which features they spare depends on the batch (arXiv 2208.07339, section 3.2).
+        Args:
+            policy: (B * 2,), summed log-probabilities, nats.
+            reference: (B * 2,), likewise.
+            tokens: (B * 2,), over how many tokens.
+
+        Raises:
+            UserError: If one differs by more than rounding does, or is not a number.
         """
-        same = torch.zeros(1, 2, device=loss.device)
-        due = self._pair_loss(*same.T, same, torch.ones_like(same).T).losses.item()
         rounded = "16" in str(self.trainer.precision) or any(one.dtype == torch.int8 for one in self.parameters())
-        tolerance = (2e-2 if rounded else 1e-3) * max(1.0, due)
-        if abs(loss.item() - due) > tolerance:
+        due = (ROUNDED if rounded else EXACT) * tokens.clamp(min=1).sqrt()
+        gap = (policy - reference).abs()
+        wrong = ~(gap <= due)  # NaN is neither above nor below
+        if not wrong.any():
+            return
+        worst = int(torch.where(gap.isfinite(), gap / due, torch.inf).argmax())
+        one, other, limit = (each[worst].item() for each in (policy, reference, due))
+        if not math.isfinite(one):
             raise UserError(
-                f"DPO's first loss is {loss.item():.4f} where {due:.4f} is due (ln 2 = 0.6931 for the sigmoid loss): the reference "
-                "log-probabilities are not those of the starting policy; redo them with recompute=reference"
+                f"the starting policy gives a completion of {tokens[worst]} tokens a log-probability of {one}; look at its weights "
+                "or use a wider precision"
             )
+        raise UserError(
+            f"the reference log-probabilities are not those of the starting policy: a completion of {tokens[worst]} tokens has "
+            f"{one:.3f} nats under the policy and {other:.3f} in the reference, and rounding explains {limit:.3f} "
+            f"({int(wrong.sum())} of {len(wrong)} completions are off); redo them with recompute=reference"
+        )

@@ -72,11 +72,6 @@ class Tree(NamedTuple):
         """Tokens of the row, before padding."""
         return len(self.prefix) + sum(map(_size, self.items))
 
-    @property
-    def padded_tokens(self) -> int:
-        """Tokens of the same sequences one by one, unpadded: what packing is measured against."""
-        return sum(len(self.prefix) + len(item.query) + len(ids) for item in self.items for ids in item.completions)
-
 
 @dataclass(frozen=True)
 class PackedRow:
@@ -118,14 +113,8 @@ def common_prefix(sequences: Sequence[Ids]) -> int:
     return next((i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b), len(least))
 
 
-def plant(
-    prompts: Sequence[Ids],
-    completions: Sequence[Sequence[Ids]],
-    *,
-    items_per_row: int,
-    max_tokens: int | None = None,
-) -> list[Tree]:
-    """Trees that hold all items in the order given; each is as full as the limits allow.
+def plant(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], *, items_per_row: int) -> list[Tree]:
+    """Trees that hold all items in the order given; all are full but the last.
 
     The template is found, not told: it is what a row's prompts have in common at their beginning.
 
@@ -133,7 +122,6 @@ def plant(
         prompts: Token ids of each rendered prompt (instruction, query, whatever the chat template adds), not empty.
         completions: For each prompt the token ids of its completions, each not empty.
         items_per_row: Most items in a row; 8 to 16 is best on CPU, more on a GPU with memory to spare.
-        max_tokens: Most tokens in a row; an item that alone exceeds it has a row of its own.
 
     Returns:
         Trees whose items, joined, are the input in order.
@@ -141,17 +129,10 @@ def plant(
     Raises:
         ValueError: If a prompt or a completion has no tokens (the first completion token would have no source).
     """
-    trees: list[Tree] = []
-    waiting: list[tuple[Ids, Sequence[Ids]]] = []
-    for one in zip(prompts, completions, strict=True):
-        if not one[0] or not one[1] or not all(one[1]):
-            raise ValueError("packing needs a prompt of at least one token and completions of at least one token each")
-        full = len(waiting) == items_per_row
-        if waiting and (full or (max_tokens is not None and _tree([*waiting, one]).tokens > max_tokens)):
-            trees.append(_tree(waiting))
-            waiting = []
-        waiting.append(one)
-    return [*trees, _tree(waiting)] if waiting else trees
+    rows = list(zip(prompts, completions, strict=True))
+    if not all(prompt and branches and all(branches) for prompt, branches in rows):
+        raise ValueError("packing needs a prompt of at least one token and completions of at least one token each")
+    return [_tree(rows[start : start + items_per_row]) for start in range(0, len(rows), items_per_row)]
 
 
 def _tree(rows: Sequence[tuple[Ids, Sequence[Ids]]]) -> Tree:

@@ -29,7 +29,7 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        figures = {name: round(value, 6) for name, value in metrics.items() if name != "epoch"}
+        figures = {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
 
@@ -39,6 +39,11 @@ class JsonlLogger(Logger):
     def forget_after(self, step: int) -> None:
         """Drop lines of steps that a resumed run will do again."""
         forget_steps(self.path, step)
+
+
+def _rounded(value: float) -> float:
+    """To the 7 digits that 32 bits hold, in which Lightning keeps figures: places after the point would make lr 5e-7 a 0."""
+    return float(f"{value:.7g}")
 
 
 def forget_steps(path: Path, step: int) -> None:
