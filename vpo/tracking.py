@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from vpo.errors import UserError
+from vpo.errors import Terminated, UserError
 from vpo.figures import Row, contact_sheet, training_curves
 from vpo.rows import whole_lines, write_rows
 from vpo.table_formats import to_text
@@ -68,7 +68,8 @@ class RunRecord:
         if self._handler is None:
             return
         if error is not None:
-            lines = [str(error)] if isinstance(error, UserError) else traceback.format_exception(kind, error, trace)
+            told = isinstance(error, UserError | Terminated | KeyboardInterrupt)
+            lines = [str(error) or kind.__name__] if told else traceback.format_exception(kind, error, trace)
             self._note(logging.ERROR, "ended early: " + "".join(lines).strip())
         logging.getLogger("vpo").removeHandler(self._handler)
         self._handler.close()
