@@ -48,9 +48,8 @@ class Checkpoints(pl.Callback):
         wanted = _any_rank(trainer, save)
         # Gathering a sharded policy needs a training that ends, not one that is found finished: its last step is done again.
         last = trainer.global_step >= trainer.max_steps and isinstance(trainer.strategy, SHARDED)
-        self._leaving = (
-            wanted and _any_rank(trainer, leave) and not last
-        )  # after the last step the policy itself is saved
+        # After such a last step nothing is saved but the policy, so nobody leaves before it.
+        self._leaving = wanted and _any_rank(trainer, leave) and not last
         if (wanted or trainer.global_step % self.every == 0) and not last:
             trainer.save_checkpoint(self._partial)
             if (

@@ -69,7 +69,7 @@ def _end_if_asked(ended_by: int | None, codes: list[int]) -> None:
     raise KeyboardInterrupt(outcome) if ended_by == signal.SIGINT else Terminated(outcome)
 
 
-def _start(spec: Path, rank: int, world: int, port: int, worker: str) -> subprocess.Popen[bytes]:
+def _start(spec: Path, rank: int, world: int, port: int, worker: str = WORKER) -> subprocess.Popen[bytes]:
     """One rank, told who it is as torchrun would tell it. Its standard input stays open as long as we live."""
     environment = dict(os.environ, VPO_PARENT=str(os.getpid()))
     if world > 1:
