@@ -84,6 +84,13 @@ class RunRecord:
         """Write entries.json: the store's results that this run used or has asked for so far."""
         self._write("entries.json", json.dumps(list(names)))
 
+    def keep_training(self, training: Mapping[str, Path]) -> None:
+        """Copy the figures of policies that are trained, by name, before the run is finished."""
+        try:
+            self._copy_training(training)
+        except OSError as error:
+            raise UserError(f"{self.folder}: {error.strerror}; make room or set paths.runs") from error
+
     def finish(
         self,
         results: Mapping[str, Any],
