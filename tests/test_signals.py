@@ -96,7 +96,7 @@ def test_ranks_have_the_time_they_need_to_save_and_the_run_ends_with_one_line(
     patient, tmp_path, number, code, line, group
 ):
     (os.killpg if group else os.kill)(patient.pid, number)
-    assert patient.wait(timeout=60) == code
+    assert patient.wait(timeout=300) == code
     assert last_line(tmp_path) == line
     assert "Traceback" not in (tmp_path / "err.txt").read_text()
     assert len(list(tmp_path.glob("saved-*"))) == 2
@@ -106,7 +106,7 @@ def test_sigusr1_saves_and_goes_on(patient, tmp_path):
     patient.send_signal(signal.SIGUSR1)
     wait_for(lambda: len(list(tmp_path.glob("saved-*"))) == 2)
     patient.send_signal(signal.SIGTERM)
-    assert patient.wait(timeout=60) == 143
+    assert patient.wait(timeout=300) == 143
     assert last_line(tmp_path) == f"vpo: ended by SIGTERM; {SAVED}"
 
 
@@ -125,7 +125,7 @@ signal.pause()
     parent.send_signal(signal.SIGTERM)
     wait_for(lambda: "SIGTERM: the training saves" in (tmp_path / "err.txt").read_text())
     parent.send_signal(signal.SIGTERM)
-    assert parent.wait(timeout=60) == 143
+    assert parent.wait(timeout=300) == 143
     assert "the training saved nothing more" in last_line(tmp_path)
 
 
@@ -148,9 +148,9 @@ def test_a_training_that_is_ended_goes_on_where_it_was(tmp_path, start, devices)
     done = 0
     for send, number, code in ((os.kill, signal.SIGTERM, 143), (os.killpg, signal.SIGINT, 130)):
         parent = start_parent(spec)
-        wait_for(under_way(tmp_path, parent, done + 2), seconds=120)
+        wait_for(under_way(tmp_path, parent, done + 2))
         send(parent.pid, number)
-        assert parent.wait(timeout=120) == code
+        assert parent.wait(timeout=300) == code
         assert last_line(tmp_path).endswith(SAVED)
         saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
         assert saved >= done + 3
@@ -165,26 +165,26 @@ def test_sigusr1_at_any_time_leaves_a_training_alive(tmp_path, start):
     parent = start_parent(spec)
     wait_for(lambda: str(tmp_path / "training.jsonl") in (tmp_path / "err.txt").read_text())
     os.killpg(parent.pid, signal.SIGUSR1)
-    wait_for(under_way(tmp_path, parent, 2), seconds=120)
+    wait_for(under_way(tmp_path, parent, 2))
     parent.send_signal(signal.SIGUSR1)
     wait_for((tmp_path / "last.ckpt").exists)
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"]
     wait_for(under_way(tmp_path, parent, saved + 3))
     parent.send_signal(signal.SIGTERM)
-    assert parent.wait(timeout=60) == 143
+    assert parent.wait(timeout=300) == 143
 
 
 @pytest.mark.slow
 def test_online_training_does_as_the_others(tmp_path, start):
     spec = test_grpo.job(tmp_path, start, {"max_steps": 2000, "checkpoint_every": 2000})
     parent = start_parent(spec, "vpo.training.grpo")
-    wait_for(under_way(tmp_path, parent, 0), seconds=120)
+    wait_for(under_way(tmp_path, parent, 0))
     parent.send_signal(signal.SIGUSR1)
     wait_for(lambda: list((tmp_path / "checkpoints").glob(f"checkpoint-*/{grpo_record.WHOLE}")))
     first = int(grpo_record.last_checkpoint(tmp_path / "checkpoints").name.rpartition("-")[2])
     wait_for(under_way(tmp_path, parent, first))
     os.killpg(parent.pid, signal.SIGINT)
-    assert parent.wait(timeout=60) == 130
+    assert parent.wait(timeout=300) == 130
     assert last_line(tmp_path) == f"vpo: stopped; {SAVED}"
     done = int(grpo_record.last_checkpoint(tmp_path / "checkpoints").name.rpartition("-")[2])
     assert done > first
@@ -209,9 +209,9 @@ def test_a_run_ended_in_its_training_goes_on_with_it(tmp_path):
     done = 0
     for _ in range(2):
         run = start_run(tmp_path, "sft.epochs=5000", "sft.validation=0", "sft.checkpoint_every=100000")
-        wait_for(lambda: lines_of(tmp_path, "sft/*.partial/training.jsonl") >= done + 3, seconds=200)  # noqa: B023
+        wait_for(lambda: lines_of(tmp_path, "sft/*.partial/training.jsonl") >= done + 3)  # noqa: B023
         run.send_signal(signal.SIGTERM)
-        assert run.wait(timeout=60) == 143
+        assert run.wait(timeout=300) == 143
         told = [line for line in (tmp_path / "err.txt").read_text().splitlines() if line.startswith("vpo: ")]
         assert told == [f"vpo: ended by SIGTERM; {SAVED}"]
         (checkpoint,) = (tmp_path / "store").glob("sft/*.partial/last.ckpt")
@@ -230,12 +230,12 @@ def test_outside_of_training_sigusr1_passes_and_sigterm_ends_at_once(tmp_path):
     """While two processes draft, which they would do for longer than this test."""
     run = start_run(tmp_path, "dataset.sft=20000", "executor=processes", "executor.workers=2")
     drafts = "draft/*.partial/prompts.jsonl"
-    wait_for(lambda: lines_of(tmp_path, drafts), seconds=120)
+    wait_for(lambda: lines_of(tmp_path, drafts))
     os.killpg(run.pid, signal.SIGUSR1)
     before = lines_of(tmp_path, drafts)
     wait_for(lambda: lines_of(tmp_path, drafts) > before + 100)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(timeout=60) == 143
+    assert run.wait(timeout=300) == 143
     assert last_line(tmp_path) == "vpo: ended by SIGTERM; the same command goes on from here"
     (log,) = (tmp_path / "runs").rglob("log.txt")
     assert "SIGUSR1: no training runs" in log.read_text()
