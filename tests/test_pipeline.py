@@ -76,6 +76,9 @@ def test_another_feedback_shares_the_sft_policy_and_stops_where_told(smoke, tmp_
     assert "score: scores 36" in stopped.stderr  # 12 queries x 3 candidates, all of them compete
     assert len(list((tmp_path / "store/sft").glob("*/manifest.json"))) == 1
     assert len(list((tmp_path / "store/pair").glob("*/manifest.json"))) == 1  # the first run's
+    (figures,) = (tmp_path / "store/sft").glob("*/training.jsonl")
+    (kept,) = (tmp_path / "runs").rglob("training/*.jsonl")  # of the stage that is done, though the run is not
+    assert (kept.name, kept.read_bytes()) == ("sft.jsonl", figures.read_bytes())
 
 
 def test_plan_shows_what_is_done(smoke):

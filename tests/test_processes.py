@@ -53,7 +53,7 @@ def gone(process: int) -> bool:
         return file.read().rpartition(")")[2].split()[0] == "Z"
 
 
-def wait_for(happened, seconds: float = 30) -> None:
+def wait_for(happened, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end

@@ -82,6 +82,7 @@ def test_two_rounds_run_to_results(smoke, tmp_path):
     assert done.returncode == 0, done.stderr
     (results,) = (tmp_path / "runs").rglob("results.json")
     assert list(json.loads(results.read_text())["methods"]) == ["sft", "dpo_1", "dpo_2"]
+    assert {path.stem for path in (results.parent / "training").glob("*.jsonl")} == {"sft", "dpo_1", "dpo_2"}
     first_losses = [
         next(row["train/loss"] for row in rows(figures) if "train/loss" in row)
         for figures in (tmp_path / "store/dpo").glob("*/training.jsonl")

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from tests.conftest import ROOT
+from vpo import signals
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.records import Example, Pair
@@ -60,7 +61,7 @@ def job(folder: Path, start: Path, task: str = "sft", recipe: dict | None = None
 
 def train_here(spec: Path) -> int:
     """A worker's exit code, without the seconds that a process of its own takes to start."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    handlers = {number: signal.getsignal(number) for number in signals.ALL}
     try:
         return worker.main(spec)
     finally:

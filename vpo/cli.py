@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo import __version__
-from vpo.errors import UserError
+from vpo.errors import Terminated, UserError
 
 HELP = """\
 vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped
@@ -37,7 +37,12 @@ Results go to runs/, stage results to store/; set paths.runs and paths.store to 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb. Returns the exit code: 0 done, 1 a defect of ours (with its traceback), 2 bad input (one line)."""
+    """Run a verb.
+
+    Returns:
+        The exit code: 0 done, 1 a defect of ours (with its traceback), 2 bad input (one line), 128 + a signal's number where
+        that ended it (one line).
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
@@ -55,14 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return VERBS[verb](rest)
     except UserError as error:
         return _complain(str(error))
-    except KeyboardInterrupt:
-        return _complain("stopped; the same command goes on from here", 130)
+    except Terminated as end:
+        return _complain(f"ended by SIGTERM; {end}; the same command goes on from here", 143)
+    except KeyboardInterrupt as end:
+        return _complain("; ".join(filter(None, ["stopped", str(end), "the same command goes on from here"])), 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def _run(arguments: list[str]) -> int:
+    from vpo.signals import answer_outside_of_training
+
+    answer_outside_of_training()  # before what takes seconds to import
     from vpo.job import run_job
 
     return _with_hydra("vpo run", run_job, arguments)

@@ -1,9 +1,16 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 import errno
 
 # What a disk says when it takes no more: never a property of the item that was being written.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+
+
+class Terminated(BaseException):
+    """SIGTERM asked the run to end; the message says what became of the training that was running.
+
+    Like KeyboardInterrupt it is no Exception: nothing on the way may take it for a failure and go on.
+    """
 
 
 class UserError(Exception):

@@ -48,16 +48,22 @@ def run_job(cfg: DictConfig) -> None:
         record.write_config(config)
         started = time.time()
         bench = open_bench(config)
-        bench.store.announce = record.write_entries  # whoever prunes the store must see what an unfinished run needs
+
+        def announce(names: list[str]) -> None:
+            record.write_entries(names)  # whoever prunes the store must see what an unfinished run needs
+            record.keep_training(training_files(bench, config))  # of the stages before; a look needs no end of the run
+
+        bench.store.announce = announce
         try:
             made = pipeline.run(bench, config)
         except StopHere as stop:
+            record.keep_training(training_files(bench, config))
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             return
         items = gather_items(made, list(config["evaluator"]), folder)
         results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
         record.finish(
-            results, items, contact_rows(items, folder, count=6), training_files(bench), loggers,
+            results, items, contact_rows(items, folder, count=6), training_files(bench, config), loggers,
             labels=labels_of(config),
             footer=f"Clips by generator={_choice('generator')}; four frames each, time to the right.",
         )  # fmt: skip
@@ -131,14 +137,16 @@ def run_facts(config: Mapping[str, Any], bench: Bench, started: float) -> dict[s
     }
 
 
-def training_files(bench: Bench) -> dict[str, Path]:
-    """Each trained policy's figures, by a readable name."""
+def training_files(bench: Bench, config: Mapping[str, Any]) -> dict[str, Path]:
+    """The figures of each policy that is trained by now, by a readable name."""
     files = {}
     for entry in bench.store.used.values():
-        if entry.stage in ("sft", "dpo", "grpo"):
+        if entry.stage in ("sft", "dpo", "grpo") and entry.done:
             job = (entry.folder / "stage.yaml").read_text()
             files[re.search(r"^label: (\S+)", job, re.M)[1]] = entry.folder / "training.jsonl"
-    if "dpo_2" in files:  # then the first of the rounds is not what the row `dpo` was sampled from
+    if (
+        config["rounds"] > 1 and "dpo" in files
+    ):  # then the first of the rounds is not what the row `dpo` was sampled from
         files["dpo_1"] = files.pop("dpo")
     return files
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from vpo.errors import UserError
+from vpo.errors import Terminated, UserError
 from vpo.figures import Row, contact_sheet, training_curves
 from vpo.rows import whole_lines, write_rows
 from vpo.table_formats import to_text
@@ -68,7 +68,8 @@ class RunRecord:
         if self._handler is None:
             return
         if error is not None:
-            lines = [str(error)] if isinstance(error, UserError) else traceback.format_exception(kind, error, trace)
+            told = isinstance(error, UserError | Terminated | KeyboardInterrupt)
+            lines = [str(error) or kind.__name__] if told else traceback.format_exception(kind, error, trace)
             self._note(logging.ERROR, "ended early: " + "".join(lines).strip())
         logging.getLogger("vpo").removeHandler(self._handler)
         self._handler.close()
@@ -82,6 +83,13 @@ class RunRecord:
     def write_entries(self, names: Sequence[str]) -> None:
         """Write entries.json: the store's results that this run used or has asked for so far."""
         self._write("entries.json", json.dumps(list(names)))
+
+    def keep_training(self, training: Mapping[str, Path]) -> None:
+        """Copy the figures of policies that are trained, by name, before the run is finished."""
+        try:
+            self._copy_training(training)
+        except OSError as error:
+            raise UserError(f"{self.folder}: {error.strerror}; make room or set paths.runs") from error
 
     def finish(
         self,

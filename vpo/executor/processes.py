@@ -1,6 +1,7 @@
 """Item-by-item work in several processes of this machine."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +34,11 @@ class ProcessExecutor:
 
 
 def _leave_with_parent(parent: int) -> None:
-    """End this worker when the process that started it is gone: after a SIGKILL nobody else would end it."""
+    """End this worker when the process that started it is gone: after a SIGKILL nobody else would end it.
+
+    SIGUSR1, which Slurm sends to all processes of a job, asks trainings to save and ends nobody.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -6,7 +6,6 @@ import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,11 +13,12 @@ import torch
 from torch import Tensor
 
 from vpo.errors import UserError
+from vpo.signals import LEFT, REQUESTS, die_of
 from vpo.training.strategy import SHARDED
 
 
 class Checkpoints(pl.Callback):
-    """Keeps `last.ckpt`: every `every` steps, and at once when SIGTERM or SIGUSR1 asks for it.
+    """Keeps `last.ckpt`: every `every` steps, and at the end of a step when a signal asks for it.
 
     The file is replaced by a rename, so a kill at any moment leaves a whole checkpoint. The state is saved at the end of a
     step, where Lightning can go on bit by bit, but Lightning logs and validates only after that, and a resumed run does
@@ -28,7 +28,6 @@ class Checkpoints(pl.Callback):
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
         self._partial = path.with_suffix(".partial")
-        self._asked: int | None = None
         self._saved = self._leaving = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -36,21 +35,21 @@ class Checkpoints(pl.Callback):
 
         Its SIGTERM would end the loop before we can rename, with exit code 0, and broadcast from within the handler.
         """
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._ask)
+        REQUESTS.listen(training=True)
         if trainer.received_sigterm:  # by Lightning's handler; nothing is done yet that could be saved
-            os._exit(128 + signal.SIGTERM)
+            die_of(signal.SIGTERM)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         if (batch_index + 1) % trainer.accumulate_grad_batches:
             return
-        asked, self._asked = self._asked, None
-        wanted = _any_rank(trainer, asked is not None)
-        self._leaving = wanted and _any_rank(trainer, asked == signal.SIGTERM)
+        save, leave = REQUESTS.take()
+        wanted = _any_rank(trainer, save)
         # Gathering a sharded policy needs a training that ends, not one that is found finished: its last step is done again.
         last = trainer.global_step >= trainer.max_steps and isinstance(trainer.strategy, SHARDED)
+        # After such a last step nothing is saved but the policy, so nobody leaves before it.
+        self._leaving = wanted and _any_rank(trainer, leave) and not last
         if (wanted or trainer.global_step % self.every == 0) and not last:
             trainer.save_checkpoint(self._partial)
             if (
@@ -75,10 +74,7 @@ class Checkpoints(pl.Callback):
             self._partial.replace(self.path)
         self._saved = False
         if self._leaving:
-            os._exit(128 + signal.SIGTERM)  # what comes after a SIGTERM may be a SIGKILL at any moment
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = number
+            os._exit(LEFT)  # what comes after a SIGTERM may be a SIGKILL at any moment
 
 
 def _any_rank(trainer: pl.Trainer, asked: bool) -> bool:

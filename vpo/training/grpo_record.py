@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -13,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from vpo.errors import UserError
 from vpo.progress import Bar
 from vpo.rows import whole_lines
+from vpo.signals import LEFT, REQUESTS
 from vpo.training.record import JsonlLogger
 from vpo.training.watch import completions_grow, warn_once
 
@@ -72,21 +71,19 @@ class Figures(TrainerCallback):
 
 
 class Checkpoints(TrainerCallback):
-    """Marks checkpoints as whole, and saves one at the end of a step when SIGTERM (which also ends) or SIGUSR1 asks for it."""
+    """Marks checkpoints as whole, and saves one at the end of a step when a signal asks for it."""
 
     def __init__(self) -> None:
-        self._asked: int | None = None
         self._leaving = False
 
     def on_train_begin(self, args: Any, state: Any, control: TrainerControl, **unused: Any) -> None:
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._ask)
+        REQUESTS.listen(training=True)
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: TrainerControl, **unused: Any) -> None:
-        asked, self._asked = self._asked, None
-        if _any_rank(args, asked is not None):
+        save, leave = REQUESTS.take()
+        if _any_rank(args, save):
             control.should_save = True
-            self._leaving = _any_rank(args, asked == signal.SIGTERM)
+            self._leaving = _any_rank(args, leave)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **unused: Any) -> None:
         if args.world_size > 1:
@@ -94,10 +91,7 @@ class Checkpoints(TrainerCallback):
         if state.is_world_process_zero:
             Path(args.output_dir, f"checkpoint-{state.global_step}", WHOLE).touch()
         if self._leaving:
-            os._exit(128 + signal.SIGTERM)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked = number
+            os._exit(LEFT)
 
 
 class Guard(TrainerCallback):

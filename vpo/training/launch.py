@@ -1,7 +1,9 @@
 """Starts training workers and waits for them."""
 
 import errno
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,20 +13,29 @@ from typing import Any
 
 import yaml
 
-from vpo.errors import UserError
+from vpo.errors import Terminated, UserError
 from vpo.hardware import give_back_gpu
+from vpo.signals import LEFT, Relay, held
 from vpo.training.worker import DISK_FULL
 
 WORKER = "vpo.training.worker"
-GRACE = 10.0  # seconds that a rank has to save and leave when it is told to
+GRACE = 10.0  # seconds that ranks have to leave when one has failed; they save together or not at all
+
+log = logging.getLogger(__name__)
 
 
 def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> None:
     """Run a worker module on a job, one process a device, and wait.
 
     The pipeline never trains in its own process: a data-parallel strategy would replay our command line and meet the lock
-    we hold, and a GPU's memory is given back only by the end of a process. Raises UserError with the worker's own line,
-    RuntimeError when it died of something else (its traceback is on stderr).
+    we hold, and a GPU's memory is given back only by the end of a process. Signals are passed on to the worker; one that asks it
+    to leave ends the run, once it has saved.
+
+    Raises:
+        UserError: with the worker's own line.
+        Terminated: SIGTERM came; KeyboardInterrupt for SIGINT. Both say what became of the training.
+        OSError: the disk is full.
+        RuntimeError: it died of something else; its traceback is on stderr.
     """
     give_back_gpu()
     spec = folder / "stage.yaml"
@@ -33,16 +44,32 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
     complaint.unlink(missing_ok=True)
     world = job["trainer"]["devices"]
     port = _free_port()
-    codes = _wait([_start(spec, rank, world, port, worker) for rank in range(world)])
+    with Relay() as relay:
+        log.info("  %s: figures while it trains: %s", job["label"], folder / "training.jsonl")
+        codes = _wait([_start(spec, rank, world, port, worker) for rank in range(world)], relay)
+    if DISK_FULL in codes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if complaint.exists():
+        raise UserError(complaint.read_text())
+    _end_if_asked(relay.ended_by, codes)
     if any(codes):
-        if DISK_FULL in codes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        if complaint.exists():
-            raise UserError(complaint.read_text())
         raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")
 
 
-def _start(spec: Path, rank: int, world: int, port: int, worker: str) -> subprocess.Popen[bytes]:
+def _end_if_asked(ended_by: int | None, codes: list[int]) -> None:
+    """Raise what ends the run, where this process or its ranks alone (`kill` of a rank) were asked to leave."""
+    if ended_by is None and any(codes) and set(codes) <= {0, LEFT, -signal.SIGTERM}:
+        ended_by = signal.SIGTERM
+    if ended_by is None:
+        return
+    if set(codes) <= {0, LEFT}:
+        outcome = "the training saved its checkpoint" if any(codes) else "the training was finished"
+    else:
+        outcome = "the training saved nothing more, what it saved before is kept"
+    raise KeyboardInterrupt(outcome) if ended_by == signal.SIGINT else Terminated(outcome)
+
+
+def _start(spec: Path, rank: int, world: int, port: int, worker: str = WORKER) -> subprocess.Popen[bytes]:
     """One rank, told who it is as torchrun would tell it. Its standard input stays open as long as we live."""
     environment = dict(os.environ, VPO_PARENT=str(os.getpid()))
     if world > 1:
@@ -58,19 +85,23 @@ def _start(spec: Path, rank: int, world: int, port: int, worker: str) -> subproc
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world))),
         }
     command = [sys.executable, "-m", worker, str(spec)]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+    with held():
+        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]]) -> list[int]:
+def _wait(ranks: list[subprocess.Popen[bytes]], relay: Relay | None = None) -> list[int]:
     """Exit codes; when one rank fails the others, which would wait for it for ever, are ended.
 
+    Ranks that are asked to leave have as long as they need while none fails: a checkpoint of a large model takes minutes.
     No rank outlives this call: the caller gives its lock on the folder back, and a rank that still wrote would write into
     the next start's work.
     """
     try:
         while any(rank.poll() is None for rank in ranks):
-            if any(rank.poll() for rank in ranks):
+            if any(rank.poll() not in (None, 0, LEFT) for rank in ranks):
                 break
+            if relay is not None:
+                relay.pass_on(ranks)
             time.sleep(0.1)
         return [rank.wait(timeout=10) if rank.poll() is not None else -15 for rank in ranks]
     finally:

@@ -2,7 +2,8 @@
 
 The file holds the stage's resolved node and where things lie; the worker knows no Hydra, no lock and no other stage. Ranks
 come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), as torchrun sets it. Memory, the
-GPU's too, is given back when the process ends. Exit code 2 means that `error.txt` holds one line for the user.
+GPU's too, is given back when the process ends. Exit code 2 means that `error.txt` holds one line for the user,
+143 that all ranks saved a checkpoint and left because a signal asked them to (`vpo.signals`).
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.signals import REQUESTS
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ NO_ROOM = 2**20  # bytes
 
 def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> int:
     """Train as the stage file says, by `train` or by another module's function. Returns the exit code."""
+    REQUESTS.listen(training=False)
     _end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     job = yaml.safe_load(path.read_text())
@@ -221,7 +224,10 @@ def _device(hardware: dict[str, Any]) -> str:
 
 
 def _end_with_parent() -> None:
-    """Leave when the parent is gone: it holds our standard input open, and a SIGKILL closes it."""
+    """Leave when the parent is gone: it holds our standard input open, and a SIGKILL closes it.
+
+    Nothing is saved first: the lock on our folder went with the parent, so the next start may be at work in it already.
+    """
 
     def watch() -> None:
         while os.read(0, 1):  # nobody writes; unbuffered, so that no lock is held when the interpreter ends

@@ -1,0 +1,141 @@
+"""Signals: what a run does with them, how it passes them on to its training, and what a rank makes of them.
+
+    SIGUSR1            a training saves at the end of its step and goes on; elsewhere nothing is left to save
+    SIGTERM, SIGINT    a training saves at the end of its step and leaves, and the run ends; elsewhere the run ends at once
+    one of these again ends the training without waiting for its step
+
+Slurm, a shell and a terminal signal the run, or all processes of its group. So the run passes on what it hears, and a rank does
+not mind hearing it twice.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+SAVE = signal.SIGUSR1
+LEAVE = (signal.SIGTERM, signal.SIGINT)
+ALL = (SAVE, *LEAVE)
+LEFT = 128 + signal.SIGTERM  # exit code of a rank that was asked to leave, once all ranks have saved together
+
+
+def answer_outside_of_training() -> None:
+    """Let SIGUSR1 pass, and end at SIGTERM at once: what is done is stored item by item, as after a kill at any moment."""
+    if _can_listen():
+        signal.signal(SAVE, lambda number, frame: log.info("SIGUSR1: no training runs; what is done is stored already"))
+        signal.signal(signal.SIGTERM, _end_at_once)
+
+
+def _can_listen() -> bool:
+    """Python hands signals to the main thread alone."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """Raising instead would wait for the pool's workers to finish what they are at; they leave by themselves."""
+    log.error("vpo: ended by %s; the same command goes on from here", signal.Signals(number).name)
+    os._exit(128 + number)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Hold all signals back. A rank that starts meanwhile inherits that, and lets them in when it can answer (`Requests`)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Relay:
+    """As a context it hears the signals that are sent to this process, for `pass_on` to bring to the ranks.
+
+    A handler that raised could do so between a rank's start and the list that it belongs to. In another thread than the main
+    one it hears nothing. What was ignored before (`nohup`, `trap ''`) stays ignored.
+
+    Attributes:
+        ended_by: the signal that asked the ranks to leave, if one did.
+    """
+
+    def __init__(self) -> None:
+        self.ended_by: int | None = None
+        self._heard: list[int] = []
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Relay":
+        if _can_listen():
+            for number in ALL:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, lambda number, frame: self._heard.append(number))
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self.pass_on([])  # what came after the last rank had left still ends the run
+
+    def pass_on(self, ranks: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Ask the ranks for what this process was asked since the last call."""
+        while self._heard:
+            number = self._heard.pop(0)
+            if number == SAVE:
+                log.info("SIGUSR1: the training saves at the end of its step and goes on")
+                _send(ranks, SAVE)
+            elif self.ended_by is None:
+                self.ended_by = number
+                log.info("%s: the training saves at the end of its step and leaves", signal.Signals(number).name)
+                _send(ranks, signal.SIGTERM)
+            else:
+                _send(ranks, signal.SIGKILL)
+
+
+def _send(ranks: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    for rank in ranks:
+        rank.send_signal(number)  # nothing, to one that has left
+
+
+class Requests:
+    """What signals ask of this rank; a step looks at its end.
+
+    Before the training has begun nothing could be saved: SIGUSR1 says nothing then, and the others end the process as if it
+    had no handlers. After its last step the policy is being written, which is not broken off: who cannot wait sends SIGKILL.
+    """
+
+    def __init__(self) -> None:
+        self._training = self._save = self._leave = False
+
+    def listen(self, training: bool) -> None:
+        """Take the signals from whoever had them, and let in those that were held back at the start of the process."""
+        self._training, self._save, self._leave = training, False, False
+        for number in ALL:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
+
+    def take(self) -> tuple[bool, bool]:
+        """Whether to save, and whether to leave then; who was asked to leave stays asked."""
+        save, self._save = self._save, False
+        return save or self._leave, self._leave
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == SAVE:
+            self._save = self._training
+        elif self._training:
+            self._leave = True
+        else:
+            die_of(number)
+
+
+def die_of(number: int) -> None:
+    """End this process as the signal does by default, which says that it saved nothing."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+REQUESTS = Requests()  # of this process: it has one set of handlers
