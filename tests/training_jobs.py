@@ -143,9 +143,11 @@ def losses(folder: Path) -> list[float]:
     return [line["train/loss"] for line in lines if "train/loss" in line]
 
 
-def write_reference(folder: Path, start: Path, renderer: Renderer, shift: float = 0.0, bits: int | None = None) -> None:
+def write_reference(
+    folder: Path, start: Path, renderer: Renderer, shift: float = 0.0, bits: int | None = None, dtype: str = "float32"
+) -> None:
     """The log-probabilities of a job's pairs under `start`, read as the stage `reference` reads them but padded."""
-    model = load_pretrained(start, torch.float32, bits)[0].eval()
+    model = load_pretrained(start, getattr(torch, dtype), bits)[0].eval()
     pairs = [Pair(**json.loads(line)) for line in (folder / "rows.jsonl").read_text().splitlines()]
     rows, left_out = pair_rows(pairs, renderer, RECIPE["max_length"])
     assert not left_out
