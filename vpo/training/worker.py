@@ -80,7 +80,13 @@ def train(job: dict[str, Any]) -> None:
     if recipe["adapter"]:
         model = add_adapter(model, recipe["adapter"])
     renderer = Renderer(tokenizer, read_template(job["template"]))
-    reader = Reader.of(model, packing=hardware["packing"], longest=recipe["max_length"])
+    reader = Reader.of(
+        model,
+        packing=hardware["packing"],
+        longest=recipe["max_length"],
+        device=_device(hardware),
+        precision=str(hardware["precision"]),
+    )
     checkpoint_activations(model, hardware)
     data = load_data(
         job, renderer, reader.packing, rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1))
@@ -217,7 +223,7 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
 
 
 def _device(hardware: dict[str, Any]) -> str:
-    """Where this rank's weights are quantised."""
+    """Where this rank trains, and its weights are quantised."""
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if hardware["accelerator"] == "gpu" else "cpu"
 
 
