@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch._dynamo.utils import counters
-from torch.nn.attention.flex_attention import create_block_mask
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from tests.tiny_models import rows
+from tests.tiny_models import build, rows
 from vpo.training import attention
 from vpo.training.attention import BLOCK, dense_mask, tree_attention_forward
+from vpo.training.flex_probe import flex_problem
+from vpo.training.forward import Reader
 from vpo.training.packing import pack, plant
 
 
@@ -41,6 +43,48 @@ def test_attention_equals_dense_oracle(count, branches, template, key_heads):
     layout = layout.with_block_mask()
     flex = tree_function(query.detach(), key.detach(), value.detach())  # no backward on CPU
     torch.testing.assert_close(flex, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_flex_attention_takes_one_dtype_under_autocast():
+    """Rotary embedding of fp32 weights gives query and key in fp32, autocast the value in bf16; older PyTorch refuses that."""
+    (tree,) = plant(*rows(5), items_per_row=5)
+    layout = pack(tree, pad_to=BLOCK).layout
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, layout.item.numel(), 8) for heads in (4, 2, 2))
+    real = layout.item != attention.PADDING
+    exact = tree_attention_forward(None, query, key, value, None, tree_layout=layout)[0][:, real]
+    seen = []
+
+    def watched(query, key, value, **options):
+        seen.append({query.dtype, key.dtype, value.dtype})
+        return flex_attention(query, key, value, **options)
+
+    with torch.autocast("cpu", torch.bfloat16), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "flex_attention", watched)
+        states = (query, key, value.bfloat16())
+        found = tree_attention_forward(None, *states, None, tree_layout=layout.with_block_mask())[0][:, real]
+        usual = tree_attention_forward(None, *states, None, tree_layout=layout)[0][:, real]
+    assert seen == [{torch.bfloat16}]
+    assert found.dtype == usual.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(found.float(), usual.float(), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_the_kernel_is_tried_where_it_will_train(precision, monkeypatch):
+    """The function that a GPU's worker calls, on a CPU: right as it is, found out with a mask that is merely causal."""
+    model = build()
+    assert flex_problem(model, "cpu", precision) is None
+    monkeypatch.setattr(attention, "_visible", lambda item, branch, q, kv: kv <= q)
+    assert flex_problem(model, "cpu", precision) == "FlexAttention on cpu differs from PyTorch's own attention"
+
+
+def test_a_device_where_the_kernel_fails_reads_padded_batches(caplog):
+    """Here for want of such a GPU; a kernel that does not compile ends the same way."""
+    reader = Reader.of(build(), packing=True, longest=64, device="cuda:99", precision="bf16-mixed")
+    assert not reader.packing
+    assert "padded batches instead of packed ones: FlexAttention fails on cuda:99 (" in caplog.text
+    assert Reader.of(build(), packing=True, longest=64).packing
 
 
 def test_block_mask_equals_pytorchs_own():

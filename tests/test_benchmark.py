@@ -35,6 +35,23 @@ def test_rows_have_vpo_lengths(rows):
     assert made == rows.make_rows(400, 2, SPEC["lengths"], 8192, seed=0)
 
 
+def test_the_work_of_rows_by_hand(rows):
+    """Two pairs: a template of 2, queries of 1, completions of 2 and 1. One by one 5, 4, 5 and 4 tokens; as a tree 2 + 2 x 4.
+
+    A token sees as many keys as its depth + 1: one by one 15 + 10 + 15 + 10; in the tree 1 + 2, and 3 + (4 + 5) + 4 below.
+    """
+    import contestants
+
+    from vpo.training.data import Row
+
+    pairs = [Row(str(query), (1, 2, query), ((5, 6), (7,))) for query in (3, 4)]
+    found = {name: contestants.work_of({"trainer": name, "size": 2}, pairs) for name in ("trl", "packed")}
+    assert found["trl"] == {"tokens": 18, "completions": 6, "keys": 50}
+    assert found["packed"] == {"tokens": 10, "completions": 6, "keys": 35}
+    for name in ("contestants", "meter"):
+        del sys.modules[name]
+
+
 def test_trl_reads_the_same_tokens(rows, tmp_path):
     """Text and tokenizer give TRL's collator the very ids that our rows hold."""
     from datasets import Dataset

@@ -155,12 +155,13 @@ def write_reference(
     renderer: Renderer,
     shift: Callable[[int], tuple[float, float]] = lambda pair: (0.0, 0.0),
     bits: int | None = None,
+    dtype: str = "float32",
 ) -> None:
     """The log-probabilities of a job's pairs under `start`, read as the stage `reference` reads them but padded.
 
     `shift` tells for each pair by how many nats (chosen, rejected) are written wrong.
     """
-    model = load_pretrained(start, torch.float32, bits)[0].eval()
+    model = load_pretrained(start, getattr(torch, dtype), bits)[0].eval()
     pairs = [Pair(**json.loads(line)) for line in (folder / "rows.jsonl").read_text().splitlines()]
     rows, left_out = pair_rows(pairs, renderer, RECIPE["max_length"])
     assert not left_out

@@ -5,12 +5,11 @@ from typing import Any
 
 from vpo import pipeline
 from vpo.errors import UserError
-from vpo.training.recipe import bits_of, check_recipe
+from vpo.training.recipe import SHARDED, bits_of, check_recipe
 
 STAGES = (
     "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo", "grpo"
 )  # fmt: skip
-SHARDED = ("fsdp", "deepspeed")  # strategies that cut weights into pieces
 
 
 def check(config: Mapping[str, Any]) -> None:

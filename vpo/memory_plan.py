@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from vpo.templates import read_template
-from vpo.training.memory import GB, Row, Shape, estimate
+from vpo.training.memory import GB, Row, Shape, estimate, standing
+from vpo.training.recipe import SHARDED
 
 CHARACTERS_PER_TOKEN = 4.8  # of English instructions: VPO's 819 characters are about 170 tokens
 LORA = {"r": 64, "target_modules": "all-linear", "bits": None}  # as in sft=lora, for the cures that are offered
+# What an adapter learns with, some ten times all weights' rate: conf/sft/lora.yaml, and DPO's of Zephyr 7B with QLoRA
+# (huggingface/alignment-handbook, recipes/zephyr-7b-beta/dpo/config_qlora.yaml; all weights: 5e-7).
+ADAPTER_LR = {"sft": 2.0e-4, "dpo": 5.0e-6}
 CHECKPOINTING = "trainer.activation_checkpointing=true"
 RECIPES = {"sft": "sft", "dpo": "objective"}  # a training's stage, and its recipe in the config
 COMPLETIONS = {"sft": 1, "dpo": 2}  # of a row
@@ -19,8 +23,8 @@ Change = tuple[str, Mapping[str, Any], Mapping[str, Any] | None]
 
 
 def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
-    """One line a training of the run; `stages` are those that the run has."""
-    trainings = [name for name in RECIPES if name in stages]
+    """One line a training of the run, and one on the host's memory; `stages` are those that the run has."""
+    trainings = [name for name in (*RECIPES, "grpo") if name in stages]
     if not trainings:
         return []
     shape = shape_of(config["backbone"])
@@ -30,8 +34,10 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
             f"memory: not estimated, for want of the sizes of {model}; `hf download {model} config.json` fetches them"
         ]
     room = available(config["trainer"])
-    unknown = ["grpo: not estimated; what it samples and what rewards it share its memory"] if "grpo" in stages else []
-    return [*(_line(config, name, shape, room) for name in trainings), *unknown]
+    told = {
+        name: _online(config, shape, room) if name == "grpo" else _line(config, name, shape, room) for name in trainings
+    }
+    return [*_host(config["trainer"], shape), *told.values()]
 
 
 def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
@@ -96,12 +102,44 @@ def _line(config: Mapping[str, Any], name: str, shape: Shape, room: float | None
         return f"{told}; no such device here, so say how much it has: trainer.memory_gb=80"
     if size <= room:
         return f"{told} of {_gb(room)}: fits"
-    sized = [(text, peak(config, name, shape, *change)) for text, *change in changes(trainer, adapter)]
-    cures = [f"{text} would take {_gb(needed)}" for text, needed in sized if needed <= room]
-    least = min(sized, key=lambda one: one[1], default=None)
-    if not cures and least is not None:
-        cures = [f"the least found is {_gb(least[1])} with {least[0]}; a smaller backbone is due"]
-    return f"{told} of {_gb(room)}: does not fit; {', '.join(cures[:4])}"
+    sized = [(text, peak(config, name, shape, *change), change[1]) for text, *change in changes(trainer, adapter)]
+    offered = [one for one in sized if one[1] <= room][:4]
+    cures = [f"{text} would take {_gb(needed)}" for text, needed, _ in offered]
+    if not offered and sized:
+        offered = [min(sized, key=lambda one: one[1])]
+        cures = [
+            f"the least found is {_gb(needed)} with {text}; a smaller backbone is due" for text, needed, _ in offered
+        ]
+    if adapter is None and any(proposed for *_, proposed in offered):
+        key, present = f"{RECIPES[name]}.optimizer.lr", config[RECIPES[name]]["optimizer"]["lr"]
+        cures[-1] += f"; with an adapter also set {key}={ADAPTER_LR[name]:.1e}, for all weights it is {present:.1e}"
+    return f"{told} of {_gb(room)}: does not fit; {', '.join(cures)}"
+
+
+def _online(config: Mapping[str, Any], shape: Shape, room: float | None) -> str:
+    """What GRPO holds at the least: what it samples, its activations and its rewards are not known here."""
+    trainer, reference = config["trainer"], bool(config["objective"]["beta"])
+    size = standing(shape, trainer, reference=reference)
+    parts = "weights, gradients" + (
+        ", optimizer states and the reference's weights" if reference else " and optimizer states"
+    )
+    told = f"grpo: at least {_gb(size)} a process in {parts}; activations, sampling and rewards are not estimated"
+    if room is None or size <= room:
+        return told
+    without = standing(shape, trainer, reference=False)
+    cure = f"objective.beta=0 would take at least {_gb(without)}" if without <= room else "a smaller backbone is due"
+    return f"{told}; of {_gb(room)}: does not fit; {cure}"
+
+
+def _host(trainer: Mapping[str, Any], shape: Shape) -> list[str]:
+    """What a sharded training's ranks need of the host: each reads the whole model before it is cut."""
+    ranks = trainer["devices"]
+    if trainer["strategy"] not in SHARDED or ranks == 1:
+        return []
+    size = 4 * shape.parameters
+    return [
+        f"host: {ranks} ranks load the whole model on the CPU first, {_gb(size)} each, {_gb(ranks * size)} together"
+    ]
 
 
 def changes(trainer: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> Iterator[Change]:

@@ -21,7 +21,7 @@ from vpo.records import Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
 from vpo.stages.bench import Bench
 from vpo.store import Entry, numbered
-from vpo.training.recipe import bits_of
+from vpo.training.recipe import base_dtype, bits_of
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
@@ -147,7 +147,7 @@ def reference_of(bench: Bench, cfg: Config, policy: Entry, pairs: Entry) -> Entr
     return stages.reference(
         bench, cfg["backbone"], policy, pairs,
         max_length=objective["max_length"], batch_size=hardware["per_device_batch_size"], packing=hardware["packing"],
-        bits=bits_of(objective),
+        bits=bits_of(objective), dtype=base_dtype(objective["adapter"], hardware),
     )  # fmt: skip
 
 

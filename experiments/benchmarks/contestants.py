@@ -1,11 +1,12 @@
 """One contestant of `train_step.py` in a process of its own: `python contestants.py job.json` writes the job's `out` file.
 
 Job fields: task ("dpo" | "sft"), trainer (a key of CONTESTANTS), size (see train_step.yaml), batch, steps, warmup, seed,
-tuning ("full" | "lora"), shape, lengths, lora, peak_tflops (values of train_step.yaml), folder, out.
+tuning ("full" | "lora"), shape, lengths, lora (values of train_step.yaml), folder, out.
 
-What is the same for all: the random weights, the rows and their order, fp32 on a CPU and bf16 weights under bf16 autocast
-on a GPU, PyTorch's SDPA (ours, packed: through `vpo.training.attention`), no gradient checkpointing, no loader
-processes, clipping at the same norm. Reference log-probabilities are computed beforehand and not timed.
+What is the same for all: the random weights, the rows and their order, fp32 on a CPU and bf16 autocast on a GPU, there with
+weights as the worker holds them (in fp32 where they are trained, in bf16 beside an adapter), PyTorch's SDPA (ours, packed:
+through `vpo.training.attention`), no gradient checkpointing, no loader processes, clipping at the same norm. Reference
+log-probabilities are computed beforehand and not timed.
 """
 
 import dataclasses
@@ -38,8 +39,15 @@ def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
     from vpo.training.reference import reference_logprobs
     from vpo.training.worker import build_module, make_trainer
 
-    recipe, on_gpu = recipe_of(job), model.device.type == "cuda"
-    reader = Reader.of(model, packing=packing, longest=recipe["max_length"])
+    recipe, hardware = recipe_of(job), hardware_of()
+    on_gpu = hardware["accelerator"] == "gpu"
+    reader = Reader.of(
+        model,
+        packing=packing,
+        longest=recipe["max_length"],
+        device=model.device,
+        precision=hardware["precision"],
+    )
     if packing and not reader.packing:
         raise RuntimeError("the model does not take packed rows, so there is nothing to measure")
     pad_id = job["shape"]["vocab_size"] - 2
@@ -63,12 +71,6 @@ def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
         world=1,
         seed=job["seed"],
     )
-    hardware = {
-        "accelerator": "gpu" if on_gpu else "cpu",
-        "devices": 1,
-        "strategy": "auto",
-        "precision": "bf16-mixed" if on_gpu else "32-true",
-    }
     figures = JsonlLogger(Path(job["folder"]) / "training.jsonl")
     trainer = make_trainer(hardware, recipe, model, data, figures, callbacks=[])
     trainer.fit(build_module(job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"]), data)
@@ -159,6 +161,17 @@ CONTESTANTS = {
 }
 
 
+def hardware_of() -> dict[str, Any]:
+    """The trainer node of this machine: its GPU under bf16 autocast if there is one, else its CPU in fp32."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "accelerator": "gpu" if on_gpu else "cpu",
+        "devices": 1,
+        "strategy": "auto",
+        "precision": "bf16-mixed" if on_gpu else "32-true",
+    }
+
+
 def recipe_of(job: Job) -> dict[str, Any]:
     """Our own recipe of the task, whose values TRL is given too."""
     return yaml.safe_load(RECIPES[job["task"]].read_text())
@@ -170,9 +183,15 @@ def tokens_of(row: Any) -> int:
 
 
 def build_model(job: Job) -> Any:
-    """A Llama of the job's shape with random weights, on the GPU if there is one; with LoRA if the job says so."""
+    """A Llama of the job's shape with random weights, on the GPU if there is one; with LoRA if the job says so.
+
+    Its dtype is the one in which the worker would load it.
+    """
     from transformers import AutoModelForCausalLM, LlamaConfig
 
+    from vpo.training.recipe import base_dtype
+
+    hardware, adapter = hardware_of(), job["lora"] if job["tuning"] == "lora" else None
     vocabulary = job["shape"]["vocab_size"]
     config = LlamaConfig(
         **job["shape"],
@@ -182,39 +201,42 @@ def build_model(job: Job) -> Any:
         bos_token_id=None,
     )
     torch.manual_seed(job["seed"])
-    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    with torch.device(device):
+    dtype = getattr(torch, base_dtype(adapter, hardware))
+    with torch.device("cuda" if hardware["accelerator"] == "gpu" else "cpu"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
-    if job["tuning"] == "lora":
+    if adapter is not None:
         from peft import LoraConfig, get_peft_model
 
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **job["lora"]))
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **adapter))
     return model.train()
 
 
 def utilisation(job: Job, model: Any, rows: list[Any], seconds: float) -> float | None:
-    """Model FLOPs utilisation of rows read in some seconds on a GPU of known peak, else None.
+    """Model FLOPs utilisation of rows read in some seconds on a GPU of known peak, else None; counted as `train/mfu` is."""
+    from vpo.training.throughput import ModelShape, peak_of, training_flops
 
-    Counted are the tokens that the trainer puts through the model, padding left out, at 6 FLOPs a weight of the linear
-    layers (4 where LoRA spares the frozen weights' gradients), the output head on completion tokens alone. Attention's own
-    products are left out: 0.5 % at these lengths in an 8B model.
+    peak = peak_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    shape = ModelShape.of(model)
+    if peak is None or shape is None:
+        return None
+    return training_flops(shape, **work_of(job, rows)) / (seconds * peak * 1e12)
+
+
+def work_of(job: Job, rows: list[Any]) -> dict[str, int]:
+    """What the trainer puts through the model for some rows, padding left out: the counts that `training_flops` takes.
+
+    Packed by us, a template is there once a forward pass and a query once; anywhere else, once a sequence.
     """
-    from vpo.training.packing import plant
+    from vpo.training.packing import pack, plant
 
-    if not torch.cuda.is_available():
-        return None
-    name = torch.cuda.get_device_name()
-    peak = next((tera * 1e12 for device, tera in job["peak_tflops"].items() if device in name), None)
-    if peak is None:
-        return None
-    tokens = sum(map(tokens_of, rows))
+    completions = sum(row.completion_tokens for row in rows)
     if job["trainer"] == "packed":
-        prompts, completions = [row.prompt for row in rows], [row.completions for row in rows]
-        tokens = sum(tree.tokens for tree in plant(prompts, completions, items_per_row=job["size"]))
-    head = model.get_output_embeddings().weight.numel()
-    linear = sum(one.weight.numel() for one in model.modules() if isinstance(one, torch.nn.Linear)) - head
-    products = linear * tokens + head * sum(row.completion_tokens for row in rows)
-    return (6 if job["tuning"] == "full" else 4) * products / seconds / peak
+        trees = plant([row.prompt for row in rows], [row.completions for row in rows], items_per_row=job["size"])
+        depths = [int(depth) for tree in trees for depth in pack(tree).position_ids[0]]
+        return {"tokens": len(depths), "completions": completions, "keys": sum(depths) + len(depths)}
+    lengths = [len(row.prompt) + len(ids) for row in rows for ids in row.completions]
+    keys = sum(length * (length + 1) // 2 for length in lengths)
+    return {"tokens": sum(lengths), "completions": completions, "keys": keys}
 
 
 def main(path: Path) -> None:

@@ -117,7 +117,7 @@ def run_child(task: str, trainer: str, size: int, spec: dict[str, Any], argument
             "seed": arguments.seed,
             "tuning": arguments.tuning,
             "shape": spec["shapes"][arguments.shape],
-            **{name: spec[name] for name in ("lengths", "lora", "peak_tflops")},
+            **{name: spec[name] for name in ("lengths", "lora")},
             "folder": folder,
             "out": str(out),
         }

@@ -75,8 +75,11 @@ def load_pretrained(
     base = read_base(source)
     try:
         if base is not None:
-            model, tokenizer = load_pretrained(base.source, dtype, base.bits, revision=base.revision, device=device)
-            model = merge(model, source)
+            trained_on = dtype if base.dtype is None else getattr(torch, base.dtype)
+            model, tokenizer = load_pretrained(
+                base.source, trained_on, base.bits, revision=base.revision, device=device
+            )
+            model = merge(model, source, dtype)
             model = model if bits is None else quantise(model, bits, device)
         else:
             options = (

@@ -22,6 +22,7 @@ class TinyBackbone:
             never learns to copy words from the query.
         template: name of the file in `vpo/templates` that renders a query.
         rope_theta: base of the rotary positions' wavelengths; 10,000 is transformers' default.
+        dtype: torch dtype by name for sampling.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class TinyBackbone:
         max_positions: int,
         template: str,
         rope_theta: float = 10_000.0,
+        dtype: str = "float32",
     ) -> None:
         self.corpus, self.seed, self.vocab_size, self.template = corpus, seed, vocab_size, template
+        self.dtype = dtype
         self.shape = {
             "hidden_size": hidden_size,
             "intermediate_size": intermediate_size,
@@ -65,7 +68,7 @@ class TinyBackbone:
         tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path, bits: int | None = None) -> HFLanguageModel:
-        model, tokenizer = load_pretrained(folder, torch.float32, bits)
+        model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits)
         return HFLanguageModel(model.eval(), Renderer(tokenizer, read_template(self.template)))
 
 

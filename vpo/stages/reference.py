@@ -23,14 +23,15 @@ def reference(
     batch_size: int,
     packing: bool,
     bits: int | None,
+    dtype: str = "float32",
 ) -> Entry:
     """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities).
 
-    `bits` is how the training quantises the weights that it starts from: the reference must see the same ones. Training loads
-    32-bit weights, so a backbone that samples in 16 is read in 32 here.
+    `bits` and `dtype` are how the training quantises and reads the weights that it starts from: the reference must see the
+    same ones. A backbone that samples in 16 bits is read in 32 here unless the training reads it in 16.
     """
-    if "dtype" in backbone:
-        backbone = {**backbone, "dtype": "float32"}
+    if "dtype" in backbone or dtype != "float32":
+        backbone = {**backbone, "dtype": dtype}
 
     def work(folder: Path) -> dict[str, int]:
         from vpo.training.data import pair_rows

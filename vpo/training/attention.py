@@ -209,6 +209,11 @@ def _flex_attention(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, 
 
     PyTorch 2.13 has no backward of FlexAttention on CPU, so tests compare its forward there; gradients need a GPU.
     """
+    device = query.device.type
+    if torch.is_autocast_enabled(
+        device
+    ):  # which casts for SDPA but not for flex: rotary embedding leaves q and k in fp32
+        query, key, value = (x.to(torch.get_autocast_dtype(device)) for x in (query, key, value))
     kernel = _compiled_flex() if query.device.type == "cuda" else flex_attention
     heads = query.shape[1]
     if heads & (heads - 1):  # as transformers does: the kernel's grouped heads want a power of two

@@ -97,7 +97,8 @@ def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
     if not path.exists():
         return 0
     try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        # Mapped, not read: names, shapes and a count are all that is asked of it.
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
         found, steps = checkpoint["state_dict"], checkpoint["global_step"]
     except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]

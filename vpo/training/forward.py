@@ -5,9 +5,11 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from vpo.training.data import Padded
+from vpo.training.flex_probe import flex_problem
 from vpo.training.logprobs import SequenceLogprobs, completion_logprobs, head_problem
 from vpo.training.packing import PackedRow, enable_packing, packed_logprobs, packing_problem
 
@@ -29,9 +31,21 @@ class Reader:
     own_logits: bool
 
     @classmethod
-    def of(cls, model: nn.Module, *, packing: bool, longest: int) -> "Reader":
-        """The best way to read with this model; where packing is asked for and cannot be, says why."""
+    def of(
+        cls, model: nn.Module, *, packing: bool, longest: int, device: str = "cpu", precision: str = "32-true"
+    ) -> "Reader":
+        """The best way to read with this model; where packing is asked for and cannot be, says why.
+
+        Args:
+            model: a causal language model, wherever it lies now.
+            packing: whether packed rows are asked for.
+            longest: most tokens of prompt and completion together.
+            device: where it will read; on a GPU its own attention kernel is tried there before it is relied on.
+            precision: the trainer's.
+        """
         reason = packing_problem(model, longest=longest) if packing else None
+        if packing and reason is None and torch.device(device).type == "cuda":
+            reason = flex_problem(model, device, precision)
         if packing and reason is None:
             enable_packing(model)
         elif packing and not int(os.environ.get("RANK", 0)):  # once, not by every rank

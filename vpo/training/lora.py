@@ -17,7 +17,8 @@ def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
             `target_modules` ("all-linear", or names of linear layers such as q_proj).
 
     Returns:
-        A PEFT model in evaluation mode, as models are loaded, whose only trainable parameters are the adapter's.
+        A PEFT model in evaluation mode, as models are loaded, whose only trainable parameters are the adapter's: in 32 bits,
+        whatever the model's dtype.
 
     Raises:
         UserError: If the model has no such layers.
@@ -32,7 +33,7 @@ def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config).eval()
+        return get_peft_model(model, config, autocast_adapter_dtype=True).eval()
     except ValueError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"adapter.target_modules={recipe['target_modules']}: {reason}") from error

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vpo.training.recipe import base_dtype
+
 GB = 1e9
 PROCESS = (
     0.55e9  # bytes: Python, torch, transformers and Lightning on CPU; on a GPU its context and libraries take as much
@@ -133,7 +135,7 @@ class Row:
 class Estimate:
     """Bytes of a process (on a GPU: of the device) at the peak, by cause.
 
-    `copies` are the 16-bit weights that autocast makes of 32-bit ones and keeps until backward is done.
+    `copies` are the 16-bit weights that autocast makes of others and keeps until backward is done.
     """
 
     process: float
@@ -169,41 +171,62 @@ def estimate(shape: Shape, row: Row, trainer: Mapping[str, Any], adapter: Mappin
     gpu = trainer["accelerator"] == "gpu"
     bits = (adapter or {}).get("bits")
     maps = shape.num_hidden_layers * sum(out * into for out, into in shape.linears.values())
+    narrow = base_dtype(adapter, trainer) == "bfloat16"  # what is frozen is loaded in 16 bits
+    whole = cast = shape.parameters - (maps if bits else 0)  # not quantised; what autocast copies
+    if narrow:
+        cast = trained + (0 if str(trainer["precision"]).startswith("bf16") else whole)
     if stage == 3:  # shards, and whole at a time: what lies outside the layers, this layer and the next
         weights = 4 * shape.parameters / trainer["devices"] + (2 if half else 4) * (shape.outside + 2 * shape.layer)
-    elif bits:
-        weights = BYTES_QUANTISED[bits] * maps + 4 * (shape.parameters - maps)
     else:
-        weights = 4 * shape.parameters
+        weights = (2 if narrow else 4) * whole + (BYTES_QUANTISED[bits] * maps if bits else 0)
     return Estimate(
         process=PROCESS,
         weights=weights + (0 if adapter is None else 4 * trained / shards),
-        copies=2 * (shape.parameters - (maps if bits else 0)) if half and stage < 3 else 0.0,
+        copies=2 * cast if half and stage < 3 else 0.0,
         optimizer=8 * trained / shards,
         gradients=4 * trained * buckets / (shards if stage > 1 else 1),
-        activations=_activations(shape, row, half, gpu, trainer["activation_checkpointing"]),
+        activations=_activations(shape, row, half, gpu, trainer["activation_checkpointing"], narrow),
         logits=_logits(shape, row, adapter is None),
         scratch=4 * trained / shards if gpu else 0.0,  # on GPUs AdamW works on all parameters at once
     )
 
 
-def _activations(shape: Shape, row: Row, half: bool, gpu: bool, checkpointing: bool) -> float:
+def standing(shape: Shape, trainer: Mapping[str, Any], *, reference: bool) -> float:
+    """Bytes that training all weights holds whatever its rows: the process, weights, gradients, AdamW's moments, all in fp32.
+
+    Args:
+        shape: of the model.
+        trainer: its node; no sharded one.
+        reference: whether a frozen copy of the policy stands beside it, in fp32, too.
+    """
+    nothing = Row(0, 0, 0, 0, 0, packing=False)
+    held = estimate(shape, nothing, trainer, None)
+    return held.process + held.weights * (2 if reference else 1) + held.gradients + held.optimizer
+
+
+def _activations(shape: Shape, row: Row, half: bool, gpu: bool, checkpointing: bool, narrow: bool) -> float:
     """Bytes that autograd keeps of a row.
 
     A layer keeps for each token, in fp32: of both norms their input, the normalised vector and the output (6 h); the rotated
     query and the attention's output (2 h); keys and values (2 k); of the MLP gate, silu(gate), up and their product (4 i).
-    With 16 bits the norms stay in fp32 (4 h) and each of the five linear maps behind them keeps a 16-bit copy of its input. On
+    With 16 bits the norms stay in fp32 (4 h) and each of the five linear maps behind them keeps a 16-bit copy of its input.
+    Beside an adapter on 16-bit weights (`narrow`) a frozen norm keeps its widened input alone (2 h of fp32), the stream between
+    layers has 16 bits, and the adapter of the attention's output keeps a copy of that, too (h). On
     CPU a packed row also gathers queries, outputs, keys and values branch by branch, the latter with their template.
     """
     h, i, k = shape.hidden_size, shape.intermediate_size, shape.keys
     size = 2 if half else 4
     per_token = 4 * 4 * h + 2 * (5 * h + 2 * h + 2 * k + 4 * i) if half else 4 * (8 * h + 2 * k + 4 * i)
+    if narrow:
+        per_token = 4 * 2 * h + 2 * (6 * h + 2 * h + 2 * k + 4 * i)
     layer = per_token * row.tokens
     if row.packing and not gpu:
         layer += size * (2 * h * row.below_template + 2 * k * row.unpacked)
     if not checkpointing:
         return shape.num_hidden_layers * layer
-    return shape.num_hidden_layers * 4 * h * row.tokens + layer  # the inputs of all layers, the inside of one
+    return (
+        shape.num_hidden_layers * (2 if narrow else 4) * h * row.tokens + layer
+    )  # the inputs of all layers, the inside of one
 
 
 def _logits(shape: Shape, row: Row, full: bool) -> float:

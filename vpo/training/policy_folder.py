@@ -26,6 +26,7 @@ class PolicyWriter:
         template: the text that renders a query; goes beside them as `template.txt`.
         start: the policy folder that training started from, which is an adapter's base.
         bits: how the base was quantised, None for not at all.
+        dtype: torch dtype, by name, in which the base was read.
     """
 
     model: Any
@@ -33,6 +34,7 @@ class PolicyWriter:
     template: str
     start: Path
     bits: int | None
+    dtype: str = "float32"
 
     def write(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
         """Write a policy folder whole or not at all, in place of an older one.
@@ -47,7 +49,7 @@ class PolicyWriter:
             # Embeddings are never trained; "auto" would ask the hub for the base's config to find that out.
             self.model.save_pretrained(partial, save_embedding_layers=False, state_dict=state)
             (partial / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
-            write_base(partial, self.start, self.bits)
+            write_base(partial, self.start, self.bits, self.dtype)
         else:
             self.model.save_pretrained(partial, state_dict=state)
         self.tokenizer.save_pretrained(partial)

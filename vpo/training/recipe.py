@@ -6,6 +6,8 @@ from typing import Any
 from vpo.backbone.quantising import check_bits
 from vpo.errors import UserError
 
+SHARDED = ("fsdp", "deepspeed")  # strategies that cut weights into pieces
+
 
 def check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
     """Raise UserError for an adapter or a choice of checkpoint that cannot be.
@@ -33,3 +35,19 @@ def check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
 def bits_of(recipe: Mapping[str, Any]) -> int | None:
     """To how many bits a recipe quantises the policy that it starts from; None for whole weights."""
     return recipe["adapter"]["bits"] if recipe["adapter"] else None
+
+
+def base_dtype(adapter: Mapping[str, Any] | None, trainer: Mapping[str, Any]) -> str:
+    """The torch dtype, by name, in which a training reads the weights that it starts from.
+
+    An adapter's base is frozen, so it needs no more bits than the layers compute with: bfloat16 where the trainer computes in
+    16 bits. The adapter itself stays in 32. Under 16-mixed, too: a residual stream in float16 overflows in models that were
+    trained in bfloat16. Weights that are trained are kept in 32 bits. So are sharded ones: FSDP puts a layer's weights into one
+    piece, which takes one dtype, and DeepSpeed's engine makes 16-bit weights itself.
+
+    Args:
+        adapter: the recipe's adapter node; None trains all weights.
+        trainer: its node; read are strategy and precision.
+    """
+    mixed = str(trainer["precision"]) in ("bf16-mixed", "16-mixed")
+    return "bfloat16" if adapter and mixed and trainer["strategy"] not in SHARDED else "float32"

@@ -68,7 +68,7 @@ def train(job: dict[str, Any]) -> None:
     from vpo.training.forward import Reader
     from vpo.training.lora import add_adapter, switch_dropout_on
     from vpo.training.policy_folder import BestPolicy, PolicyWriter, settle
-    from vpo.training.recipe import bits_of, check_recipe
+    from vpo.training.recipe import base_dtype, bits_of, check_recipe
     from vpo.training.record import JsonlLogger, Progress
     from vpo.training.strategy import WholePolicy, checkpoint_activations
     from vpo.training.telemetry import telemetry
@@ -78,18 +78,25 @@ def train(job: dict[str, Any]) -> None:
     check_recipe(job["task"], recipe)
     pl.seed_everything(job["seed"], verbose=False)
     start, bits = Path(job["start"]), bits_of(recipe)
-    model, tokenizer = load_pretrained(start, torch.float32, bits, device=_device(hardware))
+    dtype = base_dtype(recipe["adapter"], hardware)
+    model, tokenizer = load_pretrained(start, getattr(torch, dtype), bits, device=_device(hardware))
     if recipe["adapter"]:
         model = add_adapter(model, recipe["adapter"])
     renderer = Renderer(tokenizer, read_template(job["template"]))
-    reader = Reader.of(model, packing=hardware["packing"], longest=recipe["max_length"])
+    reader = Reader.of(
+        model,
+        packing=hardware["packing"],
+        longest=recipe["max_length"],
+        device=_device(hardware),
+        precision=str(hardware["precision"]),
+    )
     checkpoint_activations(model, hardware)
     data = load_data(
         job, renderer, reader.packing, rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1))
     )
     module = build_module(job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"])
     switch_dropout_on(model)
-    policy = PolicyWriter(model, tokenizer, renderer.template, start, bits)
+    policy = PolicyWriter(model, tokenizer, renderer.template, start, bits, dtype)
     last = out / "last.ckpt"
     figures = JsonlLogger(out / "training.jsonl")
     done = steps_done(last, module.trained_state())
@@ -219,7 +226,7 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
 
 
 def _device(hardware: dict[str, Any]) -> str:
-    """Where this rank's weights are quantised."""
+    """Where this rank trains, and its weights are quantised."""
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if hardware["accelerator"] == "gpu" else "cpu"
 
 
