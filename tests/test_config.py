@@ -187,6 +187,18 @@ def test_preferences_are_trained_as_sft_is_unless_told_otherwise():
     assert adapters("sft=lora", "+adapter@objective.adapter=qlora", "objective.adapter.r=16") == [(64, None), (16, 4)]
 
 
+def test_online_learning_trains_as_sft_does_unless_told_otherwise():
+    def rank(*overrides):
+        config = composed("objective=grpo", *overrides)
+        check(config)
+        return config["objective"]["adapter"] and config["objective"]["adapter"]["r"]
+
+    assert rank() is None
+    assert rank("sft=lora", "sft.adapter.r=8") == 8
+    assert rank("sft=lora", "objective.adapter=null") is None
+    assert rank("sft=qlora", "+adapter@objective.adapter=lora", "objective.adapter.r=16") == 16
+
+
 def test_a_quantised_start_has_a_reference_of_its_own():
     """The reference must be read from the same weights; the SFT policy is shared."""
     keys = [keys_of(composed("sft=lora", f"objective.adapter={adapter}")) for adapter in (

@@ -13,7 +13,7 @@ import yaml
 
 from tests.conftest import ROOT, run_vpo
 from tests.test_config import composed
-from tests.training_jobs import end_ranks_by_the_second
+from tests.training_jobs import LORA, end_ranks_by_the_second, weights
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.build import build
@@ -22,13 +22,15 @@ from vpo.records import Query, Verdict
 from vpo.rows import write_rows
 from vpo.templates import read_template
 from vpo.training import grpo, grpo_record, launch
+from vpo.training.lora import add_adapter
+from vpo.training.policy_folder import PolicyWriter
 from vpo.training.rewards import TextReward
 
 QUERIES = ["a red dog runs", "two blue cats in the snow", " a kite over the sea at night", "three boats, slow pan"]
 RECIPE = {
     "policy": "grpo", "label": "GRPO", "loss": "dapo", "beta": 0.04, "epsilon": 0.2, "generations": 2, "temperature": 0.9,
     "top_p": 1.0, "max_new_tokens": 6, "rewards": {"text": 1.0, "video": 1.0}, "epochs": 1, "max_steps": 6, "global_batch_size": 4,
-    "max_length": 128, "gradient_checkpointing": False, "checkpoint_every": 2, "log_every": 1,
+    "max_length": 128, "gradient_checkpointing": False, "checkpoint_every": 2, "log_every": 1, "adapter": None,
     "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999], "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0, "clip": 1.0},
 }  # fmt: skip
 TRAINER = {
@@ -64,8 +66,19 @@ def figures(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
 
 
-def weights(folder: Path) -> bytes:
-    return (folder / "policy/model.safetensors").read_bytes()
+def trainer_of(spec: Path, judge, model=None):
+    """TRL's trainer of a job with the text reward alone, and its renderer; nothing is run yet."""
+    told = yaml.safe_load(spec.read_text())
+    loaded, tokenizer = load_pretrained(Path(told["start"]), torch.float32)
+    renderer = Renderer(tokenizer, read_template("tiny"))
+    rewards, rows = {"text": TextReward(judge, renderer.decode)}, grpo.training_rows(told, renderer)
+    checkpoints = spec.with_name("checkpoints")
+    return grpo.make_trainer(told, loaded if model is None else model, tokenizer, rows, rewards, checkpoints), renderer
+
+
+def logits(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(input_ids=torch.arange(20)[None]).logits
 
 
 @pytest.mark.parametrize("chat", [None, CHAT])
@@ -99,20 +112,15 @@ def test_an_unread_verdict_teaches_nothing(tmp_path, start):
 
     In a plain sum the unread one would count as 0 and the others would be pushed up.
     """
-    spec = yaml.safe_load(job(tmp_path, start, {"max_steps": 1, "beta": 0.0}).read_text())
-    model, tokenizer = load_pretrained(start, torch.float32)
+    model, _ = load_pretrained(start, torch.float32)
     before = {name: one.clone() for name, one in model.state_dict().items()}
-    renderer = Renderer(tokenizer, read_template("tiny"))
 
     class HalfBlind:
         def critique(self, prompts):
             seen = [None if one.index % 2 else True for one in prompts]
             return [Verdict(one.id, known, known, known) for one, known in zip(prompts, seen, strict=True)]
 
-    rewards = {"text": TextReward(HalfBlind(), renderer.decode)}
-    trainer = grpo.make_trainer(
-        spec, model, tokenizer, grpo.training_rows(spec, renderer), rewards, tmp_path / "checkpoints"
-    )
+    trainer, _ = trainer_of(job(tmp_path, start, {"max_steps": 1, "beta": 0.0}), HalfBlind(), model)
     trainer.train()
     assert trainer.state.log_history[0]["failed/text"] == 0.5
     assert trainer.state.log_history[0]["rewards/TextReward/mean"] == 1.0
@@ -120,17 +128,73 @@ def test_an_unread_verdict_teaches_nothing(tmp_path, start):
 
 
 def test_the_reference_is_the_start_whatever_the_config_names(tmp_path, start, judge):
-    spec = yaml.safe_load(job(tmp_path, start).read_text())
-    model, tokenizer = load_pretrained(start, torch.float32)
+    model, _ = load_pretrained(start, torch.float32)
     with torch.no_grad():
         model.model.embed_tokens.weight.add_(0.5)  # what a merged adapter does: the folder holds other weights
-    renderer = Renderer(tokenizer, read_template("tiny"))
-    rewards = {"text": TextReward(judge, renderer.decode)}
-    trainer = grpo.make_trainer(
-        spec, model, tokenizer, grpo.training_rows(spec, renderer), rewards, tmp_path / "checkpoints"
-    )
+    trainer, _ = trainer_of(job(tmp_path, start), judge, model)
     assert torch.equal(trainer.ref_model.model.embed_tokens.weight, model.model.embed_tokens.weight)
     assert trainer.ref_model is not model
+
+
+class Picky:
+    """Keeps every second completion, so that each group of two has something to learn."""
+
+    def critique(self, prompts):
+        return [Verdict(one.id, kept, kept, kept) for one in prompts for kept in [one.index % 2 == 0]]
+
+
+def drifted_adapter(start: Path, folder: Path) -> Path:
+    """The policy folder of an adapter on `start` that is far from changing nothing, as an SFT leaves it."""
+    model, tokenizer = load_pretrained(start, torch.float32)
+    model = add_adapter(model, LORA)
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    PolicyWriter(model, tokenizer, "tiny", start, None).write(folder)
+    return folder
+
+
+def test_an_adapter_learns_against_the_merged_sft_policy_and_is_written_alone(tmp_path, start):
+    """Its start is SFT's adapter, merged; that is also the reference, without a copy, and the base of what is written."""
+    sft = drifted_adapter(start, tmp_path / "sft")
+    merged = logits(load_pretrained(sft, torch.float32)[0])
+    assert not torch.allclose(merged, logits(load_pretrained(start, torch.float32)[0]), atol=1e-2)
+    trainer, renderer = trainer_of(job(tmp_path / "grpo", sft, {"max_steps": 2, "adapter": LORA}), Picky())
+    assert trainer.ref_model is None
+    assert sorted(trainer.model.peft_config) == ["default"]  # no second adapter as a reference
+    trainer.train()
+    first, second = trainer.state.log_history[:2]
+    assert first["kl"] == 0.0 < second["kl"]
+    with trainer.model.disable_adapter():
+        assert torch.equal(logits(trainer.model), merged)
+    learnt = logits(trainer.model)
+    assert not torch.equal(learnt, merged)
+    held = {path.name for path in (tmp_path / "grpo/checkpoints/checkpoint-2").iterdir()}
+    assert "adapter_model.safetensors" in held
+    assert "model.safetensors" not in held
+    policy = tmp_path / "policy"
+    PolicyWriter(trainer.model, trainer.processing_class, renderer.template, sft, None).write(policy)
+    assert json.loads((policy / "base.json").read_text()) == {"folder": "../sft", "bits": None}
+    torch.testing.assert_close(logits(load_pretrained(policy, torch.float32)[0]), learnt, rtol=1e-4, atol=1e-5)
+
+
+def test_recomputing_activations_leaves_an_adapters_update_as_it_is(tmp_path, start):
+    """Checkpointing of the wrong kind would cut its gradients off, because the frozen embeddings have none."""
+    adapters = []
+    for again in (False, True):
+        recipe = {"max_steps": 2, "adapter": LORA, "gradient_checkpointing": again}
+        trainer, _ = trainer_of(job(tmp_path / str(again), start, recipe), Picky())
+        trainer.train()
+        adapters.append({name: one for name, one in trainer.model.named_parameters() if one.requires_grad})
+    assert all(one.any() for name, one in adapters[0].items() if "lora_B" in name)
+    for name, one in adapters[0].items():
+        torch.testing.assert_close(one, adapters[1][name])
+
+
+def test_layers_that_the_model_lacks_are_one_line(tmp_path, start, judge):
+    with pytest.raises(UserError, match=r"adapter.target_modules=\['query'\]: Target modules .*query"):
+        trainer_of(job(tmp_path, start, {"adapter": LORA | {"target_modules": ["query"]}}), judge)
 
 
 KILLED = """
@@ -151,11 +215,12 @@ sys.exit(grpo.main(Path(sys.argv[1]), grpo.train))
 
 
 @pytest.mark.slow
-def test_a_kill_while_saving_and_the_rest_are_bit_identical_to_a_whole_training(tmp_path, start):
+@pytest.mark.parametrize("adapter", [None, LORA | {"dropout": 0.1}], ids=["whole", "lora"])
+def test_a_kill_while_saving_and_the_rest_are_bit_identical_to_a_whole_training(tmp_path, start, adapter):
     """Killed when the checkpoint of step 4 is written but not yet marked: it goes on from step 2."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert work(job(whole, start)).wait() == 0
-    spec = job(killed, start)
+    assert work(job(whole, start, {"adapter": adapter})).wait() == 0
+    spec = job(killed, start, {"adapter": adapter})
     dead = subprocess.run([sys.executable, "-c", KILLED, str(spec)], cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
     assert dead.returncode == -signal.SIGKILL
     assert (killed / "checkpoints/checkpoint-4").exists()
@@ -165,6 +230,7 @@ def test_a_kill_while_saving_and_the_rest_are_bit_identical_to_a_whole_training(
     assert [line["step"] for line in figures(killed)] == list(range(6))
     assert figures(killed) == figures(whole)
     assert figures(whole)[0]["train/kl"] == 0.0  # policy and reference are the same before the first update
+    assert figures(whole)[-1]["train/kl"] > 0.0
     left = ["dpo.jsonl", "policy", "stage.yaml", "steps.txt", "training.jsonl"]
     assert sorted(path.name for path in killed.iterdir()) == left
     assert (killed / "policy/template.txt").read_text() == read_template("tiny")

@@ -14,6 +14,7 @@ from vpo.errors import UserError
         (["objective.generations=1"], "objective.generations=1 must be a whole number of at least 2"),
         (["objective.global_batch_size=30"], "global_batch_size=30 must be a multiple of objective.generations=4"),
         (["objective.beta=-1"], "objective.beta=-1 must be at least 0"),
+        (["sft=qlora"], r"not beside objective.adapter.bits=4; choose \+adapter@objective.adapter=lora"),
         (["stop_after=pair"], "objective.policy=grpo has no stage pair, so stop_after=pair never comes"),
         (["objective.policy=ppo"], "objective.policy=ppo is made by nothing here; choose one of dpo, grpo, None"),
     ],

@@ -9,6 +9,7 @@ from vpo.errors import UserError
 from vpo.stages.bench import Bench, Node
 from vpo.stages.training import node_of, train
 from vpo.store import Entry
+from vpo.training.recipe import bits_of
 
 STRATEGIES = ("auto", "ddp")
 
@@ -65,7 +66,10 @@ def check_grpo(config: Mapping[str, Any]) -> None:
         )
     if objective["keep"] != "last":
         raise UserError("config: objective=grpo keeps the last policy; set objective.keep=last")
-    if objective["adapter"] is not None:
-        raise UserError("config: objective=grpo trains all weights; set objective.adapter=null")
+    if bits_of(objective):
+        raise UserError(
+            f"config: objective=grpo trains beside whole weights, not beside objective.adapter.bits={bits_of(objective)}; choose "
+            "+adapter@objective.adapter=lora"
+        )
     if objective["beta"] < 0:
         raise UserError(f"config: objective.beta={objective['beta']} must be at least 0")

@@ -14,6 +14,8 @@ import os
 import shutil
 import sys
 import warnings
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from vpo.rows import read_rows
 from vpo.templates import read_template
 from vpo.training.data import plan_steps
 from vpo.training.grpo_record import Checkpoints, Figures, Guard, Progress, last_checkpoint
+from vpo.training.lora import lora_config, refusing_targets
 from vpo.training.policy_folder import PolicyWriter
 from vpo.training.record import JsonlLogger
 from vpo.training.rewards import Decode, TextReward, VideoReward
@@ -78,7 +81,7 @@ def train(job: dict[str, Any]) -> None:
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     scratch.rmdir()
     if trainer.accelerator.is_main_process:
-        PolicyWriter(model, tokenizer, renderer.template, Path(job["start"]), bits=None).write(out / "policy")
+        PolicyWriter(trainer.model, tokenizer, renderer.template, Path(job["start"]), bits=None).write(out / "policy")
         finish(out / "steps.txt", trainer.state.global_step)
         shutil.rmtree(checkpoints, ignore_errors=True)
     trainer.accelerator.end_training()
@@ -105,12 +108,19 @@ def make_trainer(
     rewards: dict[str, TextReward | VideoReward],
     checkpoints: Path,
 ) -> Any:
-    """TRL's trainer for the job; `rows` are in the order of training, and the reference is the model as it is now."""
+    """TRL's trainer for the job; `rows` are in the order of training, and the reference is the model as it is now.
+
+    An adapter is TRL's to add, so that its reference is the model with the adapter off, not a copy. What is trained, and
+    written at the end, is `trainer.model`.
+
+    Raises:
+        UserError: If the batch cannot be divided so, the schedule is unknown or the model has no place for the adapter.
+    """
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     recipe, hardware, optimizer = job["recipe"], job["trainer"], job["recipe"]["optimizer"]
-    world = hardware["devices"]
+    world, adapter = hardware["devices"], recipe["adapter"]
     per_device = min(hardware["per_device_batch_size"], max(1, recipe["global_batch_size"] // world))
     if recipe["global_batch_size"] % (per_device * world):
         raise UserError(
@@ -160,18 +170,23 @@ def make_trainer(
         save_total_limit=2,  # the older one is the whole one while the newer is being written
     )
     skeleton = checkpoints.with_name("start")
-    if recipe["beta"] and not Path(model.config._name_or_path).is_dir():
+    if recipe["beta"] and not adapter and not Path(model.config._name_or_path).is_dir():
         # TRL makes its reference from what the config names: of a merged adapter a hub id, of which it would take another version.
         model.save_pretrained(skeleton)
         model.config._name_or_path = str(skeleton)
-    trainer = GRPOTrainer(
-        model=model,
-        args=arguments,
-        processing_class=tokenizer,
-        train_dataset=Dataset.from_list(rows),
-        reward_funcs=list(rewards.values()),
-    )
+    with refusing_targets(adapter) if adapter else nullcontext():
+        trainer = GRPOTrainer(
+            model=model,
+            args=arguments,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list(rows),
+            reward_funcs=list(rewards.values()),
+            peft_config=lora_config(adapter) if adapter else None,
+        )
     trainer.remove_callback(PrinterCallback)
+    if adapter:
+        # Of a checkpoint, too: embeddings are never trained, and "auto" would ask the hub for the base's config each time.
+        trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
     if trainer.ref_model is not None:
         # TRL reads the reference from the folder that the model's config names; whatever lies there, it is the start.
         trainer.ref_model.load_state_dict(model.state_dict())
