@@ -12,6 +12,8 @@ from vpo.store import Entry
 from vpo.training.recipe import bits_of
 
 STRATEGIES = ("auto", "ddp")
+# What is shown on the way changes no policy, so it is in no key: greedy prompts draw no random number.
+SHOWN = ("prompts", "prompts_every")
 
 
 def grpo(
@@ -25,7 +27,7 @@ def grpo(
     rewards: Mapping[str, Node],
     seed: int,
 ) -> Entry:
-    """Train on the DPO queries. Writes `policy/` and `training.jsonl`.
+    """Train on the DPO queries. Writes `policy/`, `training.jsonl` and tables of greedy prompts.
 
     Args:
         rewards: the nodes of "judge" (text-level feedback), or of "generator" and "reward" (video-level), or of all three.
@@ -39,7 +41,8 @@ def grpo(
         )  # fmt: skip
         return {"steps": steps}
 
-    node = {**node_of("objective", objective, trainer, backbone, seed), **rewards}
+    learnt = {name: value for name, value in objective.items() if name not in SHOWN}
+    node = {**node_of("objective", learnt, trainer, backbone, seed), **rewards}
     return bench.stage("grpo", node, {"start": start, "queries": queries}, work)
 
 
