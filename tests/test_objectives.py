@@ -14,6 +14,10 @@ from vpo.stages.grpo import SHOWN
         (["trainer.strategy=fsdp"], "objective=grpo runs on trainer=cpu, gpu or ddp, not with trainer.strategy=fsdp"),
         (["objective.generations=1"], "objective.generations=1 must be a whole number of at least 2"),
         (["objective.global_batch_size=30"], "global_batch_size=30 must be a multiple of objective.generations=4"),
+        (
+            ["objective.optimizer.schedule=step", "+objective.optimizer.gamma=0.5"],
+            "objective=grpo has no schedule=step; choose constant",
+        ),
         (["objective.beta=-1"], "objective.beta=-1 must be at least 0"),
         (["objective.prompts_every=0"], "objective.prompts_every=0 must be a whole number of at least 1"),
         (["sft=qlora"], r"not beside objective.adapter.bits=4; choose \+adapter@objective.adapter=lora"),

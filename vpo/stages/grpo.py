@@ -74,5 +74,7 @@ def check_grpo(config: Mapping[str, Any]) -> None:
             f"config: objective=grpo trains beside whole weights, not beside objective.adapter.bits={bits_of(objective)}; choose "
             "+adapter@objective.adapter=lora"
         )
+    if objective["optimizer"]["schedule"] == "step":
+        raise UserError("config: objective=grpo has no schedule=step; choose constant, linear or cosine")
     if objective["beta"] < 0:
         raise UserError(f"config: objective.beta={objective['beta']} must be at least 0")

@@ -198,7 +198,7 @@ def make_trainer(
         weight_decay=optimizer["weight_decay"],
         lr_scheduler_type=SCHEDULES[optimizer["schedule"]],
         warmup_steps=optimizer["warmup"],  # below 1 a share of the steps
-        max_grad_norm=optimizer["clip"],
+        max_grad_norm=optimizer["clip"] or 0.0,  # 0 clips nothing
         # the record
         report_to="none",
         disable_tqdm=True,
