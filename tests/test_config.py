@@ -14,6 +14,8 @@ from vpo.errors import UserError
 from vpo.job import NOT_IN_RUN_NAME, open_bench, resolve
 from vpo.stages.optimize import arguments_of
 from vpo.store import NOT_IN_KEYS
+from vpo.training import modules
+from vpo.training.recipe import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
@@ -150,12 +152,20 @@ def test_every_choice_builds(group, name):
         ("method=[]", "choose at least one method"),
         ("control.log_every=0", "control.log_every=0 must be"),
         ("sft.keep=first", "sft.keep=first must be last or best"),
+        ("sft.optimizer.schedule=saw", "sft.optimizer.schedule=saw is unknown; choose one of constant, linear"),
+        ("sft.optimizer.schedule=step", r"gamma, which must lie in \(0, 1\]; set \+sft.optimizer.gamma=0.85"),
+        ("sft.optimizer.clip=-1", "sft.optimizer.clip=-1 must be a norm, or null"),
         ("objective.keep=best", "objective.keep=best chooses by the validation loss; hold rows out"),
     ],
 )
 def test_impossible_values_are_found_before_any_work(override, message):
     with pytest.raises(UserError, match=message):
         check(composed(override))
+
+
+def test_every_schedule_that_is_checked_can_be_trained():
+    assert set(SCHEDULES) == set(modules.SCHEDULES)
+    check(composed("sft.optimizer.schedule=step", "+sft.optimizer.gamma=0.85", "sft.optimizer.clip=null"))
 
 
 @pytest.mark.parametrize(
@@ -185,6 +195,18 @@ def test_preferences_are_trained_as_sft_is_unless_told_otherwise():
     assert adapters("sft=qlora", "sft.adapter.r=8") == [(8, 4), (8, 4)]
     assert adapters("sft=lora", "objective.adapter=null") == [(64, None), None]
     assert adapters("sft=lora", "+adapter@objective.adapter=qlora", "objective.adapter.r=16") == [(64, None), (16, 4)]
+
+
+def test_online_learning_trains_as_sft_does_unless_told_otherwise():
+    def rank(*overrides):
+        config = composed("objective=grpo", *overrides)
+        check(config)
+        return config["objective"]["adapter"] and config["objective"]["adapter"]["r"]
+
+    assert rank() is None
+    assert rank("sft=lora", "sft.adapter.r=8") == 8
+    assert rank("sft=lora", "objective.adapter=null") is None
+    assert rank("sft=qlora", "+adapter@objective.adapter=lora", "objective.adapter.r=16") == 16
 
 
 def test_a_quantised_start_has_a_reference_of_its_own():

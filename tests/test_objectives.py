@@ -5,6 +5,7 @@ import pytest
 from tests.test_config import composed, keys_of
 from vpo.checks import check
 from vpo.errors import UserError
+from vpo.stages.grpo import SHOWN
 
 
 @pytest.mark.parametrize(
@@ -13,7 +14,13 @@ from vpo.errors import UserError
         (["trainer.strategy=fsdp"], "objective=grpo runs on trainer=cpu, gpu or ddp, not with trainer.strategy=fsdp"),
         (["objective.generations=1"], "objective.generations=1 must be a whole number of at least 2"),
         (["objective.global_batch_size=30"], "global_batch_size=30 must be a multiple of objective.generations=4"),
+        (
+            ["objective.optimizer.schedule=step", "+objective.optimizer.gamma=0.5"],
+            "objective=grpo has no schedule=step; choose constant",
+        ),
         (["objective.beta=-1"], "objective.beta=-1 must be at least 0"),
+        (["objective.prompts_every=0"], "objective.prompts_every=0 must be a whole number of at least 1"),
+        (["sft=qlora"], r"not beside objective.adapter.bits=4; choose \+adapter@objective.adapter=lora"),
         (["stop_after=pair"], "objective.policy=grpo has no stage pair, so stop_after=pair never comes"),
         (["objective.policy=ppo"], "objective.policy=ppo is made by nothing here; choose one of dpo, grpo, None"),
     ],
@@ -36,7 +43,8 @@ def test_every_value_of_grpo_changes_its_key_or_is_listed():
         assert keys_of(base | {"objective": base["objective"] | {name: other}}) != known, name
     weights = base["objective"]["rewards"] | {"text": 2.0}
     assert keys_of(base | {"objective": base["objective"] | {"rewards": weights}}) != known
-    assert keys_of(base | {"objective": base["objective"] | {"checkpoint_every": 3}}) == known
+    for name in ("checkpoint_every", *SHOWN):
+        assert keys_of(base | {"objective": base["objective"] | {name: 3}}) == known, name
     assert not {key.partition("/")[0] for key in known} & {"sample", "pair", "reference", "dpo"}
     kinds = [keys_of(composed("objective=grpo", f"feedback={name}")) for name in ("text", "video", "both")]
     assert len({key for keys in kinds for key in keys if key.startswith("grpo/")}) == 3

@@ -63,6 +63,10 @@ def test_prompt_a_video_as_in_its_released_code():
     )
     assert (second["r"], second["alpha"], second["dropout"], second["target_modules"]) == (16, 16, 0, "all-linear")
     assert (sft["epochs"], sft["optimizer"]["lr"], sft["optimizer"]["weight_decay"]) == (12, 1e-4, 0)
+    learning = sft["optimizer"]
+    assert (learning["schedule"], learning["gamma"], learning["warmup"]) == ("step", 0.85, 0)  # x 0.85 per epoch
+    assert learning["clip"] is None  # llama-recipes: gradient_clipping = False
+    assert dpo["optimizer"]["clip"] == 1.0  # TrainingArguments: max_grad_norm
     assert (dpo["epochs"], dpo["optimizer"]["lr"], dpo["optimizer"]["schedule"]) == (3, 5e-5, "linear")
     assert (dpo["beta"], dpo["optimizer"]["warmup"], dpo["global_batch_size"], dpo["max_length"]) == (
         0.1,

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from tests.training_jobs import LORA, RECIPE, WORDS, figure, job, losses, train_here, write_reference
+from tests.training_jobs import LORA, RECIPE, WORDS, figure, job, losses, train_here, weights, write_reference
 from vpo.backbone.hf import load_pretrained
 from vpo.errors import UserError
 from vpo.records import Pair
@@ -36,6 +36,35 @@ def test_accumulation_and_packing_do_not_change_the_steps(tmp_path, start, rende
     for name in ("by one", "padded"):
         for one, other in zip(found[name], found["once"], strict=True):
             assert one == pytest.approx(other, rel=2e-4)
+
+
+STEPPED = {
+    "epochs": 3, "max_steps": None, "global_batch_size": 10,
+    "optimizer": RECIPE["optimizer"] | {"schedule": "step", "gamma": 0.5, "warmup": 0.0, "clip": None},
+}  # fmt: skip
+
+
+def test_the_rate_falls_after_every_epoch(start):
+    """24 rows in batches of 10: updates begin at rows 0, 10, 20 | 30, 40 | 50, 60, 70, epochs at 0, 24 and 48."""
+    reader = Reader.of(load_pretrained(start, torch.float32)[0], packing=False, longest=128)
+    made = build_module("sft", reader, RECIPE | STEPPED, 8, 0, rows=24).configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(8):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == [1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4, 2.5e-4]
+
+
+def test_a_worker_knows_its_epochs_and_clips_nothing_where_told_so(tmp_path, start):
+    for name, clip in (("never", None), ("late", 1e9)):
+        recipe = STEPPED | {"optimizer": STEPPED["optimizer"] | {"clip": clip}}
+        assert train_here(job(tmp_path / name, start, recipe=recipe, trainer={"per_device_batch_size": 10})) == 0
+    assert weights(tmp_path / "never") == weights(tmp_path / "late")
+    lines = [json.loads(line) for line in (tmp_path / "never/training.jsonl").read_text().splitlines()]
+    assert len(losses(tmp_path / "never")) == 8  # 72 rows, 10 an update
+    assert {1e-3, 5e-4, 2.5e-4} <= {line["train/lr"] for line in lines}
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ def check(config: Mapping[str, Any]) -> None:
         "sft.prompts": (config["sft"].get("prompts", 0), 0),
         "objective.prompts": (objective.get("prompts", 0), 0),
         "objective.validate_every": (objective.get("validate_every", 1), 1),
+        "objective.prompts_every": (objective.get("prompts_every", 1), 1),
         "control.checkpoint_every": (config["control"]["checkpoint_every"], 1),
         "control.validate_every": (config["control"]["validate_every"], 1),
         "control.log_every": (config["control"]["log_every"], 1),

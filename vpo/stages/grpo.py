@@ -9,8 +9,11 @@ from vpo.errors import UserError
 from vpo.stages.bench import Bench, Node
 from vpo.stages.training import node_of, train
 from vpo.store import Entry
+from vpo.training.recipe import bits_of
 
 STRATEGIES = ("auto", "ddp")
+# What is shown on the way changes no policy, so it is in no key: greedy prompts draw no random number.
+SHOWN = ("prompts", "prompts_every")
 
 
 def grpo(
@@ -24,7 +27,7 @@ def grpo(
     rewards: Mapping[str, Node],
     seed: int,
 ) -> Entry:
-    """Train on the DPO queries. Writes `policy/` and `training.jsonl`.
+    """Train on the DPO queries. Writes `policy/`, `training.jsonl` and tables of greedy prompts.
 
     Args:
         rewards: the nodes of "judge" (text-level feedback), or of "generator" and "reward" (video-level), or of all three.
@@ -38,7 +41,8 @@ def grpo(
         )  # fmt: skip
         return {"steps": steps}
 
-    node = {**node_of("objective", objective, trainer, backbone, seed), **rewards}
+    learnt = {name: value for name, value in objective.items() if name not in SHOWN}
+    node = {**node_of("objective", learnt, trainer, backbone, seed), **rewards}
     return bench.stage("grpo", node, {"start": start, "queries": queries}, work)
 
 
@@ -65,7 +69,12 @@ def check_grpo(config: Mapping[str, Any]) -> None:
         )
     if objective["keep"] != "last":
         raise UserError("config: objective=grpo keeps the last policy; set objective.keep=last")
-    if objective["adapter"] is not None:
-        raise UserError("config: objective=grpo trains all weights; set objective.adapter=null")
+    if bits_of(objective):
+        raise UserError(
+            f"config: objective=grpo trains beside whole weights, not beside objective.adapter.bits={bits_of(objective)}; choose "
+            "+adapter@objective.adapter=lora"
+        )
+    if objective["optimizer"]["schedule"] == "step":
+        raise UserError("config: objective=grpo has no schedule=step; choose constant, linear or cosine")
     if objective["beta"] < 0:
         raise UserError(f"config: objective.beta={objective['beta']} must be at least 0")

@@ -14,11 +14,15 @@ import os
 import shutil
 import sys
 import warnings
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
 # The worker otherwise knows no Hydra; the judge and the reward must live in the process that samples, and a node with a
 # `_target_` becomes an object in `vpo.build` alone. No config is composed here.
@@ -30,10 +34,22 @@ from vpo.records import Query
 from vpo.rows import read_rows
 from vpo.templates import read_template
 from vpo.training.data import plan_steps
-from vpo.training.grpo_record import Checkpoints, Figures, Guard, Progress, last_checkpoint
+from vpo.training.grpo_record import (
+    Checkpoints,
+    Figures,
+    GreedyPrompts,
+    Guard,
+    Progress,
+    completions_grown,
+    last_checkpoint,
+)
+from vpo.training.lora import lora_config, refusing_targets
 from vpo.training.policy_folder import PolicyWriter
 from vpo.training.record import JsonlLogger
 from vpo.training.rewards import Decode, TextReward, VideoReward
+from vpo.training.telemetry import forget_updates
+from vpo.training.throughput import Stopwatch
+from vpo.training.watch import reasons, rows_cut
 from vpo.training.worker import finish, main
 
 log = logging.getLogger(__name__)
@@ -59,17 +75,16 @@ def train(job: dict[str, Any]) -> None:
     build.allow(job["allow"])
     model, tokenizer = load_pretrained(Path(job["start"]), torch.float32)
     renderer = Renderer(tokenizer, read_template(job["template"]))
-    rows = training_rows(job, renderer)
+    queries, left_out = training_queries(job, renderer)
+    rows = training_rows(job, renderer, queries, left_out)
     shutil.rmtree(scratch, ignore_errors=True)  # of a start that was killed
     scratch.mkdir()
     model.generation_config.eos_token_id = renderer.stop_ids  # TRL samples until one of these or EOS
     rewards = reward_functions(job, renderer.decode, scratch)
     trainer = make_trainer(job, model, tokenizer, rows, rewards, checkpoints)
     last = last_checkpoint(checkpoints)
-    figures = JsonlLogger(out / "training.jsonl")
-    figures.forget_after(int(last.name.rpartition("-")[2]) if last else 0)
     for callback in (
-        Figures(figures, job["label"], job["recipe"]["max_new_tokens"]),
+        *telemetry(job, renderer, queries, left_out, done=int(last.name.rpartition("-")[2]) if last else 0),
         Checkpoints(),
         Guard(),
         Progress(job["label"]),
@@ -78,12 +93,38 @@ def train(job: dict[str, Any]) -> None:
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     scratch.rmdir()
     if trainer.accelerator.is_main_process:
-        PolicyWriter(model, tokenizer, renderer.template, Path(job["start"]), bits=None).write(out / "policy")
+        PolicyWriter(trainer.model, tokenizer, renderer.template, Path(job["start"]), bits=None).write(out / "policy")
         finish(out / "steps.txt", trainer.state.global_step)
         shutil.rmtree(checkpoints, ignore_errors=True)
     trainer.accelerator.end_training()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def telemetry(
+    job: dict[str, Any], renderer: Renderer, queries: Sequence[Query], left_out: Counter[str], *, done: int
+) -> list[TrainerCallback]:
+    """The callbacks that tell of a training of which `done` updates are in a checkpoint; what comes after these is forgotten."""
+    out, recipe, clock = Path(job["out"]), job["recipe"], Stopwatch()
+    figures = JsonlLogger(out / "training.jsonl")
+    figures.forget_after(done)
+    forget_updates(out, done)
+    detectors = {
+        "rows cut": partial(rows_cut, left_out, len(queries) + left_out.total()),
+        "completions_grow": partial(completions_grown, figures.path, recipe["max_new_tokens"]),
+    }
+    shown = list(dict.fromkeys(one.text for one in queries))[: recipe["prompts"]]
+    return [
+        Figures(figures, job["label"], detectors, clock),
+        GreedyPrompts(
+            out / "prompts.jsonl",
+            renderer,
+            shown,
+            every=recipe["prompts_every"],
+            max_new_tokens=recipe["max_new_tokens"],
+            clock=clock,
+        ),
+    ]
 
 
 def reward_functions(job: dict[str, Any], decode: Decode, scratch: Path) -> dict[str, TextReward | VideoReward]:
@@ -105,12 +146,19 @@ def make_trainer(
     rewards: dict[str, TextReward | VideoReward],
     checkpoints: Path,
 ) -> Any:
-    """TRL's trainer for the job; `rows` are in the order of training, and the reference is the model as it is now."""
+    """TRL's trainer for the job; `rows` are in the order of training, and the reference is the model as it is now.
+
+    An adapter is TRL's to add, so that its reference is the model with the adapter off, not a copy. What is trained, and
+    written at the end, is `trainer.model`.
+
+    Raises:
+        UserError: If the batch cannot be divided so, the schedule is unknown or the model has no place for the adapter.
+    """
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     recipe, hardware, optimizer = job["recipe"], job["trainer"], job["recipe"]["optimizer"]
-    world = hardware["devices"]
+    world, adapter = hardware["devices"], recipe["adapter"]
     per_device = min(hardware["per_device_batch_size"], max(1, recipe["global_batch_size"] // world))
     if recipe["global_batch_size"] % (per_device * world):
         raise UserError(
@@ -150,7 +198,7 @@ def make_trainer(
         weight_decay=optimizer["weight_decay"],
         lr_scheduler_type=SCHEDULES[optimizer["schedule"]],
         warmup_steps=optimizer["warmup"],  # below 1 a share of the steps
-        max_grad_norm=optimizer["clip"],
+        max_grad_norm=optimizer["clip"] or 0.0,  # 0 clips nothing
         # the record
         report_to="none",
         disable_tqdm=True,
@@ -160,18 +208,23 @@ def make_trainer(
         save_total_limit=2,  # the older one is the whole one while the newer is being written
     )
     skeleton = checkpoints.with_name("start")
-    if recipe["beta"] and not Path(model.config._name_or_path).is_dir():
+    if recipe["beta"] and not adapter and not Path(model.config._name_or_path).is_dir():
         # TRL makes its reference from what the config names: of a merged adapter a hub id, of which it would take another version.
         model.save_pretrained(skeleton)
         model.config._name_or_path = str(skeleton)
-    trainer = GRPOTrainer(
-        model=model,
-        args=arguments,
-        processing_class=tokenizer,
-        train_dataset=Dataset.from_list(rows),
-        reward_funcs=list(rewards.values()),
-    )
+    with refusing_targets(adapter) if adapter else nullcontext():
+        trainer = GRPOTrainer(
+            model=model,
+            args=arguments,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list(rows),
+            reward_funcs=list(rewards.values()),
+            peft_config=lora_config(adapter) if adapter else None,
+        )
     trainer.remove_callback(PrinterCallback)
+    if adapter:
+        # Of a checkpoint, too: embeddings are never trained, and "auto" would ask the hub for the base's config each time.
+        trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
     if trainer.ref_model is not None:
         # TRL reads the reference from the folder that the model's config names; whatever lies there, it is the start.
         trainer.ref_model.load_state_dict(model.state_dict())
@@ -179,32 +232,43 @@ def make_trainer(
     return trainer
 
 
-def training_rows(job: dict[str, Any], renderer: Renderer) -> list[dict[str, Any]]:
-    """The queries of every update, in order: epochs of permutations, whole updates only."""
-    recipe = job["recipe"]
-    queries = read_rows(Path(job["rows"]), Query)
+def training_queries(job: dict[str, Any], renderer: Renderer) -> tuple[list[Query], Counter[str]]:
+    """The queries that leave room for a completion, and how many were left out ("over-long")."""
+    recipe, queries = job["recipe"], read_rows(Path(job["rows"]), Query)
     room = recipe["max_length"] - recipe["max_new_tokens"]
     fitting = [one for one in queries if len(renderer.prompt_ids(one.text)) <= room]
-    if len(fitting) < len(queries):
-        cut = len(queries) - len(fitting)
-        log.info("  %s: %d queries left out (over max_length=%d tokens)", job["label"], cut, recipe["max_length"])
+    left_out = +Counter({"over-long": len(queries) - len(fitting)})
+    if left_out:
+        log.info("  %s: queries left out: %s (max_length=%d)", job["label"], reasons(left_out), recipe["max_length"])
+    return fitting, left_out
+
+
+def training_rows(
+    job: dict[str, Any], renderer: Renderer, queries: Sequence[Query], left_out: Counter[str]
+) -> list[dict[str, Any]]:
+    """The queries of every update, in order: epochs of permutations, whole updates only.
+
+    Raises:
+        UserError: If there are too few for one update; it tells how many were `left_out`.
+    """
+    recipe, total = job["recipe"], len(queries) + left_out.total()
     size = recipe["global_batch_size"] // recipe["generations"]
     epochs = (
         recipe["epochs"]
         if recipe["max_steps"] is None
-        else math.ceil(recipe["max_steps"] * size / max(1, len(fitting)))
+        else math.ceil(recipe["max_steps"] * size / max(1, len(queries)))
     )
-    steps = plan_steps(len(fitting), epochs=epochs, global_batch_size=size, seed=job["seed"]) if fitting else []
+    steps = plan_steps(len(queries), epochs=epochs, global_batch_size=size, seed=job["seed"]) if queries else []
     steps = [step for step in steps if len(step) == size][: recipe["max_steps"]]
     if not steps:
         raise UserError(
-            f"{job['label']}: {len(fitting)} of {len(queries)} queries fit into max_length={recipe['max_length']}, and an update "
+            f"{job['label']}: {len(queries)} of {total} queries fit into max_length={recipe['max_length']}, and an update "
             f"needs {size} (objective.global_batch_size / objective.generations); give more queries or a smaller batch"
         )
     return [
         {"prompt": renderer.prompt(one.text), "query_id": one.id, "query": one.text}
         for step in steps
-        for one in (fitting[number] for number in step)
+        for one in (queries[number] for number in step)
     ]
 
 

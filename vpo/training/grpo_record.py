@@ -1,22 +1,30 @@
-"""What online training leaves behind while it runs, as callbacks of TRL's trainer: figures, checkpoints that a kill cannot break."""
+"""What online training leaves behind while it runs, as callbacks of TRL's trainer: figures, warnings, tables of greedy prompts,
+checkpoints that a kill cannot break.
+"""
 
 import os
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.progress import Bar
 from vpo.rows import whole_lines
 from vpo.signals import LEFT, REQUESTS
+from vpo.training.prompts import append_table, greedy
 from vpo.training.record import JsonlLogger
+from vpo.training.strategy import local_norm
+from vpo.training.throughput import Stopwatch
 from vpo.training.watch import completions_grow, warn_once
 
 WHOLE = "whole"  # an empty file in a checkpoint that every rank has finished
-# TRL's figures under our names. Not named are totals, times, and what is constant with one update a sample (clipping).
+# TRL's figures under our names. Not named are totals and times (`Figures` makes rates of them), and what is constant with one
+# update a sample (clipping).
 FIGURES = {
     "loss": "loss",
     "grad_norm": "grad_norm",
@@ -47,27 +55,105 @@ def last_checkpoint(folder: Path) -> Path | None:
 class Figures(TrainerCallback):
     """Appends TRL's figures to `training.jsonl`, in the form of every other training: steps count from 0.
 
-    Warns once, in `warnings.jsonl` beside it, when completions grow towards `limit` tokens.
+    Tokens per second, names as in `vpo.training.throughput`, are those of an update's prompts and completions, each counted once
+    on all ranks, over the whole time of the update: sampling, rewards and learning. The first figures of a process, which
+    warms up, have none. Before training and with every line the detectors are asked; each warns once, in `warnings.jsonl`.
+
+    Args:
+        detectors: by name, as of `vpo.training.watch.Watch`.
+        clock: shared with whoever pauses it.
     """
 
-    def __init__(self, figures: JsonlLogger, label: str, limit: int) -> None:
-        self.figures, self.label, self.limit = figures, label, limit
+    def __init__(
+        self, figures: JsonlLogger, label: str, detectors: Mapping[str, Callable[[], str | None]], clock: Stopwatch
+    ) -> None:
+        self.figures, self.label, self.detectors, self.clock = figures, label, detectors, clock
         self.warnings = figures.path.with_name("warnings.jsonl")
+        self._before: tuple[int, float] | None = None  # updates and tokens when the lap began
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **unused: Any) -> None:
+        self._ask(state)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **unused: Any
     ) -> None:
         named = {FIGURES[name]: value for name, value in logs.items() if name in FIGURES}
         named |= {name: value for name, value in logs.items() if name.startswith(FORWARDED)}
+        if "num_tokens" in logs:
+            named |= self._rates(logs, state.global_step, completions=_completions(args))
         told = {f"train/{name}": float(value) for name, value in named.items() if value is not None}
         if told and state.is_world_process_zero:
             self.figures.log_metrics(told, state.global_step - 1)
-            warn_once(self.warnings, self.label, state.global_step, "completions_grow", self._grown)
+        self._ask(state)
 
-    def _grown(self) -> str | None:
-        key = "train/completions/mean_length"
-        lengths = [line[key] for line in whole_lines(self.figures.path) if key in line]
-        return completions_grow(lengths, limit=self.limit)
+    def _rates(self, logs: Mapping[str, float], step: int, *, completions: int) -> dict[str, float]:
+        """Tokens per second since the figures before; TRL counts tokens from the start and gives lengths as means."""
+        seconds, before = self.clock.lap(), self._before
+        self._before = step, logs["num_tokens"]
+        if before is None:
+            return {}
+        sampled = (step - before[0]) * completions * logs["completions/mean_length"]
+        amounts = {"tokens": logs["num_tokens"] - before[1], "completion_tokens": sampled}
+        return {f"{name}_per_second": amount / seconds for name, amount in amounts.items()}
+
+    def _ask(self, state: TrainerState) -> None:
+        if state.is_world_process_zero:
+            for name, detect in self.detectors.items():
+                warn_once(self.warnings, self.label, state.global_step, name, detect)
+
+
+def completions_grown(figures: Path, limit: int) -> str | None:
+    """`completions_grow` on the figures of a training; `limit` tokens is where a completion is cut."""
+    key = "train/completions/mean_length"
+    return completions_grow([line[key] for line in whole_lines(figures) if key in line], limit=limit)
+
+
+def _completions(args: TrainingArguments) -> int:
+    """Completions of an update, all ranks together."""
+    return args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
+class GreedyPrompts(TrainerCallback):
+    """Appends a table of greedy prompts to `prompts.jsonl`, as `vpo.training.prompts` does: first, every `every` updates, last.
+
+    The training is bit by bit the same with and without it. One rank writes; the others wait for it in their next update.
+
+    Args:
+        path: the file.
+        queries: as the user gave them.
+        every: updates.
+        max_new_tokens: where a prompt that does not end is cut.
+        clock: paused meanwhile.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        renderer: Renderer,
+        queries: Sequence[str],
+        *,
+        every: int,
+        max_new_tokens: int,
+        clock: Stopwatch,
+    ) -> None:
+        self.path, self.renderer, self.queries = path, renderer, queries
+        self.every, self.max_new_tokens, self.clock = every, max_new_tokens, clock
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, model: Any, **unused: Any) -> None:
+        if state.global_step == 0:
+            self._write(model, state)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any, **unused: Any) -> None:
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self._write(model, state)
+
+    def _write(self, model: Any, state: TrainerState) -> None:
+        if not state.is_world_process_zero or not self.queries:
+            return
+        self.clock.pause()
+        prompts = greedy(model, self.renderer, self.queries, self.max_new_tokens)
+        append_table(self.path, state.global_step, self.queries, prompts)
+        self.clock.resume()
 
 
 class Checkpoints(TrainerCallback):
@@ -100,8 +186,7 @@ class Guard(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: Any, state: TrainerState, control: Any, model: torch.nn.Module, **unused: Any
     ) -> None:
-        norms = [one.grad.norm() for one in model.parameters() if one.grad is not None]
-        norm = torch.stack(norms).norm()
+        norm = local_norm(model.parameters())
         if not torch.isfinite(norm):
             raise UserError(
                 f"training diverged at step {state.global_step} (gradient norm {norm.item()}); lower objective.optimizer.lr or use "

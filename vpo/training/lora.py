@@ -1,11 +1,15 @@
 """LoRA adapters for training: small matrices beside frozen (for QLoRA: quantised) weights."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from vpo.errors import UserError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 
 def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
@@ -13,8 +17,7 @@ def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
 
     Args:
         model: a plain causal language model, quantised or not; it is changed in place.
-        recipe: `r` (rank), `alpha` (the update is scaled by alpha / r), `dropout` (of the adapter's input) and
-            `target_modules` ("all-linear", or names of linear layers such as q_proj).
+        recipe: as in `lora_config`.
 
     Returns:
         A PEFT model in evaluation mode, as models are loaded, whose only trainable parameters are the adapter's: in 32 bits,
@@ -23,17 +26,35 @@ def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
     Raises:
         UserError: If the model has no such layers.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    config = LoraConfig(
+    with refusing_targets(recipe):
+        return get_peft_model(model, lora_config(recipe), autocast_adapter_dtype=True).eval()
+
+
+def lora_config(recipe: Mapping[str, Any]) -> "LoraConfig":
+    """An adapter in PEFT's words.
+
+    Args:
+        recipe: `r` (rank), `alpha` (the update is scaled by alpha / r), `dropout` (of the adapter's input) and
+            `target_modules` ("all-linear", or names of linear layers such as q_proj).
+    """
+    from peft import LoraConfig
+
+    return LoraConfig(
         r=recipe["r"],
         lora_alpha=recipe["alpha"],
         lora_dropout=recipe["dropout"],
         target_modules=recipe["target_modules"],
         task_type="CAUSAL_LM",
     )
+
+
+@contextmanager
+def refusing_targets(recipe: Mapping[str, Any]) -> Iterator[None]:
+    """Turn the ValueError of a model that lacks the adapter's layers, or cannot have it there, into a UserError."""
     try:
-        return get_peft_model(model, config, autocast_adapter_dtype=True).eval()
+        yield
     except ValueError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"adapter.target_modules={recipe['target_modules']}: {reason}") from error

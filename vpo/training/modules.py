@@ -6,6 +6,7 @@ the batch carries, and undoes the two averages that Lightning takes (over accumu
 """
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,13 +26,24 @@ class PolicyModule(pl.LightningModule):
 
     Args:
         reader: reads batches with the model that is trained.
-        optimizer: `lr`, `betas`, `weight_decay`, `schedule` ("constant", "linear", "cosine"), `warmup` (fraction of the steps).
+        optimizer: `lr`, `betas`, `weight_decay`, `schedule` ("constant", "linear", "cosine", "step"), `warmup` (fraction of the
+            steps), and for "step" `gamma`, by which the rate is multiplied after every epoch.
         total_steps: optimizer steps of the whole training.
         seed: of dropout.
+        epoch_steps: optimizer steps of an epoch, not always a whole number; 0 where nothing goes by epochs.
     """
 
-    def __init__(self, reader: Reader, optimizer: dict[str, Any], total_steps: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        optimizer: dict[str, Any],
+        total_steps: int,
+        seed: int = 0,
+        *,
+        epoch_steps: Fraction | int = 0,
+    ) -> None:
         super().__init__()
+        self.epoch_steps = epoch_steps
         self.model, self.reader = reader.model, reader
         self.optimizer, self.total_steps, self.seed = optimizer, total_steps, seed
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
@@ -72,12 +84,13 @@ class PolicyModule(pl.LightningModule):
         shape = SCHEDULES.get(chosen["schedule"])
         if shape is None:
             raise UserError(f"schedule={chosen['schedule']} is unknown; choose one of {', '.join(SCHEDULES)}")
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer,
-            lambda step: (
-                min(1.0, (step + 1) / warmup) * shape(max(0, step - warmup) / max(1, self.total_steps - warmup))
-            ),
-        )
+
+        def share(step: int) -> float:
+            done = max(0, step - warmup) / max(1, self.total_steps - warmup)
+            epochs = int(step // self.epoch_steps) if self.epoch_steps else 0
+            return min(1.0, (step + 1) / warmup) * shape(done, chosen.get("gamma", 1.0) ** epochs)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def scaled(self, loss_sum: Tensor, batch: Batch) -> Tensor:
@@ -144,10 +157,11 @@ class PolicyModule(pl.LightningModule):
 EXACT, ROUNDED = 0.03, 0.5
 
 SCHEDULES = {
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1.0 - done,
-    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * min(1.0, done))),
-}
+    "constant": lambda done, fallen: 1.0,
+    "linear": lambda done, fallen: 1.0 - done,
+    "cosine": lambda done, fallen: 0.5 * (1 + math.cos(math.pi * min(1.0, done))),
+    "step": lambda done, fallen: fallen,
+}  # from the share of the steps after warm-up that are done, and gamma to the number of whole epochs that are
 
 
 class SFTModule(PolicyModule):
@@ -191,8 +205,9 @@ class DPOModule(PolicyModule):
         loss: str,
         label_smoothing: float,
         sft_weight: float,
+        epoch_steps: Fraction | int = 0,
     ) -> None:
-        super().__init__(reader, optimizer, total_steps, seed)
+        super().__init__(reader, optimizer, total_steps, seed, epoch_steps=epoch_steps)
         self.beta, self.loss, self.label_smoothing, self.sft_weight = beta, loss, label_smoothing, sft_weight
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:

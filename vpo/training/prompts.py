@@ -62,13 +62,18 @@ class GreedyPrompts(pl.Callback):
         self.clock.pause()
         with trainer.precision_plugin.forward_context():
             prompts = greedy(module.model, self.renderer, self.queries, self.max_new_tokens)
-        lines = [
-            {"step": trainer.global_step, "query": query, "prompt": prompt, "tokens": tokens}
-            for query, (prompt, tokens) in zip(self.queries, prompts, strict=True)
-        ]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        append_table(self.path, trainer.global_step, self.queries, prompts)
         self.clock.resume()
+
+
+def append_table(path: Path, step: int, queries: Sequence[str], prompts: Sequence[tuple[str, int]]) -> None:
+    """Append one table, a line a query; `prompts` are as `greedy` gives them, `step` counts the updates before it."""
+    lines = [
+        {"step": step, "query": query, "prompt": prompt, "tokens": tokens}
+        for query, (prompt, tokens) in zip(queries, prompts, strict=True)
+    ]
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def greedy(model: Any, renderer: Renderer, queries: Sequence[str], max_new_tokens: int) -> list[tuple[str, int]]:

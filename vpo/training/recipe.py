@@ -7,10 +7,11 @@ from vpo.backbone.quantising import check_bits
 from vpo.errors import UserError
 
 SHARDED = ("fsdp", "deepspeed")  # strategies that cut weights into pieces
+SCHEDULES = ("constant", "linear", "cosine", "step")  # those of `vpo.training.modules`, which imports torch
 
 
 def check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
-    """Raise UserError for an adapter or a choice of checkpoint that cannot be.
+    """Raise UserError for an adapter, an optimizer or a choice of checkpoint that cannot be.
 
     Args:
         name: of the recipe in the config, for the message ("sft", "objective").
@@ -22,6 +23,7 @@ def check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
         raise UserError(
             f"config: {name}.keep=best chooses by the validation loss; hold rows out, as in {name}.validation=0.05"
         )
+    check_optimizer(name, recipe["optimizer"] or {})
     adapter = recipe["adapter"]
     if adapter is None:
         return
@@ -30,6 +32,22 @@ def check_recipe(name: str, recipe: Mapping[str, Any]) -> None:
     if not isinstance(adapter["dropout"], int | float) or not 0 <= adapter["dropout"] < 1:
         raise UserError(f"config: {name}.adapter.dropout={adapter['dropout']} must lie in [0, 1)")
     check_bits(adapter["bits"], f"config: {name}.adapter.bits")
+
+
+def check_optimizer(name: str, optimizer: Mapping[str, Any]) -> None:
+    """Raise UserError for a schedule or a clipping that cannot be; `objective=none` has no optimizer, and nothing to check."""
+    schedule, clip, gamma = (optimizer.get(key) for key in ("schedule", "clip", "gamma"))
+    if optimizer and schedule not in SCHEDULES:
+        raise UserError(
+            f"config: {name}.optimizer.schedule={schedule} is unknown; choose one of {', '.join(SCHEDULES)}"
+        )
+    if schedule == "step" and not (isinstance(gamma, int | float) and 0 < gamma <= 1):
+        raise UserError(
+            f"config: {name}.optimizer.schedule=step multiplies the rate after every epoch by gamma, which must lie in (0, 1]; "
+            f"set +{name}.optimizer.gamma=0.85"
+        )
+    if clip is not None and not (isinstance(clip, int | float) and clip >= 0):
+        raise UserError(f"config: {name}.optimizer.clip={clip} must be a norm, or null to clip nothing")
 
 
 def bits_of(recipe: Mapping[str, Any]) -> int | None:

@@ -89,11 +89,17 @@ def averages(trainer: pl.Trainer) -> int:
 
 def gradient_norm(trainer: pl.Trainer, parameters: Iterable[nn.Parameter]) -> Tensor | None:
     """The 2-norm of the whole gradient, (); None under DeepSpeed, which keeps gradients to itself."""
-    norms = [parameter.grad.norm() for parameter in parameters if parameter.grad is not None]
+    own = local_norm(parameters)
     if not isinstance(trainer.strategy, FSDPStrategy):
-        return torch.stack(norms).norm() if norms else None
-    own = torch.stack(norms).norm() if norms else torch.zeros((), device=trainer.strategy.root_device)
+        return own
+    own = torch.zeros((), device=trainer.strategy.root_device) if own is None else own
     return trainer.strategy.reduce(own.square(), reduce_op="sum").sqrt()  # each rank holds a part of every gradient
+
+
+def local_norm(parameters: Iterable[nn.Parameter]) -> Tensor | None:
+    """The 2-norm, (), of the gradients that this process holds; None where it holds none."""
+    norms = [parameter.grad.norm() for parameter in parameters if parameter.grad is not None]
+    return torch.stack(norms).norm() if norms else None
 
 
 def clip_gradients(trainer: pl.Trainer, module: pl.LightningModule, limit: float | None) -> None:

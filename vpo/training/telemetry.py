@@ -22,8 +22,7 @@ def telemetry(
 ) -> list[pl.Callback]:
     """The callbacks of a training job (fields as in `worker.train`), of which `done` steps are in a checkpoint."""
     out, recipe, clock = Path(job["out"]), job["recipe"], Stopwatch()
-    for name in ("prompts.jsonl", "warnings.jsonl"):  # their lines count finished updates, those of figures begin at 0
-        forget_steps(out / name, done + 1 if done else 0)
+    forget_updates(out, done)
     known = {one["query_id"]: one["query"] for one in read_rows(Path(job["rows"]), dict)}
     limit = length_limit(data.rows, getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None))
     detectors = {
@@ -51,6 +50,12 @@ def telemetry(
         ),
         Watch(out / "warnings.jsonl", job["label"], detectors, recipe["validate_every"]),
     ]
+
+
+def forget_updates(out: Path, done: int) -> None:
+    """Drop the tables and warnings of updates that a resumed training, of which `done` are kept, will do again."""
+    for name in ("prompts.jsonl", "warnings.jsonl"):  # their lines count finished updates, those of figures begin at 0
+        forget_steps(out / name, done + 1 if done else 0)
 
 
 def _chosen_falls(figures: Path, beta: float) -> str | None:

@@ -94,7 +94,9 @@ def train(job: dict[str, Any]) -> None:
     data = load_data(
         job, renderer, reader.packing, rank=int(os.environ.get("RANK", 0)), world=int(os.environ.get("WORLD_SIZE", 1))
     )
-    module = build_module(job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"])
+    module = build_module(
+        job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"], rows=len(data.rows)
+    )
     switch_dropout_on(model)
     policy = PolicyWriter(model, tokenizer, renderer.template, start, bits, dtype)
     last = out / "last.ckpt"
@@ -161,14 +163,17 @@ def _drop_checkpoints(last: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: int, seed: int) -> Any:
-    """The LightningModule of a task."""
+def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: int, seed: int, rows: int = 0) -> Any:
+    """The LightningModule of a task; `rows` of an epoch matter where the learning rate falls by epochs."""
+    from fractions import Fraction
+
     from vpo.training.modules import DPOModule, SFTModule
 
+    pace = {"epoch_steps": Fraction(rows, recipe["global_batch_size"])}
     if task == "sft":
-        return SFTModule(reader, recipe["optimizer"], total_steps, seed)
+        return SFTModule(reader, recipe["optimizer"], total_steps, seed, **pace)
     named = {name: recipe[name] for name in ("beta", "loss", "label_smoothing", "sft_weight")}
-    return DPOModule(reader, recipe["optimizer"], total_steps, seed, **named)
+    return DPOModule(reader, recipe["optimizer"], total_steps, seed, **named, **pace)
 
 
 def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, world: int) -> Any:
