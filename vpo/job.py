@@ -54,6 +54,8 @@ def run_job(cfg: DictConfig) -> None:
         except StopHere as stop:
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             return
+        finally:
+            bench.store.warn_of_older_code()
         items = gather_items(made, list(config["evaluator"]), folder)
         results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
         record.finish(
