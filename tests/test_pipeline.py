@@ -73,9 +73,19 @@ def test_another_feedback_shares_the_sft_policy_and_stops_where_told(smoke, tmp_
     stopped = run_vpo("run", "experiment=smoke", "feedback=video", "stop_after=score", cwd=tmp_path)
     assert stopped.returncode == 0, stopped.stderr
     assert "stopped after score" in stopped.stderr
-    assert "score: scores 36" in stopped.stderr  # 12 queries x 3 candidates, all of them compete
+    assert "score candidates: scores 36" in stopped.stderr  # 12 queries x 3 candidates, all of them compete
     assert len(list((tmp_path / "store/sft").glob("*/manifest.json"))) == 1
     assert len(list((tmp_path / "store/pair").glob("*/manifest.json"))) == 1  # the first run's
+
+
+def test_the_console_and_the_plan_name_what_each_stage_is_of(smoke):
+    log = (run_folder(smoke) / "log.txt").read_text()
+    for said in ("draft: drafts 64", "critique drafts: fine", "refine candidates: refined", "render candidates: clips",
+                 "optimize sft: prompts 8", "render dpo: clips 8", "evaluate sft alignment: measured 8, failed 0"):  # fmt: skip
+        assert said in log, said
+    lines = [line.split(maxsplit=3) for line in run_vpo("plan", "experiment=smoke", cwd=smoke).stdout.splitlines()]
+    told = {(words[1], words[3]) for words in lines if words[0] == "done" and len(words) == 4}
+    assert {("critique", "drafts"), ("critique", "candidates"), ("render", "dpo"), ("evaluate", "dpo scene")} <= told
 
 
 def test_plan_shows_what_is_done(smoke):

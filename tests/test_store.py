@@ -24,6 +24,17 @@ def test_equal_request_finds_the_result_and_is_not_made_again(tmp_path):
     assert json.loads((entry.folder / "manifest.json").read_text())["counts"] == {"items": 1}
 
 
+def test_a_label_is_told_and_is_no_part_of_the_key(tmp_path, caplog):
+    caplog.set_level("INFO", logger="vpo")
+    entry = Store(tmp_path).get("critique", {}, {}, made, label="drafts")
+    assert caplog.records[0].message.startswith("critique drafts: items 1 (")
+    assert (entry.called, Entry("sft", "k", tmp_path).called) == ("critique drafts", "sft")
+    again = Store(tmp_path).get("critique", {}, {}, made, label="candidates")
+    assert (again.key, again.folder) == (entry.key, entry.folder)
+    assert "drafts" not in (entry.folder / "manifest.json").read_text()
+    assert Store(tmp_path).get("sft", {}, {}, made, label="sft").called == "sft"
+
+
 def test_key_depends_on_stage_node_and_inputs_only(tmp_path):
     store = Store(tmp_path)
     entry = store.get("queries", {"n": 1}, {}, made)

@@ -72,7 +72,8 @@ def plan_job(cfg: DictConfig) -> None:
     with contextlib.suppress(StopHere):
         pipeline.run(bench, config)
     lines = [
-        f"{'done' if entry.done else 'to do':>6}  {entry.stage:<10} {entry.key}" for entry in bench.store.used.values()
+        f"{'done' if entry.done else 'to do':>6}  {entry.stage:<10} {entry.key}  {entry.label}".rstrip()
+        for entry in bench.store.used.values()
     ]
     done = sum(entry.done for entry in bench.store.used.values())
     told = f"{done} of {len(lines)} stage results are in {bench.store.root}"

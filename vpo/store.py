@@ -36,15 +36,21 @@ NOT_IN_KEYS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished (or, in a plan, a promised) stage result."""
+    """A finished (or, in a plan, a promised) stage result. `label` says to people what it is of: a method, "drafts"."""
 
     stage: str
     key: str
     folder: Path
+    label: str = ""
 
     def rows(self, name: str, kind: type[R]) -> list[R]:
         """The records of one of the payload's JSONL files."""
         return read_rows(self.folder / name, kind)
+
+    @property
+    def called(self) -> str:
+        """The stage and what it is of, as people read it: "render sft"."""
+        return f"{self.stage} {self.label}".rstrip()
 
     @property
     def done(self) -> bool:
@@ -74,10 +80,14 @@ class Store:
         node: Mapping[str, Any],
         inputs: Mapping[str, Entry],
         work: Callable[[Path], Mapping[str, Any]],
+        label: str = "",
     ) -> Entry:
-        """The result of `stage` for this node and these inputs; `work(folder)` makes it and returns counts for the manifest."""
+        """The result of `stage` for this node and these inputs; `work(folder)` makes it and returns counts for the manifest.
+
+        `label` is for log and plan alone: it is no part of the key.
+        """
         key = stage_key(stage, node, inputs)
-        entry = Entry(stage, key, self.root / stage / key)
+        entry = Entry(stage, key, self.root / stage / key, label if label != stage else "")
         self.used[f"{stage}/{key}"] = entry
         if self.dry:
             return entry
@@ -88,7 +98,7 @@ class Store:
             return entry
         with self._lock(entry):
             if entry.done and (asked or not self._fresh(entry, inputs)):
-                log.info("%s: made anew (%s)", stage, "recompute" if asked else "its inputs were")
+                log.info("%s: made anew (%s)", entry.called, "recompute" if asked else "its inputs were")
                 discard(entry.folder)
             if not entry.done:
                 self._make(entry, node, inputs, work)
@@ -130,7 +140,7 @@ class Store:
                 ) from error
             raise
         shown = ", ".join(f"{name} {value}" for name, value in counts.items())
-        log.info("%s: %s (%.1f s)", entry.stage, shown or "done", manifest["seconds"])
+        log.info("%s: %s (%.1f s)", entry.called, shown or "done", manifest["seconds"])
 
     def _fresh(self, entry: Entry, inputs: Mapping[str, Entry]) -> bool:
         """Whether the result is there and was made from its inputs as they are now.
@@ -161,7 +171,7 @@ class Store:
             try:
                 return lock.acquire(timeout=1)
             except Timeout:
-                log.info("%s: another process is making it; waiting", entry.stage)
+                log.info("%s: another process is making it; waiting", entry.called)
                 return lock.acquire()
         except OSError as error:
             raise UserError(
