@@ -198,4 +198,10 @@ def test_real_queries_go_through_every_stage(tmp_path):
     methods = results_of(tmp_path)["methods"]
     for metrics in methods.values():
         assert metrics["aligned"]["n"] + metrics["aligned"]["n_failed"] == 50
-        assert "scene" not in metrics  # no ground truth: left out, shown as "-"
+        assert "scene" not in metrics  # no ground truth: nothing to measure
+    header, _, *table = [
+        [cell.strip() for cell in line.split("|")]
+        for line in (run_folder(tmp_path) / "table.md").read_text().split("\n\n")[1].splitlines()
+    ]
+    assert [row[header.index("Scene % ↑")] for row in table] == ["-"] * 4
+    assert "evaluate sft scene: measured 0, n/a 50, failed 0" in (run_folder(tmp_path) / "log.txt").read_text()

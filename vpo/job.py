@@ -125,6 +125,7 @@ def run_facts(config: Mapping[str, Any], bench: Bench, started: float) -> dict[s
         "seed": config["seed"],
         "experiment": _choice("experiment") or "default",
         "world": {group: _choice(group) for group in ("backbone", "dataset", "judge", "generator", "reward")},
+        "evaluators": list(config["evaluator"]),
         "overrides": list(HydraConfig.get().overrides.task),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),
