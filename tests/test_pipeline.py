@@ -60,6 +60,20 @@ def test_pairs_are_over_dpo_queries_and_dpo_starts_at_ln_2(smoke):
     assert first["train/loss"] == pytest.approx(0.693147, abs=1e-4)
 
 
+def manifests(folder: Path, stage: str) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((folder / "store" / stage).glob("*/manifest.json"))]
+
+
+def test_each_trained_row_was_sampled_from_its_own_policy(smoke):
+    weights = {}
+    for name in ("sft", "dpo"):
+        (trained,) = manifests(smoke, name)
+        (sampled,) = (one for one in manifests(smoke, "optimize") if one["node"]["name"] == name)
+        assert sampled["inputs"]["policy"] == f"{name}/{trained['key']}"
+        weights[name] = (smoke / "store" / sampled["inputs"]["policy"] / "policy/model.safetensors").read_bytes()
+    assert weights["sft"] != weights["dpo"]
+
+
 def test_the_same_command_again_makes_nothing_anew(smoke):
     before = {path: path.stat().st_mtime_ns for path in (smoke / "store").glob("*/*/manifest.json")}
     again = run_vpo("run", "experiment=smoke", cwd=smoke)
@@ -109,6 +123,26 @@ def test_store_lists_users_and_prunes_what_no_run_refers_to(smoke, tmp_path):
     assert list((tmp_path / "store").glob("*/*/manifest.json"))
     run_vpo("store", "prune", "yes=true", cwd=tmp_path)
     assert not list((tmp_path / "store").glob("*/*/manifest.json"))
+
+
+@pytest.mark.slow
+def test_preference_training_learns_from_pairs_of_videos(smoke, tmp_path):
+    """The smoke run's untrained policy leaves no candidate unflawed, so only video-level feedback alone makes such pairs."""
+    shutil.copytree(smoke / "store", tmp_path / "store")
+    done = run_vpo("run", "experiment=smoke", "feedback=video", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = {one["key"] for one in manifests(smoke, "dpo")}
+    (dpo,) = (one for one in manifests(tmp_path, "dpo") if one["key"] not in before)
+    pairs = rows(tmp_path / "store" / dpo["inputs"]["pairs"] / "pairs.jsonl")
+    assert pairs
+    assert {pair["source"] for pair in pairs} == {"video"}
+    assert all(pair["chosen_score"] >= pair["rejected_score"] for pair in pairs)
+    assert dpo["counts"]["pairs"] == len(pairs)
+    figures = rows(tmp_path / "store/dpo" / dpo["key"] / "training.jsonl")
+    assert max(row["step"] for row in figures if "train/loss" in row) == dpo["counts"]["steps"] > 0
+    policies = [one["inputs"]["policy"] for one in manifests(tmp_path, "optimize") if one["node"]["name"] == "dpo"]
+    assert f"dpo/{dpo['key']}" in policies
+    assert list(results_of(tmp_path)["methods"]) == METHODS
 
 
 @pytest.mark.slow
