@@ -35,9 +35,15 @@ def test_lengths_must_agree() -> None:
 
 
 def test_dimension_scores_sum_each_dimension_alone() -> None:
-    questions = [question(1, "Quality", 0.5), question(2, "Safety", 0.0), question(3, "Quality", 0.25)]
-    assert dimension_scores([True, False, True], questions) == {"Quality": 0.75, "Safety": 0.0}
-    assert dimension_scores([None, True, True], questions) == {"Quality": None, "Safety": 0.0}
+    questions = [question(1, "Quality", 0.5), question(2, "Stability", 2.0), question(3, "Quality", 0.25)]
+    assert dimension_scores([True, False, True], questions) == {"Quality": 0.75, "Stability": 0.0}
+    assert dimension_scores([None, True, True], questions) == {"Quality": None, "Stability": 2.0}
+
+
+def test_a_dimension_without_weight_has_no_score() -> None:
+    questions = [question(1, "Quality", 0.5), question(2, "Safety", 0.0), question(3, "Quality", 0.0)]
+    assert dimension_scores([True, True, False], questions) == {"Quality": 0.5}
+    assert dimension_scores([None, None, None], questions) == {"Quality": None}  # unread: no 0.0 among them
 
 
 def test_dominance_needs_no_worse_answer_and_one_better() -> None:
@@ -63,7 +69,8 @@ def test_visionreward_weights_give_its_published_maxima() -> None:
     weights = [q.weight for q in questions]
     everything = [True] * 64
     assert weighted_sum(everything, weights) == pytest.approx(6.27717, abs=1e-5)
-    assert dimension_scores(everything, questions) == pytest.approx(data["max_per_dimension"])
+    maxima = {dimension: maximum for dimension, maximum in data["max_per_dimension"].items() if maximum}  # safety: 0
+    assert dimension_scores(everything, questions) == pytest.approx(maxima)
     # VisionReward's script prints the mean of +-w over its 29 questions: (2 * 0 - 6.27717) / 29 for all "no"
     assert (2 * weighted_sum([False] * 64, weights) - sum(weights)) / 29 == pytest.approx(-0.2164542, abs=1e-6)
     # questions 1 and 4 alone: .95439 + 1.14182

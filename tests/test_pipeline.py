@@ -60,6 +60,20 @@ def test_pairs_are_over_dpo_queries_and_dpo_starts_at_ln_2(smoke):
     assert first["train/loss"] == pytest.approx(0.693147, abs=1e-4)
 
 
+def manifests(folder: Path, stage: str) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((folder / "store" / stage).glob("*/manifest.json"))]
+
+
+def test_each_trained_row_was_sampled_from_its_own_policy(smoke):
+    weights = {}
+    for name in ("sft", "dpo"):
+        (trained,) = manifests(smoke, name)
+        (sampled,) = (one for one in manifests(smoke, "optimize") if one["node"]["name"] == name)
+        assert sampled["inputs"]["policy"] == f"{name}/{trained['key']}"
+        weights[name] = (smoke / "store" / sampled["inputs"]["policy"] / "policy/model.safetensors").read_bytes()
+    assert weights["sft"] != weights["dpo"]
+
+
 def test_the_same_command_again_makes_nothing_anew(smoke):
     before = {path: path.stat().st_mtime_ns for path in (smoke / "store").glob("*/*/manifest.json")}
     again = run_vpo("run", "experiment=smoke", cwd=smoke)
@@ -73,12 +87,22 @@ def test_another_feedback_shares_the_sft_policy_and_stops_where_told(smoke, tmp_
     stopped = run_vpo("run", "experiment=smoke", "feedback=video", "stop_after=score", cwd=tmp_path)
     assert stopped.returncode == 0, stopped.stderr
     assert "stopped after score" in stopped.stderr
-    assert "score: scores 36" in stopped.stderr  # 12 queries x 3 candidates, all of them compete
+    assert "score candidates: scores 36" in stopped.stderr  # 12 queries x 3 candidates, all of them compete
     assert len(list((tmp_path / "store/sft").glob("*/manifest.json"))) == 1
     assert len(list((tmp_path / "store/pair").glob("*/manifest.json"))) == 1  # the first run's
     (figures,) = (tmp_path / "store/sft").glob("*/training.jsonl")
     (kept,) = (tmp_path / "runs").rglob("training/*.jsonl")  # of the stage that is done, though the run is not
     assert (kept.name, kept.read_bytes()) == ("sft.jsonl", figures.read_bytes())
+
+
+def test_the_console_and_the_plan_name_what_each_stage_is_of(smoke):
+    log = (run_folder(smoke) / "log.txt").read_text()
+    for said in ("draft: drafts 64", "critique drafts: fine", "refine candidates: refined", "render candidates: clips",
+                 "optimize sft: prompts 8", "render dpo: clips 8", "evaluate sft alignment: measured 8, failed 0"):  # fmt: skip
+        assert said in log, said
+    lines = [line.split(maxsplit=3) for line in run_vpo("plan", "experiment=smoke", cwd=smoke).stdout.splitlines()]
+    told = {(words[1], words[3]) for words in lines if words[0] == "done" and len(words) == 4}
+    assert {("critique", "drafts"), ("critique", "candidates"), ("render", "dpo"), ("evaluate", "dpo scene")} <= told
 
 
 def test_plan_shows_what_is_done(smoke):
@@ -102,6 +126,26 @@ def test_store_lists_users_and_prunes_what_no_run_refers_to(smoke, tmp_path):
     assert list((tmp_path / "store").glob("*/*/manifest.json"))
     run_vpo("store", "prune", "yes=true", cwd=tmp_path)
     assert not list((tmp_path / "store").glob("*/*/manifest.json"))
+
+
+@pytest.mark.slow
+def test_preference_training_learns_from_pairs_of_videos(smoke, tmp_path):
+    """The smoke run's untrained policy leaves no candidate unflawed, so only video-level feedback alone makes such pairs."""
+    shutil.copytree(smoke / "store", tmp_path / "store")
+    done = run_vpo("run", "experiment=smoke", "feedback=video", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    before = {one["key"] for one in manifests(smoke, "dpo")}
+    (dpo,) = (one for one in manifests(tmp_path, "dpo") if one["key"] not in before)
+    pairs = rows(tmp_path / "store" / dpo["inputs"]["pairs"] / "pairs.jsonl")
+    assert pairs
+    assert {pair["source"] for pair in pairs} == {"video"}
+    assert all(pair["chosen_score"] >= pair["rejected_score"] for pair in pairs)
+    assert dpo["counts"]["pairs"] == len(pairs)
+    figures = rows(tmp_path / "store/dpo" / dpo["key"] / "training.jsonl")
+    assert sum("train/loss" in row for row in figures) == dpo["counts"]["steps"] > 0
+    policies = [one["inputs"]["policy"] for one in manifests(tmp_path, "optimize") if one["node"]["name"] == "dpo"]
+    assert f"dpo/{dpo['key']}" in policies
+    assert list(results_of(tmp_path)["methods"]) == METHODS
 
 
 @pytest.mark.slow
@@ -191,4 +235,10 @@ def test_real_queries_go_through_every_stage(tmp_path):
     methods = results_of(tmp_path)["methods"]
     for metrics in methods.values():
         assert metrics["aligned"]["n"] + metrics["aligned"]["n_failed"] == 50
-        assert "scene" not in metrics  # no ground truth: left out, shown as "-"
+        assert "scene" not in metrics  # no ground truth: nothing to measure
+    header, _, *table = [
+        [cell.strip() for cell in line.split("|")]
+        for line in (run_folder(tmp_path) / "table.md").read_text().split("\n\n")[1].splitlines()
+    ]
+    assert [row[header.index("Scene % ↑")] for row in table] == ["-"] * 4
+    assert "evaluate sft scene: measured 0, n/a 50, failed 0" in (run_folder(tmp_path) / "log.txt").read_text()

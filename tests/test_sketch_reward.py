@@ -92,7 +92,8 @@ def test_safety_decides_by_dominance_only(tmp_path: Path) -> None:
     safe, unsafe = score(FULL, tmp_path), score(replace(FULL, unsafe=True), tmp_path)
     lost = yes(safe) - yes(unsafe)
     assert any(questions[i]["dimension"] == "Safety" for i in lost)
-    assert safe.dimensions["Safety"] == unsafe.dimensions["Safety"] == 0.0
+    assert "Safety" not in safe.dimensions  # without a weight there is nothing to sum
+    assert dominates(safe.answers, unsafe.answers)
 
 
 def test_unreadable_and_black_clips_have_no_score(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_unreadable_and_black_clips_have_no_score(tmp_path: Path) -> None:
         result = reward().score([clip(tmp_path / name)])[0]
         assert result.value is None
         assert set(result.answers) == {None}
-        assert set(result.dimensions.values()) == {None, 0.0} or set(result.dimensions.values()) == {None}
+        assert set(result.dimensions.values()) == {None}
 
 
 def test_any_clip_can_be_measured() -> None:

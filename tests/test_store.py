@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vpo.errors import UserError
-from vpo.store import NOT_IN_KEYS, Store, stage_key
+from vpo.store import NOT_IN_KEYS, Entry, Store, stage_key
 
 
 def made(folder: Path) -> dict[str, int]:
@@ -22,6 +22,17 @@ def test_equal_request_finds_the_result_and_is_not_made_again(tmp_path):
     assert calls == [1]
     assert (entry.folder / "value.txt").read_text() == "made"
     assert json.loads((entry.folder / "manifest.json").read_text())["counts"] == {"items": 1}
+
+
+def test_a_label_is_told_and_is_no_part_of_the_key(tmp_path, caplog):
+    caplog.set_level("INFO", logger="vpo")
+    entry = Store(tmp_path).get("critique", {}, {}, made, label="drafts")
+    assert caplog.records[0].message.startswith("critique drafts: items 1 (")
+    assert (entry.called, Entry("sft", "k", tmp_path).called) == ("critique drafts", "sft")
+    again = Store(tmp_path).get("critique", {}, {}, made, label="candidates")
+    assert (again.key, again.folder) == (entry.key, entry.folder)
+    assert "drafts" not in (entry.folder / "manifest.json").read_text()
+    assert Store(tmp_path).get("sft", {}, {}, made, label="sft").called == "sft"
 
 
 def test_key_depends_on_stage_node_and_inputs_only(tmp_path):
@@ -88,14 +99,35 @@ def test_full_disk_is_one_line_that_names_the_cure(tmp_path):
         Store(tmp_path).get("render", {}, {}, full)
 
 
-def test_changed_code_warns_once(tmp_path, caplog):
-    entry = Store(tmp_path).get("draft", {}, {}, made)
+def age(entry: Entry) -> None:
+    """Have the stored result be of other code than today's."""
     manifest = json.loads((entry.folder / "manifest.json").read_text())
     (entry.folder / "manifest.json").write_text(json.dumps(manifest | {"code": "of another day"}))
+
+
+def test_results_of_older_code_are_told_once_and_in_one_line(tmp_path, caplog):
+    for stage in ("queries", "draft", "critique"):
+        entry = Store(tmp_path).get(stage, {}, {}, made)
+        if stage != "queries":
+            age(entry)
+    store = Store(tmp_path)
+    for _ in range(2):
+        for stage in ("queries", "draft", "critique"):
+            store.get(stage, {}, {}, made)
+    store.get("refine", {}, {}, made)  # before something is made
+    store.warn_of_older_code()  # and at the end
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        "the code has changed since results of these were stored; recompute=[draft,critique] redoes them"
+    ]
+
+
+def test_results_of_the_same_code_are_not_told(tmp_path, caplog):
     store = Store(tmp_path)
     for _ in range(2):
         store.get("draft", {}, {}, made)
-    assert [record.message for record in caplog.records if "recompute=draft" in record.message].__len__() == 1
+    store.warn_of_older_code()
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def slow(root: str, log: str) -> None:

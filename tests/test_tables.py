@@ -69,6 +69,16 @@ def test_the_main_table_has_the_known_metrics_and_a_dash_where_nothing_was_measu
     assert main.title == "Results of smoke, seed 3"
 
 
+def test_an_evaluator_that_could_measure_nothing_keeps_its_column():
+    methods = {"a": {"aligned": result(0.5)}, "b": {"aligned": result(0.25)}}
+    chosen = {"evaluators": ["alignment", "scene"]}  # alignment is no metric's name: its metrics are there
+    (main,) = run_tables({"methods": methods, "run": chosen})
+    assert main.keys == ["aligned", "scene"]
+    assert [row.cells[1].text for row in main.rows] == ["-", "-"]
+    assert main.notes[1:] == ["n = 4 (Scene 0).", "Failed measurements: none."]
+    assert "| a      | **50.0 ± 10.0** |         - |" in to_markdown(main)
+
+
 def test_the_best_is_bold_in_its_direction_and_a_tie_of_all_is_not():
     main, _ = run_tables(RESULTS)
     bold = {row.label: [cell.bold for cell in row.cells] for row in main.rows}

@@ -37,11 +37,15 @@ def weighted_sum(answers: Answers, weights: Sequence[float]) -> float | None:
 
 
 def dimension_scores(answers: Answers, questions: Sequence[Question]) -> dict[str, float | None]:
-    """The weighted sum of each dimension's own questions, in order of first appearance; None as in `weighted_sum`."""
+    """The weighted sum of each dimension's own questions, in order of first appearance; None as in `weighted_sum`.
+
+    A dimension whose questions all weigh nothing is left out: its sum would be 0 for every clip, unreadable ones included.
+    Raises ValueError where the lengths differ.
+    """
     if len(answers) != len(questions):
         raise ValueError(f"{len(answers)} answers for {len(questions)} questions")
     scores: dict[str, float | None] = {}
-    for dimension in dict.fromkeys(question.dimension for question in questions):
+    for dimension in dict.fromkeys(question.dimension for question in questions if question.weight != 0):
         own = [(a, q.weight) for a, q in zip(answers, questions, strict=True) if q.dimension == dimension]
         scores[dimension] = weighted_sum([answer for answer, _ in own], [weight for _, weight in own])
     return scores

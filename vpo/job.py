@@ -60,6 +60,8 @@ def run_job(cfg: DictConfig) -> None:
             record.keep_training(training_files(bench, config))
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             return
+        finally:
+            bench.store.warn_of_older_code()
         items = gather_items(made, list(config["evaluator"]), folder)
         results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
         record.finish(
@@ -76,7 +78,8 @@ def plan_job(cfg: DictConfig) -> None:
     with contextlib.suppress(StopHere):
         pipeline.run(bench, config)
     lines = [
-        f"{'done' if entry.done else 'to do':>6}  {entry.stage:<10} {entry.key}" for entry in bench.store.used.values()
+        f"{'done' if entry.done else 'to do':>6}  {entry.stage:<10} {entry.key}  {entry.label}".rstrip()
+        for entry in bench.store.used.values()
     ]
     done = sum(entry.done for entry in bench.store.used.values())
     told = f"{done} of {len(lines)} stage results are in {bench.store.root}"
@@ -128,6 +131,7 @@ def run_facts(config: Mapping[str, Any], bench: Bench, started: float) -> dict[s
         "seed": config["seed"],
         "experiment": _choice("experiment") or "default",
         "world": {group: _choice(group) for group in ("backbone", "dataset", "judge", "generator", "reward")},
+        "evaluators": list(config["evaluator"]),
         "overrides": list(HydraConfig.get().overrides.task),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),

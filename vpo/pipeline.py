@@ -69,9 +69,9 @@ def learn_from_drafts(bench: Bench, cfg: Config, queries: Entry, start: Entry) -
     seed = cfg["seed"]
     drafts = stages.draft(bench, cfg["drafter"], queries, seed)
     bench.reached("draft")
-    verdicts = stages.critique(bench, cfg["judge"], drafts)
+    verdicts = stages.critique(bench, cfg["judge"], drafts, label="drafts")
     bench.reached("critique")
-    refinements = stages.refine(bench, cfg["judge"], drafts, verdicts)
+    refinements = stages.refine(bench, cfg["judge"], drafts, verdicts, label="drafts")
     bench.reached("refine")
     data = {"drafts": drafts, "verdicts": verdicts, "refinements": refinements}
     return stages.sft(
@@ -94,8 +94,9 @@ def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, w
     )  # a round's pairs need the policy before
     for number in range(1, cfg["rounds"] + 1):
         seed = cfg["seed"] if number == 1 else seed_of("round", cfg["seed"], number) % 2**32  # Lightning takes 32 bits
-        pairs = gather_feedback(bench, cfg, queries, policy, seed)
-        reference = reference_of(bench, cfg, policy, pairs)
+        label = "" if cfg["rounds"] == 1 else f"of round {number}"
+        pairs = gather_feedback(bench, cfg, queries, policy, seed, label)
+        reference = reference_of(bench, cfg, policy, pairs, label)
         bench.reached("reference")
         rounds.append((pairs, reference))
         if trains:
@@ -108,26 +109,30 @@ def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, w
     return policies
 
 
-def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry, seed: int) -> Entry:
-    """VPO paper 3.3: candidates of the policy, feedback on their text and on their videos, preference pairs."""
+def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry, seed: int, label: str = "") -> Entry:
+    """VPO paper 3.3: candidates of the policy, feedback on their text and on their videos, preference pairs.
+
+    `label` tells in log and plan which of several rounds this is.
+    """
     feedback = cfg["feedback"]
-    candidates = stages.sample(bench, cfg["sampling"], cfg["backbone"], queries, policy, seed)
+    of_candidates = f"candidates {label}".strip()
+    candidates = stages.sample(bench, cfg["sampling"], cfg["backbone"], queries, policy, seed, label)
     bench.reached("sample")
     judged: dict[str, Entry] = {}
     rules: Config = {}
     scores = None
     if feedback["text"]:
         rules = {"prepended": feedback["prepended"]}
-        judged["verdicts"] = stages.critique(bench, cfg["judge"], candidates)
-        judged["refinements"] = stages.refine(bench, cfg["judge"], candidates, judged["verdicts"])
+        judged["verdicts"] = stages.critique(bench, cfg["judge"], candidates, label=of_candidates)
+        judged["refinements"] = stages.refine(bench, cfg["judge"], candidates, judged["verdicts"], label=of_candidates)
     if feedback["video"]:
         clips = stages.render(
             bench, cfg["generator"], candidates, seed,
-            label="clips of candidates", select=partial(select_for_video, judged, **rules) if judged else None,
+            label=of_candidates, select=partial(select_for_video, judged, **rules) if judged else None,
             judged=judged, rules=rules,
         )  # fmt: skip
         bench.reached("render")
-        scores = stages.score(bench, cfg["reward"], clips)
+        scores = stages.score(bench, cfg["reward"], clips, of_candidates)
         bench.reached("score")
     pairs = stages.pair(bench, feedback, candidates, judged.get("refinements"), scores, seed)
     bench.reached("pair")
@@ -141,13 +146,13 @@ def select_for_video(judged: Mapping[str, Entry], candidates: list[Prompt], *, p
     return video_candidates(candidates, verdicts, refinements, prepended=prepended)
 
 
-def reference_of(bench: Bench, cfg: Config, policy: Entry, pairs: Entry) -> Entry:
+def reference_of(bench: Bench, cfg: Config, policy: Entry, pairs: Entry, label: str = "") -> Entry:
     """Log-probabilities of the pairs under the policy from which preference training starts."""
     objective, hardware = cfg["objective"], cfg["trainer"]
     return stages.reference(
         bench, cfg["backbone"], policy, pairs,
         max_length=objective["max_length"], batch_size=hardware["per_device_batch_size"], packing=hardware["packing"],
-        bits=bits_of(objective), dtype=base_dtype(objective["adapter"], hardware),
+        bits=bits_of(objective), dtype=base_dtype(objective["adapter"], hardware), label=label,
     )  # fmt: skip
 
 
@@ -218,10 +223,10 @@ def measure(
     prompts = stages.optimize(
         bench, name, method, queries, seed, backbone=cfg["backbone"], policy=policies.get(method.get("policy"))
     )
-    clips = stages.render(bench, cfg["generator"], prompts, seed, label=f"clips of {name}")
+    clips = stages.render(bench, cfg["generator"], prompts, seed, label=name)
     shared = {"judge": cfg["judge"], "reward": cfg["reward"]}
     measured = {
-        evaluator: stages.evaluate(bench, evaluator, node, shared, queries, prompts, clips)
+        evaluator: stages.evaluate(bench, evaluator, node, shared, queries, prompts, clips, label=name)
         for evaluator, node in cfg["evaluator"].items()
     }
     return {"prompts": prompts, "clips": clips, **measured}

@@ -14,12 +14,12 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
+from vpo.code_hash import code_hash
 from vpo.errors import DISK_ERRORS, UserError
 from vpo.rows import read_rows
 
@@ -36,15 +36,21 @@ NOT_IN_KEYS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished (or, in a plan, a promised) stage result."""
+    """A finished (or, in a plan, a promised) stage result. `label` says to people what it is of: a method, "drafts"."""
 
     stage: str
     key: str
     folder: Path
+    label: str = ""
 
     def rows(self, name: str, kind: type[R]) -> list[R]:
         """The records of one of the payload's JSONL files."""
         return read_rows(self.folder / name, kind)
+
+    @property
+    def called(self) -> str:
+        """The stage and what it is of, as people read it: "render sft"."""
+        return f"{self.stage} {self.label}".rstrip()
 
     @property
     def done(self) -> bool:
@@ -66,7 +72,7 @@ class Store:
         # Told which results the run has asked for so far, before each is made; a run's folder keeps the list for `prune`.
         self.announce: Callable[[list[str]], None] = lambda names: None
         self._redone: set[str] = set()  # by this process: recompute redoes a stage once
-        self._warned: set[str] = set()
+        self._older: dict[str, bool] = {}  # stages with results of older code: whether that was said
 
     def get(
         self,
@@ -74,10 +80,14 @@ class Store:
         node: Mapping[str, Any],
         inputs: Mapping[str, Entry],
         work: Callable[[Path], Mapping[str, Any]],
+        label: str = "",
     ) -> Entry:
-        """The result of `stage` for this node and these inputs; `work(folder)` makes it and returns counts for the manifest."""
+        """The result of `stage` for this node and these inputs; `work(folder)` makes it and returns counts for the manifest.
+
+        `label` is for log and plan alone: it is no part of the key.
+        """
         key = stage_key(stage, node, inputs)
-        entry = Entry(stage, key, self.root / stage / key)
+        entry = Entry(stage, key, self.root / stage / key, label if label != stage else "")
         self.used[f"{stage}/{key}"] = entry
         if self.dry:
             return entry
@@ -88,7 +98,7 @@ class Store:
             return entry
         with self._lock(entry):
             if entry.done and (asked or not self._fresh(entry, inputs)):
-                log.info("%s: made anew (%s)", stage, "recompute" if asked else "its inputs were")
+                log.info("%s: made anew (%s)", entry.called, "recompute" if asked else "its inputs were")
                 discard(entry.folder)
             if not entry.done:
                 self._make(entry, node, inputs, work)
@@ -102,6 +112,7 @@ class Store:
         inputs: Mapping[str, Entry],
         work: Callable[[Path], Mapping[str, Any]],
     ) -> None:
+        self.warn_of_older_code()
         partial = entry.folder.with_name(entry.key + ".partial")
         try:
             partial.mkdir(parents=True, exist_ok=True)
@@ -129,7 +140,7 @@ class Store:
                 ) from error
             raise
         shown = ", ".join(f"{name} {value}" for name, value in counts.items())
-        log.info("%s: %s (%.1f s)", entry.stage, shown or "done", manifest["seconds"])
+        log.info("%s: %s (%.1f s)", entry.called, shown or "done", manifest["seconds"])
 
     def _fresh(self, entry: Entry, inputs: Mapping[str, Entry]) -> bool:
         """Whether the result is there and was made from its inputs as they are now.
@@ -141,13 +152,17 @@ class Store:
             return False
         return read_manifest(entry.folder)["stamps"] == _stamps(inputs)
 
+    def warn_of_older_code(self) -> None:
+        """Say once, in one line, of which stages results were found that other code has made. Before something is made of
+        them, and at the end of a run."""
+        stages = ",".join(stage for stage, said in self._older.items() if not said)
+        if stages:
+            log.warning("the code has changed since results of these were stored; recompute=[%s] redoes them", stages)
+        self._older = dict.fromkeys(self._older, True)
+
     def _check_code(self, entry: Entry, node: Mapping[str, Any]) -> None:
-        manifest = read_manifest(entry.folder)
-        if manifest["code"] != code_hash(entry.stage, node) and entry.stage not in self._warned:
-            self._warned.add(entry.stage)
-            log.warning(
-                "%s: the code has changed since its result was stored; recompute=%s redoes it", entry.stage, entry.stage
-            )
+        if read_manifest(entry.folder)["code"] != code_hash(entry.stage, node):
+            self._older.setdefault(entry.stage, False)
 
     def _lock(self, entry: Entry) -> AbstractContextManager[object]:
         try:
@@ -156,7 +171,7 @@ class Store:
             try:
                 return lock.acquire(timeout=1)
             except Timeout:
-                log.info("%s: another process is making it; waiting", entry.stage)
+                log.info("%s: another process is making it; waiting", entry.called)
                 return lock.acquire()
         except OSError as error:
             raise UserError(
@@ -189,21 +204,6 @@ def without_idle_fields(value: Any) -> Any:
     return value
 
 
-def code_hash(stage: str, node: Mapping[str, Any]) -> str:
-    """A hash of the code that makes a stage's results: its file, and the packages of the classes that its node names."""
-    packages = {target.rpartition(".")[0].rpartition(".")[0] for target in _targets(node)}
-    packages |= {"vpo.training"} if stage in ("sft", "dpo", "grpo", "reference") else set()
-    digest = hashlib.sha256()
-    for module in (f"vpo.stages.{stage}", "vpo.pairing", *sorted(packages)):
-        spec = find_spec(module)
-        if spec is not None and spec.origin:
-            folder = Path(spec.origin).parent
-            files = sorted(folder.glob("*.py")) if spec.submodule_search_locations else [Path(spec.origin)]
-            for file in files:
-                digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def discard(folder: Path) -> None:
     """Delete a result so that a kill on the way leaves no manifest over half a payload: rename, then remove."""
     trash = folder.with_name(folder.name + ".trash")
@@ -222,12 +222,3 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         return json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}/manifest.json cannot be read ({error}); delete this folder to redo it") from error
-
-
-def _targets(value: Any) -> set[str]:
-    if isinstance(value, Mapping):
-        own = {str(value["_target_"])} if "_target_" in value else set()
-        return own.union(*map(_targets, value.values()))
-    if isinstance(value, list | tuple):
-        return set().union(*map(_targets, value))
-    return set()

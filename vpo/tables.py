@@ -12,7 +12,7 @@ from vpo.table_formats import MISSING, Cell, Row, Table, write
 
 __all__ = ["MISSING", "Cell", "Row", "Table", "bold_best", "run_tables", "value_cell", "write"]
 
-# The columns of the main table, where a run measured them. Flicker stands beside motion: frozen clips never flicker.
+# The columns of the main table, where a run measured them or was to. Flicker stands beside motion: frozen clips never flicker.
 MAIN = ("aligned", "unsafe", "imprecise", "refusal", "safe", "reward", "scene", "flicker", "motion")
 INTERVAL = "Mean over the queries ± half of its 95 % interval"
 
@@ -29,9 +29,11 @@ def run_tables(results: Mapping[str, Any], labels: Mapping[str, str] | None = No
     methods, run = results["methods"], results.get("run", {})
     names = {method: (labels or {}).get(method, method) for method in methods}
     measured = {name for metrics in methods.values() for name in metrics}
+    # A chosen evaluator that could measure nothing (scene, without a truth) keeps its column, which bears its name.
+    shown = measured | set(run.get("evaluators", ()))
     title = "Results" + (f" of {run['experiment']}" if "experiment" in run else "")
     title += f", seed {run['seed']}" if "seed" in run else ""
-    main = _main_table(methods, names, [name for name in MAIN if name in measured], title)
+    main = _main_table(methods, names, [name for name in MAIN if name in shown], title)
     rest = in_order(measured - set(MAIN))
     return [main, _detail_table(methods, names, rest, title)] if rest else [main]
 
@@ -92,4 +94,6 @@ def _counts(methods: Methods, names: Mapping[str, str], columns: Sequence[str]) 
 
 
 def _span(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "0"
     return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)}-{max(numbers)}"

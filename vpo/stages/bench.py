@@ -47,10 +47,15 @@ class Bench:
         return self._built[name]
 
     def stage(
-        self, name: str, node: Node, inputs: Mapping[str, Entry], work: Callable[[Path], Mapping[str, Any]]
+        self,
+        name: str,
+        node: Node,
+        inputs: Mapping[str, Entry],
+        work: Callable[[Path], Mapping[str, Any]],
+        label: str = "",
     ) -> Entry:
-        """The stored result of a stage, made now if it is not there."""
-        return self.store.get(name, node, inputs, work)
+        """The stored result of a stage, made now if it is not there; `label` says in log and plan what it is of."""
+        return self.store.get(name, node, inputs, work, label)
 
     def reached(self, label: str) -> None:
         """Stop if the user asked to stop after this part of the pipeline."""

@@ -31,4 +31,4 @@ def dpo(
         return {"pairs": len(pairs.rows("pairs.jsonl", Pair)), "steps": steps}
 
     node = node_of("objective", objective, trainer, backbone, seed)
-    return bench.stage("dpo", node, {"start": start, "pairs": pairs, "reference": reference}, work)
+    return bench.stage("dpo", node, {"start": start, "pairs": pairs, "reference": reference}, work, label)

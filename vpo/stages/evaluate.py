@@ -15,11 +15,20 @@ from vpo.store import Entry
 
 
 def evaluate(
-    bench: Bench, name: str, evaluator: Node, shared: Mapping[str, Node], queries: Entry, prompts: Entry, clips: Entry
+    bench: Bench,
+    name: str,
+    evaluator: Node,
+    shared: Mapping[str, Node],
+    queries: Entry,
+    prompts: Entry,
+    clips: Entry,
+    *,
+    label: str,
 ) -> Entry:
     """Write `items.jsonl`: query_id and this evaluator's metrics, one line a test query.
 
-    An evaluator whose constructor takes `judge` or `reward` gets the one of the config, built once and shared.
+    An evaluator whose constructor takes `judge` or `reward` gets the one of the config, built once and shared. `label` is the
+    method's name.
     """
     kind = target_class(evaluator)
     wanted = {role: node for role, node in shared.items() if role in inspect.signature(kind).parameters}
@@ -29,11 +38,17 @@ def evaluate(
         built = bench.build(evaluator, **{role: bench.build(node) for role, node in wanted.items()})
         samples = _samples(queries, prompts, clips if kind.needs_clips else None)
         measure = partial(_measure, evaluator=built)
-        rows = bench.complete(samples, measure, folder / "items.jsonl", kind=dict, label=f"{name}")
-        failed = sum(value is None for row in rows for value in row["metrics"].values())
-        return {name: len(rows), "failed": failed}
+        rows = bench.complete(samples, measure, folder / "items.jsonl", kind=dict, label=f"{name} of {label}")
+        return _counts(rows)
 
-    return bench.stage("evaluate", {"name": name, "evaluator": evaluator, **wanted}, inputs, work)
+    return bench.stage("evaluate", {"name": name, "evaluator": evaluator, **wanted}, inputs, work, f"{label} {name}")
+
+
+def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many queries were measured, how many have no such metric ("n/a"), and at how many something failed."""
+    failed = sum(None in row["metrics"].values() for row in rows)
+    missing = sum(not row["metrics"] for row in rows)
+    return {"measured": len(rows) - failed - missing} | ({"n/a": missing} if missing else {}) | {"failed": failed}
 
 
 def _samples(queries: Entry, prompts: Entry, clips: Entry | None) -> list[Sample]:

@@ -45,11 +45,11 @@ def optimize(
         prompts = bench.complete(
             items, write, folder / "prompts.jsonl", kind=Prompt, label=f"prompts by {name}", batch_size=batch_size
         )
-        return {name: len(prompts)}
+        return {"prompts": len(prompts)}
 
     node = {"method": own, "batch_size": batch_size, "name": name, "seed": seed} | (
         {"backbone": backbone} if policy is not None else {}
     )
     return bench.stage(
-        "optimize", node, {"queries": queries} | ({"policy": policy} if policy is not None else {}), work
+        "optimize", node, {"queries": queries} | ({"policy": policy} if policy is not None else {}), work, name
     )

@@ -24,6 +24,7 @@ def reference(
     packing: bool,
     bits: int | None,
     dtype: str = "float32",
+    label: str = "",
 ) -> Entry:
     """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities).
 
@@ -52,7 +53,7 @@ def reference(
         return {"pairs": len(known)}
 
     node = {"backbone": backbone, "max_length": max_length, "batch_size": batch_size, "packing": packing, "bits": bits}
-    return bench.stage("reference", node, {"policy": policy, "pairs": pairs}, work)
+    return bench.stage("reference", node, {"policy": policy, "pairs": pairs}, work, label)
 
 
 def _read(rows: Sequence[Any], *, reader: Any, pad_id: int) -> list[dict[str, Any]]:

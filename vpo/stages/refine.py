@@ -10,7 +10,7 @@ from vpo.stages.bench import Bench, Node
 from vpo.store import Entry
 
 
-def refine(bench: Bench, judge: Node, prompts: Entry, verdicts: Entry) -> Entry:
+def refine(bench: Bench, judge: Node, prompts: Entry, verdicts: Entry, *, label: str) -> Entry:
     """Write `refinements.jsonl`, one a flawed prompt; text None where the judge gave nothing usable."""
 
     def work(folder: Path) -> dict[str, int]:
@@ -21,11 +21,13 @@ def refine(bench: Bench, judge: Node, prompts: Entry, verdicts: Entry) -> Entry:
             if verdict_of[one.id].fine is False
         ]
         mend = partial(_mend, judge=bench.build(judge))
-        refined = bench.complete(flawed, mend, folder / "refinements.jsonl", kind=Refinement, label="refinements")
+        refined = bench.complete(
+            flawed, mend, folder / "refinements.jsonl", kind=Refinement, label=f"refinements of {label}"
+        )
         failed = sum(one.text is None for one in refined)
         return {"refined": len(refined) - failed, "failed": failed}
 
-    return bench.stage("refine", {"judge": judge}, {"prompts": prompts, "verdicts": verdicts}, work)
+    return bench.stage("refine", {"judge": judge}, {"prompts": prompts, "verdicts": verdicts}, work, label)
 
 
 def _mend(items: Sequence[tuple[Prompt, Verdict]], *, judge: Judge) -> list[Refinement]:

@@ -31,11 +31,12 @@ def render(
         (folder / "clips").mkdir(exist_ok=True)
         items = prompts.rows("prompts.jsonl", Prompt)
         draw = partial(_draw, generator=bench.build(generator), folder=folder / "clips", seed=seed)
-        clips = bench.complete(select(items) if select else items, draw, folder / "clips.jsonl", kind=Clip, label=label)
+        items = select(items) if select else items
+        clips = bench.complete(items, draw, folder / "clips.jsonl", kind=Clip, label=f"clips of {label}")
         return {"clips": len(clips), "broken": sum(clip.status != "ok" for clip in clips)}
 
     node = {"generator": generator, "seed": seed, "selected": select is not None, **(rules or {})}
-    return bench.stage("render", node, {"prompts": prompts, **(judged or {})}, work)
+    return bench.stage("render", node, {"prompts": prompts, **(judged or {})}, work, label)
 
 
 def _draw(prompts: Sequence[Prompt], *, generator: Generator, folder: Path, seed: int) -> list[Clip]:

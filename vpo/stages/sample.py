@@ -11,7 +11,9 @@ from vpo.stages.bench import Bench, Node
 from vpo.store import Entry
 
 
-def sample(bench: Bench, sampling: Node, backbone: Node, queries: Entry, policy: Entry, seed: int) -> Entry:
+def sample(
+    bench: Bench, sampling: Node, backbone: Node, queries: Entry, policy: Entry, seed: int, label: str = ""
+) -> Entry:
     """Write `prompts.jsonl`, K candidates a DPO query, each drawn with its own seed."""
 
     def work(folder: Path) -> dict[str, int]:
@@ -25,7 +27,7 @@ def sample(bench: Bench, sampling: Node, backbone: Node, queries: Entry, policy:
         return {"candidates": len(prompts), "distinct": distinct, "empty": sum(not one.text for one in prompts)}
 
     node = {"sampling": sampling, "backbone": backbone, "seed": seed}
-    return bench.stage("sample", node, {"queries": queries, "policy": policy}, work)
+    return bench.stage("sample", node, {"queries": queries, "policy": policy}, work, label)
 
 
 def _draw(items: Sequence[tuple[Query, int]], *, model: LanguageModel, sampling: Node, seed: int) -> list[Prompt]:

@@ -12,7 +12,7 @@ from vpo.stages.bench import Bench, Node
 from vpo.store import Entry
 
 
-def score(bench: Bench, reward: Node, clips: Entry) -> Entry:
+def score(bench: Bench, reward: Node, clips: Entry, label: str = "") -> Entry:
     """Write `scores.jsonl`, one a clip, and the reward's `card.json`."""
 
     def work(folder: Path) -> dict[str, int]:
@@ -24,7 +24,7 @@ def score(bench: Bench, reward: Node, clips: Entry) -> Entry:
         )
         return {"scores": len(scores), "failed": sum(one.value is None for one in scores)}
 
-    return bench.stage("score", {"reward": reward}, {"clips": clips}, work)
+    return bench.stage("score", {"reward": reward}, {"clips": clips}, work, label)
 
 
 def _look(clips: Sequence[Clip], *, reward: Reward, folder: Path) -> list[Score]:

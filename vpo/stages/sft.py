@@ -47,7 +47,7 @@ def sft(
         objective, references = updates_of
         node["updates"] = {name: objective[name] for name in ("epochs", "max_steps", "validation", "global_batch_size")}
         inputs |= numbered("updates", references)
-    return bench.stage("sft", node, inputs, work)
+    return bench.stage("sft", node, inputs, work, label)
 
 
 def _updates(objective: Node, references: Sequence[Entry]) -> dict[str, int]:
