@@ -1,6 +1,7 @@
 """What the configs compose to, and that every value in them either changes a result's key or is known not to matter."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,20 @@ def test_every_experiment_composes_and_plans(experiment, tmp_path):
         (tmp_path / "queries.txt").write_text("a dog\na cat\n")
         cfg.dataset.path = str(tmp_path / "queries.txt")
     assert keys_of(resolve(cfg))
+
+
+@pytest.mark.parametrize("experiment", ["smoke", "gain", "feedback", "objective"])
+def test_experiments_take_a_users_queries_and_backbone(experiment, tmp_path):
+    """What an experiment changes of the embedded choices must not reach into a user's own."""
+    (tmp_path / "q.json").write_text(json.dumps([f"query {number}" for number in range(90)]))
+    file = ["dataset=file", f"dataset.path={tmp_path / 'q.json'}"]
+    config = composed(f"experiment={experiment}", *file, "backbone=hf", f"backbone.model={tmp_path}")
+    assert set(config["backbone"]) == set(composed("backbone=hf", "backbone.model=x")["backbone"])
+    check(config)
+    assert build(config["backbone"]) is not None
+    build(config["dataset"])
+    if experiment == "smoke":
+        assert [len(build(config["dataset"]).splits()[name]) for name in ("sft", "dpo", "test")] == [64, 12, 8]
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,79 @@ def test_an_id_may_be_as_long_as_a_file_name_bears(tmp_path):
         load(tmp_path / "q.json")
 
 
+def test_a_text_is_in_one_split_whatever_its_ids_and_copies_are_counted(tmp_path):
+    """18 rows with unique ids, three texts in six spellings: case and white space make no other query."""
+    spellings = ("a {} runs", "A {} runs", "a  {} runs", " a {} runs\t", "a\n{} runs", "a {} RUNS")
+    rows = [
+        {"id": f"{animal}-{number}", "query": text.format(animal)}
+        for number, text in enumerate(spellings)
+        for animal in ("dog", "cat", "fox")
+    ]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    data = FileDataset(str(tmp_path / "q.json"), **SHARES)
+    splits = data.splits()
+    assert sorted(one.id for rows in splits.values() for one in rows) == ["cat-0", "dog-0", "fox-0"]
+    assert texts(splits) == {"a dog runs", "a cat runs", "a fox runs"}
+    assert data.left_out == {"duplicates dropped": 15}
+    assert data.splits() == splits
+    assert data.left_out == {"duplicates dropped": 15}
+
+
+def test_a_split_that_any_copy_names_holds_and_two_that_differ_are_refused(tmp_path):
+    rows = [{"id": "one", "query": "a dog"}, {"id": "two", "query": "A  dog", "split": "test"}]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    assert [one.id for one in load(tmp_path / "q.json")["test"]] == ["one"]
+    (tmp_path / "q.json").write_text(json.dumps([*rows, {"id": "three", "query": "a dog", "split": "sft"}]))
+    with pytest.raises(UserError, match=r"entry 3, id 'three', puts into sft the text that id 'two' puts into test; a"):
+        load(tmp_path / "q.json")
+
+
+@pytest.mark.parametrize(
+    ("amounts", "sizes", "left"),
+    [
+        ({"sft": 10, "dpo": 4, "test": 2}, (10, 4, 2), 24),
+        ({"sft": 10, "dpo": 20, "test": 10}, (10, 20, 10), 0),
+        ({"sft": 0.5, "dpo": 20, "test": 0.25}, (10, 20, 5), 5),  # shares of the 20 that remain
+        ({"sft": 0.75, "dpo": 20, "test": 0.25}, (15, 20, 5), 0),
+        ({"sft": 1, "dpo": 2.0, "test": 8}, (30, 2, 8), 0),  # 1 is a share: all of the rest
+    ],
+)
+def test_counts_are_taken_first_and_shares_are_of_what_remains(tmp_path, amounts, sizes, left):
+    (tmp_path / "q.json").write_text(json.dumps([f"query {number}" for number in range(40)]))
+    data = FileDataset(str(tmp_path / "q.json"), **(SHARES | amounts))
+    splits = data.splits()
+    assert tuple(len(splits[name]) for name in ("sft", "dpo", "test")) == sizes
+    assert len(texts(splits)) == sum(sizes)
+    assert data.left_out == ({"left over": left} if left else {})
+
+
+def test_queries_that_name_their_split_are_among_its_count(tmp_path):
+    rows = [{"query": f"query {number}", "split": "test"} for number in range(3)]
+    (tmp_path / "q.json").write_text(json.dumps([*rows, *(f"free {number}" for number in range(5))]))
+    splits = load(tmp_path / "q.json", sft=0.5, dpo=0.5, test=4)
+    assert {name: len(found) for name, found in splits.items()} == {"sft": 2, "dpo": 2, "test": 4}
+
+
+@pytest.mark.parametrize(
+    ("amounts", "message"),
+    [
+        ({"sft": 64, "dpo": 12, "test": 8}, r"q.json: 40 different .* dataset.sft=64 dataset.dpo=12 dataset.test=8; give"),
+        ({"sft": 0.5, "dpo": 41, "test": 0.5}, r"40 different queries are too few for dataset.dpo=41; give more, lower"),
+        ({"sft": 64.5}, r"dataset.sft=64.5 must be a share of the queries between 0 and 1, or a count"),
+        ({"sft": -1}, r"dataset.sft=-1 must be a share"),
+        ({"sft": "half"}, r"dataset.sft=half must be a share"),
+        ({"sft": True}, r"dataset.sft=True must be a share"),
+        ({"sft": float("nan")}, r"dataset.sft=nan must be a share"),
+        ({"sft": float("inf")}, r"dataset.sft=inf must be a share"),
+        ({"sft": 0.8, "dpo": 10, "test": 0.3}, r"dataset.sft \+ dataset.test = 1.1; the shares must sum to 1 or less beside"),
+    ],
+)  # fmt: skip
+def test_impossible_amounts_are_one_line(tmp_path, amounts, message):
+    (tmp_path / "q.json").write_text(json.dumps([f"query {number}" for number in range(40)]))
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / "q.json", **amounts)
+
+
 def test_missing_file_and_impossible_shares(tmp_path):
     with pytest.raises(UserError, match=r"none.json: no such file or directory; set dataset.path"):
         load(tmp_path / "none.json")

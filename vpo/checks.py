@@ -5,6 +5,7 @@ from typing import Any
 
 from vpo import pipeline
 from vpo.errors import UserError
+from vpo.ranges import check_ranges
 from vpo.training.recipe import SHARDED, bits_of, check_recipe
 
 STAGES = (
@@ -52,6 +53,7 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in positive.items():
         if not isinstance(value, int | float) or value <= 0:
             raise UserError(f"config: {key}={value} must be above 0")
+    check_ranges(config)
     for name in ("sft", "objective", "control"):
         check_recipe(name, config[name])
         if bits_of(config[name]) and config["trainer"]["strategy"] in SHARDED:

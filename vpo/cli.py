@@ -149,6 +149,8 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
     Hydra would report the first failure of a sweep, at the end. A launcher's own process has no way to tell us but to
     raise.
     """
+    from omegaconf.errors import OmegaConfBaseException
+
     home = os.getpid()
 
     def guarded(cfg: Any) -> None:
@@ -156,6 +158,10 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
             task(cfg)
         except UserError as error:
             codes.append(_complain(str(error)))
+        except OmegaConfBaseException as error:
+            from vpo.hints import one_line
+
+            codes.append(_complain(one_line(error)))
         except Exception:
             traceback.print_exc()
             codes.append(1)

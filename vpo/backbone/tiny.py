@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from vpo.backbone.hf import HFLanguageModel, load_pretrained
 from vpo.backbone.rendering import Renderer
+from vpo.errors import UserError
 from vpo.templates import read_template
 
 
@@ -40,6 +41,11 @@ class TinyBackbone:
         rope_theta: float = 10_000.0,
         dtype: str = "float32",
     ) -> None:
+        if hidden_size % (2 * heads):  # rotary positions turn pairs of a head's dimensions
+            raise UserError(
+                f"config: backbone.hidden_size={hidden_size} must be a multiple of 2 * backbone.heads = {2 * heads}, such as "
+                f"{2 * heads * max(1, round(hidden_size / (2 * heads)))}"
+            )
         self.corpus, self.seed, self.vocab_size, self.template = corpus, seed, vocab_size, template
         self.dtype = dtype
         self.shape = {

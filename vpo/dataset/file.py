@@ -23,22 +23,43 @@ class FileDataset:
 
     Formats by suffix: `.json` (a list), `.jsonl` (one value a line), `.csv` (a header line) and `.txt` (one query a line). A
     value is a string, or an object with the text under "query", "text" or "prompt" and, if it likes, an "id" and a
-    "split". Queries without an id are named by the hash of their text; a text that occurs twice is kept once. An
-    id is a string that can be part of a file name.
+    "split". Queries without an id are named by the hash of their text. A text that occurs again, in whatever case and
+    spacing, is kept once, under its first id, so that no test query is trained on. An id is a string that can be part of a
+    file name.
 
     Args:
         path: the file.
-        sft, dpo, test: shares of the splits, which sum to 1.
+        sft, dpo, test: how many queries a split gets: up to 1 a share, above 1 a count. Counts are taken first (an entry
+            that names its split is among them), shares are of what remains. Shares alone sum to 1.
         max_chars: a longer query is an error: it is a pasted document, not a query.
+
+    Attributes:
+        left_out: what the last `splits()` did not use, by reason.
     """
 
     def __init__(self, path: str, sft: float, dpo: float, test: float, max_chars: int) -> None:
         self.path, self.max_chars = Path(path), max_chars
-        self.shares = {"sft": sft, "dpo": dpo, "test": test}
-        if abs(sum(self.shares.values()) - 1) > 1e-6:
+        self.amounts = {"sft": sft, "dpo": dpo, "test": test}
+        self.left_out: dict[str, int] = {}
+        self._check_amounts()
+
+    def _check_amounts(self) -> None:
+        for name, amount in self.amounts.items():
+            number = isinstance(amount, int | float) and not isinstance(amount, bool)
+            if not number or not (0 <= amount <= 1 or (amount > 1 and amount % 1 == 0)):
+                raise UserError(
+                    f"dataset.{name}={amount} must be a share of the queries between 0 and 1, or a count: a whole number above 1"
+                )
+        shares = self._shares()
+        total = sum(shares.values())
+        if total > 1 + 1e-6 or (len(shares) == len(self.amounts) and total < 1 - 1e-6):
             raise UserError(
-                f"dataset.sft + dataset.dpo + dataset.test = {sum(self.shares.values()):g}; the shares must sum to 1"
+                f"{' + '.join(f'dataset.{name}' for name in shares)} = {total:g}; the shares must sum to 1"
+                f"{'' if len(shares) == len(self.amounts) else ' or less beside counts'}"
             )
+
+    def _shares(self) -> dict[str, float]:
+        return {name: amount for name, amount in self.amounts.items() if amount <= 1}
 
     def fingerprint(self) -> str:
         """The sha256 of the suffix and the content: the suffix says how the content is read."""
@@ -50,38 +71,68 @@ class FileDataset:
 
     def splits(self) -> Mapping[str, list[Query]]:
         """The queries of each split in the file's order; shares hold to within one query."""
-        asked: dict[str, list[Query]] = {name: [] for name in self.shares}
+        asked: dict[str, list[Query]] = {name: [] for name in self.amounts}
         free: list[Query] = []
         for query, split in self._queries():
             asked[split].append(query) if split else free.append(query)
         dealt = sorted(free, key=lambda query: seed_of("split", query.id))
         start = 0
         position = {query.id: number for number, query in enumerate(free)}
-        for number, (name, share) in enumerate(self.shares.items()):
-            stop = len(dealt) if number == len(self.shares) - 1 else start + round(share * len(dealt))
-            asked[name] += sorted(dealt[start:stop], key=lambda query: position[query.id])
-            start = stop
+        for name, size in self._sizes({name: len(rows) for name, rows in asked.items()}, len(free)).items():
+            asked[name] += sorted(dealt[start : start + size], key=lambda query: position[query.id])
+            start += size
+        if start < len(dealt):
+            self.left_out["left over"] = len(dealt) - start
         return asked
 
+    def _sizes(self, asked: Mapping[str, int], free: int) -> dict[str, int]:
+        """How many of the free queries each split gets; `asked` are those that name their split."""
+        shares = self._shares()
+        sizes = {name: 0 if name in shares else max(0, int(n) - asked[name]) for name, n in self.amounts.items()}
+        rest = left = free - sum(sizes.values())
+        if rest < 0:
+            counts = {name: int(n) for name, n in self.amounts.items() if name not in shares}
+            raise UserError(
+                f"{self.path}: {free + sum(asked.values())} different queries are too few for "
+                f"{' '.join(f'dataset.{name}={n}' for name, n in counts.items())}; give more, lower the counts, or set "
+                "shares: dataset.sft=0.5 dataset.dpo=0.25 dataset.test=0.25"
+            )
+        all_of_it = abs(sum(shares.values()) - 1) <= 1e-6
+        for number, (name, share) in enumerate(shares.items(), 1):
+            sizes[name] = left if all_of_it and number == len(shares) else min(left, round(share * rest))
+            left -= sizes[name]
+        return sizes
+
     def _queries(self) -> Iterator[tuple[Query, str | None]]:
-        seen: dict[str, str] = {}
-        texts: set[str] = set()
+        """Every text once, by the first entry that has it, with the split that any of its entries names."""
+        places: dict[str, tuple[str, str]] = {}  # id -> where it stands, and for which text
+        found: dict[str, tuple[Query, str | None, str]] = {}
+        copies = 0
         for place, value in self._values():
             text, given, split = self._read(place, value)
-            if given is None and text in texts:
-                continue
-            texts.add(text)
             name = given or "q-" + hashlib.sha256(text.encode()).hexdigest()[:12]
-            if name in seen:
+            same = " ".join(text.split()).casefold()
+            where, other = places.setdefault(name, (place, same))
+            if other != same:
+                raise UserError(f"{self.path}: {place} has the id {name!r} of {where}; give every query its own id")
+            if same not in found:
+                found[same] = Query(name, text), split, name
+                continue
+            copies += 1
+            query, first, by = found[same]
+            if first and split and first != split:
                 raise UserError(
-                    f"{self.path}: {place} has the id {name!r} of {seen[name]}; give every query its own id"
+                    f"{self.path}: {place}, id {name!r}, puts into {split} the text that id {by!r} puts into {first}; a "
+                    "text belongs to one split: remove one of them"
                 )
-            seen[name] = place
-            yield Query(name, text), split
-        if not seen:
+            if split and not first:
+                found[same] = query, split, name
+        if not found:
             raise UserError(
                 f"{self.path}: no queries in it; give a JSON list, JSONL, CSV or text file with one query a line"
             )
+        self.left_out = {"duplicates dropped": copies} if copies else {}
+        yield from ((query, split) for query, split, _ in found.values())
 
     def _read(self, place: str, value: Any) -> tuple[str, str | None, str | None]:
         given, split = None, None
@@ -102,8 +153,8 @@ class FileDataset:
             )
         self._check_unicode(place, value)
         # A list of the names, as a list or an object cannot be looked up among a dict's keys.
-        if split is not None and split not in list(self.shares):
-            raise UserError(f"{self.path}: {place} has the split {split!r}; choose one of {', '.join(self.shares)}")
+        if split is not None and split not in list(self.amounts):
+            raise UserError(f"{self.path}: {place} has the split {split!r}; choose one of {', '.join(self.amounts)}")
         return value.strip(), self._id(place, given), split
 
     def _id(self, place: str, given: Any) -> str | None:

@@ -11,7 +11,10 @@ SPLITS = ("sft", "dpo", "test")
 
 
 def queries(bench: Bench, dataset: Node) -> Entry:
-    """Write `sft.jsonl`, `dpo.jsonl` and `test.jsonl`. The content of a user's file is part of the key, its path is not."""
+    """Write `sft.jsonl`, `dpo.jsonl` and `test.jsonl`. The content of a user's file is part of the key, its path is not.
+
+    What a data set did not use (its `left_out`, if it has one) is told beside the sizes and kept in the manifest.
+    """
     source = bench.build(dataset)
 
     def work(folder: Path) -> dict[str, int]:
@@ -22,10 +25,8 @@ def queries(bench: Bench, dataset: Node) -> Entry:
             raise UserError(f"dataset: the id {twice!r} stands for two queries; ids must be unique over all splits")
         for name in SPLITS:
             if not splits[name]:
-                raise UserError(
-                    f"dataset: the split {name!r} is empty; give more queries or a larger share (dataset.{name})"
-                )
+                raise UserError(f"dataset: the split {name!r} is empty; give more queries or a larger dataset.{name}")
             write_rows(folder / f"{name}.jsonl", splits[name])
-        return {name: len(splits[name]) for name in SPLITS}
+        return {name: len(splits[name]) for name in SPLITS} | dict(getattr(source, "left_out", {}))
 
     return bench.stage("queries", {"dataset": dataset, "content": source.fingerprint()}, {}, work)
