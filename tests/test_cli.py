@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT, run_vpo
+from vpo.cli import main
 
 
 def test_help_is_there_at_once(tmp_path):
@@ -36,10 +37,27 @@ def test_help_and_the_package_import_nothing_heavy():
         assert f"'{heavy}'" not in modules, heavy
 
 
+@pytest.mark.parametrize("verb", ["table", "store", "export", "push", "pull"])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_a_verb_tells_its_usage(verb, flag, capsys):
+    assert main([verb, flag]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"usage: vpo {verb} ")
+    assert told.err == ""
+
+
+def test_help_of_run_names_vpo(tmp_path):
+    done = run_vpo("run", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("vpo run / vpo plan [key=value ...]")
+    assert "feedback: both, text, video" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["rum"], "no verb 'rum', did you mean 'run'?"),
+        (["run", "--hlp"], "unrecognized arguments: --hlp; `vpo run --help`"),
         (["run", "jugde=rules"], "the config has no key jugde; did you mean judge?"),
         (["run", "judge=ruels"], "judge=ruels is no choice of judge; did you mean rules?"),
         (["run", "sampling.kk=3"], "the config has no key sampling.kk; did you mean sampling.k?"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo import __version__
+from vpo.arguments import Usage
 from vpo.errors import UserError
 
 HELP = """\
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''}; `vpo --help` lists them"
             )
         return VERBS[verb](rest)
+    except Usage as usage:
+        sys.stdout.write(f"usage: {usage}\n")
+        return 0
     except UserError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
@@ -122,6 +126,7 @@ def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -
             f'hydra.searchpath=["file://{own}"]',
             *arguments,
         ]  # first: argparse takes no positional behind `--cfg job`
+    _check_flags(program, arguments)
     sys.argv = [program, *arguments]
     codes: list[int] = []
     try:
@@ -131,6 +136,18 @@ def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -
 
         return _complain(one_line(error))
     return max(codes, default=0)
+
+
+def _check_flags(program: str, arguments: list[str]) -> None:
+    """Raise UserError on a flag that Hydra's parser refuses; left to itself it would print eight lines of usage."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> None:
+        raise UserError(f"{message}; `{program} --help` and `{program} --hydra-help` tell what there is")
+
+    parser = get_args_parser()
+    parser.error = refuse
+    parser.parse_args(arguments)
 
 
 def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]:
