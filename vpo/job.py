@@ -91,6 +91,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if missing:
         raise UserError(f"config: {', '.join(missing)} must be given, as in `vpo run {missing[0]}=...`")
     config = OmegaConf.to_container(cfg, resolve=True)
+    if not isinstance(config["recompute"], list):  # recompute=critique means a list of one, recompute=null an empty one
+        config["recompute"] = [] if config["recompute"] is None else [str(config["recompute"])]
     check_types(list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [], config)
     check(config)
     return config
