@@ -90,6 +90,20 @@ def test_one_failing_job_of_a_sweep_does_not_stop_the_others(tmp_path):
     assert done.returncode == 2
     assert "the split 'test' is empty" in done.stderr
     assert "stopped after queries" in done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert told == ["[1/2] dataset.test=0", "[2/2] dataset.test=8"]
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "store"}
+
+
+def test_the_plan_of_a_sweep_leaves_nothing(tmp_path):
+    done = run_vpo(
+        "plan", "-m", "experiment=smoke", "stop_after=queries", "feedback=text,both", "seed=1,2", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert told[1] == "[2/4] feedback=text seed=2"
+    assert len(told) == 4
+    assert not list(tmp_path.iterdir())
 
 
 def test_configs_of_the_user_join_the_search_path(tmp_path):

@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,7 +76,8 @@ def _run(arguments: list[str]) -> int:
 def _plan(arguments: list[str]) -> int:
     from vpo.job import plan_job
 
-    return _with_hydra("vpo plan", plan_job, arguments)
+    with tempfile.TemporaryDirectory() as gone:  # a plan leaves nothing, Hydra's multirun.yaml of a sweep neither
+        return _with_hydra("vpo plan", plan_job, _and(f'hydra.sweep.dir="{gone}"', arguments))
 
 
 def _table(arguments: list[str]) -> int:
@@ -119,14 +121,13 @@ def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from vpo.job import announced
+
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: Hydra's own report is a paragraph and exit code 1
     own = Path.cwd() / "conf"
     if own.is_dir() and not (own / "config.yaml").exists() and not any("hydra.searchpath" in one for one in arguments):
-        arguments = [
-            f'hydra.searchpath=["file://{own}"]',
-            *arguments,
-        ]  # first: argparse takes no positional behind `--cfg job`
-    _check_flags(program, arguments)
+        arguments = _and(f'hydra.searchpath=["file://{own}"]', arguments)
+    task = announced(task, _check_flags(program, arguments))
     sys.argv = [program, *arguments]
     codes: list[int] = []
     try:
@@ -138,8 +139,14 @@ def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -
     return max(codes, default=0)
 
 
-def _check_flags(program: str, arguments: list[str]) -> None:
-    """Raise UserError on a flag that Hydra's parser refuses; left to itself it would print eight lines of usage."""
+def _and(override: str, arguments: list[str]) -> list[str]:
+    """One override more, beside the others: argparse takes no overrides on both sides of a flag such as `-m` or `--cfg job`."""
+    at = next((at for at, one in enumerate(arguments) if "=" in one and not one.startswith("-")), 0)
+    return [*arguments[:at], override, *arguments[at:]]
+
+
+def _check_flags(program: str, arguments: list[str]) -> list[str]:
+    """The overrides. Raises UserError on a flag that Hydra's parser refuses; left to itself it prints eight lines of usage."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:
@@ -147,7 +154,7 @@ def _check_flags(program: str, arguments: list[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse
-    parser.parse_args(arguments)
+    return parser.parse_args(arguments).overrides
 
 
 def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]:

@@ -3,16 +3,20 @@
 import contextlib
 import hashlib
 import logging
+import math
 import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vpo import __version__, build, pipeline
@@ -76,6 +80,30 @@ def plan_job(cfg: DictConfig) -> None:
     told = f"{done} of {len(lines)} stage results are in {bench.store.root}"
     memory = memory_lines(config, {entry.stage for entry in bench.store.used.values()})
     sys.stdout.write("\n".join([*lines, told, *memory, ""]))
+
+
+def announced(task: Callable[[DictConfig], None], overrides: Sequence[str]) -> Callable[[DictConfig], None]:
+    """The task with a line before each job of a sweep, `[2/9] feedback=video seed=1`, where the task's own lines go."""
+    swept = sweeps_of(overrides)
+
+    def announce_and_do(cfg: DictConfig) -> None:
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.MULTIRUN:
+            told = [str(without_secrets(one)) for one in hydra.overrides.task if one.partition("=")[0] in swept]
+            line = f"[{hydra.job.num + 1}/{math.prod(swept.values())}] {' '.join(told)}"
+            print(line.rstrip(), file=sys.stdout if task is plan_job else sys.stderr, flush=True)
+        task(cfg)
+
+    return announce_and_do
+
+
+def sweeps_of(overrides: Sequence[str]) -> dict[str, int]:
+    """The keys that a command sweeps over, with the number of their values. Raises Hydra's errors on what it cannot read."""
+    counts = {}
+    for one in OverridesParser.create().parse_overrides(list(overrides)):
+        if one.is_discrete_sweep() and not isinstance(one.value(), Glob):
+            counts[one.get_key_element()] = sum(1 for _ in one.sweep_string_iterator())
+    return counts
 
 
 def open_bench(config: Mapping[str, Any], dry: bool = False) -> Bench:
