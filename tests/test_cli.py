@@ -9,6 +9,9 @@ import time
 import pytest
 
 from tests.conftest import ROOT, run_vpo
+from vpo.build import target_class
+from vpo.cli import main
+from vpo.errors import UserError
 
 
 def test_help_is_there_at_once(tmp_path):
@@ -36,11 +39,31 @@ def test_help_and_the_package_import_nothing_heavy():
         assert f"'{heavy}'" not in modules, heavy
 
 
+@pytest.mark.parametrize("verb", ["table", "store", "export", "push", "pull"])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_a_verb_tells_its_usage(verb, flag, capsys):
+    assert main([verb, flag]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"usage: vpo {verb} ")
+    assert told.err == ""
+
+
+def test_help_of_run_names_vpo(tmp_path):
+    done = run_vpo("run", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("vpo run / vpo plan [key=value ...]")
+    assert "feedback: both, text, video" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["rum"], "no verb 'rum', did you mean 'run'?"),
+        (["run", "--hlp"], "unrecognized arguments: --hlp; `vpo run --help`"),
         (["run", "jugde=rules"], "the config has no key jugde; did you mean judge?"),
+        (["run", "method=[original,foo]"], "method=foo is no choice of method; choose one of dpo, dpo_1,"),
+        (["run", "evaluator=[saftey]"], "evaluator=saftey is no choice of evaluator; did you mean safety?"),
+        (["run", "method=original", "stop_after=dpo"], "method=[original] needs no stage dpo"),
         (["run", "judge=ruels"], "judge=ruels is no choice of judge; did you mean rules?"),
         (["run", "sampling.kk=3"], "the config has no key sampling.kk; did you mean sampling.k?"),
         (["run", "sampling.k=0"], "sampling.k=0 must be a whole number of at least 2"),
@@ -63,11 +86,18 @@ def test_help_and_the_package_import_nothing_heavy():
 def test_bad_input_is_one_line_with_the_cure_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "broken.jsonl").write_text('"a dog"\n' * 6 + '{"query": \n')
     done = run_vpo(*arguments, cwd=tmp_path)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("vpo: ")]
     assert done.returncode == 2, done.stderr
-    assert len(lines) == 1
-    assert message in lines[0] or message in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("vpo: ")
+    assert message in line
+
+
+def test_a_class_that_is_not_there_is_one_line(caplog):
+    with pytest.raises(UserError) as raised:
+        target_class({"_target_": "vpo.judge.rules.Nope"})
+    assert str(raised.value).startswith("_target_ vpo.judge.rules.Nope cannot be imported: ")
+    assert "\n" not in str(raised.value)
+    assert not caplog.records
 
 
 def test_one_failing_job_of_a_sweep_does_not_stop_the_others(tmp_path):
@@ -75,6 +105,20 @@ def test_one_failing_job_of_a_sweep_does_not_stop_the_others(tmp_path):
     assert done.returncode == 2
     assert "the split 'test' is empty" in done.stderr
     assert "stopped after queries" in done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert told == ["[1/2] dataset.test=0", "[2/2] dataset.test=8"]
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "store"}
+
+
+def test_the_plan_of_a_sweep_leaves_nothing(tmp_path):
+    done = run_vpo(
+        "plan", "-m", "experiment=smoke", "stop_after=queries", "feedback=text,both", "seed=1,2", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert told[1] == "[2/4] feedback=text seed=2"
+    assert len(told) == 4
+    assert not list(tmp_path.iterdir())
 
 
 def test_configs_of_the_user_join_the_search_path(tmp_path):

@@ -13,6 +13,7 @@ from vpo.build import build
 from vpo.checks import check
 from vpo.errors import UserError
 from vpo.job import NOT_IN_RUN_NAME, open_bench, resolve
+from vpo.stages.bench import StopHere
 from vpo.stages.optimize import arguments_of
 from vpo.store import NOT_IN_KEYS
 from vpo.training import modules
@@ -163,6 +164,14 @@ def test_every_choice_builds(group, name):
         ("trainer.devices=0", "trainer.devices=0 must be"),
         ("objective.beta=-1", "objective.beta=-1 must be above 0"),
         ("stop_after=lunch", "stop_after=lunch is no stage; choose one of queries, draft"),
+        (
+            "method=original stop_after=dpo",
+            r"method=\[original\] needs no stage dpo, so stop_after=dpo never comes; add a",
+        ),
+        (
+            "method=[original,sft] stop_after=pair",
+            "choose one of queries, draft, critique, refine, sft, optimize, evaluate",
+        ),
         ("recompute=[lunch]", "recompute=lunch is no stage"),
         ("method=[]", "choose at least one method"),
         ("control.log_every=0", "control.log_every=0 must be"),
@@ -175,7 +184,33 @@ def test_every_choice_builds(group, name):
 )
 def test_impossible_values_are_found_before_any_work(override, message):
     with pytest.raises(UserError, match=message):
-        check(composed(override))
+        check(composed(*override.split()))
+
+
+def test_a_later_rounds_policy_asks_for_more_rounds():
+    with pytest.raises(UserError, match=r"no policy is called dpo_3 .*: set rounds=3, or leave the method out"):
+        keys_of(composed("method=[sft,dpo_1]", "method.dpo_1.policy=dpo_3"))
+
+
+@pytest.mark.parametrize(("told", "read"), [("critique", ["critique"]), ("null", []), ("[sft,dpo]", ["sft", "dpo"])])
+def test_one_stage_to_recompute_needs_no_brackets(told, read):
+    with initialize_config_module("vpo.conf", version_base="1.3"):
+        cfg = compose("config", overrides=[f"recompute={told}"])
+    assert resolve(cfg)["recompute"] == read
+
+
+@pytest.mark.parametrize("stage", ["optimize", "evaluate"])
+def test_a_run_can_stop_after_its_last_stages(stage):
+    """All prompts are written before the first clip is made of one."""
+    config = composed("method=original", f"stop_after={stage}")
+    check(config)
+    bench = open_bench(config, dry=True)
+    with pytest.raises(StopHere):
+        pipeline.run(bench, config)
+    assert {key.partition("/")[0] for key in bench.store.used} == {
+        "optimize": {"queries", "optimize"},
+        "evaluate": {"queries", "optimize", "render", "evaluate"},
+    }[stage]
 
 
 def test_every_schedule_that_is_checked_can_be_trained():

@@ -80,6 +80,7 @@ def test_tables_never_import_torch():
     for room in (
         "tables",
         "comparison",
+        "run_folder",
         "table_spec",
         "table_formats",
         "statistics",

@@ -10,6 +10,7 @@ import yaml
 from vpo.comparison import compare
 from vpo.errors import UserError
 from vpo.metrics import in_order, metric
+from vpo.report import table_command
 from vpo.table_formats import Cell, Row, Table, to_csv, to_latex, to_markdown, to_text
 from vpo.tables import run_tables, write
 
@@ -251,6 +252,49 @@ def test_an_unfinished_run_is_named(runs, tmp_path):
         compare(runs, write_spec(tmp_path))
 
 
+def test_a_damaged_run_that_no_row_takes_is_a_warning(runs, tmp_path, caplog):
+    other = make_run(tmp_path, "text", 0, {"sft": [0, 0, 0]}, video=False)
+    (other / "results.json").write_text('{"methods": ')
+    main, _ = compare([*runs, other], write_spec(tmp_path))
+    assert cells(main)["SFT"]["seeds"] == "2"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"{other}/results.json is damaged (Expecting value")
+    assert line.endswith("no row takes it, so it is left out")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("results.json", "{"),
+        ("results.json", '{"run": {}}'),
+        ("results.json", '{"methods": {"sft": {"aligned": {"mean": 1}}}}'),
+        ("config.yaml", "a: [1"),
+        ("config.yaml", "no seed"),
+        ("items.jsonl", '{"query'),
+    ],
+)
+def test_a_damaged_run_that_a_row_takes_is_named(runs, tmp_path, file, content):
+    (runs[1] / file).write_text(content)
+    with pytest.raises(UserError) as raised:
+        compare(runs, write_spec(tmp_path))
+    assert str(raised.value).startswith(f"{runs[1] / file} is damaged (")
+    assert "\n" not in str(raised.value)
+
+
+def test_part_of_a_metric_that_no_run_has_yet_may_be_asked_for_while_no_row_has_a_run(runs, tmp_path):
+    rows = [{"label": "GRPO", "method": "grpo"}]
+    (main,) = compare(
+        runs, write_spec(tmp_path, rows=rows, columns=["reward_Stability"], gain={"metrics": [], "pairs": []}, seeds=3)
+    )
+    assert cells(main)["GRPO"] == {"reward_Stability": "-", "seeds": "0"}
+    assert "Incomplete: 3 seeds are due, GRPO has 0." in main.notes
+
+
+def test_a_table_that_cannot_be_written_is_one_line(runs, tmp_path):
+    with pytest.raises(UserError, match=r"table: /proc/x: .*; set out="):
+        table_command([str(write_spec(tmp_path)), f"paths.runs={tmp_path}", "out=/proc/x"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -262,6 +306,19 @@ def test_an_unfinished_run_is_named(runs, tmp_path):
         ({"gain": {"metrics": [], "pairs": [["DPO", "GRPO"]]}}, "not two labels"),
         ({"rows": [{"label": "SFT", "method": "sft", "paper": {"safe": 1}}], "gain": None}, "which is no column"),
         ({"rows": [{"label": "SFT", "method": "sft", "where": {"feedbak": 1}}], "gain": None}, "no run's config has"),
+        (
+            {"rows": [{"label": "SFT", "method": "dop"}], "gain": None},
+            "no run has the method 'dop' of row 'SFT'; did you mean dpo",
+        ),
+        ({"columns": ["aligned", "alignd"]}, "no run has the metric 'alignd'; did you mean aligned. known are aligned"),
+        ({"gain": {"metrics": ["alignd"], "pairs": []}}, "no run has the metric 'alignd'"),
+        ({"gain": {"metrics": [], "pairs": [1]}}, "gain.pairs has 1, which are not two labels"),
+        ({"gain": {"metrics": [1], "pairs": []}}, "gain.metrics has 1, which is no metric"),
+        ({"rows": [{"label": "SFT", "method": "sft", "where": {1: 1}}], "gain": None}, "has the key 1"),
+        (
+            {"rows": [{"label": "SFT", "method": "sft", "paper": {"aligned": "x"}}], "gain": None},
+            "aligned: 'x', which is no",
+        ),
     ],
 )
 def test_a_malformed_declaration_is_one_line_with_file_and_key(runs, tmp_path, changes, message):

@@ -146,6 +146,34 @@ def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):
     assert list(folder.glob("wandb/offline-run-*")) == [file]
 
 
+def test_the_last_good_offline_copy_stays_until_there_is_a_new_one(tmp_path, offline, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "")
+    folder = finished(tmp_path, {})
+    logger = WandbLogger(project="vpo", entity=None, mode="auto", clips=1)
+    logger.mirror(folder)
+    good = sorted((folder / "wandb").glob("offline-run-*")) + sorted((folder / "wandb/data").iterdir())
+    assert len(good) == 2
+    whole = (folder / "items.jsonl").read_text()
+    (folder / "items.jsonl").write_text('{"query_id": "q1"}\n')  # found when half is written
+    logger.mirror(folder)
+    assert sorted((folder / "wandb").glob("offline-run-*")) + sorted((folder / "wandb/data").iterdir()) == good
+    (folder / "items.jsonl").write_text(whole + whole)
+    logger.mirror(folder)
+    (copy,), (data,) = (folder / "wandb").glob("offline-run-*"), (folder / "wandb/data").iterdir()
+    assert not {copy, data} & set(good)
+
+
+def test_an_unknown_wandb_mode_stays_offline_and_is_told(tmp_path, offline, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    logger = WandbLogger(project="vpo", entity=None, mode="auto", clips=1)
+    monkeypatch.setenv("WANDB_MODE", "")
+    assert logger._mode() == "online"
+    assert not caplog.records
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    assert logger._mode() == "offline"
+    assert "W&B: WANDB_MODE=ofline is not one of online, offline" in caplog.text
+
+
 def test_a_broken_or_absent_wandb_costs_one_warning(tmp_path, offline, monkeypatch, caplog):
     folder = finished(tmp_path, {})
     monkeypatch.setitem(sys.modules, "wandb", None)

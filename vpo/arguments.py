@@ -7,6 +7,10 @@ from pathlib import Path
 from vpo.errors import UserError
 
 
+class Usage(Exception):  # noqa: N818 (no error: the user asked for it)
+    """Raised with a verb's usage where --help is among its arguments."""
+
+
 def parse(
     verb: str, arguments: Sequence[str], *, names: int, options: Sequence[str], usage: str
 ) -> tuple[list[str], dict[str, str]]:
@@ -14,8 +18,10 @@ def parse(
 
     A run folder is called by its overrides (`runs/default/seed=1-1234abcd`), so only a known key, or a word before the `=`
     that cannot be a path, makes an option. Raises UserError with the usage where a key is unknown or the number of names is
-    not `names`.
+    not `names`, and Usage where it is asked for.
     """
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        raise Usage(usage.replace("`", ""))
     found: list[str] = []
     given: dict[str, str] = {}
     for one in arguments:

@@ -1,5 +1,6 @@
 """From a config node to the object it describes: the only place that calls `hydra.utils.instantiate`."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,10 +51,15 @@ def target_class(node: Mapping[str, Any]) -> Any:
     from hydra.utils import get_object
 
     _check_targets(node)
+    own = logging.getLogger("hydra.utils")  # it would tell the same beside us
+    before, own.disabled = own.disabled, True
     try:
         return get_object(node["_target_"])
     except Exception as error:  # Hydra raises whatever the import of a user's module raises
-        raise UserError(f"_target_ {node['_target_']} cannot be imported: {error}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"_target_ {node['_target_']} cannot be imported: {reason}") from error
+    finally:
+        own.disabled = before
 
 
 def _check_origin(target: str) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 from vpo import pipeline
 from vpo.errors import UserError
+from vpo.hardware import SHARDED
 from vpo.ranges import check_ranges
-from vpo.training.recipe import SHARDED, bits_of, check_recipe
+from vpo.training.recipe import bits_of, check_recipe
 
 STAGES = (
-    "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo", "grpo"
+    "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo", "grpo",
+    "optimize", "evaluate",
 )  # fmt: skip
 
 
@@ -72,11 +74,9 @@ def check(config: Mapping[str, Any]) -> None:
         )
     if config["stop_after"] not in (None, *STAGES):
         raise UserError(f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(STAGES)}")
-    unknown = sorted(set(config["recompute"]) - {*STAGES, "start", "optimize", "evaluate"})
+    unknown = sorted(set(config["recompute"]) - {*STAGES, "start"})
     if unknown:
-        raise UserError(
-            f"config: recompute={unknown[0]} is no stage; choose from {', '.join(STAGES)}, start, optimize, evaluate"
-        )
+        raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(STAGES)}, start")
     check_objective(config)
 
 
@@ -90,3 +90,9 @@ def check_objective(config: Mapping[str, Any]) -> None:
     if others and policy not in others:
         raise UserError(f"config: objective.policy={policy} has no stage {stop}, so stop_after={stop} never comes")
     pipeline.AFTER_SFT[policy].check(config)
+    if stop is not None and stop not in pipeline.stops(config):
+        methods = ",".join(config["method"])
+        raise UserError(
+            f"config: method=[{methods}] needs no stage {stop}, so stop_after={stop} never comes; add a method that does, or "
+            f"choose one of {', '.join(pipeline.stops(config))}"
+        )

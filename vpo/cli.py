@@ -3,12 +3,14 @@
 import difflib
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from vpo import __version__
+from vpo.arguments import Usage
 from vpo.errors import Terminated, UserError
 
 HELP = """\
@@ -58,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''}; `vpo --help` lists them"
             )
         return VERBS[verb](rest)
+    except Usage as usage:
+        sys.stdout.write(f"usage: {usage}\n")
+        return 0
     except UserError as error:
         return _complain(str(error))
     except Terminated as end:
@@ -81,7 +86,8 @@ def _run(arguments: list[str]) -> int:
 def _plan(arguments: list[str]) -> int:
     from vpo.job import plan_job
 
-    return _with_hydra("vpo plan", plan_job, arguments)
+    with tempfile.TemporaryDirectory() as gone:  # a plan leaves nothing, Hydra's multirun.yaml of a sweep neither
+        return _with_hydra("vpo plan", plan_job, _and(f'hydra.sweep.dir="{gone}"', arguments))
 
 
 def _table(arguments: list[str]) -> int:
@@ -125,13 +131,13 @@ def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from vpo.job import announced
+
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: Hydra's own report is a paragraph and exit code 1
     own = Path.cwd() / "conf"
     if own.is_dir() and not (own / "config.yaml").exists() and not any("hydra.searchpath" in one for one in arguments):
-        arguments = [
-            f'hydra.searchpath=["file://{own}"]',
-            *arguments,
-        ]  # first: argparse takes no positional behind `--cfg job`
+        arguments = _and(f'hydra.searchpath=["file://{own}"]', arguments)
+    task = announced(task, _check_flags(program, arguments))
     sys.argv = [program, *arguments]
     codes: list[int] = []
     try:
@@ -141,6 +147,24 @@ def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -
 
         return _complain(one_line(error))
     return max(codes, default=0)
+
+
+def _and(override: str, arguments: list[str]) -> list[str]:
+    """One override more, beside the others: argparse takes no overrides on both sides of a flag such as `-m` or `--cfg job`."""
+    at = next((at for at, one in enumerate(arguments) if "=" in one and not one.startswith("-")), 0)
+    return [*arguments[:at], override, *arguments[at:]]
+
+
+def _check_flags(program: str, arguments: list[str]) -> list[str]:
+    """The overrides. Raises UserError on a flag that Hydra's parser refuses; left to itself it prints eight lines of usage."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> None:
+        raise UserError(f"{message}; `{program} --help` and `{program} --hydra-help` tell what there is")
+
+    parser = get_args_parser()
+    parser.error = refuse
+    return parser.parse_args(arguments).overrides
 
 
 def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]:

@@ -4,93 +4,35 @@ A row averages over seeds: each cell is the mean over the seeds of the runs' mea
 were measured alike, by the same judge, reward and evaluators on the same queries; anything else is refused.
 """
 
-import hashlib
-import json
+import difflib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from vpo.errors import UserError
-from vpo.metrics import metric
+from vpo.metrics import is_listed, metric
+from vpo.run_folder import ABSENT, Run
 from vpo.statistics import Gain, SeedValues, mean_and_deviation, paired_bootstrap
-from vpo.store import canonical, without_idle_fields
 from vpo.table_spec import RowSpec, TableSpec, read_spec
 from vpo.tables import Cell, Row, Table, bold_best, value_cell
 
 log = logging.getLogger(__name__)
 
-# What must be equal between runs of one table: whatever decides how a prompt or a clip is measured.
-MEASURED_BY = ("dataset", "judge", "reward", "evaluator")
-
-_ABSENT = object()
-
-
-class Run:
-    """A finished run folder; its files are read when first asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @cached_property
-    def config(self) -> dict[str, Any]:
-        """The resolved config, with the facts of the run (experiment, overrides, ...) under `run`."""
-        config = yaml.safe_load(self._read("config.yaml"))
-        return {**config, "run": self.results.get("run", {})}
-
-    @cached_property
-    def results(self) -> dict[str, Any]:
-        """The content of results.json."""
-        return json.loads(self._read("results.json"))
-
-    @cached_property
-    def items(self) -> list[dict[str, Any]]:
-        """One dict per (query, method)."""
-        return [json.loads(line) for line in self._read("items.jsonl").split("\n") if line]
-
-    @cached_property
-    def source(self) -> str:
-        """How a footer names the run: the last two parts of its path, and a short sha of its results."""
-        sha = hashlib.sha256(self._read("results.json").encode()).hexdigest()[:8]
-        return f"{'/'.join(self.folder.parts[-2:])} ({sha})"
-
-    def value(self, path: str) -> Any:
-        """The config's value at a dotted path, or `_ABSENT`."""
-        found: Any = self.config
-        for key in path.split("."):
-            found = found.get(key, _ABSENT) if isinstance(found, Mapping) else _ABSENT
-        return found
-
-    def measured_by(self) -> dict[str, str]:
-        """What must agree between runs, each as one text. The data's seed may differ: the test queries may not."""
-        parts = {name: without_idle_fields(self.config.get(name)) for name in MEASURED_BY}
-        if isinstance(parts["dataset"], dict):
-            parts["dataset"] = {key: value for key, value in parts["dataset"].items() if key != "seed"}
-        queries = sorted({(item["query_id"], item["query"]) for item in self.items})
-        return {name: canonical(part) for name, part in {**parts, "test queries": queries}.items()}
-
-    def _read(self, name: str) -> str:
-        try:
-            return (self.folder / name).read_text(encoding="utf-8")
-        except OSError as error:
-            raise UserError(
-                f"{self.folder / name}: {error.strerror}; finish the run by giving its command again"
-            ) from error
-
 
 def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
     """The declared table over these runs and, where `gain` is declared, the table of paired differences.
 
-    Runs that no row asks for are left out. Raises UserError on a malformed declaration, an unfinished run, two runs of
-    one row with the same seed, or runs that were not measured alike.
+    Runs that no row asks for are left out, damaged ones with a warning. Raises UserError on a malformed declaration, an
+    unfinished or damaged run that a row takes, two runs of one row with the same seed, runs that were not measured alike,
+    and names of methods or metrics that nothing here has.
     """
     spec = read_spec(declared)
     runs = [Run(Path(folder)) for folder in folders]
-    chosen = {row.label: _runs_of(row, runs, spec) for row in spec.rows}
+    readable = _readable(spec, runs)
+    _check_methods(spec, readable)
+    chosen = {row.label: _runs_of(row, readable, spec) for row in spec.rows}
     used = list({run.folder: run for of_seed in chosen.values() for run in of_seed.values()}.values())
+    _check_metrics(spec, readable, used)
     _check_alike(used)
     _check_counts(spec, used)
     tables = [_main_table(spec, chosen, used)]
@@ -99,10 +41,55 @@ def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
     return tables
 
 
+def _readable(spec: TableSpec, runs: Sequence[Run]) -> list[Run]:
+    """The runs without those that are damaged and that no row takes. Raises UserError for a damaged one that a row takes."""
+    found = []
+    for run in runs:
+        if run.damage is None:
+            found.append(run)
+        elif any(run.may_fit(row) for row in spec.rows):
+            raise run.damage
+        else:
+            log.warning("%s; no row takes it, so it is left out", run.damage)
+    return found
+
+
+def _check_methods(spec: TableSpec, runs: Sequence[Run]) -> None:
+    """A row's method is that of a run, or of a config (then its runs may still be made). Raises UserError on others."""
+    made = {name for run in runs for name in run.results["methods"]}
+    for row in spec.rows:
+        if row.method not in made | configured_methods():
+            known = made or configured_methods()
+            raise UserError(
+                f"{spec.path}: no run has the method {row.method!r} of row {row.label!r}; {_hint(row.method, known)}"
+            )
+
+
+def configured_methods() -> set[str]:
+    """The methods that `vpo run method=[...]` knows, ours and those of the user's own conf/, by their rows' names."""
+    own = Path("conf/method")
+    files = [*(Path(__file__).parent / "conf" / "method").glob("*.yaml"), *own.glob("*.yaml")]
+    lines = [file.read_text(encoding="utf-8").partition("\n")[0] for file in files]
+    return {line.rpartition("method.")[2].strip() for line in lines if line.startswith("# @package method.")}
+
+
+def _check_metrics(spec: TableSpec, runs: Sequence[Run], used: Sequence[Run]) -> None:
+    """Once rows have runs, a metric is one that some run has, or a listed one (which a run may lack). UserError on others."""
+    known = {name for run in runs for metrics in run.results["methods"].values() for name in metrics}
+    for name in [*spec.columns, *spec.gain_metrics]:
+        if used and name not in known and not is_listed(name):
+            raise UserError(f"{spec.path}: no run has the metric {name!r}; {_hint(name, known)}")
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{f'did you mean {near[0]}? ' if near else ''}known are {', '.join(sorted(known))}"
+
+
 def _runs_of(row: RowSpec, runs: Sequence[Run], spec: TableSpec) -> dict[int, Run]:
     """The runs of a row, by seed."""
     for path in row.where:
-        if runs and all(run.value(path) is _ABSENT for run in runs):
+        if runs and all(run.value(path) is ABSENT for run in runs):
             raise UserError(f"{spec.path}: where of row {row.label!r} names {path!r}, which no run's config has")
     found: dict[int, Run] = {}
     for run in runs:

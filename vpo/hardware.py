@@ -7,7 +7,7 @@ from typing import Any
 
 from vpo.errors import UserError
 
-SHARDED = ("fsdp", "deepspeed")  # strategies that Lightning runs on CUDA only
+SHARDED = ("fsdp", "deepspeed")  # strategies that cut weights into pieces; Lightning runs them on CUDA only
 
 
 def check_hardware(trainer: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -27,12 +28,24 @@ def one_line(error: BaseException) -> str:
     lost = re.search(r"Interpolation key '([^']+)' not found", text)
     if lost:
         return f"the config has no key {lost[1]}, from which other keys take their value; give it, as in {lost[1]}=..."
+    listed = re.search(
+        r"Could not load '([^']*)/([^'/]+)'", text
+    )  # of a list of choices, whose others Hydra keeps to itself
+    if listed:
+        return one_line(ValueError(_with_choices(*listed.groups())))
     key = re.search(r"(?:Could not override|Key) '([^']+)'", text)
     if key:
         near = difflib.get_close_matches(key[1], list(known_keys()), n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"the config has no key {key[1]}; {hint}`vpo run --cfg job` prints the keys"
     return text
+
+
+def _with_choices(group: str, asked: str) -> str:
+    """Hydra's message for one unknown choice, for one of several: our choices, and those of the user's conf/."""
+    places = [Path(__file__).parent / "conf" / group, Path("conf") / group]
+    options = sorted({file.stem for place in places for file in place.glob("*.yaml")})
+    return f"Could not find '{group}/{asked}' Available options in '{group}': {' '.join(options)}"
 
 
 def known_keys() -> Iterator[str]:

@@ -3,16 +3,20 @@
 import contextlib
 import hashlib
 import logging
+import math
 import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vpo import __version__, build, pipeline
@@ -87,6 +91,30 @@ def plan_job(cfg: DictConfig) -> None:
     sys.stdout.write("\n".join([*lines, told, *memory, ""]))
 
 
+def announced(task: Callable[[DictConfig], None], overrides: Sequence[str]) -> Callable[[DictConfig], None]:
+    """The task with a line before each job of a sweep, `[2/9] feedback=video seed=1`, where the task's own lines go."""
+    swept = sweeps_of(overrides)
+
+    def announce_and_do(cfg: DictConfig) -> None:
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.MULTIRUN:
+            told = [str(without_secrets(one)) for one in hydra.overrides.task if one.partition("=")[0] in swept]
+            line = f"[{hydra.job.num + 1}/{math.prod(swept.values())}] {' '.join(told)}"
+            print(line.rstrip(), file=sys.stdout if task is plan_job else sys.stderr, flush=True)
+        task(cfg)
+
+    return announce_and_do
+
+
+def sweeps_of(overrides: Sequence[str]) -> dict[str, int]:
+    """The keys that a command sweeps over, with the number of their values. Raises Hydra's errors on what it cannot read."""
+    counts = {}
+    for one in OverridesParser.create().parse_overrides(list(overrides)):
+        if one.is_discrete_sweep() and not isinstance(one.value(), Glob):
+            counts[one.get_key_element()] = sum(1 for _ in one.sweep_string_iterator())
+    return counts
+
+
 def open_bench(config: Mapping[str, Any], dry: bool = False) -> Bench:
     """Store and executor of a config."""
     build.allow(config["build"]["allow"])
@@ -100,6 +128,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if missing:
         raise UserError(f"config: {', '.join(missing)} must be given, as in `vpo run {missing[0]}=...`")
     config = OmegaConf.to_container(cfg, resolve=True)
+    if not isinstance(config["recompute"], list):  # recompute=critique means a list of one, recompute=null an empty one
+        config["recompute"] = [] if config["recompute"] is None else [str(config["recompute"])]
     check_types(list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [], config)
     check(config)
     return config

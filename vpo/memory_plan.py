@@ -7,9 +7,9 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from vpo.hardware import SHARDED
 from vpo.templates import read_template
 from vpo.training.memory import GB, Row, Shape, estimate, standing
-from vpo.training.recipe import SHARDED
 
 CHARACTERS_PER_TOKEN = 4.8  # of English instructions: VPO's 819 characters are about 170 tokens
 LORA = {"r": 64, "target_modules": "all-linear", "bits": None}  # as in sft=lora, for the cures that are offered

@@ -77,6 +77,11 @@ def metric(name: str) -> Metric:
     return Metric(name, name)
 
 
+def is_listed(name: str) -> bool:
+    """Whether a metric is one of ours by name; parts of a family and a user's own metrics are known by runs only."""
+    return name in _BY_NAME
+
+
 def family_of(name: str) -> str | None:
     """The metric of which this one is a part: 'reward' for 'reward_Stability', None for a metric of its own."""
     return next((family for family in _FAMILIES if name.startswith(f"{family}_")), None)

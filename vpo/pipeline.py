@@ -36,20 +36,39 @@ def run(bench: Bench, cfg: Config) -> dict[str, dict[str, Entry]]:
     queries = stages.queries(bench, cfg["dataset"])
     bench.reached("queries")
     policies = train_policies(bench, cfg, queries)
-    return {name: measure(bench, cfg, queries, name, method, policies) for name, method in cfg["method"].items()}
+    prompts = {name: write_prompts(bench, cfg, queries, name, policies) for name in cfg["method"]}
+    bench.reached("optimize")
+    measured = {name: measure(bench, cfg, queries, name, made) for name, made in prompts.items()}
+    bench.reached("evaluate")
+    return measured
+
+
+def stops(cfg: Config) -> tuple[str, ...]:
+    """The names at which this config's run can stop, in their order."""
+    wanted = wanted_policies(cfg)
+    chapter = AFTER_SFT[cfg["objective"]["policy"]]
+    drafted = ("draft", "critique", "refine", "sft") if wanted - {"start"} else ()
+    learned = chapter.stages if wanted - {"start", "sft"} else ()
+    unseen = () if cfg["feedback"]["video"] else ("render", "score")
+    return ("queries", *drafted, *(name for name in learned if name not in unseen), "optimize", "evaluate")
+
+
+def wanted_policies(cfg: Config) -> set[str]:
+    """The policies that the methods sample from."""
+    return {method["policy"] for method in cfg["method"].values() if "policy" in method}
 
 
 def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry]:
     """The trained policies that the methods ask for, by name."""
-    wanted = {method["policy"] for method in cfg["method"].values() if "policy" in method}
+    wanted = wanted_policies(cfg)
     chapter = AFTER_SFT[cfg["objective"]["policy"]]
     makes = chapter.policies(cfg)
-    unknown = ", ".join(sorted(wanted - {"start", "sft", *makes}))
+    unknown = wanted - {"start", "sft", *makes}
     if unknown:
         known = ", ".join(["start", "sft", *makes])
         raise UserError(
-            f"method: no policy is called {unknown} with objective.policy={cfg['objective']['policy']}; known are {known}: choose "
-            "another objective, or leave the method out (method=[original,sft])"
+            f"method: no policy is called {', '.join(sorted(unknown))} with objective.policy={cfg['objective']['policy']}; known "
+            f"are {known}: {cure_of(cfg, unknown)}, or leave the method out (method=[original,sft])"
         )
     if not makes:
         log.info("objective: nothing is trained after SFT, so there is no row for it")
@@ -62,6 +81,13 @@ def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry
     if wanted - {"start", "sft"}:
         policies |= chapter.tell(bench, cfg, queries, policies["sft"], wanted)
     return policies
+
+
+def cure_of(cfg: Config, unknown: set[str]) -> str:
+    """What makes the policies that this config does not: more rounds for a later round's, else another objective."""
+    rounds = [name.removeprefix("dpo_") for name in unknown if name.startswith("dpo_")]
+    later = cfg["objective"]["policy"] == "dpo" and len(rounds) == len(unknown) and all(map(str.isdecimal, rounds))
+    return f"set rounds={max(map(int, rounds))}" if later else "choose another objective"
 
 
 def learn_from_drafts(bench: Bench, cfg: Config, queries: Entry, start: Entry) -> Entry:
@@ -215,15 +241,17 @@ AFTER_SFT = {
 }
 
 
-def measure(
-    bench: Bench, cfg: Config, queries: Entry, name: str, method: Config, policies: Mapping[str, Entry]
-) -> dict[str, Entry]:
-    """One method on the test queries: prompts, clips, and every evaluator's reading of them."""
-    seed = cfg["seed"]
-    prompts = stages.optimize(
-        bench, name, method, queries, seed, backbone=cfg["backbone"], policy=policies.get(method.get("policy"))
+def write_prompts(bench: Bench, cfg: Config, queries: Entry, name: str, policies: Mapping[str, Entry]) -> Entry:
+    """One method's prompts for the test queries."""
+    method = cfg["method"][name]
+    return stages.optimize(
+        bench, name, method, queries, cfg["seed"], backbone=cfg["backbone"], policy=policies.get(method.get("policy"))
     )
-    clips = stages.render(bench, cfg["generator"], prompts, seed, label=name)
+
+
+def measure(bench: Bench, cfg: Config, queries: Entry, name: str, prompts: Entry) -> dict[str, Entry]:
+    """One method's clips, and every evaluator's reading of them and of its prompts."""
+    clips = stages.render(bench, cfg["generator"], prompts, cfg["seed"], label=name)
     shared = {"judge": cfg["judge"], "reward": cfg["reward"]}
     measured = {
         evaluator: stages.evaluate(bench, evaluator, node, shared, queries, prompts, clips, label=name)

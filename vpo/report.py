@@ -27,6 +27,10 @@ def table_command(arguments: list[str]) -> int:
     tables = compare(folders, declared)
     sys.stdout.write("\n".join(map(to_text, tables)))
     out = Path(options.get("out", declared.parent.parent / "results"))
-    written = write(tables, out, declared.stem)
+    try:
+        written = write(tables, out, declared.stem)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"table: {out}: {reason}; set out=<a folder that can be written>") from error
     sys.stdout.write(f"\nwritten: {', '.join(map(str, written))}\n")
     return 0

@@ -75,12 +75,19 @@ def read_spec(path: Path) -> TableSpec:
     for number, row in enumerate(data["rows"]):
         optional = {"where": dict, "paper": dict}
         row = _keys(path, f"rows[{number}]", row, {"label": str, "method": str}, optional)
+        _check_row(path, row)
         rows.append(RowSpec(row["label"], row["method"], row["where"] or {}, row["paper"] or {}))
     gain = {"metrics": [], "pairs": []}
     if data["gain"] is not None:
         gain = _keys(path, "gain", data["gain"], {"metrics": list, "pairs": list}, {})
     paper = f"Mirrors {data['paper_table']} of the paper." if data["paper_table"] else None
     notes = [note for note in (data["note"], paper) if note]
+    for pair in gain["pairs"]:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(label, str) for label in pair):
+            raise UserError(f"{path}: gain.pairs has {pair!r}, which are not two labels of rows, such as [DPO, SFT]")
+    for name in gain["metrics"]:
+        if not isinstance(name, str):
+            raise UserError(f"{path}: gain.metrics has {name!r}, which is no metric's name")
     pairs = [tuple(pair) for pair in gain["pairs"]]
     spec = TableSpec(path, data["title"], notes, data["seeds"], columns, rows, gain["metrics"], pairs)
     _check_names(spec)
@@ -106,6 +113,18 @@ def _keys(
     return {key: data.get(key) for key in types}
 
 
+def _check_row(path: Path, row: Mapping[str, Any]) -> None:
+    """The keys of `where` are dotted paths, and the paper's numbers are numbers."""
+    for key in row["where"] or {}:
+        if not isinstance(key, str):
+            raise UserError(
+                f"{path}: where of row {row['label']!r} has the key {key!r}; a config's path, such as seed, is due"
+            )
+    for key, value in (row["paper"] or {}).items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise UserError(f"{path}: paper of row {row['label']!r} has {key}: {value!r}, which is no number")
+
+
 def _check_names(spec: TableSpec) -> None:
     """Labels are unique, and pairs and paper numbers name what exists."""
     labels = [row.label for row in spec.rows]
@@ -113,7 +132,7 @@ def _check_names(spec: TableSpec) -> None:
         if labels.count(label) > 1:
             raise UserError(f"{spec.path}: two rows have the label {label!r}; give each its own")
     for pair in spec.pairs:
-        if len(pair) != 2 or not set(pair) <= set(labels):
+        if not set(pair) <= set(labels):
             raise UserError(f"{spec.path}: gain.pairs has {list(pair)}, which are not two labels of rows")
     for row in spec.rows:
         for name in row.paper.keys() - spec.columns.keys():

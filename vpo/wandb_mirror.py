@@ -7,7 +7,7 @@ import netrc
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,14 @@ from vpo.store import canonical
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
+ASKED = {
+    "online": "online",
+    "offline": "offline",
+    "disabled": "disabled",
+    "run": "online",
+    "dryrun": "offline",
+    "shared": "online",
+}
 MARKER = "wandb.json"  # in the run folder: what was mirrored, and where to
 
 
@@ -52,10 +60,8 @@ class WandbLogger:
             if state.items() <= before.items():
                 log.info("W&B: already up to date")
                 return
-            if mode == "offline":
-                _drop_earlier(folder)
             same_run = mode == "online" and all(before.get(key) == state[key] for key in ("project", "entity", "mode"))
-            with _files_with_the_run(folder):
+            with _one_offline_copy(folder, mode), _files_with_the_run(folder, mode):
                 address, lines = self._replay(folder, mode, before["lines"] if same_run else {})
             marker.write_text(json.dumps({**state, "id": run_id(folder), "address": address, "lines": lines}, indent=1))
             where = address or f"offline; `wandb sync {folder}/wandb/offline-run-*` uploads it"
@@ -68,8 +74,10 @@ class WandbLogger:
         """The mode for this machine: WANDB_MODE where the user set it, and never one that would ask for a login."""
         mode = self.mode
         if mode == "auto":
-            asked = os.environ.get("WANDB_MODE", "")
-            mode = asked if asked in ("offline", "disabled") else "online"
+            asked = os.environ.get("WANDB_MODE") or "online"
+            mode = ASKED.get(asked, "offline")  # never upload because of a typing error
+            if asked not in ASKED:
+                log.warning("W&B: WANDB_MODE=%s is not one of %s; taken as offline", asked, ", ".join(ASKED))
         if mode == "online" and not logged_in():
             if self.mode == "online":
                 log.warning("W&B: not logged in, so the mirror stays offline; `wandb login` once, then run again")
@@ -200,21 +208,51 @@ def _content(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _drop_earlier(folder: Path) -> None:
-    """Remove our own earlier offline copies: each mirror is complete, and two would be synced on top of one another."""
-    for earlier in [*(folder / "wandb").glob(f"offline-run-*-{run_id(folder)}"), folder / "wandb" / "data"]:
-        shutil.rmtree(earlier, ignore_errors=True)
+@contextmanager
+def _one_offline_copy(folder: Path, mode: str) -> Iterator[None]:
+    """Replace our earlier offline copy by what the body writes, or, where that fails, keep it and remove the beginning.
+
+    One is enough: each mirror is complete, and two would be synced on top of one another.
+    """
+    if mode != "offline":
+        yield
+        return
+    earlier = _offline_copies(folder)
+    try:
+        yield
+    except BaseException:
+        _remove(_offline_copies(folder) - earlier)
+        raise
+    if _offline_copies(folder) - earlier:
+        _remove(earlier)
+
+
+def _offline_copies(folder: Path) -> set[Path]:
+    """The folders of our offline mirrors, and those of their files."""
+    return {*(folder / "wandb").glob(f"offline-run-*-{run_id(folder)}"), *(folder / "wandb" / "data").glob("*")}
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for one in folders:
+        shutil.rmtree(one, ignore_errors=True)
 
 
 @contextmanager
-def _files_with_the_run(folder: Path) -> Iterator[None]:
-    """Have W&B keep a table's clips in the run folder until they are uploaded; left alone, it takes the user's home."""
-    before = os.environ.get("WANDB_DATA_DIR")
-    os.environ["WANDB_DATA_DIR"] = str((folder / "wandb" / "data").absolute())
+def _files_with_the_run(folder: Path, mode: str) -> Iterator[None]:
+    """Have W&B keep a table's clips in the run folder until they are uploaded; left alone, it takes the user's home.
+
+    Each offline copy has a place of its own, so that the earlier one goes with its files. W&B reads WANDB_MODE even where it
+    is told a mode, and refuses to start on one that it does not know.
+    """
+    own = str(time.time_ns()) if mode == "offline" else "online"
+    told = {"WANDB_DATA_DIR": str((folder / "wandb" / "data" / own).absolute()), "WANDB_MODE": mode}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["WANDB_DATA_DIR"]
-        else:
-            os.environ["WANDB_DATA_DIR"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -5,8 +5,8 @@ from typing import Any
 
 from vpo.backbone.quantising import check_bits
 from vpo.errors import UserError
+from vpo.hardware import SHARDED
 
-SHARDED = ("fsdp", "deepspeed")  # strategies that cut weights into pieces
 SCHEDULES = ("constant", "linear", "cosine", "step")  # those of `vpo.training.modules`, which imports torch
 
 
