@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from vpo.choices import files_of
 from vpo.errors import UserError
 from vpo.metrics import is_listed, metric
 from vpo.run_folder import ABSENT, Run
@@ -67,9 +68,7 @@ def _check_methods(spec: TableSpec, runs: Sequence[Run]) -> None:
 
 def configured_methods() -> set[str]:
     """The methods that `vpo run method=[...]` knows, ours and those of the user's own conf/, by their rows' names."""
-    own = Path("conf/method")
-    files = [*(Path(__file__).parent / "conf" / "method").glob("*.yaml"), *own.glob("*.yaml")]
-    lines = [file.read_text(encoding="utf-8").partition("\n")[0] for file in files]
+    lines = [file.read_text(encoding="utf-8").partition("\n")[0] for file in files_of("method")]
     return {line.rpartition("method.")[2].strip() for line in lines if line.startswith("# @package method.")}
 
 

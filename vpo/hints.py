@@ -4,13 +4,13 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from vpo.choices import files_of
 from vpo.errors import UserError
 
 
@@ -43,8 +43,7 @@ def one_line(error: BaseException) -> str:
 
 def _with_choices(group: str, asked: str) -> str:
     """Hydra's message for one unknown choice, for one of several: our choices, and those of the user's conf/."""
-    places = [Path(__file__).parent / "conf" / group, Path("conf") / group]
-    options = sorted({file.stem for place in places for file in place.glob("*.yaml")})
+    options = sorted({file.stem for file in files_of(group)})
     return f"Could not find '{group}/{asked}' Available options in '{group}': {' '.join(options)}"
 
 

@@ -228,8 +228,8 @@ def _one_offline_copy(folder: Path, mode: str) -> Iterator[None]:
 
 
 def _offline_copies(folder: Path) -> set[Path]:
-    """The folders of our offline mirrors, and those of their files."""
-    return {*(folder / "wandb").glob(f"offline-run-*-{run_id(folder)}"), *(folder / "wandb" / "data").glob("*")}
+    """The folders of our offline mirrors, of which W&B numbers a second one in the same second, and those of their files."""
+    return {*(folder / "wandb").glob(f"offline-run-*-{run_id(folder)}*"), *(folder / "wandb" / "data").glob("*")}
 
 
 def _remove(folders: Iterable[Path]) -> None:
