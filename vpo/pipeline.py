@@ -115,9 +115,8 @@ def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, w
     policies: dict[str, Entry] = {}
     rounds: list[tuple[Entry, Entry]] = []
     policy = sft
-    trains = cfg["rounds"] > 1 or any(
-        name.startswith("dpo") for name in wanted
-    )  # a round's pairs need the policy before
+    # The pairs of a later round need the policy of the round before, whoever wants it.
+    trains = cfg["rounds"] > 1 or any(name.startswith("dpo") for name in wanted)
     for number in range(1, cfg["rounds"] + 1):
         seed = cfg["seed"] if number == 1 else seed_of("round", cfg["seed"], number) % 2**32  # Lightning takes 32 bits
         label = "" if cfg["rounds"] == 1 else f"of round {number}"
