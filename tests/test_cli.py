@@ -60,6 +60,7 @@ def test_help_of_run_names_vpo(tmp_path):
     [
         (["rum"], "no verb 'rum', did you mean 'run'?"),
         (["run", "--hlp"], "unrecognized arguments: --hlp; `vpo run --help`"),
+        (["run", "-m", "--cfg", "job", "seed=0,1"], "--multirun and --cfg do not go together"),
         (["run", "jugde=rules"], "the config has no key jugde; did you mean judge?"),
         (["run", "method=[original,foo]"], "method=foo is no choice of method; choose one of dpo, dpo_1,"),
         (["run", "evaluator=[saftey]"], "evaluator=saftey is no choice of evaluator; did you mean safety?"),

@@ -156,7 +156,7 @@ def _and(override: str, arguments: list[str]) -> list[str]:
 
 
 def _check_flags(program: str, arguments: list[str]) -> list[str]:
-    """The overrides. Raises UserError on a flag that Hydra's parser refuses; left to itself it prints eight lines of usage."""
+    """The overrides. Raises UserError on flags that Hydra refuses; left to itself it prints its usage, or a traceback."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:
@@ -164,7 +164,11 @@ def _check_flags(program: str, arguments: list[str]) -> list[str]:
 
     parser = get_args_parser()
     parser.error = refuse
-    return parser.parse_args(arguments).overrides
+    told = parser.parse_args(arguments)
+    modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(told, name)]
+    if len(modes) > 1:
+        refuse(f"{' and '.join(modes)} do not go together")
+    return told.overrides
 
 
 def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]:
