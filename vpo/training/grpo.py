@@ -45,6 +45,7 @@ from vpo.training.grpo_record import (
 )
 from vpo.training.lora import lora_config, refusing_targets
 from vpo.training.policy_folder import PolicyWriter
+from vpo.training.prompts import PromptTables
 from vpo.training.record import JsonlLogger
 from vpo.training.rewards import Decode, TextReward, VideoReward
 from vpo.training.telemetry import forget_updates
@@ -117,12 +118,9 @@ def telemetry(
     return [
         Figures(figures, job["label"], detectors, clock),
         GreedyPrompts(
-            out / "prompts.jsonl",
-            renderer,
-            shown,
-            every=recipe["prompts_every"],
-            max_new_tokens=recipe["max_new_tokens"],
-            clock=clock,
+            PromptTables(
+                out / "prompts.jsonl", renderer, shown, recipe["prompts_every"], recipe["max_new_tokens"], clock
+            )
         ),
     ]
 

@@ -4,19 +4,18 @@ checkpoints that a kill cannot break.
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.progress import Bar
 from vpo.rows import whole_lines
 from vpo.signals import LEFT, REQUESTS
-from vpo.training.prompts import append_table, greedy
+from vpo.training.prompts import PromptTables
 from vpo.training.record import JsonlLogger
 from vpo.training.strategy import local_norm
 from vpo.training.throughput import Stopwatch
@@ -114,46 +113,22 @@ def _completions(args: TrainingArguments) -> int:
 
 
 class GreedyPrompts(TrainerCallback):
-    """Appends a table of greedy prompts to `prompts.jsonl`, as `vpo.training.prompts` does: first, every `every` updates, last.
+    """Writes `tables` while TRL trains, as `vpo.training.prompts.GreedyPrompts` does; other ranks wait in their next update."""
 
-    The training is bit by bit the same with and without it. One rank writes; the others wait for it in their next update.
-
-    Args:
-        path: the file.
-        queries: as the user gave them.
-        every: updates.
-        max_new_tokens: where a prompt that does not end is cut.
-        clock: paused meanwhile.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        renderer: Renderer,
-        queries: Sequence[str],
-        *,
-        every: int,
-        max_new_tokens: int,
-        clock: Stopwatch,
-    ) -> None:
-        self.path, self.renderer, self.queries = path, renderer, queries
-        self.every, self.max_new_tokens, self.clock = every, max_new_tokens, clock
+    def __init__(self, tables: PromptTables) -> None:
+        self.tables = tables
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, model: Any, **unused: Any) -> None:
         if state.global_step == 0:
             self._write(model, state)
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any, **unused: Any) -> None:
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+        if self.tables.due(state.global_step, state.max_steps):
             self._write(model, state)
 
     def _write(self, model: Any, state: TrainerState) -> None:
-        if not state.is_world_process_zero or not self.queries:
-            return
-        self.clock.pause()
-        prompts = greedy(model, self.renderer, self.queries, self.max_new_tokens)
-        append_table(self.path, state.global_step, self.queries, prompts)
-        self.clock.resume()
+        if state.is_world_process_zero:
+            self.tables.write(model, state.global_step)
 
 
 class Checkpoints(TrainerCallback):

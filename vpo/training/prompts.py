@@ -2,46 +2,71 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy
 
 from vpo.backbone.hf import HFLanguageModel
 from vpo.backbone.rendering import Renderer
 from vpo.training.data import Row
+from vpo.training.strategy import SHARDED
 from vpo.training.throughput import Stopwatch
 
 
-class GreedyPrompts(pl.Callback):
-    """Appends a table to `prompts.jsonl`: before the first step, every `every` steps, and at the end.
+@dataclass(frozen=True)
+class PromptTables:
+    """Appends tables of greedy prompts to a file: of the untrained policy, every so many updates, and of the trained one.
 
     A line is {"step", "query", "prompt", "tokens"}: `step` counts the updates that the policy has had, `tokens` the prompt's
     with its EOS. Greedy decoding draws no random number and the model's modes are put back, so the training is bit by bit
-    the same with and without the tables. One rank writes them, with no collective; the others wait for it in their next
-    step. A policy whose weights are spread over the ranks (FSDP, DeepSpeed) has no tables.
+    the same with and without the tables.
 
-    Args:
+    Attributes:
         path: the file.
-        queries: as the user gave them.
-        every: steps.
+        renderer: of the policy.
+        queries: as the user gave them; without one there are no tables.
+        every: updates.
         max_new_tokens: where a prompt that does not end is cut.
         clock: paused meanwhile.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        renderer: Renderer,
-        queries: Sequence[str],
-        *,
-        every: int,
-        max_new_tokens: int,
-        clock: Stopwatch,
-    ) -> None:
-        self.path, self.renderer, self.queries = path, renderer, queries
-        self.every, self.max_new_tokens, self.clock = every, max_new_tokens, clock
+    path: Path
+    renderer: Renderer
+    queries: Sequence[str]
+    every: int
+    max_new_tokens: int
+    clock: Stopwatch
+
+    def due(self, step: int, last: int) -> bool:
+        """Whether a table follows update `step` of `last`."""
+        return step % self.every == 0 or step == last
+
+    def write(self, model: Any, step: int) -> None:
+        """Append the table of a policy that has had `step` updates."""
+        if not self.queries:
+            return
+        self.clock.pause()
+        prompts = greedy(model, self.renderer, self.queries, self.max_new_tokens)
+        lines = [
+            {"step": step, "query": query, "prompt": prompt, "tokens": tokens}
+            for query, (prompt, tokens) in zip(self.queries, prompts, strict=True)
+        ]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        self.clock.resume()
+
+
+class GreedyPrompts(pl.Callback):
+    """Writes `tables` while Lightning trains, the first one before the first step.
+
+    One rank writes them, with no collective; the others wait for it in their next step. A policy whose weights are spread
+    over the ranks (FSDP, DeepSpeed) has no tables.
+    """
+
+    def __init__(self, tables: PromptTables) -> None:
+        self.tables = tables
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.global_step == 0:
@@ -52,28 +77,14 @@ class GreedyPrompts(pl.Callback):
     ) -> None:
         if (batch_index + 1) % trainer.accumulate_grad_batches:
             return
-        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
+        if self.tables.due(trainer.global_step, trainer.max_steps):
             self._write(trainer, module)
 
     def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        spread = isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy)
-        if not trainer.is_global_zero or spread or not self.queries:
+        if not trainer.is_global_zero or isinstance(trainer.strategy, SHARDED):
             return
-        self.clock.pause()
         with trainer.precision_plugin.forward_context():
-            prompts = greedy(module.model, self.renderer, self.queries, self.max_new_tokens)
-        append_table(self.path, trainer.global_step, self.queries, prompts)
-        self.clock.resume()
-
-
-def append_table(path: Path, step: int, queries: Sequence[str], prompts: Sequence[tuple[str, int]]) -> None:
-    """Append one table, a line a query; `prompts` are as `greedy` gives them, `step` counts the updates before it."""
-    lines = [
-        {"step": step, "query": query, "prompt": prompt, "tokens": tokens}
-        for query, (prompt, tokens) in zip(queries, prompts, strict=True)
-    ]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+            self.tables.write(module.model, trainer.global_step)
 
 
 def greedy(model: Any, renderer: Renderer, queries: Sequence[str], max_new_tokens: int) -> list[tuple[str, int]]:

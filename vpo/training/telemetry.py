@@ -11,7 +11,7 @@ from vpo.backbone.rendering import Renderer
 from vpo.rows import read_rows, whole_lines
 from vpo.training.data import PlannedDataModule
 from vpo.training.logprobs import unwrap
-from vpo.training.prompts import GreedyPrompts, length_limit, queries_to_show
+from vpo.training.prompts import GreedyPrompts, PromptTables, length_limit, queries_to_show
 from vpo.training.record import forget_steps
 from vpo.training.throughput import ModelShape, Stopwatch, Throughput
 from vpo.training.watch import Watch, chosen_falls, prompts_grow, rows_cut
@@ -25,6 +25,7 @@ def telemetry(
     forget_updates(out, done)
     known = {one["query_id"]: one["query"] for one in read_rows(Path(job["rows"]), dict)}
     limit = length_limit(data.rows, getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None))
+    shown = queries_to_show(data.validation or data.rows, known, recipe.get("prompts", 0))
     detectors = {
         "rows cut": partial(rows_cut, data.left_out, data.left_out.total() + len(data.rows) + len(data.validation)),
         "prompts grow": partial(
@@ -41,12 +42,7 @@ def telemetry(
             job["trainer"].get("peak_tflops"),
         ),
         GreedyPrompts(
-            out / "prompts.jsonl",
-            renderer,
-            queries_to_show(data.validation or data.rows, known, recipe.get("prompts", 0)),
-            every=recipe["validate_every"],
-            max_new_tokens=limit,
-            clock=clock,
+            PromptTables(out / "prompts.jsonl", renderer, shown, recipe["validate_every"], limit, clock),
         ),
         Watch(out / "warnings.jsonl", job["label"], detectors, recipe["validate_every"]),
     ]
