@@ -18,28 +18,12 @@ STAGES = (
 def check(config: Mapping[str, Any]) -> None:
     """Impossible values, found before any work is done."""
     sampling, objective = config["sampling"], config["objective"]
+    check_ranges(config)
     at_least = {
         "sampling.k": (sampling["k"], 2 if config["feedback"]["video"] else 1),
-        "sampling.max_new_tokens": (sampling["max_new_tokens"], 1),
-        "sampling.batch_size": (sampling["batch_size"], 1),
-        "rounds": (config["rounds"], 1),
-        "trainer.devices": (config["trainer"]["devices"], 1),
-        "trainer.per_device_batch_size": (config["trainer"]["per_device_batch_size"], 1),
-        "sft.checkpoint_every": (config["sft"]["checkpoint_every"], 1),
-        "sft.validate_every": (config["sft"]["validate_every"], 1),
         "sft.prompts": (config["sft"].get("prompts", 0), 0),
         "objective.prompts": (objective.get("prompts", 0), 0),
-        "objective.validate_every": (objective.get("validate_every", 1), 1),
-        "objective.prompts_every": (objective.get("prompts_every", 1), 1),
-        "control.checkpoint_every": (config["control"]["checkpoint_every"], 1),
-        "control.validate_every": (config["control"]["validate_every"], 1),
-        "control.log_every": (config["control"]["log_every"], 1),
-        "sft.log_every": (config["sft"]["log_every"], 1),
-        "sft.global_batch_size": (config["sft"]["global_batch_size"], 1),
     }
-    if objective["policy"] is not None:
-        whole = ("checkpoint_every", "global_batch_size", "log_every")
-        at_least |= {f"objective.{name}": (objective[name], 1) for name in whole}
     for key, (value, least) in at_least.items():
         if not isinstance(value, int) or value < least:
             raise UserError(f"config: {key}={value} must be a whole number of at least {least}")
@@ -55,7 +39,6 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in positive.items():
         if not isinstance(value, int | float) or value <= 0:
             raise UserError(f"config: {key}={value} must be above 0")
-    check_ranges(config)
     for name in ("sft", "objective", "control"):
         check_recipe(name, config[name])
         if bits_of(config[name]) and config["trainer"]["strategy"] in SHARDED:

@@ -7,11 +7,12 @@ from vpo.errors import UserError
 
 SEEDS = 2**32  # Lightning and numpy take 32 bits
 
-# What counts something: whole numbers from 1 on. null stays possible where it has a meaning (max_steps).
+# What counts something: whole numbers from 1 on.
 COUNTS = (
     "batch_size", "checkpoint_every", "completion_tokens", "devices", "fps", "frames", "generations", "global_batch_size", "heads",
     "hidden_size", "intermediate_size", "layers", "log_every", "max_chars", "max_length", "max_new_tokens", "max_positions",
-    "max_steps", "n", "per_device_batch_size", "query_tokens", "reads_words", "validate_every", "vocab_size", "workers",
+    "max_steps", "n", "per_device_batch_size", "prompts_every", "query_tokens", "reads_words", "rounds", "validate_every",
+    "vocab_size", "workers",
 )  # fmt: skip
 FRACTIONS = ("fps",)  # counts that need not be whole
 # Shares and probabilities: 0 to 1, both possible.
@@ -24,8 +25,9 @@ def check_ranges(config: Mapping[str, Any]) -> None:
     if not _whole(seed) or not 0 <= seed < SEEDS:
         raise UserError(f"config: seed={seed} must be a whole number from 0 to {SEEDS - 1}")
     for path, value in _leaves(config):
-        wish = _wish(path.rpartition(".")[2], value)
-        if wish and value is not None:
+        name = path.rpartition(".")[2]
+        wish = _wish(name, value)
+        if wish and (value is not None or (name in COUNTS and name != "max_steps")):  # no limit, by null
             raise UserError(f"config: {path}={value} must be {wish}")
 
 
