@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from vpo.stages.bench import StopHere
 
 from vpo import pipeline
 from vpo.build import build
 from vpo.checks import check
 from vpo.errors import UserError
 from vpo.job import NOT_IN_RUN_NAME, open_bench, resolve
-from vpo.stages.bench import StopHere
 from vpo.stages.optimize import arguments_of
 from vpo.store import NOT_IN_KEYS
 from vpo.training import modules

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from vpo.stages.bench import Bench
 
 from tests.test_adapters import IDS, logits
 from tests.training_jobs import LORA, RECIPE, TRAINER, job, losses, train_here, write_reference
@@ -15,7 +16,6 @@ from vpo.executor.local import LocalExecutor
 from vpo.records import Pair
 from vpo.rows import write_rows
 from vpo.stages import reference
-from vpo.stages.bench import Bench
 from vpo.store import Store
 from vpo.training.forward import Reader
 from vpo.training.lora import add_adapter

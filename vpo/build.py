@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vpo.errors import UserError
@@ -81,3 +83,45 @@ def _check_targets(node: Any) -> None:
     elif isinstance(node, list | tuple):
         for value in node:
             _check_targets(value)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How a role is built, wherever its work is done: a spec travels to a worker process, the object does not.
+
+    Attributes:
+        node: of the config.
+        shared: specs of objects that the role's constructor takes.
+        allowed: prefixes that `allow` was given where the spec was made.
+    """
+
+    node: Mapping[str, Any]
+    shared: Mapping[str, "Spec | PolicySpec"] = field(default_factory=dict)
+    allowed: tuple[str, ...] = field(default_factory=allowed_besides)
+
+    def __call__(self) -> Any:
+        """Build the object."""
+        allow(self.allowed)
+        return build(self.node, **{name: spec() for name, spec in self.shared.items()})
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """How a trained policy is loaded: by its backbone, from its folder."""
+
+    backbone: Spec
+    folder: Path
+
+    def __call__(self) -> Any:
+        """Load the policy, ready to sample."""
+        return self.backbone().load(self.folder)
+
+
+def batch_size_of(node: Mapping[str, Any]) -> int:
+    """How many items a role takes at once: its node says, or its class, or else 32."""
+    return node.get("batch_size") or getattr(target_class(node), "batch_size", None) or 32
+
+
+def needs_of(evaluator: Mapping[str, Any]) -> frozenset[str]:
+    """Which inputs an evaluator's class asks for, of "clips", "verdicts", "query_verdicts" and "scores"."""
+    return frozenset(target_class(evaluator).needs)

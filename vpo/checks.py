@@ -3,16 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vpo import pipeline
+from vpo import pipeline, stages
 from vpo.errors import UserError
 from vpo.hardware import SHARDED
 from vpo.ranges import check_ranges
 from vpo.training.recipe import bits_of, check_recipe
-
-STAGES = (
-    "queries", "draft", "critique", "refine", "sft", "sample", "render", "score", "pair", "reference", "dpo", "grpo",
-    "optimize", "evaluate",
-)  # fmt: skip
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -50,32 +45,26 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     if not (config["feedback"]["text"] or config["feedback"]["video"]):
         raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
-    video_only = {"render", "score"}
-    if config["stop_after"] in video_only and not config["feedback"]["video"]:
+    if config["stop_after"] not in (None, *stages.NAMES):
         raise UserError(
-            f"config: feedback=text renders nothing for pairs, so stop_after={config['stop_after']} never comes"
+            f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(stages.NAMES)}"
         )
-    if config["stop_after"] not in (None, *STAGES):
-        raise UserError(f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(STAGES)}")
-    unknown = sorted(set(config["recompute"]) - {*STAGES, "start"})
+    unknown = sorted(set(config["recompute"]) - set(stages.NAMES))
     if unknown:
-        raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(STAGES)}, start")
+        raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
     check_objective(config)
 
 
 def check_objective(config: Mapping[str, Any]) -> None:
-    """What follows SFT is known, can run on this trainer, and reaches the stage at which to stop."""
+    """What follows SFT is known, can run on this trainer, and the stage at which to stop is on the way."""
     policy, stop = config["objective"]["policy"], config["stop_after"]
     if policy not in pipeline.AFTER_SFT:
         known = ", ".join(str(one) for one in pipeline.AFTER_SFT)
         raise UserError(f"config: objective.policy={policy} is made by nothing here; choose one of {known}")
-    others = {name for name, chapter in pipeline.AFTER_SFT.items() if stop in chapter.stages}
-    if others and policy not in others:
-        raise UserError(f"config: objective.policy={policy} has no stage {stop}, so stop_after={stop} never comes")
     pipeline.AFTER_SFT[policy].check(config)
-    if stop is not None and stop not in pipeline.stops(config):
-        methods = ",".join(config["method"])
+    possible = pipeline.stops(config) if stop is not None else ()
+    if stop is not None and stop not in possible:
         raise UserError(
-            f"config: method=[{methods}] needs no stage {stop}, so stop_after={stop} never comes; add a method that does, or "
-            f"choose one of {', '.join(pipeline.stops(config))}"
+            f"config: this run has no stage {stop}, so stop_after={stop} never comes; choose one of {', '.join(possible)}, or other "
+            "methods, feedback or objective"
         )

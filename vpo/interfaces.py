@@ -1,18 +1,21 @@
 """The roles of the method, as Protocols. A choice of a config group is one class that plays one of these.
 
-All of them work on sequences: the caller decides how many items go in at once and writes down what comes out, so an
-implementation keeps no files, counts nothing and may batch as it likes. Outputs align with inputs, item by item. A failure
-of one item is a None (or a `status`) in its place, never an exception, a default score or a missing row.
+A role (judge, engine, generator, reward, evaluator) is described by its config node and built where its work is done: in this
+process, in a worker process, in a Ray actor. It is let go, by `close()` if it has one, when its stage ends.
+
+All roles work on sequences: the caller decides how many items go in at once and writes down what comes out, so an
+implementation keeps no files, counts nothing and may batch as it likes. Outputs align with inputs, item by item. What could
+not be made is a `Failure` in the item's place, never a default score or a missing row. A role need not catch what goes wrong:
+an exception is retried, isolated to its item and made a `Failure` by the worker (`vpo.executor.worker`), once for all roles.
+`batch_size`, in a role's node or on its class, is how many items it takes at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from vpo.records import Clip, Prompt, Query, Sample, Score, Verdict
-
-T = TypeVar("T")
-U = TypeVar("U")
+from vpo.records import Clip, Failure, Prompt, Query, Sample, Score, Verdict
 
 
 class Dataset(Protocol):
@@ -55,11 +58,11 @@ class Backbone(Protocol):
 class Judge(Protocol):
     """Reads a query and a prompt by the three principles: harmless, accurate, helpful."""
 
-    def critique(self, prompts: Sequence[Prompt]) -> list[Verdict]:
-        """One verdict a prompt, judged against `prompt.query`; an unparsable answer has None in its aspects."""
+    def critique(self, prompts: Sequence[Prompt]) -> list[Verdict | Failure]:
+        """One verdict a prompt, judged against `prompt.query`; a part of the answer that cannot be parsed is None in it."""
         ...
 
-    def refine(self, prompts: Sequence[Prompt], verdicts: Sequence[Verdict]) -> list[str | None]:
+    def refine(self, prompts: Sequence[Prompt], verdicts: Sequence[Verdict]) -> list[str | Failure | None]:
         """Each flawed prompt with the flaws that its verdict names mended; None where nothing usable came out."""
         ...
 
@@ -67,7 +70,7 @@ class Judge(Protocol):
 class Method(Protocol):
     """Turns queries into prompts. A drafter is a method; so is the trained policy; a table row is method x generator."""
 
-    def optimize(self, queries: Sequence[Query], seed: int) -> list[str]:
+    def optimize(self, queries: Sequence[Query], seed: int) -> list[str | Failure]:
         """One prompt text a query. Randomness comes from `seed_of(seed, query.id)`."""
         ...
 
@@ -75,15 +78,18 @@ class Method(Protocol):
 class Generator(Protocol):
     """The text-to-video model."""
 
-    def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip]:
-        """Write one mp4 a prompt into `folder` as `<prompt.id>.mp4` (atomically) and describe it; a failure is a `status`."""
+    def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:
+        """Write one mp4 a prompt into `folder` as `<prompt.id>.mp4` (atomically) and describe it.
+
+        A clip that was made and is not usable (empty, black) says so in its `status`.
+        """
         ...
 
 
 class Reward(Protocol):
     """Scores clips against the original query (`clip.query`), never against the rewritten prompt."""
 
-    def score(self, clips: Sequence[Clip]) -> list[Score]:
+    def score(self, clips: Sequence[Clip]) -> list[Score | Failure]:
         """One score a clip; `clip.path` is absolute. A clip that cannot be read has value None."""
         ...
 
@@ -95,16 +101,33 @@ class Reward(Protocol):
 class Evaluator(Protocol):
     """Measures prompts or clips."""
 
-    needs_clips: bool
+    needs: frozenset[str]
+    """Which inputs it reads, of "clips", "verdicts", "query_verdicts" and "scores": fields of its samples."""
 
-    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None] | Failure]:
         """One {metric: value} a sample. None counts as failed; a metric that does not apply to the sample is left out."""
         ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker does with items: it builds a role once, and calls one of its methods with some items at a time.
+
+    A task travels to other processes, so both parts must be picklable: functions of modules, `functools.partial` of these,
+    dataclasses.
+
+    Attributes:
+        make: builds the role.
+        call: from (role, items) to one result, or `Failure`, an item.
+    """
+
+    make: Callable[[], Any]
+    call: Callable[[Any, Sequence[Any]], Sequence[Any]]
 
 
 class Executor(Protocol):
     """Where item-by-item work runs."""
 
-    def map(self, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-        """`work(item)` for every item, results in order as they come."""
+    def run(self, task: Task, batches: Sequence[Sequence[Any]]) -> Iterator[tuple[int, list[Any]]]:
+        """(number of the batch, one result or `Failure` an item), each batch once, as they are finished, in any order."""
         ...

@@ -1,6 +1,5 @@
 """One run: from a composed config to a run folder."""
 
-import contextlib
 import hashlib
 import logging
 import math
@@ -26,14 +25,14 @@ from vpo.hardware import check_hardware
 from vpo.hints import check_types
 from vpo.memory_plan import memory_lines
 from vpo.results import contact_rows, gather_items, summarize_items
-from vpo.stages.bench import Bench, StopHere
+from vpo.stages.context import Context, StopHere
 from vpo.store import Store, canonical
 from vpo.tracking import RunRecord, without_secrets
 
 log = logging.getLogger(__name__)
 
 # Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
-NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "stop_after", "build", "plan")
+NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "retry_failed", "stop_after", "build", "plan")
 PACKAGES = (
     "torch", "transformers", "pytorch-lightning", "trl", "peft", "diffusers", "hydra-core", "torchmetrics", "av"
 )  # fmt: skip
@@ -51,25 +50,27 @@ def run_job(cfg: DictConfig) -> None:
     with RunRecord(folder) as record:
         record.write_config(config)
         started = time.time()
-        bench = open_bench(config)
+        context = open_context(config)
 
         def announce(names: list[str]) -> None:
             record.write_entries(names)  # whoever prunes the store must see what an unfinished run needs
-            record.keep_training(training_files(bench, config))  # of the stages before; a look needs no end of the run
+            record.keep_training(
+                training_files(context, config)
+            )  # of the stages before; a look needs no end of the run
 
-        bench.store.announce = announce
+        context.store.announce = announce
         try:
-            made = pipeline.run(bench, config)
+            made = pipeline.run(context, config)
         except StopHere as stop:
-            record.keep_training(training_files(bench, config))
+            record.keep_training(training_files(context, config))
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             return
         finally:
-            bench.store.warn_of_older_code()
+            context.store.warn_of_older_code()
         items = gather_items(made, list(config["evaluator"]), folder)
-        results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
+        results = {"methods": summarize_items(items), "run": run_facts(config, context, started)}
         record.finish(
-            results, items, contact_rows(items, folder, count=6), training_files(bench, config), loggers,
+            results, items, contact_rows(items, folder, count=6), training_files(context, config), loggers,
             labels=labels_of(config),
             footer=f"Clips by generator={_choice('generator')}; four frames each, time to the right.",
         )  # fmt: skip
@@ -78,16 +79,15 @@ def run_job(cfg: DictConfig) -> None:
 def plan_job(cfg: DictConfig) -> None:
     """Hydra's task: print the stages of a run, which of them are done, and whether the trainings fit into memory."""
     config = resolve(cfg)
-    bench = open_bench(config, dry=True)
-    with contextlib.suppress(StopHere):
-        pipeline.run(bench, config)
+    root = Path(config["paths"]["store"])
+    stages = list({entry.folder: (stage, entry) for stage, entry in pipeline.plan(config, root)}.values())
     lines = [
-        f"{'done' if entry.done else 'to do':>6}  {entry.stage:<10} {entry.key}  {entry.label}".rstrip()
-        for entry in bench.store.used.values()
+        f"{'done' if entry.done else 'to do':>6}  {stage.name:<10} {entry.key}  {entry.label}".rstrip()
+        for stage, entry in stages
     ]
-    done = sum(entry.done for entry in bench.store.used.values())
-    told = f"{done} of {len(lines)} stage results are in {bench.store.root}"
-    memory = memory_lines(config, {entry.stage for entry in bench.store.used.values()})
+    done = sum(entry.done for _, entry in stages)
+    told = f"{done} of {len(lines)} stage results are in {root}"
+    memory = memory_lines(config, {stage.name for stage, _ in stages})
     sys.stdout.write("\n".join([*lines, told, *memory, ""]))
 
 
@@ -115,11 +115,10 @@ def sweeps_of(overrides: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def open_bench(config: Mapping[str, Any], dry: bool = False) -> Bench:
+def open_context(config: Mapping[str, Any]) -> Context:
     """Store and executor of a config."""
-    build.allow(config["build"]["allow"])
-    store = Store(Path(config["paths"]["store"]), recompute=tuple(config["recompute"]), dry=dry)
-    return Bench(store, build.build(config["executor"]), chunk=32, stop_after=config["stop_after"])
+    store = Store(Path(config["paths"]["store"]), recompute=tuple(config["recompute"]))
+    return Context(store, build.build(config["executor"]), config["stop_after"], config["retry_failed"])
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -128,6 +127,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if missing:
         raise UserError(f"config: {', '.join(missing)} must be given, as in `vpo run {missing[0]}=...`")
     config = OmegaConf.to_container(cfg, resolve=True)
+    build.allow(config["build"]["allow"])
     if not isinstance(config["recompute"], list):  # recompute=critique means a list of one, recompute=null an empty one
         config["recompute"] = [] if config["recompute"] is None else [str(config["recompute"])]
     check_types(list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [], config)
@@ -155,7 +155,7 @@ def run_name(config: Mapping[str, Any]) -> str:
     return f"{experiment}/{slug}-{digest}"
 
 
-def run_facts(config: Mapping[str, Any], bench: Bench, started: float) -> dict[str, Any]:
+def run_facts(config: Mapping[str, Any], context: Context, started: float) -> dict[str, Any]:
     """What may differ between equal runs: when, where, with which versions and stage results."""
     return {
         "seed": config["seed"],
@@ -165,16 +165,16 @@ def run_facts(config: Mapping[str, Any], bench: Bench, started: float) -> dict[s
         "overrides": list(HydraConfig.get().overrides.task),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),
-        "store": str(bench.store.root.resolve()),
-        "entries": sorted(bench.store.used),
+        "store": str(context.store.root.resolve()),
+        "entries": sorted(context.store.used),
         "versions": {"vpo": __version__, "python": platform.python_version(), **_versions()},
     }
 
 
-def training_files(bench: Bench, config: Mapping[str, Any]) -> dict[str, Path]:
+def training_files(context: Context, config: Mapping[str, Any]) -> dict[str, Path]:
     """The figures of each policy that is trained by now, by a readable name."""
     files = {}
-    for entry in bench.store.used.values():
+    for entry in context.store.used.values():
         if entry.stage in ("sft", "dpo", "grpo") and entry.done:
             job = (entry.folder / "stage.yaml").read_text()
             files[re.search(r"^label: (\S+)", job, re.M)[1]] = entry.folder / "training.jsonl"

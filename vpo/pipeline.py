@@ -5,52 +5,82 @@
                                            +- render clips - score -----> video pairs +-> DPO -> optimizer
     test queries - methods -> prompts -> clips -> evaluators -> results
 
-Every stage is looked up in the store by what it depends on and made only if it is not there, so the story can be told again
+Every stage is looked up in the store by what it depends on and made only if it is not there, so the pipeline can be run again
 from the start at any time, after a kill or in another job of a sweep.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from vpo import stages
+from vpo.build import needs_of
 from vpo.errors import UserError
-from vpo.pairing import video_candidates
-from vpo.records import Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
-from vpo.stages.bench import Bench
-from vpo.store import Entry, numbered
-from vpo.training.recipe import base_dtype, bits_of
+from vpo.stages.context import Context, StopHere
+from vpo.stages.critique import Critique
+from vpo.stages.dpo import Dpo
+from vpo.stages.draft import Draft
+from vpo.stages.evaluate import Evaluate
+from vpo.stages.grpo import Grpo, check_grpo
+from vpo.stages.optimize import optimize
+from vpo.stages.pair import MakePairs
+from vpo.stages.queries import Queries
+from vpo.stages.reference import Reference
+from vpo.stages.refine import Refine
+from vpo.stages.render import Render
+from vpo.stages.sample import Sample
+from vpo.stages.score import ScoreClips
+from vpo.stages.sft import Sft
+from vpo.stages.stage import Stage
+from vpo.stages.start import Start
+from vpo.store import Entry, Store
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
+Made = dict[str, dict[str, Entry]]  # method -> "prompts", "clips" or an evaluator -> entry
 
 
-def run(bench: Bench, cfg: Config) -> dict[str, dict[str, Entry]]:
-    """Tell the story for one resolved config.
+def run(context: Context, cfg: Config) -> Made:
+    """Do all stages of one resolved config.
 
     Returns:
         What was made for each method: {"prompts": entry, "clips": entry, evaluator: entry, ...}, in the order of the config.
     """
-    queries = stages.queries(bench, cfg["dataset"])
-    bench.reached("queries")
-    policies = train_policies(bench, cfg, queries)
-    prompts = {name: write_prompts(bench, cfg, queries, name, policies) for name in cfg["method"]}
-    bench.reached("optimize")
-    measured = {name: measure(bench, cfg, queries, name, made) for name, made in prompts.items()}
-    bench.reached("evaluate")
-    return measured
+    queries = context.make(Queries(dataset=cfg["dataset"]))
+    policies = train_policies(context, cfg, queries)
+    prompts = {name: write_prompts(context, cfg, queries, name, policies) for name in cfg["method"]}
+    return measure(context, cfg, queries, prompts)
+
+
+def plan(cfg: Config, store: Path = Path("store")) -> list[tuple[Stage, Entry]]:
+    """The stages of a config's run, in order, with the entries that they have or will have; nothing is made."""
+    context = Context(Store(store, dry=True), stop_after=cfg["stop_after"])
+    with suppress(StopHere):
+        run(context, cfg)
+    return context.requested
 
 
 def stops(cfg: Config) -> tuple[str, ...]:
-    """The names at which this config's run can stop, in their order."""
+    """The names of the stages after which this config's run can stop, in their order."""
+    return tuple(dict.fromkeys(stage.name for stage, _ in plan({**cfg, "stop_after": None})))
+
+
+def train_policies(context: Context, cfg: Config, queries: Entry) -> dict[str, Entry]:
+    """The trained policies that the methods ask for, by name."""
     wanted = wanted_policies(cfg)
-    chapter = AFTER_SFT[cfg["objective"]["policy"]]
-    drafted = ("draft", "critique", "refine", "sft") if wanted - {"start"} else ()
-    learned = chapter.stages if wanted - {"start", "sft"} else ()
-    unseen = () if cfg["feedback"]["video"] else ("render", "score")
-    return ("queries", *drafted, *(name for name in learned if name not in unseen), "optimize", "evaluate")
+    learning = AFTER_SFT[cfg["objective"]["policy"]]
+    _check_policies(cfg, wanted, learning.policies(cfg))
+    policies: dict[str, Entry] = {}
+    if wanted:
+        policies["start"] = context.make(Start(backbone=cfg["backbone"]))
+    if wanted - {"start"}:
+        policies["sft"] = learn_from_drafts(context, cfg, queries, policies["start"])
+    if wanted - {"start", "sft"}:
+        policies |= learning.learn(context, cfg, queries, policies["sft"], wanted)
+    return policies
 
 
 def wanted_policies(cfg: Config) -> set[str]:
@@ -58,55 +88,44 @@ def wanted_policies(cfg: Config) -> set[str]:
     return {method["policy"] for method in cfg["method"].values() if "policy" in method}
 
 
-def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry]:
-    """The trained policies that the methods ask for, by name."""
-    wanted = wanted_policies(cfg)
-    chapter = AFTER_SFT[cfg["objective"]["policy"]]
-    makes = chapter.policies(cfg)
+def _check_policies(cfg: Config, wanted: set[str], makes: Sequence[str]) -> None:
+    """Raise UserError where a method samples from a policy that this config does not train."""
+    objective = cfg["objective"]["policy"]
     unknown = wanted - {"start", "sft", *makes}
     if unknown:
         known = ", ".join(["start", "sft", *makes])
         raise UserError(
-            f"method: no policy is called {', '.join(sorted(unknown))} with objective.policy={cfg['objective']['policy']}; known "
-            f"are {known}: {cure_of(cfg, unknown)}, or leave the method out (method=[original,sft])"
+            f"method: no policy is called {', '.join(sorted(unknown))} with objective.policy={objective}; known "
+            f"are {known}: {_cure_of(objective, unknown)}, or leave the method out (method=[original,sft])"
         )
     if not makes:
         log.info("objective: nothing is trained after SFT, so there is no row for it")
-    policies: dict[str, Entry] = {}
-    if wanted:
-        policies["start"] = stages.start(bench, cfg["backbone"])
-    if wanted - {"start"}:
-        policies["sft"] = learn_from_drafts(bench, cfg, queries, policies["start"])
-        bench.reached("sft")
-    if wanted - {"start", "sft"}:
-        policies |= chapter.tell(bench, cfg, queries, policies["sft"], wanted)
-    return policies
 
 
-def cure_of(cfg: Config, unknown: set[str]) -> str:
+def _cure_of(objective: str | None, unknown: set[str]) -> str:
     """What makes the policies that this config does not: more rounds for a later round's, else another objective."""
     rounds = [name.removeprefix("dpo_") for name in unknown if name.startswith("dpo_")]
-    later = cfg["objective"]["policy"] == "dpo" and len(rounds) == len(unknown) and all(map(str.isdecimal, rounds))
+    later = objective == "dpo" and len(rounds) == len(unknown) and all(map(str.isdecimal, rounds))
     return f"set rounds={max(map(int, rounds))}" if later else "choose another objective"
 
 
-def learn_from_drafts(bench: Bench, cfg: Config, queries: Entry, start: Entry) -> Entry:
+def learn_from_drafts(context: Context, cfg: Config, queries: Entry, start: Entry) -> Entry:
     """VPO paper 3.2: drafts, critiqued and refined by the principles, are the supervised data."""
-    seed = cfg["seed"]
-    drafts = stages.draft(bench, cfg["drafter"], queries, seed)
-    bench.reached("draft")
-    verdicts = stages.critique(bench, cfg["judge"], drafts, label="drafts")
-    bench.reached("critique")
-    refinements = stages.refine(bench, cfg["judge"], drafts, verdicts, label="drafts")
-    bench.reached("refine")
-    data = {"drafts": drafts, "verdicts": verdicts, "refinements": refinements}
-    return stages.sft(
-        bench, cfg["sft"], cfg["trainer"], cfg["backbone"],
-        start=start, data=data, examples=partial(stages.refined_drafts, **data), seed=seed, label="sft",
+    seed, judge = cfg["seed"], cfg["judge"]
+    drafts = context.make(Draft(drafter=cfg["drafter"], queries=queries, seed=seed))
+    verdicts = context.make(Critique(judge=judge, prompts=drafts, label="drafts"))
+    refinements = context.make(Refine(judge=judge, prompts=drafts, verdicts=verdicts, label="drafts"))
+    return context.make(
+        Sft(
+            recipe=cfg["sft"], trainer=cfg["trainer"], backbone=cfg["backbone"], start=start, seed=seed,
+            drafts=drafts, verdicts=verdicts, refinements=refinements, label="sft",
+        )
     )  # fmt: skip
 
 
-def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, wanted: set[str]) -> dict[str, Entry]:
+def learn_from_feedback(
+    context: Context, cfg: Config, queries: Entry, sft: Entry, wanted: set[str]
+) -> dict[str, Entry]:
     """Rounds of feedback and preference training (VPO, Table 6; Prompt-A-Video takes two), and the controls.
 
     Each round samples from the policy of the round before, starts from it and takes it as its reference. `dpo_1`, `dpo_2`,
@@ -120,140 +139,159 @@ def learn_from_feedback(bench: Bench, cfg: Config, queries: Entry, sft: Entry, w
     for number in range(1, cfg["rounds"] + 1):
         seed = cfg["seed"] if number == 1 else seed_of("round", cfg["seed"], number) % 2**32  # Lightning takes 32 bits
         label = "" if cfg["rounds"] == 1 else f"of round {number}"
-        pairs = gather_feedback(bench, cfg, queries, policy, seed, label)
-        reference = reference_of(bench, cfg, policy, pairs, label)
-        bench.reached("reference")
+        pairs = gather_feedback(context, cfg, queries, policy, seed, label)
+        reference = context.make(
+            Reference(
+                objective=cfg["objective"], trainer=cfg["trainer"], backbone=cfg["backbone"], policy=policy, pairs=pairs,
+                label=label,
+            )
+        )  # fmt: skip
         rounds.append((pairs, reference))
         if trains:
-            policy = policies[f"dpo_{number}"] = policies["dpo"] = stages.dpo(
-                bench, cfg["objective"], cfg["trainer"], cfg["backbone"],
-                start=policy, pairs=pairs, reference=reference, seed=seed, label="dpo" if number == 1 else f"dpo_{number}",
+            policy = policies[f"dpo_{number}"] = policies["dpo"] = context.make(
+                Dpo(
+                    objective=cfg["objective"], trainer=cfg["trainer"], backbone=cfg["backbone"], start=policy, pairs=pairs,
+                    reference=reference, seed=seed, label="dpo" if number == 1 else f"dpo_{number}",
+                )
             )  # fmt: skip
-    policies |= train_controls(bench, cfg, sft, rounds, wanted)
-    bench.reached("dpo")
-    return policies
+    return policies | train_controls(context, cfg, sft, rounds, wanted)
 
 
-def gather_feedback(bench: Bench, cfg: Config, queries: Entry, policy: Entry, seed: int, label: str = "") -> Entry:
+def gather_feedback(context: Context, cfg: Config, queries: Entry, policy: Entry, seed: int, label: str = "") -> Entry:
     """VPO paper 3.3: candidates of the policy, feedback on their text and on their videos, preference pairs.
 
-    `label` tells in log and plan which of several rounds this is.
+    `label` says in log and plan which of several rounds this is.
     """
-    feedback = cfg["feedback"]
+    feedback, judge = cfg["feedback"], cfg["judge"]
     of_candidates = f"candidates {label}".strip()
-    candidates = stages.sample(bench, cfg["sampling"], cfg["backbone"], queries, policy, seed, label)
-    bench.reached("sample")
+    candidates = context.make(
+        Sample(
+            sampling=cfg["sampling"], backbone=cfg["backbone"], queries=queries, policy=policy, seed=seed, label=label
+        )
+    )
     judged: dict[str, Entry] = {}
-    rules: Config = {}
     scores = None
     if feedback["text"]:
-        rules = {"prepended": feedback["prepended"]}
-        judged["verdicts"] = stages.critique(bench, cfg["judge"], candidates, label=of_candidates)
-        judged["refinements"] = stages.refine(bench, cfg["judge"], candidates, judged["verdicts"], label=of_candidates)
+        verdicts = context.make(Critique(judge=judge, prompts=candidates, label=of_candidates))
+        refinements = context.make(Refine(judge=judge, prompts=candidates, verdicts=verdicts, label=of_candidates))
+        judged = {"verdicts": verdicts, "refinements": refinements}
     if feedback["video"]:
-        clips = stages.render(
-            bench, cfg["generator"], candidates, seed,
-            label=of_candidates, select=partial(select_for_video, judged, **rules) if judged else None,
-            judged=judged, rules=rules,
+        # With text-level feedback, clips are needed only of candidates that can still make a video pair.
+        clips = context.make(
+            Render(
+                generator=cfg["generator"], prompts=candidates, seed=seed, judged=judged or None,
+                prepended=feedback["prepended"] if judged else None, label=of_candidates,
+            )
         )  # fmt: skip
-        bench.reached("render")
-        scores = stages.score(bench, cfg["reward"], clips, of_candidates)
-        bench.reached("score")
-    pairs = stages.pair(bench, feedback, candidates, judged.get("refinements"), scores, seed)
-    bench.reached("pair")
-    return pairs
-
-
-def select_for_video(judged: Mapping[str, Entry], candidates: list[Prompt], *, prepended: bool) -> list[Prompt]:
-    """With text-level feedback, clips are needed only of candidates that can still make a video pair."""
-    verdicts = judged["verdicts"].rows("verdicts.jsonl", Verdict)
-    refinements = judged["refinements"].rows("refinements.jsonl", Refinement)
-    return video_candidates(candidates, verdicts, refinements, prepended=prepended)
-
-
-def reference_of(bench: Bench, cfg: Config, policy: Entry, pairs: Entry, label: str = "") -> Entry:
-    """Log-probabilities of the pairs under the policy from which preference training starts."""
-    objective, hardware = cfg["objective"], cfg["trainer"]
-    return stages.reference(
-        bench, cfg["backbone"], policy, pairs,
-        max_length=objective["max_length"], batch_size=hardware["per_device_batch_size"], packing=hardware["packing"],
-        bits=bits_of(objective), dtype=base_dtype(objective["adapter"], hardware), label=label,
-    )  # fmt: skip
+        scores = context.make(ScoreClips(reward=cfg["reward"], clips=clips, label=of_candidates))
+    return context.make(
+        MakePairs(
+            feedback=feedback, candidates=candidates, refinements=judged.get("refinements"), scores=scores, seed=seed
+        )
+    )
 
 
 def train_controls(
-    bench: Bench, cfg: Config, sft: Entry, rounds: Sequence[tuple[Entry, Entry]], wanted: set[str]
+    context: Context, cfg: Config, sft: Entry, rounds: Sequence[tuple[Entry, Entry]], wanted: set[str]
 ) -> dict[str, Entry]:
     """The controls, which get as many more updates as all rounds together, without the preferences."""
-    train = partial(
-        stages.sft, bench, cfg["control"], cfg["trainer"], cfg["backbone"],
-        start=sft, seed=cfg["seed"], updates_of=(cfg["objective"], [reference for _, reference in rounds]),
-    )  # fmt: skip
-    policies = {}
-    if "sft_more" in wanted:
-        policies["sft_more"] = train(data={"sft": sft}, examples=partial(stages.same_examples, sft), label="sft_more")
-    if "sft_chosen" in wanted:
-        pairs = [pairs for pairs, _ in rounds]
-        policies["sft_chosen"] = train(
-            data=numbered("pairs", pairs), examples=partial(stages.chosen_texts, pairs), label="sft_chosen"
+    examples: dict[str, dict[str, Any]] = {
+        "sft_more": {"examples_of": sft},
+        "sft_chosen": {"pairs": [pairs for pairs, _ in rounds]},
+    }
+    return {
+        name: context.make(
+            Sft(
+                recipe=cfg["control"], trainer=cfg["trainer"], backbone=cfg["backbone"], start=sft, seed=cfg["seed"],
+                updates=cfg["objective"], updates_of=[reference for _, reference in rounds], label=name, **given,
+            )
         )
-    return policies
+        for name, given in examples.items()
+        if name in wanted
+    }  # fmt: skip
 
 
-def learn_online(bench: Bench, cfg: Config, queries: Entry, sft: Entry, wanted: set[str]) -> dict[str, Entry]:
+def learn_online(context: Context, cfg: Config, queries: Entry, sft: Entry, wanted: set[str]) -> dict[str, Entry]:
     """The GRPO policy: the same feedback as rewards of what the policy samples while it learns, instead of pairs."""
     feedback = cfg["feedback"]
     roles = (["judge"] if feedback["text"] else []) + (["generator", "reward"] if feedback["video"] else [])
-    policy = stages.grpo(
-        bench, cfg["objective"], cfg["trainer"], cfg["backbone"],
-        start=sft, queries=queries, rewards={role: cfg[role] for role in roles}, seed=cfg["seed"],
+    policy = context.make(
+        Grpo(
+            objective=cfg["objective"], trainer=cfg["trainer"], backbone=cfg["backbone"], start=sft, queries=queries,
+            seed=cfg["seed"], **{role: cfg[role] for role in roles},
+        )
     )  # fmt: skip
-    bench.reached("grpo")
     return {"grpo": policy}
 
 
-class Chapter(NamedTuple):
+@dataclass(frozen=True)
+class Learning:
     """What follows SFT under one kind of objective.
 
     Attributes:
-        tell: makes the policies that methods want, from (bench, config, queries, SFT policy, wanted names).
+        learn: makes the policies that methods want, from (context, config, queries, SFT policy, wanted names).
         policies: the names of those that it can make, from the config.
-        stages: the names at which a run can stop on the way.
         check: raises UserError for a config that it cannot follow.
     """
 
-    tell: Callable[[Bench, Config, Entry, Entry, set[str]], dict[str, Entry]]
+    learn: Callable[[Context, Config, Entry, Entry, set[str]], dict[str, Entry]]
     policies: Callable[[Config], tuple[str, ...]]
-    stages: tuple[str, ...]
     check: Callable[[Config], None] = lambda config: None
 
 
 # By the policy that the objective names.
 AFTER_SFT = {
-    "dpo": Chapter(
+    "dpo": Learning(
         learn_from_feedback,
         lambda cfg: ("dpo", *(f"dpo_{n}" for n in range(1, cfg["rounds"] + 1)), "sft_more", "sft_chosen"),
-        ("sample", "render", "score", "pair", "reference", "dpo"),
     ),
-    "grpo": Chapter(learn_online, lambda cfg: ("grpo",), ("grpo",), stages.check_grpo),
-    None: Chapter(lambda *told: {}, lambda cfg: (), ()),
+    "grpo": Learning(learn_online, lambda cfg: ("grpo",), check_grpo),
+    None: Learning(lambda *unused: {}, lambda cfg: ()),
 }
 
 
-def write_prompts(bench: Bench, cfg: Config, queries: Entry, name: str, policies: Mapping[str, Entry]) -> Entry:
+def write_prompts(context: Context, cfg: Config, queries: Entry, name: str, policies: Mapping[str, Entry]) -> Entry:
     """One method's prompts for the test queries."""
     method = cfg["method"][name]
-    return stages.optimize(
-        bench, name, method, queries, cfg["seed"], backbone=cfg["backbone"], policy=policies.get(method.get("policy"))
-    )
+    policy = policies.get(method.get("policy"))
+    return context.make(optimize(name, method, queries, cfg["seed"], backbone=cfg["backbone"], policy=policy))
 
 
-def measure(bench: Bench, cfg: Config, queries: Entry, name: str, prompts: Entry) -> dict[str, Entry]:
-    """One method's clips, and every evaluator's reading of them and of its prompts."""
-    clips = stages.render(bench, cfg["generator"], prompts, cfg["seed"], label=name)
-    shared = {"judge": cfg["judge"], "reward": cfg["reward"]}
-    measured = {
-        evaluator: stages.evaluate(bench, evaluator, node, shared, queries, prompts, clips, label=name)
-        for evaluator, node in cfg["evaluator"].items()
+def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str, Entry]) -> Made:
+    """Each method's clips, verdicts and scores as far as an evaluator needs them, and what every evaluator makes of them.
+
+    Stage by stage, not method by method, so that no stage comes twice.
+    """
+    judge = cfg["judge"]
+    needs = {name: needs_of(node) for name, node in cfg["evaluator"].items()}
+    needed = frozenset().union(*needs.values())
+    parts: dict[str, dict[str, Entry]] = {name: {} for name in prompts}
+    if needed & {"clips", "scores"}:
+        for name, one in prompts.items():
+            parts[name]["clips"] = context.make(
+                Render(generator=cfg["generator"], prompts=one, seed=cfg["seed"], label=name)
+            )
+    if "scores" in needed:
+        for name, part in parts.items():
+            part["scores"] = context.make(ScoreClips(reward=cfg["reward"], clips=part["clips"], label=name))
+    if "verdicts" in needed:
+        for name, one in prompts.items():
+            parts[name]["verdicts"] = context.make(Critique(judge=judge, prompts=one, label=name))
+    if "query_verdicts" in needed:
+        of_queries = context.make(Critique(judge=judge, queries=queries, label="queries"))
+        for part in parts.values():
+            part["query_verdicts"] = of_queries
+    made: Made = {
+        name: {"prompts": one} | ({"clips": parts[name]["clips"]} if "clips" in parts[name] else {})
+        for name, one in prompts.items()
     }
-    return {"prompts": prompts, "clips": clips, **measured}
+    for name, one in prompts.items():
+        for evaluator, node in cfg["evaluator"].items():
+            wanted = {part: entry for part, entry in parts[name].items() if part in needs[evaluator]}
+            made[name][evaluator] = context.make(
+                Evaluate(
+                    evaluator_name=evaluator, evaluator=node, queries=queries, prompts=one, label=f"{name} {evaluator}",
+                    **wanted,
+                )
+            )  # fmt: skip
+    return made

@@ -17,11 +17,43 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Query:
-    """What a user typed. `truth` is the scene behind it where the world knows one (the sketch world), else None."""
+    """What a user typed.
+
+    Attributes:
+        truth: the scene behind it where the world knows one (the sketch world), else None.
+        meta: labels that came with it, such as VBench's dimension and auxiliary data, toxicity, or given pairs.
+    """
 
     id: str
     text: str
     truth: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What stands in the place of a result that could not be made. It is stored and counted, and it is never a score.
+
+    Attributes:
+        kind: a short name for counting: "out_of_memory", "timeout", "unreadable", or the name of an exception.
+        detail: one line for people.
+        attempts: how often it was tried.
+        retryable: whether the same request may succeed at another time (a server that was busy).
+    """
+
+    kind: str
+    detail: str
+    attempts: int = 1
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a language model was asked for and gave: tokens read and written, and their price where it is known."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +79,13 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's reading of one prompt by the three principles; None means that the answer could not be parsed."""
+    """A judge's reading of one prompt by the three principles; None means that this part of the answer could not be parsed.
+
+    Attributes:
+        judge: who judged, such as "rules" or the name of a language model and its template.
+        raw: the judge's answer as it came, where it was a text.
+        usage: what the answer took, where a language model gave it.
+    """
 
     prompt_id: str
     harmless: bool | None
@@ -55,6 +93,9 @@ class Verdict:
     helpful: bool | None
     refusal: bool = False
     reasons: tuple[Reason, ...] = ()
+    judge: str = ""
+    raw: str | None = None
+    usage: Usage | None = None
 
     @property
     def fine(self) -> bool | None:
@@ -114,14 +155,20 @@ class Clip:
 
 @dataclass(frozen=True)
 class Score:
-    """A reward's reading of one clip: yes/no answers in question order (None: no parsable answer), total and dimensions."""
+    """A reward's reading of one clip.
+
+    Attributes:
+        value: the total; None where the clip or the answer could not be read.
+        dimensions: parts of it by name, in the reward's own units.
+        answers: of a checklist, yes/no in question order (None: no parsable answer); empty for a reward that gives floats.
+    """
 
     clip_id: str
     prompt_id: str
     query_id: str
-    answers: tuple[bool | None, ...]
     value: float | None
     dimensions: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    answers: tuple[bool | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,14 +186,22 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sample:
-    """What evaluators see of one query under one method; `clip` is None where nothing was rendered.
+    """What evaluators see of one query under one method. A part that the evaluator did not ask for is None.
 
-    `clip.path` is absolute here.
+    Attributes:
+        clip: rendered from the prompt; `clip.path` is relative to the folder of the stage that rendered it until `measure` is
+            called, and absolute then. None where nothing was rendered.
+        verdict: the judge's, on the prompt.
+        query_verdict: the judge's, on the query as if it were the prompt.
+        score: the reward's, on the clip.
     """
 
     query: Query
     prompt: Prompt
-    clip: Clip | None
+    clip: Clip | None = None
+    verdict: "Verdict | Failure | None" = None
+    query_verdict: "Verdict | Failure | None" = None
+    score: "Score | Failure | None" = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +224,7 @@ def from_json(kind: type[R], data: Mapping[str, Any]) -> R:
     values = dict(data)
     if kind is Verdict:
         values["reasons"] = tuple(Reason(**reason) for reason in values.get("reasons", ()))
+        values["usage"] = Usage(**values["usage"]) if values.get("usage") else None
     if kind is Score:
-        values["answers"] = tuple(values["answers"])
+        values["answers"] = tuple(values.get("answers", ()))
     return kind(**values)

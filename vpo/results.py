@@ -20,12 +20,12 @@ def gather_items(made: Made, evaluators: list[str], folder: Path) -> list[dict[s
         for evaluator in evaluators:
             for row in entries[evaluator].rows("items.jsonl", dict):
                 metrics.setdefault(row["query_id"], {}).update(row["metrics"])
-        clip_of = {clip.prompt_id: clip for clip in entries["clips"].rows("clips.jsonl", Clip)}
+        clips = entries.get("clips")
+        clip_of = {clip.prompt_id: clip for clip in clips.rows("clips.jsonl", Clip)} if clips else {}
         for prompt in entries["prompts"].rows("prompts.jsonl", Prompt):
-            clip = clip_of[prompt.id]
-            path = (
-                os.path.relpath(entries["clips"].folder / "clips" / clip.path, folder) if clip.status == "ok" else None
-            )
+            clip = clip_of.get(prompt.id)
+            shown = clip is not None and clip.status == "ok"
+            path = os.path.relpath(clips.folder / "clips" / clip.path, folder) if shown else None
             items.append(
                 {
                     "query_id": prompt.query_id,
@@ -33,7 +33,7 @@ def gather_items(made: Made, evaluators: list[str], folder: Path) -> list[dict[s
                     "method": method,
                     "prompt": prompt.text,
                     "clip": path,
-                    "metrics": metrics[prompt.query_id],
+                    "metrics": metrics.get(prompt.query_id, {}),
                 }
             )
     return items

@@ -21,6 +21,8 @@ from filelock import FileLock, Timeout
 
 from vpo.code_hash import code_hash
 from vpo.errors import DISK_ERRORS, UserError
+from vpo.items import read_failures
+from vpo.records import Failure
 from vpo.rows import read_rows
 
 R = TypeVar("R")
@@ -46,6 +48,10 @@ class Entry:
     def rows(self, name: str, kind: type[R]) -> list[R]:
         """The records of one of the payload's JSONL files."""
         return read_rows(self.folder / name, kind)
+
+    def failures(self, name: str) -> dict[str, Failure]:
+        """What failed beside the records of one of the payload's JSONL files, by the id of the item."""
+        return read_failures(self.folder / name)
 
     @property
     def called(self) -> str:

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vpo.interfaces import Judge
-from vpo.records import Sample
+from vpo.records import Failure, Sample, Verdict
 
 CLASSES = ("aligned", "unsafe", "imprecise", "refusal")
 
@@ -15,17 +14,16 @@ class Alignment:
     with harmless before accurate, so that a prompt that is both unsafe and imprecise counts once, as unsafe.
     """
 
-    needs_clips = False
-
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    needs = frozenset({"verdicts"})
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        verdicts = self.judge.critique([sample.prompt for sample in samples])
-        rows: list[Mapping[str, float | None]] = []
-        for sample, verdict in zip(samples, verdicts, strict=True):
-            found = verdict.alignment
-            classes = {name: None if found is None else float(found == name) for name in CLASSES}
-            helpful = None if verdict.helpful is None else float(verdict.helpful)
-            rows.append({**classes, "helpful": helpful, "words": float(len(sample.prompt.text.split()))})
-        return rows
+        """The classes by each sample's verdict; None where the judge failed or its answer could not be read."""
+        return [{**classes_of(one.verdict), "words": float(len(one.prompt.text.split()))} for one in samples]
+
+
+def classes_of(verdict: Verdict | Failure | None) -> dict[str, float | None]:
+    """1 for the class of a verdict and 0 for the others, and whether the prompt is helpful."""
+    read = verdict if isinstance(verdict, Verdict) else None
+    found = read.alignment if read else None
+    classes = {name: None if found is None else float(found == name) for name in CLASSES}
+    return {**classes, "helpful": None if read is None or read.helpful is None else float(read.helpful)}

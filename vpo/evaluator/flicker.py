@@ -17,7 +17,7 @@ class Flicker:
     counts as flicker, too, so the metric is to be read beside `motion`.
     """
 
-    needs_clips = True
+    needs = frozenset({"clips"})
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """{'flicker': value} a sample; None where the clip is unreadable; left out where none was rendered."""

@@ -24,7 +24,7 @@ class Motion:
     pixels.
     """
 
-    needs_clips = True
+    needs = frozenset({"clips"})
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """{'motion': value} a sample; None where the clip is unreadable; left out where none was rendered."""

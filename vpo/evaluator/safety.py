@@ -1,10 +1,8 @@
 """Text-level safety rate: is the prompt free of what the three principles call harmful?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from vpo.interfaces import Judge
-from vpo.records import Sample
+from vpo.records import Failure, Sample, Verdict
 
 
 class Safety:
@@ -13,17 +11,19 @@ class Safety:
     The second is the harder figure: most queries are harmless, so a method that copies its input looks safe on average.
     """
 
-    needs_clips = False
-
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    needs = frozenset({"verdicts", "query_verdicts"})
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        prompts = [sample.prompt for sample in samples]
-        verdicts = self.judge.critique(prompts)
-        of_queries = self.judge.critique([replace(prompt, text=prompt.query) for prompt in prompts])
-        rows: list[Mapping[str, float | None]] = []
-        for verdict, of_query in zip(verdicts, of_queries, strict=True):
-            safe = None if verdict.harmless is None else float(verdict.harmless)
-            rows.append({"safe": safe} | ({"safe_on_unsafe": safe} if of_query.harmless is False else {}))
-        return rows
+        """The judge's word on each prompt; None where it failed or could not be read."""
+        return [_safe(one) for one in samples]
+
+
+def _safe(sample: Sample) -> Mapping[str, float | None]:
+    harmless = harmless_of(sample.verdict)
+    safe = None if harmless is None else float(harmless)
+    return {"safe": safe} | ({"safe_on_unsafe": safe} if harmless_of(sample.query_verdict) is False else {})
+
+
+def harmless_of(verdict: Verdict | Failure | None) -> bool | None:
+    """What a verdict says of harm; None without one."""
+    return verdict.harmless if isinstance(verdict, Verdict) else None

@@ -17,7 +17,7 @@ class SceneAccuracy:
     The truth of an unsafe query holds its safe facets only, so a harmless clip can reach 1.
     """
 
-    needs_clips = True
+    needs = frozenset({"clips"})
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """One dict a sample: empty without a truth or a rendered clip, None values where the clip cannot be read."""

@@ -1,43 +1,28 @@
-"""The stages of the method, one file each; `vpo.pipeline` tells them in order.
+"""The stages of the method, one file each; `vpo.pipeline` puts them in order.
 
-A stage takes the bench, its config nodes and its inputs, and returns the store entry of its result. It hashes into its key
-exactly the nodes and inputs it takes.
+Each is a `Stage`: a dataclass whose fields are the config nodes and the results of other stages that its own result depends on. What
+can be stopped after, recomputed and planned, and the help, follow from `STAGES`.
 """
 
-from vpo.stages.critique import critique
-from vpo.stages.dpo import dpo
-from vpo.stages.draft import draft
-from vpo.stages.evaluate import evaluate
-from vpo.stages.grpo import check_grpo, grpo
-from vpo.stages.optimize import optimize
-from vpo.stages.pair import pair
-from vpo.stages.queries import queries
-from vpo.stages.reference import reference
-from vpo.stages.refine import refine
-from vpo.stages.render import render
-from vpo.stages.sample import sample
-from vpo.stages.score import score
-from vpo.stages.sft import chosen_texts, refined_drafts, same_examples, sft
-from vpo.stages.start import start
+from vpo.stages.critique import Critique
+from vpo.stages.dpo import Dpo
+from vpo.stages.draft import Draft
+from vpo.stages.evaluate import Evaluate
+from vpo.stages.grpo import Grpo
+from vpo.stages.optimize import Optimize
+from vpo.stages.pair import MakePairs
+from vpo.stages.queries import Queries
+from vpo.stages.reference import Reference
+from vpo.stages.refine import Refine
+from vpo.stages.render import Render
+from vpo.stages.sample import Sample
+from vpo.stages.score import ScoreClips
+from vpo.stages.sft import Sft
+from vpo.stages.stage import Stage
+from vpo.stages.start import Start
 
-__all__ = [
-    "check_grpo",
-    "chosen_texts",
-    "critique",
-    "dpo",
-    "draft",
-    "evaluate",
-    "grpo",
-    "optimize",
-    "pair",
-    "queries",
-    "reference",
-    "refine",
-    "refined_drafts",
-    "render",
-    "same_examples",
-    "sample",
-    "score",
-    "sft",
-    "start",
-]
+# In the order of the method.
+STAGES: tuple[type[Stage], ...] = (
+    Queries, Start, Draft, Critique, Refine, Sft, Sample, Render, ScoreClips, MakePairs, Reference, Dpo, Grpo, Optimize, Evaluate
+)  # fmt: skip
+NAMES = tuple(stage.name for stage in STAGES)

@@ -1,34 +1,42 @@
 """Stage `dpo`: preference optimization from the SFT policy, which is also the reference (VPO paper 3.3)."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from vpo.records import Pair
-from vpo.stages.bench import Bench, Node
-from vpo.stages.training import node_of, train
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
+from vpo.stages.training import idle_of, job_of, node_of, train
 from vpo.store import Entry
+from vpo.training.launch import WORKER
 
 
-def dpo(
-    bench: Bench,
-    objective: Node,
-    trainer: Node,
-    backbone: Node,
-    *,
-    start: Entry,
-    pairs: Entry,
-    reference: Entry,
-    seed: int,
-    label: str = "dpo",
-) -> Entry:
-    """Train on the pairs. Writes `policy/` and `training.jsonl`."""
+@dataclass(frozen=True, kw_only=True)
+class Dpo(Stage):
+    """The policy learns from preference pairs.
 
-    def work(folder: Path) -> dict[str, int]:
-        steps = train(
-            folder, objective, trainer, backbone,
-            task="dpo", label=label, start=start, rows=pairs.folder / "pairs.jsonl", seed=seed,
-            reference=str(reference.folder / "reference.jsonl"),
-        )  # fmt: skip
-        return {"pairs": len(pairs.rows("pairs.jsonl", Pair)), "steps": steps}
+    Writes `policy/` and `training.jsonl`.
+    """
 
-    node = node_of("objective", objective, trainer, backbone, seed)
-    return bench.stage("dpo", node, {"start": start, "pairs": pairs, "reference": reference}, work, label)
+    name: ClassVar[str] = "dpo"
+    idle: ClassVar[tuple[str, ...]] = idle_of("objective")
+    runs: ClassVar[tuple[str, ...]] = (WORKER,)
+
+    objective: Node
+    trainer: Node
+    backbone: Node
+    start: Entry
+    pairs: Entry
+    reference: Entry
+    seed: int
+
+    def node(self) -> dict[str, Any]:
+        return node_of("objective", self.objective, self.trainer, self.backbone, self.seed)
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        job = job_of(folder, self.objective, self.trainer, self.backbone, start=self.start, seed=self.seed)
+        job |= {"task": "dpo", "label": self.label, "rows": str(self.pairs.folder / "pairs.jsonl")}
+        job |= {"reference": str(self.reference.folder / "reference.jsonl")}
+        steps = train(folder, job)
+        return {"pairs": len(self.pairs.rows("pairs.jsonl", Pair)), "steps": steps}

@@ -1,22 +1,37 @@
 """Stage `draft`: first prompts for the SFT queries, by a drafter (VPO paper 3.2: a few-shot language model)."""
 
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from typing import ClassVar
 
+from vpo.build import Spec, batch_size_of
 from vpo.records import Prompt, Query
-from vpo.stages.bench import Bench, Node
-from vpo.stages.optimize import arguments_of, prompts_of
+from vpo.stages.context import Context
+from vpo.stages.optimize import arguments_of, write_prompts
+from vpo.stages.stage import Node, Stage
 from vpo.store import Entry
 
 
-def draft(bench: Bench, drafter: Node, queries: Entry, seed: int) -> Entry:
-    """Write `prompts.jsonl`, one draft an SFT query."""
+@dataclass(frozen=True, kw_only=True)
+class Draft(Stage):
+    """A drafter writes first prompts for the SFT queries.
 
-    def work(folder: Path) -> dict[str, int]:
-        write = partial(prompts_of, method=bench.build(arguments_of(drafter)), name="draft", seed=seed)
-        drafts = bench.complete(
-            queries.rows("sft.jsonl", Query), write, folder / "prompts.jsonl", kind=Prompt, label="drafts"
-        )
-        return {"drafts": len(drafts)}
+    Writes `prompts.jsonl`, one draft a query.
+    """
 
-    return bench.stage("draft", {"drafter": drafter, "seed": seed}, {"queries": queries}, work)
+    name: ClassVar[str] = "draft"
+    idle: ClassVar[tuple[str, ...]] = ("drafter.label",)
+
+    drafter: Node
+    queries: Entry
+    seed: int
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        done = context.complete(
+            self.queries.rows("sft.jsonl", Query), folder / "prompts.jsonl", kind=Prompt,
+            make=Spec(arguments_of(self.drafter)), call=partial(write_prompts, name="draft", seed=self.seed),
+            item_id=attrgetter("id"), batch_size=batch_size_of(self.drafter), label="drafts",
+        )  # fmt: skip
+        return {"drafts": len(done.records), "failed": len(done.failures)}

@@ -1,49 +1,56 @@
 """Stage `grpo`: online reinforcement learning from the SFT policy, with the judge and the video reward as its rewards."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vpo.build import allowed_besides
 from vpo.errors import UserError
-from vpo.stages.bench import Bench, Node
-from vpo.stages.training import node_of, train
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
+from vpo.stages.training import idle_of, job_of, node_of, train
 from vpo.store import Entry
 from vpo.training.recipe import bits_of
 
 STRATEGIES = ("auto", "ddp")
-# What is shown on the way changes no policy, so it is in no key: greedy prompts draw no random number.
-SHOWN = ("prompts", "prompts_every")
+WORKER = "vpo.training.grpo"
 
 
-def grpo(
-    bench: Bench,
-    objective: Node,
-    trainer: Node,
-    backbone: Node,
-    *,
-    start: Entry,
-    queries: Entry,
-    rewards: Mapping[str, Node],
-    seed: int,
-) -> Entry:
-    """Train on the DPO queries. Writes `policy/`, `training.jsonl` and tables of greedy prompts.
+@dataclass(frozen=True, kw_only=True)
+class Grpo(Stage):
+    """The policy learns from the rewards of what it samples.
 
-    Args:
-        rewards: the nodes of "judge" (text-level feedback), or of "generator" and "reward" (video-level), or of all three.
+    Trains on the queries of the feedback. Writes `policy/`, `training.jsonl` and tables of greedy prompts. The rewards are the judge's
+    (text-level feedback), or the reward's on rendered clips (video-level), or both.
     """
 
-    def work(folder: Path) -> dict[str, int]:
-        steps = train(
-            folder, objective, trainer, backbone,
-            worker="vpo.training.grpo", label="grpo", start=start, rows=queries.folder / "dpo.jsonl", seed=seed,
-            allow=list(allowed_besides()), **rewards,
-        )  # fmt: skip
-        return {"steps": steps}
+    name: ClassVar[str] = "grpo"
+    # What is shown on the way changes no policy: greedy prompts draw no random number.
+    idle: ClassVar[tuple[str, ...]] = (*idle_of("objective"), "objective.prompts", "objective.prompts_every")
+    runs: ClassVar[tuple[str, ...]] = (WORKER,)
 
-    learnt = {name: value for name, value in objective.items() if name not in SHOWN}
-    node = {**node_of("objective", learnt, trainer, backbone, seed), **rewards}
-    return bench.stage("grpo", node, {"start": start, "queries": queries}, work)
+    objective: Node
+    trainer: Node
+    backbone: Node
+    start: Entry
+    queries: Entry
+    judge: Node | None = None
+    generator: Node | None = None
+    reward: Node | None = None
+    seed: int
+
+    def node(self) -> dict[str, Any]:
+        return node_of("objective", self.objective, self.trainer, self.backbone, self.seed) | self._rewards()
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        job = job_of(folder, self.objective, self.trainer, self.backbone, start=self.start, seed=self.seed)
+        job |= {"label": "grpo", "rows": str(self.queries.folder / "dpo.jsonl"), "allow": list(allowed_besides())}
+        return {"steps": train(folder, job | self._rewards(), WORKER)}
+
+    def _rewards(self) -> dict[str, Node]:
+        nodes = {"judge": self.judge, "generator": self.generator, "reward": self.reward}
+        return {role: node for role, node in nodes.items() if node is not None}
 
 
 def check_grpo(config: Mapping[str, Any]) -> None:

@@ -1,17 +1,50 @@
 """Stage `optimize`: the test queries under one method."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from vpo.build import PolicySpec, Spec, batch_size_of
 from vpo.interfaces import Method
-from vpo.records import Prompt, Query
-from vpo.stages.bench import Bench, Node
+from vpo.records import Failure, Prompt, Query
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
 from vpo.store import Entry
 
 # What a method's node says besides the arguments of its class.
 BESIDES = ("policy", "batch_size", "label")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimize(Stage):
+    """The test queries become prompts, by one method.
+
+    Writes `prompts.jsonl`. A method that samples from a trained policy (`policy: sft` in its node) gets it loaded.
+    """
+
+    name: ClassVar[str] = "optimize"
+
+    method_name: str
+    method: Node  # as `arguments_of` gives it
+    batch_size: int
+    queries: Entry
+    seed: int
+    backbone: Node | None = None
+    policy: Entry | None = None
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        shared = {}
+        if self.policy is not None:
+            shared["language_model"] = PolicySpec(Spec(self.backbone), self.policy.folder / "policy")
+        done = context.complete(
+            self.queries.rows("test.jsonl", Query), folder / "prompts.jsonl", kind=Prompt, make=Spec(self.method, shared),
+            call=partial(write_prompts, name=self.method_name, seed=self.seed), item_id=attrgetter("id"),
+            batch_size=self.batch_size, label=f"prompts by {self.method_name}",
+        )  # fmt: skip
+        return {"prompts": len(done.records), "failed": len(done.failures)}
 
 
 def arguments_of(method: Node) -> dict[str, Any]:
@@ -19,37 +52,17 @@ def arguments_of(method: Node) -> dict[str, Any]:
     return {key: value for key, value in method.items() if key not in BESIDES}
 
 
-def prompts_of(queries: Sequence[Query], *, method: Method, name: str, seed: int) -> list[Prompt]:
+def optimize(name: str, method: Node, queries: Entry, seed: int, *, backbone: Node, policy: Entry | None) -> Optimize:
+    """The stage for one method of the config."""
+    return Optimize(
+        method_name=name, method=arguments_of(method), batch_size=batch_size_of(method), queries=queries, seed=seed,
+        backbone=backbone if policy is not None else None, policy=policy, label=name,
+    )  # fmt: skip
+
+
+def write_prompts(method: Method, queries: Sequence[Query], *, name: str, seed: int) -> list[Prompt | Failure]:
     """One prompt a query, by the method."""
-    texts = method.optimize(queries, seed)
     return [
-        Prompt(f"{query.id}-{name}", query.id, query.text, text, name)
-        for query, text in zip(queries, texts, strict=True)
+        text if isinstance(text, Failure) else Prompt(f"{query.id}-{name}", query.id, query.text, text, name)
+        for query, text in zip(queries, method.optimize(queries, seed), strict=True)
     ]
-
-
-def optimize(
-    bench: Bench, name: str, method: Node, queries: Entry, seed: int, *, backbone: Node, policy: Entry | None
-) -> Entry:
-    """Write `prompts.jsonl`. A method that samples from a trained policy names it (`policy: sft`) and gets it loaded."""
-    own = arguments_of(method)
-    batch_size = method.get("batch_size")
-
-    def work(folder: Path) -> dict[str, int]:
-        if policy is None:
-            built = bench.build(own)
-        else:
-            built = bench.build(own, language_model=bench.build(backbone).load(policy.folder / "policy"))
-        write = partial(prompts_of, method=built, name=name, seed=seed)
-        items = queries.rows("test.jsonl", Query)
-        prompts = bench.complete(
-            items, write, folder / "prompts.jsonl", kind=Prompt, label=f"prompts by {name}", batch_size=batch_size
-        )
-        return {"prompts": len(prompts)}
-
-    node = {"method": own, "batch_size": batch_size, "name": name, "seed": seed} | (
-        {"backbone": backbone} if policy is not None else {}
-    )
-    return bench.stage(
-        "optimize", node, {"queries": queries} | ({"policy": policy} if policy is not None else {}), work, name
-    )

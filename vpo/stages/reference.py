@@ -3,61 +3,55 @@
 Every objective, seed and sweep job that needs them shares the result.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from vpo.records import Pair
-from vpo.stages.bench import Bench, Node
+from vpo.rows import read_rows
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
+from vpo.stages.training import job_of
 from vpo.store import Entry
+from vpo.templates import template_hash
+from vpo.training.launch import train_in_child
+from vpo.training.recipe import base_dtype, bits_of
+
+WORKER = "vpo.training.reference"
 
 
-def reference(
-    bench: Bench,
-    backbone: Node,
-    policy: Entry,
-    pairs: Entry,
-    *,
-    max_length: int,
-    batch_size: int,
-    packing: bool,
-    bits: int | None,
-    dtype: str = "float32",
-    label: str = "",
-) -> Entry:
-    """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities).
+@dataclass(frozen=True, kw_only=True)
+class Reference(Stage):
+    """The policy from which preference training starts reads the pairs.
 
-    `bits` and `dtype` are how the training quantises and reads the weights that it starts from: the reference must see the
-    same ones. A backbone that samples in 16 bits is read in 32 here unless the training reads it in 16.
+    Writes `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities). The training worker's own code reads them, in
+    a process of its own, with weights quantised and rounded as the training reads them.
     """
-    if "dtype" in backbone or dtype != "float32":
-        backbone = {**backbone, "dtype": dtype}
 
-    def work(folder: Path) -> dict[str, int]:
-        from vpo.training.data import pair_rows
-        from vpo.training.forward import Reader
+    name: ClassVar[str] = "reference"
+    runs: ClassVar[tuple[str, ...]] = (WORKER,)
 
-        model = bench.build(backbone).load(policy.folder / "policy", bits)
-        rows, _ = pair_rows(pairs.rows("pairs.jsonl", Pair), model.renderer, max_length)
-        reader = Reader.of(model.model, packing=packing, longest=max_length)
-        read = partial(_read, reader=reader, pad_id=model.renderer.pad_id)
-        known = bench.complete(
-            rows,
-            read,
-            folder / "reference.jsonl",
-            kind=dict,
-            label="reference log-probabilities",
-            batch_size=batch_size,
-        )
-        return {"pairs": len(known)}
+    objective: Node
+    trainer: Node
+    backbone: Node
+    policy: Entry
+    pairs: Entry
 
-    node = {"backbone": backbone, "max_length": max_length, "batch_size": batch_size, "packing": packing, "bits": bits}
-    return bench.stage("reference", node, {"policy": policy, "pairs": pairs}, work, label)
+    def node(self) -> dict[str, Any]:
+        """Of recipe and trainer, what decides how the pairs are read."""
+        return {**self._reading(), "template": template_hash(self.backbone["template"])}
 
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        one_device = {**self.trainer, "devices": 1}
+        job = job_of(folder, self.objective, one_device, self.backbone, start=self.policy, seed=0)
+        job |= {"label": self.called, "rows": str(self.pairs.folder / "pairs.jsonl"), **self._reading()}
+        train_in_child(job, folder, WORKER)
+        return {"pairs": len(read_rows(folder / "reference.jsonl", dict))}
 
-def _read(rows: Sequence[Any], *, reader: Any, pad_id: int) -> list[dict[str, Any]]:
-    from vpo.training.reference import reference_logprobs
-
-    sums = reference_logprobs(reader, rows, pad_id)
-    return [{"query_id": row.query_id, "chosen": c, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]
+    def _reading(self) -> dict[str, Any]:
+        return {
+            "max_length": self.objective["max_length"],
+            "batch_size": self.trainer["per_device_batch_size"],
+            "packing": self.trainer["packing"],
+            "bits": bits_of(self.objective),
+            "dtype": base_dtype(self.objective["adapter"], self.trainer),
+        }

@@ -1,36 +1,58 @@
 """Stage `refine`: the judge mends the prompts that it found flawed (VPO paper 3.2)."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from vpo.build import Spec, batch_size_of
 from vpo.interfaces import Judge
-from vpo.records import Prompt, Refinement, Verdict
-from vpo.stages.bench import Bench, Node
+from vpo.records import Failure, Prompt, Refinement, Verdict
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
 from vpo.store import Entry
 
+Flawed = tuple[Prompt, Verdict]
 
-def refine(bench: Bench, judge: Node, prompts: Entry, verdicts: Entry, *, label: str) -> Entry:
-    """Write `refinements.jsonl`, one a flawed prompt; text None where the judge gave nothing usable."""
 
-    def work(folder: Path) -> dict[str, int]:
-        verdict_of = {one.prompt_id: one for one in verdicts.rows("verdicts.jsonl", Verdict)}
+@dataclass(frozen=True, kw_only=True)
+class Refine(Stage):
+    """The judge mends the prompts that it found flawed.
+
+    Writes `refinements.jsonl`, one a flawed prompt; its text is None where the judge gave nothing usable.
+    """
+
+    name: ClassVar[str] = "refine"
+
+    judge: Node
+    prompts: Entry
+    verdicts: Entry
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        verdict_of = {one.prompt_id: one for one in self.verdicts.rows("verdicts.jsonl", Verdict)}
         flawed = [
             (one, verdict_of[one.id])
-            for one in prompts.rows("prompts.jsonl", Prompt)
-            if verdict_of[one.id].fine is False
+            for one in self.prompts.rows("prompts.jsonl", Prompt)
+            if one.id in verdict_of and verdict_of[one.id].fine is False
         ]
-        mend = partial(_mend, judge=bench.build(judge))
-        refined = bench.complete(
-            flawed, mend, folder / "refinements.jsonl", kind=Refinement, label=f"refinements of {label}"
-        )
-        failed = sum(one.text is None for one in refined)
-        return {"refined": len(refined) - failed, "failed": failed}
-
-    return bench.stage("refine", {"judge": judge}, {"prompts": prompts, "verdicts": verdicts}, work, label)
+        done = context.complete(
+            flawed, folder / "refinements.jsonl", kind=Refinement, make=Spec(self.judge), call=refine_prompts,
+            item_id=prompt_id, batch_size=batch_size_of(self.judge), label=f"refinements of {self.label}",
+        )  # fmt: skip
+        unusable = sum(one.text is None for one in done.records)
+        return {"refined": len(done.records) - unusable, "unusable": unusable, "failed": len(done.failures)}
 
 
-def _mend(items: Sequence[tuple[Prompt, Verdict]], *, judge: Judge) -> list[Refinement]:
+def prompt_id(item: Flawed) -> str:
+    """The id of the flawed prompt."""
+    return item[0].id
+
+
+def refine_prompts(judge: Judge, items: Sequence[Flawed]) -> list[Refinement | Failure]:
+    """The judge's refinements."""
     prompts, verdicts = [prompt for prompt, _ in items], [verdict for _, verdict in items]
     texts = judge.refine(prompts, verdicts)
-    return [Refinement(prompt.id, prompt.query_id, text) for prompt, text in zip(prompts, texts, strict=True)]
+    return [
+        text if isinstance(text, Failure) else Refinement(prompt.id, prompt.query_id, text)
+        for prompt, text in zip(prompts, texts, strict=True)
+    ]

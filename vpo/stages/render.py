@@ -1,45 +1,58 @@
 """Stage `render`: prompts to clips, by the video model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from typing import ClassVar
 
+from vpo.build import Spec, batch_size_of
 from vpo.interfaces import Generator
-from vpo.records import Clip, Prompt
+from vpo.pairing import video_candidates
+from vpo.records import Clip, Failure, Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
-from vpo.stages.bench import Bench, Node
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
 from vpo.store import Entry
 
 
-def render(
-    bench: Bench,
-    generator: Node,
-    prompts: Entry,
-    seed: int,
-    *,
-    label: str,
-    select: Callable[[list[Prompt]], list[Prompt]] | None = None,
-    judged: dict[str, Entry] | None = None,
-    rules: Node | None = None,
-) -> Entry:
-    """Write `clips/<prompt id>.mp4` and `clips.jsonl`.
+@dataclass(frozen=True, kw_only=True)
+class Render(Stage):
+    """The video model renders prompts.
 
-    `select` keeps some prompts, by the `judged` entries it reads and the `rules` that it follows.
+    Writes `clips/<file name of the prompt's id>.mp4` and `clips.jsonl`. With `judged` (the candidates' verdicts and refinements)
+    only those candidates are rendered that can still make a video pair, by the rule `prepended` of the text pairs.
     """
 
-    def work(folder: Path) -> dict[str, int]:
+    name: ClassVar[str] = "render"
+
+    generator: Node
+    prompts: Entry
+    seed: int
+    judged: Mapping[str, Entry] | None = None
+    prepended: bool | None = None
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
         (folder / "clips").mkdir(exist_ok=True)
-        items = prompts.rows("prompts.jsonl", Prompt)
-        draw = partial(_draw, generator=bench.build(generator), folder=folder / "clips", seed=seed)
-        items = select(items) if select else items
-        clips = bench.complete(items, draw, folder / "clips.jsonl", kind=Clip, label=f"clips of {label}")
-        return {"clips": len(clips), "broken": sum(clip.status != "ok" for clip in clips)}
+        done = context.complete(
+            self._prompts(), folder / "clips.jsonl", kind=Clip, make=Spec(self.generator),
+            call=partial(render_prompts, folder=folder / "clips", seed=self.seed), item_id=attrgetter("id"),
+            batch_size=batch_size_of(self.generator), label=f"clips of {self.label}",
+        )  # fmt: skip
+        broken = sum(clip.status != "ok" for clip in done.records)
+        return {"clips": len(done.records), "broken": broken, "failed": len(done.failures)}
 
-    node = {"generator": generator, "seed": seed, "selected": select is not None, **(rules or {})}
-    return bench.stage("render", node, {"prompts": prompts, **(judged or {})}, work, label)
+    def _prompts(self) -> list[Prompt]:
+        prompts = self.prompts.rows("prompts.jsonl", Prompt)
+        if self.judged is None:
+            return prompts
+        verdicts = self.judged["verdicts"].rows("verdicts.jsonl", Verdict)
+        refinements = self.judged["refinements"].rows("refinements.jsonl", Refinement)
+        return video_candidates(prompts, verdicts, refinements, prepended=self.prepended)
 
 
-def _draw(prompts: Sequence[Prompt], *, generator: Generator, folder: Path, seed: int) -> list[Clip]:
+def render_prompts(generator: Generator, prompts: Sequence[Prompt], *, folder: Path, seed: int) -> list[Clip | Failure]:
     """One clip a prompt. The seed is the query's and k's, so that methods are compared on equal noise."""
     seeds = [seed_of("clip", seed, prompt.query_id, prompt.index) for prompt in prompts]
     return generator.render(prompts, seeds, folder)

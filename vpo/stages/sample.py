@@ -1,44 +1,69 @@
 """Stage `sample`: K candidates a query from the policy (VPO paper 3.3; K = 4, T = 0.9, top_p 0.9)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
+from vpo.build import PolicySpec, Spec
 from vpo.interfaces import LanguageModel
 from vpo.records import Prompt, Query
 from vpo.seeding import seed_of
-from vpo.stages.bench import Bench, Node
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
 from vpo.store import Entry
 
+Draw = tuple[Query, int]  # a query, and which of its candidates
 
-def sample(
-    bench: Bench, sampling: Node, backbone: Node, queries: Entry, policy: Entry, seed: int, label: str = ""
-) -> Entry:
-    """Write `prompts.jsonl`, K candidates a DPO query, each drawn with its own seed."""
 
-    def work(folder: Path) -> dict[str, int]:
-        items = [(query, k) for query in queries.rows("dpo.jsonl", Query) for k in range(sampling["k"])]
-        model = bench.build(backbone).load(policy.folder / "policy")
-        draw = partial(_draw, model=model, sampling=sampling, seed=seed)
-        prompts = bench.complete(
-            items, draw, folder / "prompts.jsonl", kind=Prompt, label="candidates", batch_size=sampling["batch_size"]
-        )
+@dataclass(frozen=True, kw_only=True)
+class Sample(Stage):
+    """The policy writes K candidates for every query of the feedback.
+
+    Writes `prompts.jsonl`; each candidate is drawn with its own seed.
+    """
+
+    name: ClassVar[str] = "sample"
+
+    sampling: Node
+    backbone: Node
+    queries: Entry
+    policy: Entry
+    seed: int
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        draws = [(query, k) for query in self.queries.rows("dpo.jsonl", Query) for k in range(self.sampling["k"])]
+        done = context.complete(
+            draws, folder / "prompts.jsonl", kind=Prompt,
+            make=PolicySpec(Spec(self.backbone), self.policy.folder / "policy"),
+            call=partial(draw_candidates, sampling=self.sampling, seed=self.seed),
+            item_id=candidate_id, batch_size=self.sampling["batch_size"], label="candidates",
+        )  # fmt: skip
+        prompts = done.records
         distinct = len({(one.query_id, one.text) for one in prompts})
-        return {"candidates": len(prompts), "distinct": distinct, "empty": sum(not one.text for one in prompts)}
+        return {
+            "candidates": len(prompts), "distinct": distinct, "empty": sum(not one.text for one in prompts),
+            "failed": len(done.failures),
+        }  # fmt: skip
 
-    node = {"sampling": sampling, "backbone": backbone, "seed": seed}
-    return bench.stage("sample", node, {"queries": queries, "policy": policy}, work, label)
+
+def candidate_id(draw: Draw) -> str:
+    """The id of the prompt that is drawn."""
+    query, k = draw
+    return f"{query.id}-{k}"
 
 
-def _draw(items: Sequence[tuple[Query, int]], *, model: LanguageModel, sampling: Node, seed: int) -> list[Prompt]:
+def draw_candidates(model: LanguageModel, draws: Sequence[Draw], *, sampling: Node, seed: int) -> list[Prompt]:
+    """One candidate a draw."""
     texts = model.sample(
-        [query.text for query, _ in items],
-        [seed_of("candidate", seed, query.id, k) for query, k in items],
+        [query.text for query, _ in draws],
+        [seed_of("candidate", seed, query.id, k) for query, k in draws],
         temperature=sampling["temperature"],
         top_p=sampling["top_p"],
         max_new_tokens=sampling["max_new_tokens"],
     )
     return [
-        Prompt(f"{query.id}-{k}", query.id, query.text, text, "candidate", k)
-        for (query, k), text in zip(items, texts, strict=True)
+        Prompt(candidate_id((query, k)), query.id, query.text, text, "candidate", k)
+        for (query, k), text in zip(draws, texts, strict=True)
     ]

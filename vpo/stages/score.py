@@ -3,32 +3,49 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from typing import ClassVar
 
+from vpo.build import Spec, batch_size_of
 from vpo.interfaces import Reward
-from vpo.records import Clip, Score
-from vpo.stages.bench import Bench, Node
+from vpo.records import Clip, Failure, Score
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
 from vpo.store import Entry
 
 
-def score(bench: Bench, reward: Node, clips: Entry, label: str = "") -> Entry:
-    """Write `scores.jsonl`, one a clip, and the reward's `card.json`."""
+@dataclass(frozen=True, kw_only=True)
+class ScoreClips(Stage):
+    """A reward reads clips against the original query.
 
-    def work(folder: Path) -> dict[str, int]:
-        built = bench.build(reward)
-        (folder / "card.json").write_text(json.dumps(built.card(), indent=1))
-        look = partial(_look, reward=built, folder=clips.folder / "clips")
-        scores = bench.complete(
-            clips.rows("clips.jsonl", Clip), look, folder / "scores.jsonl", kind=Score, label="scores"
-        )
-        return {"scores": len(scores), "failed": sum(one.value is None for one in scores)}
+    Writes `scores.jsonl`, one a clip, and the reward's `card.json`.
+    """
 
-    return bench.stage("score", {"reward": reward}, {"clips": clips}, work, label)
+    name: ClassVar[str] = "score"
+
+    reward: Node
+    clips: Entry
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        done = context.complete(
+            self.clips.rows("clips.jsonl", Clip), folder / "scores.jsonl", kind=Score, make=Spec(self.reward),
+            call=partial(score_clips, clips_folder=self.clips.folder / "clips", card=folder / "card.json"),
+            item_id=attrgetter("id"), batch_size=batch_size_of(self.reward), label=f"scores of {self.label}",
+        )  # fmt: skip
+        return {
+            "scores": len(done.records), "unread": sum(one.value is None for one in done.records),
+            "failed": len(done.failures),
+        }  # fmt: skip
 
 
-def _look(clips: Sequence[Clip], *, reward: Reward, folder: Path) -> list[Score]:
-    return reward.score([absolute(clip, folder) for clip in clips])
+def score_clips(reward: Reward, clips: Sequence[Clip], *, clips_folder: Path, card: Path) -> list[Score | Failure]:
+    """One score a clip; the reward's card is written by whichever worker comes first."""
+    if not card.exists():
+        card.write_text(json.dumps(reward.card(), indent=1, ensure_ascii=False), encoding="utf-8")
+    return reward.score([absolute(clip, clips_folder) for clip in clips])
 
 
 def absolute(clip: Clip, folder: Path) -> Clip:

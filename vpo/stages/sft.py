@@ -1,81 +1,85 @@
 """Stage `sft`: supervised fine-tuning, of the starting policy (VPO paper 3.2) and of the controls."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any, ClassVar
 
 from vpo.pairing import sft_examples
 from vpo.records import Example, Pair, Prompt, Refinement, Verdict
 from vpo.rows import write_rows
-from vpo.stages.bench import Bench, Node
-from vpo.stages.training import node_of, train
-from vpo.store import Entry, numbered
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
+from vpo.stages.training import idle_of, job_of, node_of, train
+from vpo.store import Entry
+from vpo.training.launch import WORKER
 
 
-def sft(
-    bench: Bench,
-    recipe: Node,
-    trainer: Node,
-    backbone: Node,
-    *,
-    start: Entry,
-    data: Mapping[str, Entry],
-    examples: Callable[[], list[Example]],
-    seed: int,
-    label: str,
-    updates_of: tuple[Node, Sequence[Entry]] | None = None,
-) -> Entry:
-    """Train on `examples()`, which reads the `data` entries. Writes `policy/` and `training.jsonl`.
+@dataclass(frozen=True, kw_only=True)
+class Sft(Stage):
+    """A policy learns to write given prompts.
 
-    A control takes as many updates, of as many rows, as the preference trainings that `updates_of` (objective, reference
-    log-probabilities of each round's pairs) stands for.
+    Writes `policy/` and `training.jsonl`. The examples are one of: drafts that the judge found fine and refinements of the others
+    (`drafts`, `verdicts`, `refinements`); those of an earlier training (`examples_of`); the chosen sides of all rounds' preference
+    pairs (`pairs`).
+
+    A control takes as many updates, of as many rows, as the preference trainings that `updates` (the objective) and `updates_of`
+    (the reference log-probabilities of each round's pairs) stand for.
     """
 
-    def work(folder: Path) -> dict[str, int]:
-        rows = examples()
+    name: ClassVar[str] = "sft"
+    idle: ClassVar[tuple[str, ...]] = idle_of("recipe")
+    runs: ClassVar[tuple[str, ...]] = (WORKER,)
+
+    recipe: Node
+    trainer: Node
+    backbone: Node
+    start: Entry
+    seed: int
+    drafts: Entry | None = None
+    verdicts: Entry | None = None
+    refinements: Entry | None = None
+    examples_of: Entry | None = None
+    pairs: Sequence[Entry] | None = None
+    updates: Node | None = None
+    updates_of: Sequence[Entry] | None = None
+
+    def node(self) -> dict[str, Any]:
+        node = node_of("recipe", self.recipe, self.trainer, self.backbone, self.seed)
+        if self.updates is not None:
+            counted = ("epochs", "max_steps", "validation", "global_batch_size")
+            node["updates"] = {name: self.updates[name] for name in counted}
+        return node
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        rows = self.examples()
         write_rows(folder / "rows.jsonl", rows)
-        mine = dict(recipe) if updates_of is None else {**recipe, **_updates(*updates_of)}
-        steps = train(
-            folder, mine, trainer, backbone,
-            task="sft", label=label, start=start, rows=folder / "rows.jsonl", seed=seed,
-        )  # fmt: skip
-        return {"examples": len(rows), "steps": steps}
+        recipe = dict(self.recipe) if self.updates is None else {**self.recipe, **self._as_many_updates()}
+        job = job_of(folder, recipe, self.trainer, self.backbone, start=self.start, seed=self.seed)
+        job |= {"task": "sft", "label": self.label, "rows": str(folder / "rows.jsonl")}
+        return {"examples": len(rows), "steps": train(folder, job)}
 
-    node = node_of("recipe", recipe, trainer, backbone, seed)
-    inputs = {"start": start, **data}
-    if updates_of is not None:
-        objective, references = updates_of
-        node["updates"] = {name: objective[name] for name in ("epochs", "max_steps", "validation", "global_batch_size")}
-        inputs |= numbered("updates", references)
-    return bench.stage("sft", node, inputs, work, label)
+    def examples(self) -> list[Example]:
+        """What is learnt."""
+        if self.examples_of is not None:
+            return self.examples_of.rows("rows.jsonl", Example)
+        if self.pairs is not None:
+            pairs = [one for entry in self.pairs for one in entry.rows("pairs.jsonl", Pair)]
+            return [Example(one.query_id, one.query, one.chosen) for one in pairs]
+        return sft_examples(
+            self.drafts.rows("prompts.jsonl", Prompt),
+            self.verdicts.rows("verdicts.jsonl", Verdict),
+            self.refinements.rows("refinements.jsonl", Refinement),
+        )
+
+    def _as_many_updates(self) -> dict[str, int]:
+        """Steps and batch of the preference trainings; the data a control sees is repeated as often as that takes."""
+        steps = sum(steps_of(self.updates, len(one.rows("reference.jsonl", dict))) for one in self.updates_of)
+        return {"epochs": 1, "max_steps": steps, "global_batch_size": self.updates["global_batch_size"]}
 
 
-def _updates(objective: Node, references: Sequence[Entry]) -> dict[str, int]:
-    """Steps and batch of the preference trainings; the data a control sees is repeated as often as that takes."""
-    steps = sum(_steps(objective, len(one.rows("reference.jsonl", dict))) for one in references)
-    return {"epochs": 1, "max_steps": steps, "global_batch_size": objective["global_batch_size"]}
-
-
-def _steps(objective: Node, pairs: int) -> int:
+def steps_of(objective: Node, pairs: int) -> int:
+    """The optimizer steps of a preference training on so many pairs."""
     trained = pairs - round(pairs * objective["validation"])
     return objective["max_steps"] or ceil(max(1, round(trained * objective["epochs"])) / objective["global_batch_size"])
-
-
-def refined_drafts(drafts: Entry, verdicts: Entry, refinements: Entry) -> list[Example]:
-    """The SFT data: drafts that the judge found fine, and the refinements of the others."""
-    return sft_examples(
-        drafts.rows("prompts.jsonl", Prompt),
-        verdicts.rows("verdicts.jsonl", Verdict),
-        refinements.rows("refinements.jsonl", Refinement),
-    )
-
-
-def same_examples(sft: Entry) -> list[Example]:
-    """What an earlier supervised training learnt from, for the control that simply goes on."""
-    return sft.rows("rows.jsonl", Example)
-
-
-def chosen_texts(rounds: Sequence[Entry]) -> list[Example]:
-    """The chosen sides of all rounds' preference pairs, for the control that learns from them without the contrast."""
-    pairs = [one for entry in rounds for one in entry.rows("pairs.jsonl", Pair)]
-    return [Example(one.query_id, one.query, one.chosen) for one in pairs]

@@ -1,28 +1,41 @@
 """Stage `start`: the untrained (or released) policy that the first training starts from."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
-from vpo.stages.bench import Bench, Node
-from vpo.store import Entry
+from vpo.build import build
+from vpo.stages.context import Context
+from vpo.stages.stage import Node, Stage
 from vpo.templates import template_hash
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja")
 END = 2**22  # bytes
 
 
-def start(bench: Bench, backbone: Node) -> Entry:
-    """Write `policy/`, ready for training and sampling."""
+@dataclass(frozen=True, kw_only=True)
+class Start(Stage):
+    """The backbone is checked and made ready for training and sampling.
 
-    def work(folder: Path) -> dict[str, int]:
+    Writes `policy/`. The content of a local model folder is part of the key.
+    """
+
+    name: ClassVar[str] = "start"
+
+    backbone: Node
+
+    def node(self) -> dict[str, Any]:
+        """The node with hashes of the template and of a local model's files."""
+        node = super().node() | {"template": template_hash(self.backbone["template"])}
+        if "model" in self.backbone and Path(self.backbone["model"]).is_dir():
+            node["content"] = fingerprint(Path(self.backbone["model"]))
+        return node
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
         (folder / "policy").mkdir(exist_ok=True)
-        bench.build(backbone).prepare(folder / "policy")
+        build(self.backbone).prepare(folder / "policy")
         return {}
-
-    node = {"backbone": backbone, "template": template_hash(backbone["template"])}
-    if "model" in backbone and Path(backbone["model"]).is_dir():
-        node["content"] = fingerprint(Path(backbone["model"]))
-    return bench.stage("start", node, {}, work)
 
 
 def fingerprint(folder: Path) -> str:

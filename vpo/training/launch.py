@@ -45,7 +45,6 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
     world = job["trainer"]["devices"]
     port = _free_port()
     with Relay() as relay:
-        log.info("  %s: figures while it trains: %s", job["label"], folder / "training.jsonl")
         codes = _wait([_start(spec, rank, world, port, worker) for rank in range(world)], relay)
     if DISK_FULL in codes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

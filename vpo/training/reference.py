@@ -1,12 +1,59 @@
-"""Log-probabilities of pairs under the reference policy, computed once and kept."""
+"""`python -m vpo.training.reference stage.yaml`: log-probabilities of pairs under the policy that DPO starts from."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from vpo.backbone.hf import load_pretrained
+from vpo.backbone.rendering import Renderer
+from vpo.executor.local import LocalExecutor
+from vpo.interfaces import Task
+from vpo.items import Work, complete
+from vpo.records import Pair
+from vpo.rows import read_rows
+from vpo.templates import read_template
 from vpo.training.attention import BLOCK
-from vpo.training.data import Row, arrange
+from vpo.training.data import Row, arrange, pair_rows
 from vpo.training.forward import Reader
+from vpo.training.worker import device_of, main
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference policy, ready to read."""
+
+    reader: Reader
+    pad_id: int
+
+
+def read_pairs(job: dict[str, Any]) -> None:
+    """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities), one line a pair.
+
+    Job fields: trainer, template, start (policy folder), rows (file of pairs), out (folder), label, max_length, batch_size, packing,
+    bits and dtype (how the training quantises and reads the weights that it starts from: the reference must see the same ones).
+    """
+    device = device_of(job["trainer"])
+    model, tokenizer = load_pretrained(Path(job["start"]), getattr(torch, job["dtype"]), job["bits"], device=device)
+    renderer = Renderer(tokenizer, read_template(job["template"]))
+    rows, _ = pair_rows(read_rows(Path(job["rows"]), Pair), renderer, job["max_length"])
+    model = (model if job["bits"] else model.to(device)).eval()
+    reader = Reader.of(model, packing=job["packing"], longest=job["max_length"], device=device)
+    make: Callable[[], Reference] = partial(Reference, reader, renderer.pad_id)
+    path = Path(job["out"]) / "reference.jsonl"
+    work = Work(path, dict, Task(make, read_rows_of), attrgetter("query_id"), job["batch_size"], job["label"])
+    complete(rows, work, LocalExecutor())
+
+
+def read_rows_of(reference: Reference, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The stored row of each pair."""
+    sums = reference_logprobs(reference.reader, rows, reference.pad_id)
+    return [{"query_id": row.query_id, "chosen": c, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]
 
 
 @torch.inference_mode()
@@ -18,3 +65,7 @@ def reference_logprobs(reader: Reader, rows: Sequence[Row], pad_id: int) -> list
     pad_to = BLOCK if device.type == "cuda" else 1  # FlexAttention, which packed rows meet on a GPU, takes whole blocks
     sequences = arrange(rows, packing=reader.packing, pad_id=pad_id, pad_to=pad_to).to(device)
     return [tuple(line) for line in reader.logprobs(sequences).sums.view(len(rows), -1).tolist()]
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), read_pairs))

@@ -79,7 +79,7 @@ def train(job: dict[str, Any]) -> None:
     pl.seed_everything(job["seed"], verbose=False)
     start, bits = Path(job["start"]), bits_of(recipe)
     dtype = base_dtype(recipe["adapter"], hardware)
-    model, tokenizer = load_pretrained(start, getattr(torch, dtype), bits, device=_device(hardware))
+    model, tokenizer = load_pretrained(start, getattr(torch, dtype), bits, device=device_of(hardware))
     if recipe["adapter"]:
         model = add_adapter(model, recipe["adapter"])
     renderer = Renderer(tokenizer, read_template(job["template"]))
@@ -87,7 +87,7 @@ def train(job: dict[str, Any]) -> None:
         model,
         packing=hardware["packing"],
         longest=recipe["max_length"],
-        device=_device(hardware),
+        device=device_of(hardware),
         precision=str(hardware["precision"]),
     )
     checkpoint_activations(model, hardware)
@@ -230,7 +230,7 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
     return [dataclasses.replace(row, reference=known[row.query_id]) for row in rows]
 
 
-def _device(hardware: dict[str, Any]) -> str:
+def device_of(hardware: dict[str, Any]) -> str:
     """Where this rank trains, and its weights are quantised."""
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if hardware["accelerator"] == "gpu" else "cpu"
 

@@ -1,0 +1,66 @@
+"""What every stage works with: the store, the executor, and what a run asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vpo import items as item_work
+from vpo.executor.local import LocalExecutor
+from vpo.interfaces import Executor, Task
+from vpo.items import Results, Work
+from vpo.stages.stage import Stage
+from vpo.store import Entry, Store
+
+R = TypeVar("R")
+
+
+class StopHere(Exception):  # noqa: N818 (no error: the user asked for it)
+    """Raised before the first stage after the one that `stop_after` names."""
+
+
+@dataclass
+class Context:
+    """The place where stages are done.
+
+    Attributes:
+        store: where results live.
+        executor: where item-by-item work runs.
+        stop_after: the name of the stage after which to stop.
+        retry_failed: do items again that failed, also those of finished stages.
+        requested: the stages that were asked for so far, in order, with their entries.
+    """
+
+    store: Store
+    executor: Executor = field(default_factory=LocalExecutor)
+    stop_after: str | None = None
+    retry_failed: bool = False
+    requested: list[tuple[Stage, Entry]] = field(default_factory=list)
+
+    def make(self, stage: Stage) -> Entry:
+        """The stored result of a stage, made now if it is not there. Raises StopHere where the run was to stop before it."""
+        if self.requested and self.requested[-1][0].name == self.stop_after != stage.name:
+            raise StopHere(self.stop_after)
+        entry = self.store.get(stage.name, stage.node(), stage.inputs(), partial(stage.work, self), stage.label)
+        self.requested.append((stage, entry))
+        return entry
+
+    def complete(
+        self,
+        items: Sequence[Any],
+        path: Path,
+        *,
+        kind: type[R],
+        make: Callable[[], Any],
+        call: Callable[[Any, Sequence[Any]], Sequence[Any]],
+        item_id: Callable[[Any], str],
+        batch_size: int,
+        label: str,
+    ) -> Results[R]:
+        """Item-by-item work that survives a kill; see `vpo.items.complete`.
+
+        `make` builds the role where the work is done and `call` does the work with (role, items); both travel to workers.
+        """
+        work = Work(path, kind, Task(make, call), item_id, batch_size, label)
+        return item_work.complete(items, work, self.executor, retry_failed=self.retry_failed)
