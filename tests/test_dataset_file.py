@@ -1,3 +1,4 @@
+import html
 import json
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
     ("name", "content", "message"),
     [
         ("q.jsonl", b'"a"\n' * 6 + b'{"query": \n', r"q.jsonl: line 7 is not JSON .*; correct or remove it"),
-        ("q.txt", b"a dog\n\xff\xfe cat\n", r"q.txt: line 2 is not UTF-8 .*; convert the file"),
+        ("q.txt", b"a dog\n\xff\xfe cat\n", r"q.txt: line 2 is not UTF-8, and the encoding cannot be guessed; convert the file"),
         ("q.json", b"[]", r"q.json: no queries in it; give"),
-        ("q.json", b"{}", r"q.json: a JSON list of queries is due, found dict"),
+        ("q.json", b"{}", r"q.json: a JSON list of queries is due, found an empty object; put"),
         ("q.json", b'["a", ""]', r"q.json: entry 2 is not a query"),
         ("q.json", b'["a", 3]', r"q.json: entry 2 is not a query"),
         (
@@ -56,12 +57,12 @@ def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
             r"line 2 has the id '1' of line 1; give every query its own",
         ),
         ("q.jsonl", b'{"words": "a"}', r"line 1 has no field query or text or prompt; found words"),
-        ("q.jsonl", b'{"query": "a", "split": "train"}', r"line 1 has the split 'train'; choose one of sft, dpo, test"),
+        ("q.jsonl", b'{"query": "a", "split": "eval"}', r"line 1 has the split 'eval'; choose one of sft, dpo, test"),
         ("q.txt", b"a" * 20000, r"line 1 has 20,000 characters, more than dataset.max_chars=2000; shorten it or raise"),
         ("q.xlsx", b"a", r"unknown suffix '.xlsx'"),
         ("q.jsonl", b'"a"\n"b \\ud800"', r"line 2 holds '\\ud800', half of a surrogate pair; correct or remove it"),
         ("q.json", b'[{"query": "a", "id": "\\udfff"}]', r"entry 1 holds '\\udfff', half of a surrogate pair; correct"),
-        ("q.json", b"[" * 100_000, r"q.json: not JSON .*recursion.*; correct it"),
+        ("q.json", b"[" * 100_000, r"q.json: is not JSON \(nested too deeply\); correct it"),
         ("q.csv", b"text\na\n" + b"b" * 200_000, r"line 3 is not CSV \(field larger .*; close its quotes or shorten"),
         ("q.csv", b'text\n"a\nb"\na dog, running\n', r"line 4 has more columns than the header's 1; put a query"),
         (
@@ -70,20 +71,16 @@ def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
             r"line 1 has the split \['sft'\]; choose one of sft, dpo, test",
         ),
         ("q.jsonl", b'{"query": "a", "split": {}}', r"line 1 has the split {}; choose one of sft, dpo, test"),
-        ("q.jsonl", b'{"query": "a", "id": 1}', r"line 1 has the id 1, which is not a string; put it in quotes"),
         (
             "q.jsonl",
             b'{"query": "a", "id": ["x"]}',
-            r"line 1 has the id \['x'\], which is not a string; put it in quotes",
+            r"line 1 has the id \['x'\], which is neither a text nor a whole number; correct or remove it",
         ),
-        ("q.jsonl", b'{"query": "a", "id": "a/b"}', r"line 1 has the id 'a/b'; ids become file names: take out /"),
-        ("q.jsonl", b'{"query": "a", "id": "a\\\\b"}', r"line 1 has the id .*; ids become file names: take out /"),
         (
             "q.jsonl",
             b'{"query": "a", "id": "a\\u0000"}',
-            r"line 1 has the id 'a\\x00'; ids become file names: take out",
+            r"line 1 has the id 'a\\x00' with a control character or a line end in it; take them out",
         ),
-        ("q.jsonl", b'{"query": "a", "id": "..x"}', r"line 1 has the id '..x'; ids become file names: .* a dot at the"),
         ("q.csv", b"id,text\n" + b"i" * 101 + b",a\n", r"line 2 has an id of 101 characters, .*shorten it to 100 char"),
         ("q.txt", b"a\xe2\x80\xa8b\n\xff", r"line 2 is not UTF-8"),
     ],
@@ -103,7 +100,9 @@ def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path, mark):
     for name in ("q.txt", "q.jsonl", "q.csv"):
         if name == "q.jsonl" and mark == "\x0b":
             continue  # JSON writes control characters escaped
-        assert texts(load(tmp_path / name)) == {query, "a fox"}
+        # U+0085 and U+000B are control characters, of which a text keeps the space between two words.
+        kept = query if mark in "\u2028\u2029" else "a dog a cat"
+        assert texts(load(tmp_path / name)) == {kept, "a fox"}
 
 
 def test_newlines_in_quotes_of_a_csv_file_survive(tmp_path):
@@ -153,7 +152,9 @@ def test_a_split_that_any_copy_names_holds_and_two_that_differ_are_refused(tmp_p
     (tmp_path / "q.json").write_text(json.dumps(rows))
     assert [one.id for one in load(tmp_path / "q.json")["test"]] == ["one"]
     (tmp_path / "q.json").write_text(json.dumps([*rows, {"id": "three", "query": "a dog", "split": "sft"}]))
-    with pytest.raises(UserError, match=r"entry 3, id 'three', puts into sft the text that id 'two' puts into test; a"):
+    with pytest.raises(
+        UserError, match=r"entry 3 \(id 'three'\) puts into sft the text that id 'two' puts into test; a"
+    ):
         load(tmp_path / "q.json")
 
 
@@ -211,9 +212,9 @@ def test_missing_file_and_impossible_shares(tmp_path):
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data folder beside the repository")
-def test_vpos_released_queries_are_read_as_they_are():
+def test_vpos_released_queries_are_read_with_their_entities_resolved():
     path = SHARED / "data/vpo/sft_queries.sample.json"
     splits = load(path)
     found = [one.text for rows in splits.values() for one in rows]
-    assert sorted(found) == sorted(text.strip() for text in json.loads(path.read_text()))
+    assert sorted(found) == sorted(html.unescape(text).strip() for text in json.loads(path.read_text()))
     assert len(found) == 200

@@ -17,11 +17,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Query:
-    """What a user typed. `truth` is the scene behind it where the world knows one (the sketch world), else None."""
+    """What a user typed. `truth` is the scene behind it where the world knows one (the sketch world), else None.
+
+    `meta` holds labels that a data set gives: VBench's dimension and auxiliary data, toxicity, given pairs.
+    """
 
     id: str
     text: str
     truth: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
