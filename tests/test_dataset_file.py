@@ -46,7 +46,11 @@ def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
     ("name", "content", "message"),
     [
         ("q.jsonl", b'"a"\n' * 6 + b'{"query": \n', r"q.jsonl: line 7 is not JSON .*; correct or remove it"),
-        ("q.txt", b"a dog\n\xff\xfe cat\n", r"q.txt: line 2 is not UTF-8, and the encoding cannot be guessed; convert the file"),
+        (
+            "q.txt",
+            b"a dog\n\xff\xfe cat\n",
+            r"q.txt: line 2 is not UTF-8, and the encoding cannot be guessed; convert the file",
+        ),
         ("q.json", b"[]", r"q.json: no queries in it; give"),
         ("q.json", b"{}", r"q.json: a JSON list of queries is due, found an empty object; put"),
         ("q.json", b'["a", ""]', r"q.json: entry 2 is not a query"),

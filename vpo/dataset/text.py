@@ -114,8 +114,8 @@ def _resolve(text: str) -> str:
 
 def _without_tags(text: str) -> str:
     """The text of a piece of HTML. An opening tag counts only where its end follows or HTML may leave that out."""
-    text = _HIDDEN.sub(" ", text)
-    closed = {found[2].lower() for found in _TAG.finditer(text) if found[1]}
+    bare = _HIDDEN.sub(" ", text)
+    closed = {found[2].lower() for found in _TAG.finditer(bare) if found[1]}
 
     def replace(found: re.Match[str]) -> str:
         name = found[2].lower()
@@ -123,5 +123,5 @@ def _without_tags(text: str) -> str:
             return found[0]
         return "" if name in _INLINE.split() else " "
 
-    bare = _TAG.sub(replace, text)
+    bare = _TAG.sub(replace, bare)
     return re.sub(r" {2,}", " ", bare) if bare != text else text
