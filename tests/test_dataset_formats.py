@@ -179,7 +179,7 @@ def archive(kind):
     return buffer.getvalue()
 
 
-LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a2146" * 8 + b"\nsize 12345\n"
 
 
 @pytest.mark.parametrize("name", ["q.txt", "q.jsonl", "q.csv", "q.json", "q.tsv", "q.parquet"])
@@ -273,7 +273,7 @@ def test_what_is_no_text_is_recognised(tmp_path, name, content, message):
         ("q.csv", b'[{"query": "a dog"}]', "holds JSON; name it .json"),
         ("q.txt", b"id,query\n1,a dog\n", "starts with the names of columns; name it .csv"),
         # training formats
-        ("q.jsonl", b'{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}\n', "line 1 looks like ShareGPT"),
+        ("q.jsonl", b'{"conversations": [{"from": "human", "value": "a"}]}\n', "line 1 looks like ShareGPT"),
         ("q.json", b'[{"messages": [{"role": "user", "content": "a"}]}]', "entry 1 looks like chat messages"),
         ("q.json", b'{"messages": [{"role": "user", "content": "a"}]}', "entry 1 looks like chat messages"),
         ("q.json", b'[{"prompt": [{"role": "user", "content": "a"}]}]', "entry 1 looks like TRL's conversational format"),
@@ -306,6 +306,20 @@ def test_real_text_that_starts_like_another_format_is_text(tmp_path):
     for line in lines:
         (tmp_path / "q.txt").write_text(f"{line}\na fox\n")
         assert texts(tmp_path / "q.txt") == {line, "a fox"}
+
+
+def test_an_object_of_rows_gives_them_its_names_as_ids(tmp_path):
+    rows = {"A": {"query": "a dog"}, "a": {"query": "a cat"}, "b": {"query": "a fox", "id": "own"}}
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    assert ids(tmp_path / "q.json") == {"A": "a dog", "a": "a cat", "own": "a fox"}
+
+
+def test_lists_under_the_names_of_splits_are_these_splits(tmp_path):
+    (tmp_path / "q.json").write_text(
+        '{"train": ["a dog"], "Dev": [{"text": "a cat"}], "test": [{"query": "a fox", "split": "sft"}]}'
+    )
+    splits = {name: [one.text for one in rows] for name, rows in load(tmp_path / "q.json").items()}
+    assert splits == {"sft": ["a dog", "a fox"], "dpo": ["a cat"], "test": []}
 
 
 def test_places_that_are_no_files_are_one_line_and_nothing_hangs(tmp_path):

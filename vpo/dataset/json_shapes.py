@@ -25,6 +25,8 @@ def entries_of(document: Any, place: Place | None = None) -> list[Value]:
         raise FileProblem(f"a JSON list of queries is due, found {kind}; put it into [ ]")
     if isinstance(document, Repeated):
         raise FileProblem(f"has the field {shown(document.field)} twice; correct or remove one")
+    if document and all(isinstance(value, dict) for value in document.values()) and not _has_texts(document):
+        return _numbered([_with(value, "id", name) for name, value in document.items()])
     try:
         fields = fields_of(document)
     except RowProblem as problem:
@@ -42,10 +44,12 @@ def entries_of(document: Any, place: Place | None = None) -> list[Value]:
         return _split_orientation(fields["columns"], fields["data"])
     if len(lists) == 1:
         return _numbered(lists[0])
-    if fields and all(isinstance(value, dict) for value in document.values()):
-        return _numbered([_with(value, "id", name) for name, value in document.items()])
     found = f"an object with {names_in_short(document)}" if document else "an empty object"
     raise FileProblem(f"a JSON list of queries is due, found {found}; put the queries into a list")
+
+
+def _has_texts(document: dict[str, Any]) -> bool:
+    return any(field_name(name) in TEXT_FIELDS for name in document)
 
 
 def _numbered(values: list[Any]) -> list[Value]:
