@@ -47,7 +47,8 @@ def in_one_line(problems: Sequence[tuple[Place, RowProblem]]) -> str:
     listed = ", ".join(f"{len(places):,} {many} ({places_in_short(places)})" for many, places in kinds.items())
     cures = list(dict.fromkeys(problem.cure for _, problem in problems))
     cure = cures[0] if len(cures) == 1 else "correct or remove them"
-    return f"{len(problems):,} rows cannot be used: {listed}; {re.sub(r'\bit\b', 'them', cure)}"
+    cure = re.sub(r"\bit\b", "them", cure)
+    return f"{len(problems):,} rows cannot be used: {listed}; {cure}"
 
 
 def places_in_short(places: Sequence[Place]) -> str:
