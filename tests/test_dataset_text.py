@@ -65,6 +65,7 @@ def test_a_text_that_shows_nothing_has_no_key(text):
         ('<a href="x.html">a dog</a> <span class=x>runs</span>', "a dog runs", (TAGS,)),
         ("<div><p>a dog<p>a cat</div>", "a dog a cat", (TAGS,)),
         ("a dog<!-- hidden --> runs<script>alert(1)</script>", "a dog runs", (TAGS,)),
+        ("a&nbsp;big&#160;dog", "a big dog", (ENTITIES,)),
         ("a\x00 dog\x07\ufeff", "a dog", (CONTROLS,)),
         ("a\x0bdog\x85runs\r\nfast\rnow", "a dog runs\nfast\nnow", ()),
         (" \u200b a dog \u2060\u00a0", "a dog", ()),

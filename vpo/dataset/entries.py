@@ -101,6 +101,7 @@ def read_entry(value: Any, max_chars: int) -> Entry:
             raise RowProblem(
                 f"has no field {' or '.join(TEXT_FIELDS)}; found {names_in_short(value)}",
                 f"without a field {' or '.join(TEXT_FIELDS)}",
+                differs=True,
             )
         given, split = fields.get("id"), fields.get("split")
         value = next((fields[name] for name in names if not blank(fields[name])), None)
@@ -121,6 +122,7 @@ def read_id(given: Any) -> str | None:
         raise RowProblem(
             f"has the id {shown(given)}, which is neither a text nor a whole number",
             "with an id that is neither a text nor a whole number",
+            differs=True,
         )
     name = str(given).strip()
     _check_unicode(name)
@@ -168,6 +170,7 @@ def _split(given: Any) -> tuple[str | None, str | None]:
             f"has the split {shown(given)}",
             "with an unknown split",
             f"choose one of {', '.join(dict.fromkeys(SPLIT_NAMES.values()))} (or {', '.join(_other_names())})",
+            differs=True,
         )
     return SPLIT_NAMES[name], name
 

@@ -203,6 +203,7 @@ class _Found:
                 f"has the id {shown(name)} of {first}",
                 "with the id of another query",
                 "give every query its own id",
+                differs=True,
             )
         kept = self.queries.get(entry.key)
         if kept is None:
@@ -213,6 +214,7 @@ class _Found:
                 f"(id {shown(name)}) puts into {entry.split} the text that id {shown(kept.named_by)} puts into {kept.split}",
                 "whose text another row puts into another split",
                 "a text belongs to one split: remove one of them",
+                differs=True,
             )
         self.copies += 1
         if entry.split and not kept.split:

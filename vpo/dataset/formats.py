@@ -96,7 +96,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _bad_line(error: Exception, line: str) -> RowProblem:
     reason = _reason(error, line) if isinstance(error, ValueError) else "nested too deeply"
-    return RowProblem(f"is not JSON ({reason.replace(' at line 1,', ' at')})", "that are not JSON")
+    return RowProblem(f"is not JSON ({reason.replace(' at line 1,', ' at')})", "that are not JSON", differs=True)
 
 
 def _reason(error: ValueError, text: str) -> str:
@@ -105,10 +105,11 @@ def _reason(error: ValueError, text: str) -> str:
         return str(error)
     # Python 3.13 points at the comma, earlier ones at what follows it or just before that.
     comma = re.compile(r",\s*[\]}]").search(text, max(0, text.rfind(",", 0, error.pos + 1)))
-    found = comma is not None and comma.start() <= error.pos <= comma.end()
-    position, what = (
-        (comma.start(), "a comma too many") if comma and found else (error.pos, error.msg.removesuffix(" at"))
-    )
+    position, what = error.pos, error.msg.removesuffix(" at")
+    if comma and comma.start() <= position <= comma.end():
+        position, what = comma.start(), "a comma too many"
+    elif what == "Extra data" and text[position] == ",":  # items of a list without the list
+        what = "a comma too many"
     line = text.count("\n", 0, position) + 1
     return f"{what} at line {line}, column {position - text.rfind(chr(10), 0, position)}"
 

@@ -29,11 +29,12 @@ class RowProblem(Exception):  # noqa: N818
         one: what is wrong, as it follows "line 7": `has the split 'x'`.
         many: the same of several rows, as it follows their number: `with an unknown split`.
         cure: what to do about it.
+        differs: whether `one` says more than `many`, so that the first of several is shown.
     """
 
-    def __init__(self, one: str, many: str, cure: str = "correct or remove it") -> None:
+    def __init__(self, one: str, many: str, cure: str = "correct or remove it", *, differs: bool = False) -> None:
         super().__init__(f"{one}; {cure}")
-        self.many, self.cure = many, cure
+        self.one, self.many, self.cure, self.differs = one, many, cure, differs
 
 
 def in_one_line(problems: Sequence[tuple[Place, RowProblem]]) -> str:
@@ -41,14 +42,22 @@ def in_one_line(problems: Sequence[tuple[Place, RowProblem]]) -> str:
     if len(problems) == 1:
         (place, problem), *_ = problems
         return f"{place} {problem}"
-    kinds: dict[str, list[Place]] = {}
+    kinds: dict[str, list[tuple[Place, RowProblem]]] = {}
     for place, problem in problems:
-        kinds.setdefault(problem.many, []).append(place)
-    listed = ", ".join(f"{len(places):,} {many} ({places_in_short(places)})" for many, places in kinds.items())
+        kinds.setdefault(problem.many, []).append((place, problem))
+    listed = ", ".join(_of_one_kind(many, found) for many, found in kinds.items())
     cures = list(dict.fromkeys(problem.cure for _, problem in problems))
     cure = cures[0] if len(cures) == 1 else "correct or remove them"
     cure = re.sub(r"\bit\b", "them", cure)
     return f"{len(problems):,} rows cannot be used: {listed}; {cure}"
+
+
+def _of_one_kind(many: str, found: Sequence[tuple[Place, RowProblem]]) -> str:
+    place, problem = found[0]
+    if len(found) == 1:
+        return f"{place} {problem.one}"
+    first = f"; {place} {problem.one}" if problem.differs else ""
+    return f"{len(found):,} {many} ({places_in_short([place for place, _ in found])}{first})"
 
 
 def places_in_short(places: Sequence[Place]) -> str:

@@ -4,12 +4,13 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from vpo.dataset.entries import CHATS, FIELDS, TEXT_FIELDS, field_name, layout_of
 from vpo.dataset.problems import FileProblem, Place, RowProblem, control_in, names_in_short, shown
 
-_SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?[\t ,;]*(?:\r\n|\r|\n|$)', re.IGNORECASE)  # Excel's first line
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[\t ,;]*(?:\r\n|\r|\n|$)', re.IGNORECASE)  # Excel's first line
 _ONE_OF = f"{', '.join(TEXT_FIELDS[:-1])} or {TEXT_FIELDS[-1]}"
 
 # Names that the only column of a table may have in its first line, which would else be read as a query.
@@ -41,9 +42,8 @@ def csv_rows(text: str, delimiters: str) -> Iterator[tuple[Place, Any]]:
 def _first_row(text: str, delimiter: str) -> list[str]:
     """The cells of the first row, as the names of columns are looked for."""
     try:
-        row = next(
-            filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)), []
-        )
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        row = next(filter(None, reader), [])
     except csv.Error:
         return []
     return [field_name(cell) for cell in row]
@@ -74,18 +74,16 @@ def _rows(text: str, delimiter: str, skipped: int) -> Iterator[tuple[Place, list
         except StopIteration:
             return
         except csv.Error as error:
-            open_quote = "unexpected end of data" in str(error)
-            yield (
-                place,
-                RowProblem(
-                    "opens a quote that never closes" if open_quote else f"is not CSV ({error})",
-                    "that are not CSV",
-                    "close its quotes" if open_quote else "close its quotes or shorten the field",
-                ),
-            )
+            yield place, _broken(error)
             return
         if row:
             yield place, row
+
+
+def _broken(error: csv.Error) -> RowProblem:
+    if "unexpected end of data" in str(error):
+        return RowProblem("opens a quote that never closes", "that are not CSV", "close its quotes")
+    return RowProblem(f"is not CSV ({error})", "that are not CSV", "close its quotes or shorten the field")
 
 
 def _named(rows: Iterator[tuple[Place, Any]], names: Sequence[str]) -> Iterator[tuple[Place, Any]]:
@@ -103,7 +101,8 @@ def _object(row: list[str], names: Sequence[str]) -> dict[str, str] | RowProblem
             f"with more columns than the header's {len(names)}",
             "put a query that holds commas in double quotes",
         )
-    return control_in("".join(row)) or {name: cell for name, cell in zip(names, row, strict=False) if name in FIELDS}
+    cells = zip_longest(names, row[: len(names)], fillvalue="")
+    return control_in("".join(row)) or {name: cell for name, cell in cells if name in FIELDS}
 
 
 def _texts(text: str, delimiters: str, skipped: int) -> Iterator[tuple[Place, Any]]:
@@ -112,7 +111,8 @@ def _texts(text: str, delimiters: str, skipped: int) -> Iterator[tuple[Place, An
         widths = {len(row) for _, row in _rows(text, delimiter, skipped) if not isinstance(row, RowProblem)}
         if len(widths) == 1 and widths != {1}:
             raise FileProblem(
-                f"none of the {widths.pop()} columns is named {_ONE_OF}; name the columns in the first line"
+                f"none of the {widths.pop()} columns is named {_ONE_OF}; name the columns in the first line, or name the "
+                "file .txt if each line is a query"
             )
     only = _first_row(text, delimiters[0])
     if only and only[0] in _OTHER_NAMES.split():
@@ -121,16 +121,17 @@ def _texts(text: str, delimiters: str, skipped: int) -> Iterator[tuple[Place, An
         if isinstance(row, RowProblem):
             yield place, row
         elif len(row) > 1:
-            yield (
-                place,
-                RowProblem(
-                    f"has {len(row)} columns, and none is named {_ONE_OF}",
-                    f"of several columns, none of which is named {_ONE_OF}",
-                    "put a query that holds commas in double quotes, name the columns in the first line, or name the file .txt",
-                ),
-            )
+            yield place, _too_wide(row)
         else:
             yield place, control_in(row[0]) or row[0]
+
+
+def _too_wide(row: list[str]) -> RowProblem:
+    return RowProblem(
+        f"has {len(row)} columns, and none is named {_ONE_OF}",
+        f"of several columns, none of which is named {_ONE_OF}",
+        "put a query that holds commas in double quotes, name the columns in the first line, or name the file .txt",
+    )
 
 
 def parquet_rows(content: bytes) -> Iterator[tuple[Place, Any]]:

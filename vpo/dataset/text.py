@@ -7,6 +7,7 @@ are the same is decided by `comparison_key` alone, which nobody sees.
 import html
 import re
 import unicodedata
+from functools import lru_cache
 from typing import NamedTuple
 
 # Control characters (Cc) that separate words; "\n" and "\t" stay as they are.
@@ -34,7 +35,9 @@ _BLOCK = (
 )
 _UNCLOSED = "p br hr img li tr td th dt dd link meta"  # HTML may leave their end out
 _TAG = re.compile(rf"<(/?)({'|'.join(f'{_INLINE} {_BLOCK}'.split())}){_ATTRIBUTES}\s*/?>", re.IGNORECASE)
-_HIDDEN = re.compile(r"<!--.*?-->|<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_HIDDEN = re.compile(  # each stops at the next of its kind, so that many without an end cost no more than one
+    r"<!--(?:(?!<!--).)*?-->|<(script|style)\b[^<>]*>(?:(?!<\1\b).)*?</\1\s*>", re.IGNORECASE | re.DOTALL
+)
 
 CONTROLS, ENTITIES, TAGS = "control characters removed", "HTML entities resolved", "HTML tags removed"
 
@@ -89,9 +92,15 @@ def _shown(text: str) -> str:
     """The text without the characters that show nothing."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        one for one in _IGNORABLE.sub("", text) if one.isspace() or unicodedata.category(one) not in ("Cf", "Cc")
-    )
+    hidden = {ord(one): None for one in set(text) if _shows_nothing(one)}
+    return text.translate(hidden) if hidden else text
+
+
+@lru_cache(maxsize=10_000)
+def _shows_nothing(character: str) -> bool:
+    if character.isspace():
+        return False
+    return unicodedata.category(character) in ("Cf", "Cc") or _IGNORABLE.match(character) is not None
 
 
 def _strip(text: str) -> str:
@@ -103,9 +112,12 @@ def _strip(text: str) -> str:
 
 
 def _resolve(text: str) -> str:
-    """Entities that end in a semicolon, resolved; twice escaped ones, too (`&amp;#39;`). `R&B`, `fish&chips` stay."""
+    """Entities that end in a semicolon, resolved; twice escaped ones, too (`&amp;#39;`). `R&B`, `fish&chips` stay.
+
+    `&nbsp;` becomes a plain space: it says how a page breaks its lines, and language models take U+00A0 for a rare word.
+    """
     for _ in range(3):
-        resolved = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
+        resolved = _ENTITY.sub(lambda found: html.unescape(found[0]).replace("\u00a0", " "), text)
         if resolved == text:
             break
         text = resolved
