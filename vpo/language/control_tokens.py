@@ -53,7 +53,7 @@ class TextEncoder:
         return frozenset(one for text, one in self.tokens.items() if one != unknown and not BYTE.fullmatch(text))
 
     def has_control_text(self, text: str) -> bool:
-        """Whether a control token's text, or markup of the chat format, stands in a text."""
+        """Whether a control token's text, markup of the chat format or a byte's name stands in a text."""
         return self._pattern.search(text) is not None
 
     def control_ids(self, ids: Iterable[int]) -> list[int]:
@@ -67,14 +67,15 @@ class TextEncoder:
         ordinary tokens, the text is encoded character by character.
         """
         ids: list[int] = []
-        for part in self._pattern.split(text):
+        for number, part in enumerate(self._pattern.split(text)):
             if part:
-                ids += self._part(part, after=after or bool(ids))
+                ids += self._part(part, is_markup=number % 2 == 1, after=after or bool(ids))
         return ids
 
-    def _part(self, text: str, *, after: bool) -> list[int]:
+    def _part(self, text: str, *, is_markup: bool, after: bool) -> list[int]:
         ids = encode_after(self._plain, text) if after else self._plain(text)
-        if not self.control_ids(ids) and text not in self.spelled:
+        known = {*self.tokens.values(), self.tokenizer.convert_tokens_to_ids(text)} if is_markup else self.ids
+        if text not in self.spelled and known.isdisjoint(ids):
             return ids
         ids = [] if after else self._plain(text[0])
         for character in text[len(ids) > 0 :]:
@@ -95,7 +96,7 @@ class TextEncoder:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         longest_first = sorted({*self.tokens, *self.spelled} - {""}, key=len, reverse=True)
-        return re.compile("(" + ("|".join(map(re.escape, longest_first)) or "(?!)") + ")")
+        return re.compile("(" + "|".join([*map(re.escape, longest_first), BYTE.pattern]) + ")")
 
     def _in_frame(self, text: str) -> bool:
         return bool(text.strip(" \t\r\n▁")) and text in self.frame
