@@ -32,7 +32,8 @@ GEMMA_CHAT = (
 LLAMA2_CHAT = (
     "{{ bos_token }}"
     "{% for turn in messages %}"
-    "{% if turn.role == 'user' %}{{ '[INST] ' + turn.content + ' [/INST]' }}{% else %}{{ ' ' + turn.content + ' ' + eos_token }}{% endif %}"
+    "{% if turn.role == 'user' %}{{ '[INST] ' + turn.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + turn.content + ' ' + eos_token }}{% endif %}"
     "{% endfor %}"
 )
 
@@ -78,9 +79,7 @@ def gemma_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     trainer = trainers.BpeTrainer(
         vocab_size=600,
         special_tokens=[*special, *(f"<0x{byte:02X}>" for byte in range(256))],
@@ -125,9 +124,7 @@ def unigram_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=True))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.ByteFallback(), decoders.Metaspace()]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>",

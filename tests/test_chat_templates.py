@@ -8,8 +8,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from tests.chat_models import CHATML_CHAT, LLAMA3_CHAT, chatml_tokenizer, edit_json, llama3_tokenizer, save_llama
-from tests.conftest import run_vpo
+from tests.chat_models import CHATML_CHAT, LLAMA3_CHAT, chatml_tokenizer, llama3_tokenizer, save_llama
 from vpo.backbone.hf import HFBackbone, load_pretrained
 from vpo.backbone.intake import check_rendering
 from vpo.backbone.rendering import Renderer
@@ -21,17 +20,22 @@ from vpo.training.policy_folder import PolicyWriter
 TURNS = "{% for turn in messages %}{{ '<|im_start|>' + turn.role + '\n' + CONTENT + '<|im_end|>' + '\n' }}{% endfor %}"
 PROMPT = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 DATED = "{{ 'Today is ' + strftime_now('%d %b %Y %H:%M:%S') + '\n' }}" + CHATML_CHAT
-# The ways of Qwen 3, DeepSeek V3.1, Granite and GPT-OSS.
+# The ways of Qwen 3 and others, and of GPT-OSS, whose system turn prints the level.
 QWEN3 = CHATML_CHAT + (
-    "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}"
 )
-OPENS = CHATML_CHAT + "{% if add_generation_prompt %}{{ '<think>\n' }}{% if not thinking | default(true) %}{{ '</think>' }}{% endif %}{% endif %}"
+OPENS = (
+    CHATML_CHAT
+    + "{% if add_generation_prompt %}{{ '<think>\n' }}{% if not thinking | default(true) %}{{ '</think>' }}{% endif %}{% endif %}"
+)
 ALWAYS = CHATML_CHAT + "{% if add_generation_prompt %}{{ '<think>\n' }}{% endif %}"
 LEVEL = CHATML_CHAT + "{% if add_generation_prompt and reasoning_effort != 'none' %}{{ '[THINK]' }}{% endif %}"
 PRINTED = "{{ 'Reasoning: ' + reasoning_effort | default('medium') | string + '\n' }}" + CHATML_CHAT
 PARTS = (
     "{% for turn in messages %}{{ '<|im_start|>' + turn.role + '\n' }}"
-    "{% for part in turn.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}{{ '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% for part in turn.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
+    "{{ '<|im_end|>' + '\n' }}{% endfor %}"
 ) + PROMPT
 FIRST_PART = TURNS.replace("CONTENT", "turn.content[0]['text']") + PROMPT
 GUARD = (
@@ -87,10 +91,10 @@ def test_a_template_that_dates_itself_has_one_date_for_ever(caplog):
 
 def test_the_fixed_date_is_the_one_that_strftime_writes():
     tokenizer, moment = chatml_tokenizer(), datetime(2024, 7, 26)
-    for directive in sorted(FIXED.keys() - {"%s"}):  # seconds since 1970 depend on the time zone
-        tokenizer.chat_template = clock(FIXED) + "{{ 'x' + strftime_now('" + directive + "') + 'x' }}"
-        given = tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
-        assert given == f"x{moment.strftime(directive)}x", directive
+    every = "|".join(sorted(FIXED.keys() - {"%s", "%n", "%t"}))  # %s depends on the time zone
+    tokenizer.chat_template = clock(FIXED) + "{{ strftime_now('" + every + "') }}"
+    given = tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+    assert given.split("|") == moment.strftime(every).split("|")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,11 @@ def test_the_fixed_date_is_the_one_that_strftime_writes():
         (QWEN3, "enable_thinking = false", "<|im_start|>assistant\n<think>\n\n</think>\n\n"),
         (OPENS, "thinking = false", "<|im_start|>assistant\n<think>\n</think>"),
         (LEVEL, "reasoning_effort = 'none'", "<|im_start|>assistant\n"),
-        (ALWAYS.replace("prompt %}{{ '<think>", "prompt and not no_think %}{{ '<think>"), "no_think = true", "assistant\n"),
+        (
+            ALWAYS.replace("prompt %}{{ '<think>", "prompt and not no_think %}{{ '<think>"),
+            "no_think = true",
+            "assistant\n",
+        ),
     ],
 )
 def test_thinking_is_turned_off_where_the_template_knows_how(caplog, chat, switch, ends):
@@ -117,7 +125,9 @@ def test_thinking_is_turned_off_where_the_template_knows_how(caplog, chat, switc
         ("<think>\n", "<think>"), ("<think>\n</think>", None), ("</think>", None), ("[THINK]", "[THINK]"), ("[THINK][/THINK]", None),
         ("<|START_THINKING|>", "<|START_THINKING|>"), ("<|START_THINKING|><|END_THINKING|>", None), ("<seed:think>", "<seed:think>"),
         ("<|begin_of_thought|>", "<|begin_of_thought|>"), ("◁think▷", "◁think▷"), ("◁think▷◁/think▷", None), ("<think/>", None),
-        ("I think so", None), ("<reasoning>", "<reasoning>"), ("<think></think><think>", "<think>"),
+        ("I think so", None), ("<reasoning>", "<reasoning>"), ("<think><think/>", "<think>"),
+        ("<|end|><|start|>assistant<|channel|>analysis<|message|>", "<|channel|>analysis"), ("<|channel>thought\n<channel|>", None),
+        ("<think></think><think>", "<think>"),
     ],
 )  # fmt: skip
 def test_open_thoughts_are_seen_in_the_tags_of_known_models(text, opened):
@@ -141,6 +151,18 @@ def test_all_that_a_template_needs_is_set_at_once():
     chat = "{{ strftime_now('%Y') }}" + PARTS + "{% if enable_thinking is not defined %}<think>{% endif %}"
     renderer, _ = checked(chat)
     assert renderer.text("a dog") == "2024<|im_start|>user\nRewrite: a dog now<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_what_was_set_once_is_not_set_again():
+    """An exported policy is a backbone as any other; and its users may give content as parts."""
+    _, adapted = checked(
+        "{{ strftime_now('%d.%m.%Y') }}" + PARTS + "{% if enable_thinking is not defined %}<think>{% endif %}"
+    )
+    renderer, again = checked(adapted)
+    assert again is None
+    turn = {"role": "user", "content": [{"type": "text", "text": "Rewrite: a dog now"}]}
+    given = renderer.tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
+    assert given == renderer.text("a dog")
 
 
 @pytest.mark.parametrize(
@@ -215,16 +237,11 @@ def test_a_stored_policy_renders_as_its_start_did(tmp_path, wrapped):
     assert plain.apply_chat_template(turn, add_generation_prompt=True, return_dict=False) == first.prompt_ids("a dog")
 
 
-def test_a_template_that_cannot_be_used_is_met_before_any_draft(tmp_path):
+def test_a_template_that_cannot_be_used_is_refused_at_the_start(tmp_path):
     released = save_llama(tmp_path / "released", llama3_tokenizer(chat=LLAMA3_CHAT + "<think>"))
-    edit_json(released / "config.json", architectures=["LlamaForCausalLM"])
-    small = ["dataset.sft=8", "dataset.dpo=2", "dataset.test=2", f"backbone.model={released}"]
-    done = run_vpo("run", *small, "backbone=vpo_2b", cwd=tmp_path)
-    assert done.returncode == 2
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("vpo: ")]
-    assert "opens a thought before the answer (<think>)" in line
-    assert "Traceback" not in done.stderr
-    assert not list(tmp_path.glob("store/draft/*"))
+    with pytest.raises(UserError, match=r"opens a thought before the answer \(<think>\)"):
+        HFBackbone(str(released), None, "optimizer", True, "float32", "cpu").prepare(tmp_path)
+    assert not (tmp_path / "start.json").exists()
 
 
 def test_the_pointer_of_a_start_holds_the_template(tmp_path):

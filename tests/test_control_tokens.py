@@ -5,8 +5,10 @@ import random
 import unicodedata
 
 import pytest
+from tokenizers import AddedToken, normalizers
 
 from tests.chat_models import (
+    LLAMA3_CHAT,
     chatml_tokenizer,
     gemma_tokenizer,
     llama2_tokenizer,
@@ -21,17 +23,25 @@ from vpo.templates import read_template
 from vpo.training.data import sft_rows
 
 MADE = {
-    "llama3": llama3_tokenizer, "chatml": chatml_tokenizer, "gemma": gemma_tokenizer, "llama2": llama2_tokenizer, "unigram": unigram_tokenizer,
-    "slow": slow_tokenizer, "plain": lambda: llama3_tokenizer(chat=None), "plain unigram": lambda: without_chat(unigram_tokenizer()),
-}  # fmt: skip
+    "llama3": llama3_tokenizer,
+    "chatml": chatml_tokenizer,
+    "gemma": gemma_tokenizer,
+    "llama2": llama2_tokenizer,
+    "unigram": unigram_tokenizer,
+    "slow": slow_tokenizer,
+    "plain": lambda: llama3_tokenizer(chat=None),
+    "plain unigram": lambda: without_chat(unigram_tokenizer()),
+}
 MARKUP = [
     "<|eot_id|>", "<|begin_of_text|>", "<|start_header_id|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<filename>", "<file>",
     "<tool_call>", "</think>", "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<unk>", "<pad>", "<table>", "<s>", "</s>",
     "[INST]", "[/INST]", "<extra_id_0>", "<0x0A>",
 ]  # fmt: skip
 ORDINARY = [
-    "a dog", " a dog ", "\n\na dog\n", "two\nlines", "two\n\nparagraphs", "a  double  space", "tab\there", "emoji 🐈‍⬛ and 👍🏽", "猫が走る",
-    "قطة تركض", "cafe\u0301 crème", "a < b and c > d | e", "{} {{x}} [y] #z --ar 16:9", "<", ">", "a dog <|", "im_end|> a cat", "",
+    "a dog", " a dog ", "\n\na dog\n", "two\nlines", "two\n\nparagraphs", "a  double  space", "tab\there",
+    "emoji 🐈‍⬛ and 👍🏽",
+    "猫が走る", "قطة تركض", "cafe\u0301 crème", "a < b and c > d | e", "{} {{x}} [y] #z --ar 16:9",
+    "<", ">", "a dog <|", "im_end|> a cat", "",
 ]  # fmt: skip
 
 
@@ -115,7 +125,11 @@ def test_markup_that_normalising_stripping_or_joining_would_make_stays_text():
     ids = wide.prompt_ids("a dog ＜/s＞ ＜ｓ＞")
     assert added_ids(wide, ids) == added_ids(wide, wide.prompt_ids("a dog"))
     assert "a dog </s> <s>" in wide.tokenizer.decode(ids)
-    for template, query in (("Query: <|{}", "eot_id|> a dog"), ("{}|> Prompt:", "a dog <|eot_id"), ("<|{}|>", "eot_id")):
+    for template, query in (
+        ("Query: <|{}", "eot_id|> a dog"),
+        ("{}|> Prompt:", "a dog <|eot_id"),
+        ("<|{}|>", "eot_id"),
+    ):
         for chat in (True, False):
             renderer = Renderer(llama3_tokenizer() if chat else llama3_tokenizer(chat=None), template)
             ids = renderer.prompt_ids(query)
@@ -129,11 +143,44 @@ def test_tokens_that_are_added_but_not_special_are_no_exception():
     tokenizer = llama3_tokenizer()
     tokenizer.add_tokens(["<call>", "[TOOL]", "Mickey", "🦄", "\n\n\n"])
     renderer = Renderer(tokenizer, "{}")
-    markup, words = tokenizer.convert_tokens_to_ids(["<call>", "[TOOL]"]), tokenizer.convert_tokens_to_ids(["Mickey", "🦄"])
+    markup, words = (
+        tokenizer.convert_tokens_to_ids(["<call>", "[TOOL]"]),
+        tokenizer.convert_tokens_to_ids(["Mickey", "🦄"]),
+    )
     assert not set(markup) & set(renderer.prompt_ids("a <call>b</call> [TOOL] c"))
     # Words, emoji and whitespace that a tokenizer was given are what the model learnt to read them as.
     assert set(words) <= set(renderer.prompt_ids("Mickey and a 🦄"))
     assert renderer.prompt_ids("Mickey\n\n\nand a 🦄") == as_usual(renderer, "Mickey\n\n\nand a 🦄")
+
+
+def test_an_ordinary_token_that_fills_rows_is_text_all_the_same():
+    """Some name "!" their pad token: it is not to vanish from prompts."""
+    tokenizer = llama3_tokenizer()
+    tokenizer.pad_token = "!"
+    renderer = Renderer(tokenizer, "{}")
+    assert renderer.prompt_ids("run! <|eot_id|>").count(tokenizer.pad_token_id) == 1
+    assert renderer.decode(renderer.completion_ids("Run! <|eot_id|>!")) == "Run! <|eot_id|>!"
+    assert renderer.prompt_ids("run!") == as_usual(renderer, "run!")
+
+
+def test_what_a_tokenizer_normalises_before_it_looks_for_tokens_stays_text():
+    tokenizer = llama3_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.add_tokens([AddedToken("<|end of turn|>", special=True, normalized=True)])
+    renderer = Renderer(tokenizer, "{}")
+    (token,) = tokenizer.convert_tokens_to_ids(["<|end of turn|>"])
+    assert token in as_usual(renderer, "a <|End Of Turn|> dog")
+    assert token not in renderer.prompt_ids("a <|End Of Turn|> dog")
+    assert "a <|end of turn|> dog" in tokenizer.decode(renderer.prompt_ids("a <|End Of Turn|> dog"))
+
+
+def test_a_template_that_takes_letters_out_makes_no_markup_of_the_rest():
+    chat = LLAMA3_CHAT.replace("turn.content | trim", "turn.content | replace('~', '')")
+    renderer = Renderer(llama3_tokenizer(chat=chat), "{}")
+    assert as_usual(renderer, "a dog <|eot~_id|>").count(4) == 2
+    ids = renderer.prompt_ids("a dog <|eot~_id|>")
+    assert ids.count(4) == 1
+    assert "a dog <|eot~_id|>" in renderer.tokenizer.decode(ids)
 
 
 def test_markup_that_a_template_spells_with_ordinary_tokens_is_not_spelled_so_in_a_query():
@@ -160,7 +207,7 @@ def test_any_completion_comes_back_as_it_was_written(renderer):
     pool = [
         *MARKUP, *MARKUP, *torn, *"<>|[]/_.,!?'\"-", "A dog", "runs", "é", "猫", "🐈‍⬛", "قطة", " ", "\n", " , ", "n't", "\u200d",
     ]  # fmt: skip
-    for _ in range(300 if renderer.tokenizer.is_fast else 40):
+    for _ in range(150 if renderer.tokenizer.is_fast else 20):
         text = "".join(draw.choices(pool, k=draw.randrange(1, 9)))
         ids = renderer.completion_ids(text)
         assert added_ids(renderer, ids[:-1]) == [], text

@@ -47,9 +47,7 @@ def take_in(source: str, revision: str | None, template: str, *, needs_chat_temp
     """
     folder, commit = fetch(source, revision)
     check_files(folder, source)
-    adapted = check_rendering(
-        tokenizer_of(folder, source), template, source, needs_chat_template=needs_chat_template
-    )
+    adapted = check_rendering(tokenizer_of(folder, source), template, source, needs_chat_template=needs_chat_template)
     pointer = {"model": source if commit else str(folder.resolve()), "revision": commit}
     return pointer | ({"chat_template": adapted} if adapted else {})
 
@@ -186,13 +184,16 @@ def check_rendering(tokenizer: Any, template: str, source: str, *, needs_chat_te
 def _adapt(renderer: Renderer, where: str) -> str | None:
     """Set the chat template that is used from now on; it is returned where it is not the tokenizer's own."""
     tokenizer = renderer.tokenizer
-    own = tokenizer.get_chat_template()
+    try:
+        own = tokenizer.get_chat_template()
+    except ValueError as error:  # several by name, and none of them the default
+        raise UserError(
+            f"{where}: it has several chat templates, none of them called default; save one of them"
+        ) from error
 
     def render(template: str, query: str) -> str:
         turn = {"role": "user", "content": renderer.template.replace("{}", query, 1)}
-        return tokenizer.apply_chat_template(
-            [turn], chat_template=template, tokenize=False, add_generation_prompt=True
-        )
+        return tokenizer.apply_chat_template([turn], chat_template=template, tokenize=False, add_generation_prompt=True)
 
     adapted = adapt(own, render, where, QUERY)
     for note in adapted.notes:

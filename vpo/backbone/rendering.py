@@ -41,10 +41,10 @@ class Renderer:
     def prompt_ids(self, query: str) -> list[int]:
         """The ids that the model reads before it writes: template with the stripped query, ready for the completion."""
         query = query.strip()
+        if self._encoder.has_control_text(query):
+            return self._joined(query)
         ids = self._tokenised(query)
-        if not self._encoder.has_control_text(query) and self._encoder.control_ids(ids) == self._frame_control_ids:
-            return ids
-        return self._joined(query)
+        return ids if self._encoder.control_ids(ids) == self._frame_control_ids else self._joined(query)
 
     def text(self, query: str) -> str:
         """The rendered chat of a query as text; without a chat template the plain text, without special tokens."""
@@ -64,8 +64,9 @@ class Renderer:
         kept = self.until_stop(ids)
         if kept and kept[-1] in self.stop_ids:
             kept.pop()
+        kept = [one for one in kept if one not in self._encoder.silent]
         # What a tokenizer may "clean up" are spaces before punctuation, which were in the text.
-        return self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+        return self.tokenizer.decode(kept, clean_up_tokenization_spaces=False).strip()
 
     def until_stop(self, ids: list[int]) -> list[int]:
         """The ids up to and with the first at which sampling stops."""
@@ -81,7 +82,9 @@ class Renderer:
         """
         eos = self.tokenizer.eos_token_id
         first = self.tokenizer((self.behind_answer or "").strip(), add_special_tokens=False).input_ids[:1]
-        special = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder} - {self.tokenizer.bos_token_id}
+        special = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder} - {
+            self.tokenizer.bos_token_id
+        }
         return first[0] if first and first[0] in special else eos
 
     @cached_property

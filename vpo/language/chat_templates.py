@@ -8,7 +8,6 @@ use the same one, and nothing else has to be remembered.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from vpo.errors import UserError
 
@@ -29,7 +28,10 @@ DATE = "26 July 2024"
 PARTS = (
     "{%- set vpo = namespace(messages=[]) -%}\n"
     "{%- for message in messages -%}\n"
-    "{%- set vpo.messages = vpo.messages + [dict(message, content=[{'type': 'text', 'text': message.content}])] -%}\n"
+    "{%- if message.content is string -%}\n"
+    "{%- set message = dict(message, content=[{'type': 'text', 'text': message.content}]) -%}\n"
+    "{%- endif -%}\n"
+    "{%- set vpo.messages = vpo.messages + [message] -%}\n"
     "{%- endfor -%}\n"
     "{%- set messages = vpo.messages %}\n"
 )
@@ -38,9 +40,13 @@ SWITCH = re.compile(r"\b[A-Za-z_]*(?:think|thought|reason)[A-Za-z_]*\b", re.IGNO
 FIRST = ("enable_thinking", "thinking")  # the switches that most templates have
 OFF_BY_TRUE = re.compile(r"^(?:no|disable|skip|without)_?", re.IGNORECASE)
 LEVELS = ("'none'", "'off'", "'disabled'", "0")  # of switches that are no yes or no; tried where a thought is left open
-# <think>, </think>, [THINK], <seed:think>, <|START_THINKING|>, <|begin_of_thought|>, ◁think▷
-TAG = re.compile(r"[<\[◁][^<>\[\]◁▷\s]*(?:think|thought|reason)[^<>\[\]◁▷\s]*[>\]▷]", re.IGNORECASE)
-CLOSING = re.compile(r"^[<\[◁]\|?(?:/|end|close)", re.IGNORECASE)
+# <think>, </think>, [THINK], <seed:think>, <|START_THINKING|>, <|begin_of_thought|>, ◁think▷, and channels: <|channel|>analysis
+TAG = re.compile(
+    r"[<\[◁][^<>\[\]◁▷\s]*(?:think|thought|reason)[^<>\[\]◁▷\s]*[>\]▷]"
+    r"|<\|channel\|?>\s*(?:analysis|thought)|<channel\|>|<\|end\|>",
+    re.IGNORECASE,
+)
+CLOSING = re.compile(r"^[<\[◁]\|?(?:/|end|close|channel\|>$)|/>$", re.IGNORECASE)
 
 PROBES = (
     "Ab  \"c\" & 'd' <e> {f} [g] #h é 猫 🐈\n\nSecond line, with a \\ and a tab\t.",
@@ -100,11 +106,9 @@ def open_thought(text: str) -> str | None:
     """The last tag of a text that opens a thought which is not closed; None where there is none."""
     opened: list[str] = []
     for tag in TAG.findall(text):
-        if tag.endswith("/>"):
-            continue
         if not CLOSING.search(tag):
             opened.append(tag)
-        elif opened:
+        elif opened and not tag.endswith("/>"):
             opened.pop()
     return opened[-1] if opened else None
 
@@ -179,4 +183,8 @@ def _change(given: str, probe: str, around: list[str]) -> str:
     due = probe.join(around)
     if any(given.count(sign) > due.count(sign) for sign in ("&amp;", "&lt;", "&#", '\\"', "\\n", "\\u")):
         return "escapes signs of the query"
-    return "cuts long queries" if probe in PROBES[1] and len(given) < len(due) else "changes the words or spaces of a query"
+    return (
+        "cuts long queries"
+        if probe in PROBES[1] and len(given) < len(due)
+        else "changes the words or spaces of a query"
+    )

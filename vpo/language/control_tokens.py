@@ -35,11 +35,18 @@ class TextEncoder:
     @cached_property
     def tokens(self) -> dict[str, int]:
         """The control tokens, by their text."""
-        special = dict(zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True))
-        added = {token.content: token for token in self.tokenizer.added_tokens_decoder.values()}
-        ids = {token.content: number for number, token in self.tokenizer.added_tokens_decoder.items()}
-        found = {text for text, token in added.items() if token.special or _is_markup(text) or self._in_frame(text)}
-        return special | {text: ids[text] for text in found}
+        tokenizer = self.tokenizer
+        added = {one.content: (number, one.special) for number, one in tokenizer.added_tokens_decoder.items()}
+        special = {text: number for text, (number, is_special) in added.items() if is_special}
+        special |= dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
+        found = {text: number for text, number in special.items() if not self._is_word(text, number)}
+        return found | {text: one for text, (one, _) in added.items() if _is_markup(text) or self._in_frame(text)}
+
+    @cached_property
+    def silent(self) -> frozenset[int]:
+        """Control tokens that say nothing to a reader: the special ones."""
+        special = {number for number, one in self.tokenizer.added_tokens_decoder.items() if one.special}
+        return frozenset(self.tokens.values()) & (special | set(self.tokenizer.all_special_ids))
 
     @cached_property
     def spelled(self) -> frozenset[str]:
@@ -97,6 +104,11 @@ class TextEncoder:
     def _pattern(self) -> re.Pattern[str]:
         longest_first = sorted({*self.tokens, *self.spelled} - {""}, key=len, reverse=True)
         return re.compile("(" + "|".join([*map(re.escape, longest_first), BYTE.pattern]) + ")")
+
+    def _is_word(self, text: str, number: int) -> bool:
+        """Whether a special token is an ordinary one that was given another use, such as "!" for padding."""
+        bounds = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        return number not in bounds and not _is_markup(text) and self._plain(text) == [number]
 
     def _in_frame(self, text: str) -> bool:
         return bool(text.strip(" \t\r\n▁")) and text in self.frame
