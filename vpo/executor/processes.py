@@ -1,13 +1,14 @@
 """Item-by-item work in several processes of this machine."""
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TypeVar
+
+from vpo.signals import ignore_save
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -34,11 +35,8 @@ class ProcessExecutor:
 
 
 def _leave_with_parent(parent: int) -> None:
-    """End this worker when the process that started it is gone: after a SIGKILL nobody else would end it.
-
-    SIGUSR1, which Slurm sends to all processes of a job, asks trainings to save and ends nobody.
-    """
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    """End this worker when the process that started it is gone: after a SIGKILL nobody else would end it."""
+    ignore_save()
 
     def watch() -> None:
         while os.getppid() == parent:
