@@ -108,3 +108,23 @@ def spin_briefly(environment: MutableMapping[str, str]) -> None:
 def _named(path: str) -> str:
     """PYTHONPATH without empty entries, which mean the working folder and come of `PYTHONPATH=$PYTHONPATH:more`."""
     return os.pathsep.join(one for one in path.split(os.pathsep) if one)
+
+
+def prepare_for_children() -> None:
+    """Let what this process starts from here on (a pool, a training, a launcher's job) be safe and quick as well."""
+    os.environ["PYTHONSAFEPATH"] = "1"
+    spin_briefly(os.environ)
+
+
+def in_utf8() -> None:
+    """See to it that this process reads and writes UTF-8, whatever the locale.
+
+    Under a POSIX locale Python can neither open a file whose name is not ASCII nor write its name anywhere, so the same
+    command is started again, in place of this process, in UTF-8 mode. What a terminal cannot show is written escaped.
+    """
+    if sys.getfilesystemencoding().lower().replace("-", "") != "utf8":
+        os.environ.update(PYTHONSAFEPATH="1", VPO_IMPORT_PATH=import_path())
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *python_command("vpo")[1:], *sys.argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
