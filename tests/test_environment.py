@@ -1,5 +1,6 @@
 """What a training inherits: not what schedulers and launchers leave behind, and no file of the user's folder as a library."""
 
+import ast
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from tests import test_grpo
-from tests.conftest import run_vpo
+from tests.conftest import ROOT, run_vpo
 from tests.training_jobs import job, weights, without_wall_clock
 from vpo.processes.environment import rank_variables, spin_briefly, training_environment, without_leftovers
 from vpo.training import launch
@@ -163,3 +164,23 @@ def test_the_command_line_runs_beside_files_that_are_called_as_libraries_are(fol
         (folder / f"{name}.py").write_text("raise RuntimeError('the file of the user')\n")
     done = run_vpo("plan", "experiment=smoke", "stop_after=queries", cwd=folder)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_text_file_is_opened_as_utf8():
+    """Python would take the locale's encoding: ASCII under a POSIX locale, cp1252 on Windows."""
+    for path in sorted((ROOT / "vpo").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            owner = node.func.value.id if isinstance(getattr(node.func, "value", None), ast.Name) else ""
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            modes = [
+                one.value for one in [*node.args, *(k.value for k in node.keywords)] if isinstance(one, ast.Constant)
+            ]
+            binary = name == "open" and any(str(mode) in ("rb", "wb", "ab", "rb+", "r+b") for mode in modes)
+            if (
+                name in ("open", "read_text", "write_text")
+                and owner not in ("av", "os", "Image", "gzip")
+                and not binary
+            ):
+                assert "encoding" in {one.arg for one in node.keywords}, f"{path}:{node.lineno}"

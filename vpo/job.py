@@ -165,7 +165,7 @@ def training_files(bench: Bench, config: Mapping[str, Any]) -> dict[str, Path]:
     files = {}
     for entry in bench.store.used.values():
         if entry.stage in ("sft", "dpo", "grpo") and entry.done:
-            job = (entry.folder / "stage.yaml").read_text()
+            job = (entry.folder / "stage.yaml").read_text(encoding="utf-8")
             files[re.search(r"^label: (\S+)", job, re.M)[1]] = entry.folder / "training.jsonl"
     if (
         config["rounds"] > 1 and "dpo" in files

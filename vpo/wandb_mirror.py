@@ -56,14 +56,17 @@ class WandbLogger:
         try:
             state = {"project": self.project, "entity": self.entity, "mode": mode, "content": _content(folder)}
             marker = folder / MARKER
-            before = json.loads(marker.read_text()) if marker.exists() else {}
+            before = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else {}
             if state.items() <= before.items():
                 log.info("W&B: already up to date")
                 return
             same_run = mode == "online" and all(before.get(key) == state[key] for key in ("project", "entity", "mode"))
             with _one_offline_copy(folder, mode), _files_with_the_run(folder, mode):
                 address, lines = self._replay(folder, mode, before["lines"] if same_run else {})
-            marker.write_text(json.dumps({**state, "id": run_id(folder), "address": address, "lines": lines}, indent=1))
+            marker.write_text(
+                json.dumps({**state, "id": run_id(folder), "address": address, "lines": lines}, indent=1),
+                encoding="utf-8",
+            )
             where = address or f"offline; `wandb sync {folder}/wandb/offline-run-*` uploads it"
             log.info("W&B: mirrored in %.1f s (%s)", time.monotonic() - start, where)
         except Exception as error:  # whatever goes wrong in someone else's service must not cost a finished run

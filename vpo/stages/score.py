@@ -17,7 +17,7 @@ def score(bench: Bench, reward: Node, clips: Entry, label: str = "") -> Entry:
 
     def work(folder: Path) -> dict[str, int]:
         built = bench.build(reward)
-        (folder / "card.json").write_text(json.dumps(built.card(), indent=1))
+        (folder / "card.json").write_text(json.dumps(built.card(), indent=1), encoding="utf-8")
         look = partial(_look, reward=built, folder=clips.folder / "clips")
         scores = bench.complete(
             clips.rows("clips.jsonl", Clip), look, folder / "scores.jsonl", kind=Score, label="scores"

@@ -42,7 +42,7 @@ def train(
         **more,
     }
     train_in_child(job, folder, worker)
-    return int((folder / "steps.txt").read_text())
+    return int((folder / "steps.txt").read_text(encoding="utf-8"))
 
 
 def node_of(name: str, recipe: Node, trainer: Node, backbone: Node, seed: int) -> dict[str, Any]:
