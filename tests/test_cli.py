@@ -55,6 +55,13 @@ def test_a_verb_tells_its_usage(verb, flag, capsys):
     assert told.err == ""
 
 
+def test_help_of_a_verb_in_words(capsys):
+    assert main(["help", "store"]) == 0
+    assert capsys.readouterr().out.startswith("usage: vpo store ")
+    assert main(["help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: vpo [-h] [-V] <verb>")
+
+
 def test_help_of_run_names_vpo(tmp_path):
     done = run_vpo("run", "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -255,10 +262,11 @@ def test_the_plan_of_a_sweep_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_configs_of_the_user_join_the_search_path(tmp_path):
-    (tmp_path / "conf/experiment").mkdir(parents=True)
-    (tmp_path / "conf/experiment/mine.yaml").write_text("# @package _global_\nseed: 42\n")
-    done = run_vpo("run", "experiment=mine", "--cfg", "job", cwd=tmp_path)
+@pytest.mark.parametrize("name", ["here", 'it\'s "mine" [ü], {a}'])
+def test_configs_of_the_user_join_the_search_path(tmp_path, name):
+    (tmp_path / name / "conf/experiment").mkdir(parents=True)
+    (tmp_path / name / "conf/experiment/mine.yaml").write_text("# @package _global_\nseed: 42\n")
+    done = run_vpo("run", "experiment=mine", "--cfg", "job", cwd=tmp_path / name)
     assert done.returncode == 0, done.stderr
     assert "seed: 42" in done.stdout
 

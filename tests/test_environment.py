@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +74,32 @@ def test_a_training_spins_briefly(monkeypatch):
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     assert training_environment(0, 1, 1, "x")["GOMP_SPINCOUNT"] == "1000"
+
+
+# What a library would find when it is imported; Hydra is the first of them.
+AT_IMPORT = """
+import json, os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "hydra" and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            json.dump(dict(os.environ), open("seen.json", "w"))
+sys.meta_path.insert(0, Watch())
+from vpo.cli import main
+sys.exit(main(["plan", "experiment=smoke", "stop_after=queries"]))
+"""
+
+
+def test_a_run_forgets_before_it_imports_libraries_and_keeps_what_a_launcher_asks_for(tmp_path):
+    environment = {**os.environ, **HOSTILE}
+    environment.pop("GOMP_SPINCOUNT", None)
+    command = [sys.executable, "-c", AT_IMPORT]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen["GOMP_SPINCOUNT"] == "1000"
+    kept = {name.split("_")[0] for name in HOSTILE if name in seen}
+    assert kept == {"SLURM", "OMPI", "PMI", "PMIX", "MV2", "LSB", "JSM", "KUBERNETES"}
 
 
 def train(spec: Path) -> Path:
@@ -164,6 +191,15 @@ def test_the_command_line_runs_beside_files_that_are_called_as_libraries_are(fol
         (folder / f"{name}.py").write_text("raise RuntimeError('the file of the user')\n")
     done = run_vpo("plan", "experiment=smoke", "stop_after=queries", cwd=folder)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_is_the_same_with_a_scheduler_s_variables_beside_files_called_as_libraries(folder, smoke):
+    """And with a pool of processes, which start as Python starts them."""
+    done = run_vpo("run", "experiment=smoke", "executor=processes", "executor.workers=2", cwd=folder, **HOSTILE)
+    assert done.returncode == 0, done.stderr
+    (mine,), (clean,) = ((place / "runs").rglob("items.jsonl") for place in (folder, smoke))
+    assert mine.read_bytes() == clean.read_bytes()
 
 
 def test_every_text_file_is_opened_as_utf8():

@@ -9,7 +9,7 @@ from typing import Any
 from vpo import __version__
 from vpo.arguments import Parser
 from vpo.errors import Terminated, UserError
-from vpo.processes.environment import in_utf8, prepare_for_children
+from vpo.processes.environment import in_utf8, prepare_run
 
 DESCRIPTION = "vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped"
 VERBS_HELP = """\
@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = _parse(list(arguments) or ["--help"])
         return VERBS[told.verb](told.arguments)
     except SystemExit as end:  # argparse's, after --help and --version
-        return int(end.code or 0)
+        if end.code:
+            raise
+        return 0
     except UserError as error:
         return _complain(str(error))
     except Terminated as end:
@@ -68,7 +70,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("-V", "--version", action="version", version=f"vpo {__version__}")
     parser.add_argument("verb", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    told = parser.parse_args(["--help"] if arguments == ["help"] else arguments)
+    if arguments[0] == "help":
+        arguments = [*arguments[1:2], "--help"]
+    told = parser.parse_args(arguments)
     if told.verb not in VERBS:
         import difflib
 
@@ -86,7 +90,7 @@ def _run(arguments: list[str]) -> int:
     from vpo.signals import answer_outside_of_training
 
     answer_outside_of_training()  # before what takes seconds to import
-    prepare_for_children()
+    prepare_run()
     from vpo.job import run_job
 
     return _with_hydra("vpo run", run_job, asked)
@@ -94,13 +98,14 @@ def _run(arguments: list[str]) -> int:
 
 def _plan(arguments: list[str]) -> int:
     asked = _parse_overrides("plan", "what a run would do: its stages, which are done, and its memory", arguments)
-    prepare_for_children()
+    prepare_run()
     import tempfile
 
     from vpo.job import plan_job
+    from vpo.overrides import quoted
 
     with tempfile.TemporaryDirectory() as gone:  # a plan leaves nothing, Hydra's multirun.yaml of a sweep neither
-        asked.overrides.insert(0, f'hydra.sweep.dir="{gone}"')
+        asked.overrides.insert(0, f"hydra.sweep.dir={quoted(gone)}")
         return _with_hydra("vpo plan", plan_job, asked)
 
 
@@ -186,14 +191,14 @@ def _with_hydra(program: str, task: Callable[..., None], asked: argparse.Namespa
     from omegaconf.errors import OmegaConfBaseException
 
     from vpo.job import announced
-    from vpo.overrides import readable
+    from vpo.overrides import quoted, readable
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: Hydra's own report is a paragraph and exit code 1
     asked.overrides[:] = map(readable, asked.overrides)
     own = os.path.abspath("conf")
     elsewhere = any("hydra.searchpath" in one for one in asked.overrides)
     if os.path.isdir(own) and not os.path.exists(f"{own}/config.yaml") and not elsewhere:
-        asked.overrides.insert(0, f'hydra.searchpath=["file://{own}"]')
+        asked.overrides.insert(0, f"hydra.searchpath=[{quoted(f'file://{own}')}]")
     codes: list[int] = []
     before, sys.argv = sys.argv, [program, *_hydra_arguments(asked)]
     try:

@@ -27,8 +27,13 @@ def readable(override: str) -> str:
     text = os.path.expanduser(value)
     if text.startswith(BEGINS) or any(one in text for one in HOLDS):
         return override
-    quoted = f"{key}={QuotedString(text, Quote.double).with_quotes()}"
-    return quoted if _parses(quoted) else override
+    as_text = f"{key}={quoted(text)}"
+    return as_text if _parses(as_text) else override
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar writes it, whatever it holds."""
+    return QuotedString(text, Quote.double).with_quotes()
 
 
 def sweeps_of(overrides: Sequence[str]) -> dict[str, int]:

@@ -110,8 +110,14 @@ def _named(path: str) -> str:
     return os.pathsep.join(one for one in path.split(os.pathsep) if one)
 
 
-def prepare_for_children() -> None:
-    """Let what this process starts from here on (a pool, a training, a launcher's job) be safe and quick as well."""
+def prepare_run() -> None:
+    """Give this process, and what it starts from here on (a pool, a training, a launcher's job), the same conditions.
+
+    It samples and scores with the libraries that a training uses, so it forgets what they would read. A scheduler's variables
+    stay: a launcher asks them for its job, and nothing that runs here does.
+    """
+    for name in [one for one in os.environ if one in RANKS or one.startswith((*LAUNCHERS, *DEFAULTS, *NUMBERS))]:
+        del os.environ[name]
     os.environ["PYTHONSAFEPATH"] = "1"
     spin_briefly(os.environ)
 
