@@ -43,7 +43,7 @@ class HFBackbone:
         """Check the released files, and point to them; they are not copied."""
         text = read_template(self.template)
         pointer = take_in(self.model, self.revision, text, needs_chat_template=self.needs_chat_template)
-        (folder / "start.json").write_text(json.dumps(pointer))
+        (folder / "start.json").write_text(json.dumps(pointer), encoding="utf-8")
 
     def load(self, folder: Path, bits: int | None = None) -> "HFLanguageModel":
         model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits, device=self.device)
@@ -70,7 +70,7 @@ def load_pretrained(
     """
     source, chat_template = str(folder), None
     if (Path(source) / "start.json").exists():
-        pointer = json.loads((Path(source) / "start.json").read_text())
+        pointer = json.loads((Path(source) / "start.json").read_text(encoding="utf-8"))
         source, revision, chat_template = pointer["model"], pointer["revision"], pointer.get("chat_template")
     base = read_base(source)
     try:

@@ -92,7 +92,7 @@ def check_files(folder: Path, source: str) -> None:
         return
     if not (folder / "config.json").exists():
         raise UserError(f"{where}: no config.json in {folder}; give the folder that save_pretrained wrote")
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     check_architecture(config, where)
     if not list(folder.glob("*.safetensors")):
         found = sorted(path.name for path in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
@@ -102,7 +102,7 @@ def check_files(folder: Path, source: str) -> None:
         )
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        parts = set(json.loads(index.read_text())["weight_map"].values())
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         missing = sorted(name for name in parts if not (folder / name).exists())
         if missing:
             raise UserError(
@@ -139,7 +139,7 @@ def tokenizer_of(folder: Path, source: str) -> Any:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{where}: its tokenizer cannot be read ({reason}); save it beside the model") from error
     config = folder / "config.json"
-    size = _vocabulary(json.loads(config.read_text())) if config.exists() else None
+    size = _vocabulary(json.loads(config.read_text(encoding="utf-8"))) if config.exists() else None
     if size is not None and len(tokenizer) > size:
         raise UserError(
             f"{where}: the tokenizer has {len(tokenizer)} ids and the model embeds {size}; call resize_token_embeddings and save both"
