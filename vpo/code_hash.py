@@ -18,7 +18,8 @@ from vpo.build import ALLOWED_PREFIXES
 # Where results lie, how items are worked through, what is shown meanwhile; and templates, whose texts are in the keys.
 INFRASTRUCTURE = (
     "vpo", "vpo.stages.bench", "vpo.store", "vpo.rows", "vpo.records", "vpo.errors", "vpo.interfaces", "vpo.build",
-    "vpo.hardware", "vpo.progress", "vpo.templates",
+    "vpo.hardware", "vpo.progress", "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk", "vpo.storage.folders",
+    "vpo.storage.partial", "vpo.storage.users", "vpo.templates",
 )  # fmt: skip
 LIBRARIES = tuple(prefix.partition(".")[0] for prefix in ALLOWED_PREFIXES if prefix != "vpo.")
 

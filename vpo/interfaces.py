@@ -16,7 +16,11 @@ U = TypeVar("U")
 
 
 class Dataset(Protocol):
-    """Queries, split by use. The three splits share no id; `test` is never trained on."""
+    """Queries, split by use. The three splits share no id; `test` is never trained on.
+
+    A class may name in `in_fingerprint` those of its arguments that say only where the content lies, such as a path: they
+    are left out of the stage's key, which has the fingerprint.
+    """
 
     def splits(self) -> Mapping[str, Sequence[Query]]:
         """{'sft': queries, 'dpo': queries, 'test': queries}; the same on every call."""
@@ -76,7 +80,10 @@ class Generator(Protocol):
     """The text-to-video model."""
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip]:
-        """Write one mp4 a prompt into `folder` as `<prompt.id>.mp4` (atomically) and describe it; a failure is a `status`."""
+        """Write one mp4 a prompt into `folder` (atomically) and describe it; a failure is a `status`.
+
+        The file is called `<vpo.storage.names.file_name(prompt.id)>.mp4`: an id may hold what no file system takes.
+        """
         ...
 
 

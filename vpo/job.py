@@ -58,6 +58,7 @@ def run_job(cfg: DictConfig) -> None:
             record.keep_training(training_files(bench, config))  # of the stages before; a look needs no end of the run
 
         bench.store.announce = announce
+        bench.store.register(folder, Path(config["paths"]["runs"]), config)
         try:
             made = pipeline.run(bench, config)
         except StopHere as stop:
@@ -66,6 +67,7 @@ def run_job(cfg: DictConfig) -> None:
             return
         finally:
             bench.store.warn_of_older_code()
+        bench.store.finish()
         items = gather_items(made, list(config["evaluator"]), folder)
         results = {"methods": summarize_items(items), "run": run_facts(config, bench, started)}
         record.finish(

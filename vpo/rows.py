@@ -10,6 +10,7 @@ from vpo.errors import UserError
 from vpo.interfaces import Executor
 from vpo.progress import Bar
 from vpo.records import from_json, to_json
+from vpo.storage.jsonio import dumps
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -78,7 +79,7 @@ def complete(
 
 def _line(record: Any) -> str:
     data = record if isinstance(record, dict) else to_json(record)
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    return dumps(data) + "\n"
 
 
 def _keep_whole_lines(path: Path) -> int:

@@ -17,6 +17,7 @@ import yaml
 
 from vpo.errors import UserError
 from vpo.rows import whole_lines
+from vpo.storage.jsonio import write_json
 from vpo.store import canonical
 
 log = logging.getLogger(__name__)
@@ -56,14 +57,14 @@ class WandbLogger:
         try:
             state = {"project": self.project, "entity": self.entity, "mode": mode, "content": _content(folder)}
             marker = folder / MARKER
-            before = json.loads(marker.read_text()) if marker.exists() else {}
+            before = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else {}
             if state.items() <= before.items():
                 log.info("W&B: already up to date")
                 return
             same_run = mode == "online" and all(before.get(key) == state[key] for key in ("project", "entity", "mode"))
             with _one_offline_copy(folder, mode), _files_with_the_run(folder, mode):
                 address, lines = self._replay(folder, mode, before["lines"] if same_run else {})
-            marker.write_text(json.dumps({**state, "id": run_id(folder), "address": address, "lines": lines}, indent=1))
+            write_json(marker, {**state, "id": run_id(folder), "address": address, "lines": lines}, indent=1)
             where = address or f"offline; `wandb sync {folder}/wandb/offline-run-*` uploads it"
             log.info("W&B: mirrored in %.1f s (%s)", time.monotonic() - start, where)
         except Exception as error:  # whatever goes wrong in someone else's service must not cost a finished run
@@ -169,7 +170,7 @@ def _log_curves(run: Any, folder: Path, done: Mapping[str, int]) -> dict[str, in
         run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step")
         figures_of_steps = whole_lines(file)
         for figures in figures_of_steps[done.get(file.stem, 0) :]:
-            run.log({f"{prefix}/{name}": value for name, value in figures.items()})
+            run.log({f"{prefix}/{name}": value for name, value in figures.items() if value is not None})
         lines[file.stem] = len(figures_of_steps)
     return lines
 

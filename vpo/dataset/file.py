@@ -35,7 +35,10 @@ class FileDataset:
 
     Attributes:
         left_out: what the last `splits()` did not use, by reason.
+        in_fingerprint: arguments that change the queries by the content of the file alone, which `fingerprint()` hashes.
     """
+
+    in_fingerprint = ("path",)
 
     def __init__(self, path: str, sft: float, dpo: float, test: float, max_chars: int) -> None:
         self.path, self.max_chars = Path(path), max_chars

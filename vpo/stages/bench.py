@@ -1,7 +1,7 @@
 """What every stage works with: the store, the executor, and objects that are built once and shared."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,9 +53,11 @@ class Bench:
         inputs: Mapping[str, Entry],
         work: Callable[[Path], Mapping[str, Any]],
         label: str = "",
+        exempt: Collection[str] = (),
     ) -> Entry:
-        """The stored result of a stage, made now if it is not there; `label` says in log and plan what it is of."""
-        return self.store.get(name, node, inputs, work, label)
+        """The stored result of a stage, made now if it is not there; `label` says in log and plan what it is of, `exempt`
+        which fields of the node cannot change it, by their full dotted paths."""
+        return self.store.get(name, node, inputs, work, label, exempt)
 
     def reached(self, label: str) -> None:
         """Stop if the user asked to stop after this part of the pipeline."""

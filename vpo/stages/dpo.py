@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vpo.records import Pair
 from vpo.stages.bench import Bench, Node
-from vpo.stages.training import node_of, train
+from vpo.stages.training import exempt_of, node_of, train
 from vpo.store import Entry
 
 
@@ -31,4 +31,5 @@ def dpo(
         return {"pairs": len(pairs.rows("pairs.jsonl", Pair)), "steps": steps}
 
     node = node_of("objective", objective, trainer, backbone, seed)
-    return bench.stage("dpo", node, {"start": start, "pairs": pairs, "reference": reference}, work, label)
+    inputs = {"start": start, "pairs": pairs, "reference": reference}
+    return bench.stage("dpo", node, inputs, work, label, exempt_of("objective"))

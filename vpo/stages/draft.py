@@ -11,12 +11,13 @@ from vpo.store import Entry
 
 def draft(bench: Bench, drafter: Node, queries: Entry, seed: int) -> Entry:
     """Write `prompts.jsonl`, one draft an SFT query."""
+    own = arguments_of(drafter)
 
     def work(folder: Path) -> dict[str, int]:
-        write = partial(prompts_of, method=bench.build(arguments_of(drafter)), name="draft", seed=seed)
+        write = partial(prompts_of, method=bench.build(own), name="draft", seed=seed)
         drafts = bench.complete(
             queries.rows("sft.jsonl", Query), write, folder / "prompts.jsonl", kind=Prompt, label="drafts"
         )
         return {"drafts": len(drafts)}
 
-    return bench.stage("draft", {"drafter": drafter, "seed": seed}, {"queries": queries}, work)
+    return bench.stage("draft", {"drafter": own, "seed": seed}, {"queries": queries}, work)

@@ -7,13 +7,13 @@ from typing import Any
 from vpo.build import allowed_besides
 from vpo.errors import UserError
 from vpo.stages.bench import Bench, Node
-from vpo.stages.training import node_of, train
+from vpo.stages.training import exempt_of, node_of, train
 from vpo.store import Entry
 from vpo.training.recipe import bits_of
 
 STRATEGIES = ("auto", "ddp")
 # What is shown on the way changes no policy, so it is in no key: greedy prompts draw no random number.
-SHOWN = ("prompts", "prompts_every")
+EXEMPT = (*exempt_of("objective"), "objective.prompts", "objective.prompts_every")
 
 
 def grpo(
@@ -41,9 +41,8 @@ def grpo(
         )  # fmt: skip
         return {"steps": steps}
 
-    learnt = {name: value for name, value in objective.items() if name not in SHOWN}
-    node = {**node_of("objective", learnt, trainer, backbone, seed), **rewards}
-    return bench.stage("grpo", node, {"start": start, "queries": queries}, work)
+    node = {**node_of("objective", objective, trainer, backbone, seed), **rewards}
+    return bench.stage("grpo", node, {"start": start, "queries": queries}, work, exempt=EXEMPT)
 
 
 def check_grpo(config: Mapping[str, Any]) -> None:

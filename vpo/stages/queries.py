@@ -11,7 +11,10 @@ SPLITS = ("sft", "dpo", "test")
 
 
 def queries(bench: Bench, dataset: Node) -> Entry:
-    """Write `sft.jsonl`, `dpo.jsonl` and `test.jsonl`. The content of a user's file is part of the key, its path is not.
+    """Write `sft.jsonl`, `dpo.jsonl` and `test.jsonl`.
+
+    The content of a user's file is part of the key, by the data set's fingerprint. So the arguments that say where it lies,
+    which the class names in `in_fingerprint`, are not.
 
     What a data set did not use (its `left_out`, if it has one) is told beside the sizes and kept in the manifest.
     """
@@ -29,4 +32,6 @@ def queries(bench: Bench, dataset: Node) -> Entry:
             write_rows(folder / f"{name}.jsonl", splits[name])
         return {name: len(splits[name]) for name in SPLITS} | dict(getattr(source, "left_out", {}))
 
-    return bench.stage("queries", {"dataset": dataset, "content": source.fingerprint()}, {}, work)
+    content = source.fingerprint()
+    exempt = [f"dataset.{name}" for name in getattr(source, "in_fingerprint", ())] if content else []
+    return bench.stage("queries", {"dataset": dataset, "content": content}, {}, work, exempt=exempt)

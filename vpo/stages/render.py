@@ -22,7 +22,7 @@ def render(
     judged: dict[str, Entry] | None = None,
     rules: Node | None = None,
 ) -> Entry:
-    """Write `clips/<prompt id>.mp4` and `clips.jsonl`.
+    """Write `clips/<name>.mp4`, whose name is made from the prompt's id, and `clips.jsonl`.
 
     `select` keeps some prompts, by the `judged` entries it reads and the `rules` that it follows.
     """

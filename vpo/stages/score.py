@@ -1,7 +1,6 @@
 """Stage `score`: a reward reads clips against the original query (VPO paper 3.3)."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from vpo.interfaces import Reward
 from vpo.records import Clip, Score
 from vpo.stages.bench import Bench, Node
+from vpo.storage.jsonio import write_json
 from vpo.store import Entry
 
 
@@ -17,7 +17,7 @@ def score(bench: Bench, reward: Node, clips: Entry, label: str = "") -> Entry:
 
     def work(folder: Path) -> dict[str, int]:
         built = bench.build(reward)
-        (folder / "card.json").write_text(json.dumps(built.card(), indent=1))
+        write_json(folder / "card.json", built.card(), indent=1)
         look = partial(_look, reward=built, folder=clips.folder / "clips")
         scores = bench.complete(
             clips.rows("clips.jsonl", Clip), look, folder / "scores.jsonl", kind=Score, label="scores"

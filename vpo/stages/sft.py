@@ -8,7 +8,7 @@ from vpo.pairing import sft_examples
 from vpo.records import Example, Pair, Prompt, Refinement, Verdict
 from vpo.rows import write_rows
 from vpo.stages.bench import Bench, Node
-from vpo.stages.training import node_of, train
+from vpo.stages.training import exempt_of, node_of, train
 from vpo.store import Entry, numbered
 
 
@@ -47,7 +47,7 @@ def sft(
         objective, references = updates_of
         node["updates"] = {name: objective[name] for name in ("epochs", "max_steps", "validation", "global_batch_size")}
         inputs |= numbered("updates", references)
-    return bench.stage("sft", node, inputs, work, label)
+    return bench.stage("sft", node, inputs, work, label, exempt_of("recipe"))
 
 
 def _updates(objective: Node, references: Sequence[Entry]) -> dict[str, int]:

@@ -48,3 +48,10 @@ def train(
 def node_of(name: str, recipe: Node, trainer: Node, backbone: Node, seed: int) -> dict[str, Any]:
     """What a training's result depends on besides its inputs; `name` is where its recipe stands in the config."""
     return {name: recipe, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
+
+
+def exempt_of(name: str) -> tuple[str, ...]:
+    """Fields of `node_of` that no training depends on: how often it is saved, what is assumed of the machine, and how the
+    policy's row is called."""
+    recipe = tuple(f"{name}.{field}" for field in ("checkpoint_every", "policy", "label"))
+    return (*recipe, "trainer.memory_gb", "trainer.peak_tflops")

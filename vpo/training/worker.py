@@ -12,8 +12,10 @@ import os
 import shutil
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,12 @@ import yaml
 
 from vpo.errors import UserError
 from vpo.signals import REQUESTS
+from vpo.storage.disk import disk_problem
 
 log = logging.getLogger(__name__)
 
 DISK_FULL = 28  # exit code: there may be no room even for a line that says so
-NO_ROOM = 2**20  # bytes
+TRACEBACK = "traceback.txt"  # beside the stage file, of what is told in one line
 
 
 def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> int:
@@ -40,10 +43,16 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
     except UserError as error:
         (path.parent / "error.txt").write_text(str(error))
         return 2
-    except Exception:  # torch and safetensors report a full disk each in a way of its own, so the disk is asked
-        if shutil.disk_usage(job["out"]).free < NO_ROOM:
+    except Exception as error:
+        problem = disk_problem(error, Path(job["out"]))
+        if problem is None or not problem.full:
+            raise
+        with suppress(OSError):
+            (path.parent / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+        if problem.elsewhere is None:
             return DISK_FULL
-        raise
+        (path.parent / "error.txt").write_text(f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
+        return 2
     return 0
 
 
@@ -222,6 +231,12 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
 
     known = {one["query_id"]: (one["chosen"], one["rejected"]) for one in read_rows(path, dict)}
     missing = [row.query_id for row in rows if row.query_id not in known]
+    broken = [row.query_id for row in rows if None in known.get(row.query_id, ())]
+    if broken and not missing:
+        raise UserError(
+            f"{path}: the reference gives {len(broken)} of {len(rows)} pairs, such as {broken[0]}, no finite log-probability; its "
+            "weights are broken, or its precision is too narrow"
+        )
     if missing:
         raise UserError(
             f"{path}: no log-probabilities of {len(missing)} of {len(rows)} pairs, such as {missing[0]}; they belong to other "
