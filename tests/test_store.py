@@ -65,8 +65,13 @@ def test_exempt_fields_are_named_by_their_full_path():
     base = {"trainer": {"devices": 1}, "recipe": {"a": {"c": 1}}}
     same = {"trainer": {"devices": 1, "memory_gb": 80}, "recipe": {"a": {"c": 1, "b": 2}}, "shown": {"x": 1}}
     assert key(base) == key(same) == stage_key("sft", base, {})
-    for other in ({**base, "memory_gb": 80}, {**base, "recipe": {"a": {"c": 1}, "memory_gb": 80}},
-                  {**base, "trainer": {"devices": 1, "x": {"memory_gb": 80}}}, {**base, "recipe": {"a": {"c": 1}, "b": 2}}):  # fmt: skip
+    others = (
+        {**base, "memory_gb": 80},
+        {**base, "recipe": {"a": {"c": 1}, "memory_gb": 80}},
+        {**base, "trainer": {"devices": 1, "x": {"memory_gb": 80}}},
+        {**base, "recipe": {"a": {"c": 1}, "b": 2}},
+    )
+    for other in others:
         assert key(other) != key(base)
     assert without({"a": {"b": 1}, "a.b": 2}, ("a.b",)) == {"a": {}}
 

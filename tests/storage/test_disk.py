@@ -143,13 +143,18 @@ def failing(error):
     return work
 
 
-def test_a_file_elsewhere_is_not_blamed_on_the_store(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EACCES, "permission denied while writing score; make it accessible, then start again"),
+        (errno.ENOSPC, "no space left on device while writing score; make room there, then start again"),
+    ],
+)
+def test_a_file_elsewhere_is_not_blamed_on_the_store(tmp_path, number, said):
     other = tmp_path / "weights.safetensors"
-    for number, said in ((errno.EACCES, "permission denied while writing score; make it accessible, then start again"),
-                         (errno.ENOSPC, "no space left on device while writing score; make room there, then start again")):  # fmt: skip
-        with pytest.raises(UserError) as found:
-            Store(tmp_path / "store").get("score", {}, {}, failing(OSError(number, os.strerror(number), str(other))))
-        assert str(found.value).startswith(f"{other}: {said}")
+    with pytest.raises(UserError) as found:
+        Store(tmp_path / "store").get("score", {}, {}, failing(OSError(number, os.strerror(number), str(other))))
+    assert str(found.value).startswith(f"{other}: {said}")
 
 
 def test_the_stores_own_files_are(tmp_path):
