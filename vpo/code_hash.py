@@ -85,29 +85,25 @@ def _named_templates(value: Any, within: bool) -> Iterator[str]:
 @cache
 def _read_templates(source: bytes) -> tuple[str, ...]:
     """Patterns of the templates that a module names; what stands in braces in an f-string may be anything."""
-    found: set[str] = set()
-    values: list[ast.expr | None]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and _last_name(node.func) in READERS:
-            values = [*node.args, *(keyword.value for keyword in node.keywords)]
-        elif (isinstance(node, ast.Assign) and any("template" in _last_name(one).lower() for one in node.targets)) or (
-            isinstance(node, ast.AnnAssign) and "template" in _last_name(node.target).lower()
-        ):
-            values = [node.value]
-        elif isinstance(node, ast.arguments):
-            last = [*node.posonlyargs, *node.args][-len(node.defaults) :] if node.defaults else []
-            pairs = [*zip(last, node.defaults, strict=True), *zip(node.kwonlyargs, node.kw_defaults, strict=True)]
-            values = [default for argument, default in pairs if "template" in argument.arg.lower()]
-        else:
-            continue
-        found |= {
-            pattern
-            for value in values
-            if value is not None
-            for inner in ast.walk(value)
-            for pattern in _patterns(inner)
-        }
+    values = [value for node in ast.walk(ast.parse(source)) for value in _template_values(node)]
+    found = {pattern for value in values for inner in ast.walk(value) for pattern in _patterns(inner)}
     return tuple(sorted(found))
+
+
+def _template_values(node: ast.AST) -> list[ast.expr]:
+    """The values in which a piece of code names templates."""
+    if isinstance(node, ast.Call):
+        return [*node.args, *(one.value for one in node.keywords)] if _last_name(node.func) in READERS else []
+    pairs: list[tuple[str, ast.expr | None]] = []
+    if isinstance(node, ast.Assign):
+        pairs = [(_last_name(target), node.value) for target in node.targets]
+    elif isinstance(node, ast.AnnAssign):
+        pairs = [(_last_name(node.target), node.value)]
+    elif isinstance(node, ast.arguments):
+        last = [*node.posonlyargs, *node.args][-len(node.defaults) :] if node.defaults else []
+        defaults = [*zip(last, node.defaults, strict=True), *zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+        pairs = [(argument.arg, default) for argument, default in defaults]
+    return [value for name, value in pairs if value is not None and "template" in name.lower()]
 
 
 def _patterns(value: ast.AST) -> set[str]:
