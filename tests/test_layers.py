@@ -46,6 +46,11 @@ def test_pure_modules_know_records_only():
         assert rooms(PACKAGE / f"{name}.py") <= LOWEST | PURE, name
 
 
+def test_storage_knows_no_stage_and_no_role():
+    for path in files("storage"):
+        assert rooms(path) <= LOWEST | {"storage"}, path
+
+
 def test_groups_do_not_import_one_another():
     for group in GROUPS:
         for path in files(group):

@@ -136,6 +136,12 @@ def test_prune_spares_what_a_run_elsewhere_uses(smoke, tmp_path):
     done = run_vpo("store", "prune", "yes=true", f"paths.store={tmp_path / 'results'}", cwd=tmp_path)
     assert "deleted 0 B in 0 results" in done.stdout
     assert {path.parent.name for path in (tmp_path / "results").glob("*/*/manifest.json")} == before
+
+
+@pytest.mark.slow
+def test_prune_spares_what_a_stopped_run_elsewhere_has_made(smoke, tmp_path):
+    shutil.copytree(smoke / "store", tmp_path / "results")
+    before = {path.parent.name for path in (tmp_path / "results").glob("*/*/manifest.json")}
     stopped = run_vpo("run", "experiment=smoke", "seed=3", "stop_after=draft", "paths.store=results",
                       f"paths.runs={tmp_path / 'elsewhere'}", cwd=tmp_path)  # fmt: skip
     assert stopped.returncode == 0, stopped.stderr

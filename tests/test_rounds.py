@@ -35,8 +35,8 @@ def test_the_second_round_starts_from_and_refers_to_the_first_policy():
     made: dict[str, dict[str, str]] = {}
     get = bench.store.get
 
-    def remember(stage, node, inputs, work, label=""):
-        entry = get(stage, node, inputs, work, label)
+    def remember(stage, node, inputs, *told):
+        entry = get(stage, node, inputs, *told)
         made[f"{stage}/{entry.key}"] = {name: f"{one.stage}/{one.key}" for name, one in inputs.items()}
         return entry
 
