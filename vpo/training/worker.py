@@ -8,6 +8,7 @@ GPU's too, is given back when the process ends. Exit code 2 means that `error.tx
 
 import dataclasses
 import logging
+import math
 import os
 import shutil
 import sys
@@ -229,14 +230,11 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
     """The rows with their reference log-probabilities. Raises UserError when the file lacks one of them."""
     from vpo.rows import read_rows
 
-    known = {one["query_id"]: (one["chosen"], one["rejected"]) for one in read_rows(path, dict)}
+    known = {
+        one["query_id"]: tuple(math.nan if one[side] is None else one[side] for side in ("chosen", "rejected"))
+        for one in read_rows(path, dict)
+    }  # null was not a number; the first step refuses it
     missing = [row.query_id for row in rows if row.query_id not in known]
-    broken = [row.query_id for row in rows if None in known.get(row.query_id, ())]
-    if broken and not missing:
-        raise UserError(
-            f"{path}: the reference gives {len(broken)} of {len(rows)} pairs, such as {broken[0]}, no finite log-probability; its "
-            "weights are broken, or its precision is too narrow"
-        )
     if missing:
         raise UserError(
             f"{path}: no log-probabilities of {len(missing)} of {len(rows)} pairs, such as {missing[0]}; they belong to other "
