@@ -5,8 +5,9 @@ import gc
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections import namedtuple
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,15 @@ def database(folder: Path) -> None:
         connection.executemany("insert into a values(?)", [("a" * 1000,)] * 10_000)
 
 
-WRITERS = [torch_by_name, torch_by_file, safetensors, tokenizer, array, text, clip, database]
+def copy(folder: Path) -> None:
+    """Which names its source first."""
+    with tempfile.NamedTemporaryFile() as source:
+        source.write(bytes(1_000_000))
+        source.flush()
+        shutil.copyfile(source.name, folder / "copied")
+
+
+WRITERS = [copy, torch_by_name, torch_by_file, safetensors, tokenizer, array, text, clip, database]
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -134,6 +143,19 @@ def test_the_worker_names_a_full_disk_elsewhere(tmp_path):
 
     assert worker.main(out / "stage.yaml", full) == 2
     assert (out / "error.txt").read_text() == f"{other}: no space left on device; make room there"
+
+
+def test_a_line_that_finds_no_room_is_still_said(small_disk, caplog):
+    (small_disk / "stage.yaml").write_text(yaml.safe_dump({"out": str(small_disk)}))
+
+    def wrong(job):
+        (small_disk / "fill").write_bytes(bytes(390_000))
+        with suppress(OSError):
+            (small_disk / "more").write_bytes(bytes(390_000))
+        raise UserError("set this to that")
+
+    assert worker.main(small_disk / "stage.yaml", wrong) == worker.DISK_FULL
+    assert "set this to that" in caplog.text
 
 
 def failing(error):

@@ -43,11 +43,11 @@ def disk_problem(error: BaseException, folder: Path) -> DiskProblem | None:
 
     An error of access that names no file may be about anything, so it counts as none of ours.
     """
-    file = _file_of(error)
-    elsewhere = file if file is not None and not within(file, folder) else None
+    files = _files_of(error)
+    elsewhere = files[-1] if files and not any(within(file, folder) for file in files) else None
     if is_full(error):
         return DiskProblem(os.strerror(errno.ENOSPC).lower(), True, elsewhere)
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS and file is not None:
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS and files:
         return DiskProblem((error.strerror or os.strerror(error.errno)).lower(), False, elsewhere)
     return None
 
@@ -68,13 +68,14 @@ def within(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _file_of(error: BaseException) -> Path | None:
-    """The file that the error, or the first one of its causes that does so, names."""
+def _files_of(error: BaseException) -> list[Path]:
+    """The files that the error, or the first one of its causes that does so, names: of a copy both, the new one last."""
     for one in _chain(error):
-        name = one.filename if isinstance(one, OSError) else None
-        if isinstance(name, str | bytes | os.PathLike):
-            return Path(os.fsdecode(name))
-    return None
+        names = (one.filename, one.filename2) if isinstance(one, OSError) else ()
+        files = [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes | os.PathLike)]
+        if files:
+            return files
+    return []
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

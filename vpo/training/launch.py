@@ -51,7 +51,7 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
     if DISK_FULL in codes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if complaint.exists():
-        raise UserError(complaint.read_text())
+        raise UserError(complaint.read_text(encoding="utf-8"))
     _end_if_asked(relay.ended_by, codes)
     if any(codes):
         raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")

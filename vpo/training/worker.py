@@ -25,7 +25,7 @@ import yaml
 
 from vpo.errors import UserError
 from vpo.signals import REQUESTS
-from vpo.storage.disk import disk_problem
+from vpo.storage.disk import disk_problem, is_full
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,7 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
     try:
         (task or train)(job)
     except UserError as error:
-        (path.parent / "error.txt").write_text(str(error))
-        return 2
+        return _complain(path.parent, str(error))
     except Exception as error:
         problem = disk_problem(error, Path(job["out"]))
         if problem is None or not problem.full:
@@ -52,9 +51,20 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
             (path.parent / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
         if problem.elsewhere is None:
             return DISK_FULL
-        (path.parent / "error.txt").write_text(f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
-        return 2
+        return _complain(path.parent, f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
     return 0
+
+
+def _complain(folder: Path, line: str) -> int:
+    """Leave one line for the user. Returns the exit code."""
+    try:
+        (folder / "error.txt").write_text(line, encoding="utf-8")
+    except OSError as error:
+        log.error("%s", line)
+        if not is_full(error):
+            raise
+        return DISK_FULL
+    return 2
 
 
 def train(job: dict[str, Any]) -> None:
