@@ -49,9 +49,10 @@ def store_command(arguments: list[str]) -> int:
     if not store.is_dir():
         raise UserError(f"store: {store} is no folder; set paths.store")
     sure = verb == "prune" and yes("store", options, "yes")
-    if "gone" in options:
-        _check_gone(store, Path(options["gone"]))
-    gone = _forgotten(store, Path(options["gone"]) if "gone" in options else None)
+    said = Path(options["gone"]) if "gone" in options else None
+    if said is not None:
+        _check_gone(store, said)
+    gone = _forgotten(store, said)
     _tell_of_unseen(store, gone, sure)
     users = users_of(store, runs, gone)
     results, rest = list(stored(store, users)), list(leftovers(store, users))
@@ -72,20 +73,16 @@ def users_of(store: Path, runs: Path, gone: Iterable[Path] = ()) -> dict[str, li
         runs: where further run folders are looked for.
         gone: run folders that are listed, and known not to be there any more.
     """
-    missing = set(gone)
-    known = [user for user in registered(store) if user.run not in missing]
-    named = {user.run: (user.name if user.runs == runs.resolve() else str(user.run)) for user in known}
-    entries = {user.run: set(user.entries) for user in known}
+    missing, home = set(gone), runs.resolve()
+    entries = {user.run: set(user.entries) for user in registered(store) if user.run not in missing}
     files = (path for name in ("entries.json", "results.json") for path in runs.rglob(name))
-    for folder in [*(user.run for user in known), *(path.parent.resolve() for path in files)]:
-        named.setdefault(
-            folder, str(folder.relative_to(runs.resolve())) if folder.is_relative_to(runs.resolve()) else str(folder)
-        )
+    for folder in [*entries, *(path.parent.resolve() for path in files)]:
         entries.setdefault(folder, set()).update(_entries(folder))
     users: dict[str, list[str]] = {}
     for folder in sorted(entries):
+        called = str(folder.relative_to(home)) if folder.is_relative_to(home) else str(folder)
         for name in sorted(entries[folder]):
-            users.setdefault(name, []).append(named[folder])
+            users.setdefault(name, []).append(called)
     return users
 
 

@@ -42,11 +42,6 @@ class User:
     runs: Path
     entries: tuple[str, ...]
 
-    @property
-    def name(self) -> str:
-        """How the run is called among its like: `smoke/as-is-1a2b3c4d`."""
-        return str(self.run.relative_to(self.runs)) if self.run.is_relative_to(self.runs) else str(self.run)
-
 
 class Registration:
     """The entry of one run in the store's list of users.
