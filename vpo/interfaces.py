@@ -19,7 +19,11 @@ from vpo.records import Clip, Failure, Prompt, Query, Sample, Score, Verdict
 
 
 class Dataset(Protocol):
-    """Queries, split by use. The three splits share no id; `test` is never trained on."""
+    """Queries, split by use. The three splits share no id; `test` is never trained on.
+
+    A class may name in `in_fingerprint` those of its arguments that say only where the content lies, such as a path: they
+    are left out of the stage's key, which has the fingerprint.
+    """
 
     def splits(self) -> Mapping[str, Sequence[Query]]:
         """{'sft': queries, 'dpo': queries, 'test': queries}; the same on every call."""
@@ -79,8 +83,9 @@ class Generator(Protocol):
     """The text-to-video model."""
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:
-        """Write one mp4 a prompt into `folder` as `<prompt.id>.mp4` (atomically) and describe it.
+        """Write one mp4 a prompt into `folder` (atomically) and describe it.
 
+        The file is called `<vpo.storage.names.file_name(prompt.id)>.mp4`: an id may hold what no file system takes.
         A clip that was made and is not usable (empty, black) says so in its `status`.
         """
         ...

@@ -58,6 +58,7 @@ def run_job(cfg: DictConfig) -> None:
             )  # of the stages before; a look needs no end of the run
 
         context.store.announce = announce
+        context.store.register(folder, Path(config["paths"]["runs"]), config)
         try:
             made = pipeline.run(context, config)
         except StopHere as stop:
@@ -66,6 +67,7 @@ def run_job(cfg: DictConfig) -> None:
             return
         finally:
             context.store.warn_of_older_code()
+        context.store.finish()
         items = gather_items(made, list(config["evaluator"]), folder)
         results = {"methods": summarize_items(items), "run": run_facts(config, context, started)}
         record.finish(

@@ -15,6 +15,7 @@ from vpo.backbone.merging import merge, read_base
 from vpo.backbone.quantising import keep_layout, quantisation, quantise
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.storage.jsonio import write_json
 from vpo.templates import read_template
 
 disable_progress_bar()  # transformers' bars over the shards of a file; ours are per stage
@@ -43,7 +44,7 @@ class HFBackbone:
         """Check the released files, and point to them; they are not copied."""
         text = read_template(self.template)
         pointer = take_in(self.model, self.revision, text, needs_chat_template=self.needs_chat_template)
-        (folder / "start.json").write_text(json.dumps(pointer), encoding="utf-8")
+        write_json(folder / "start.json", pointer)
 
     def load(self, folder: Path, bits: int | None = None) -> "HFLanguageModel":
         model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits, device=self.device)

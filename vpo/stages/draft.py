@@ -22,16 +22,21 @@ class Draft(Stage):
     """
 
     name: ClassVar[str] = "draft"
-    idle: ClassVar[tuple[str, ...]] = ("drafter.label",)
 
-    drafter: Node
+    drafter: Node  # as `arguments_of` gives it
+    batch_size: int
     queries: Entry
     seed: int
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         done = context.complete(
             self.queries.rows("sft.jsonl", Query), folder / "prompts.jsonl", kind=Prompt,
-            make=Spec(arguments_of(self.drafter)), call=partial(write_prompts, name="draft", seed=self.seed),
-            item_id=attrgetter("id"), batch_size=batch_size_of(self.drafter), label="drafts",
+            make=Spec(self.drafter), call=partial(write_prompts, name="draft", seed=self.seed),
+            item_id=attrgetter("id"), batch_size=self.batch_size, label="drafts",
         )  # fmt: skip
         return {"drafts": len(done.records), "failed": len(done.failures)}
+
+
+def draft(drafter: Node, queries: Entry, seed: int) -> Draft:
+    """The stage for the drafter of the config."""
+    return Draft(drafter=arguments_of(drafter), batch_size=batch_size_of(drafter), queries=queries, seed=seed)

@@ -1,6 +1,5 @@
 """Greedy prompts of a few fixed queries while training goes on: what the figures mean, in words."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytorch_lightning as pl
 
 from vpo.backbone.hf import HFLanguageModel
 from vpo.backbone.rendering import Renderer
+from vpo.storage.jsonio import dumps
 from vpo.training.data import Row
 from vpo.training.strategy import SHARDED
 from vpo.training.throughput import Stopwatch
@@ -54,7 +54,7 @@ class PromptTables:
             for query, (prompt, tokens) in zip(self.queries, prompts, strict=True)
         ]
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+            file.write("".join(dumps(line) + "\n" for line in lines))
         self.clock.resume()
 
 
