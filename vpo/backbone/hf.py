@@ -68,10 +68,10 @@ def load_pretrained(
     Raises:
         UserError: If it cannot be loaded.
     """
-    source = str(folder)
+    source, chat_template = str(folder), None
     if (Path(source) / "start.json").exists():
         pointer = json.loads((Path(source) / "start.json").read_text())
-        source, revision = pointer["model"], pointer["revision"]
+        source, revision, chat_template = pointer["model"], pointer["revision"], pointer.get("chat_template")
     base = read_base(source)
     try:
         if base is not None:
@@ -95,6 +95,8 @@ def load_pretrained(
         raise UserError(
             f"backbone.model={source}: cannot be loaded ({reason}); give a folder or a hub id that you can read"
         ) from error
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
     return keep_layout(model), tokenizer
 
 
