@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from tests.training_jobs import WORDS
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError

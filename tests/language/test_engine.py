@@ -118,7 +118,10 @@ def test_a_row_that_ends_before_its_neighbours_says_stop(engine):
 
     engine.model.forward, engine.model.lm_head = forward, Head()
     rows = engine.generate(
-        [Request(prompt_ids=(9, 9, 9, 7), sampling=Sampling(0, 1.0, 4)), Request(prompt_ids=(9,), sampling=Sampling(0, 1.0, 4))]
+        [
+            Request(prompt_ids=(9, 9, 9, 7), sampling=Sampling(0, 1.0, 4)),
+            Request(prompt_ids=(9,), sampling=Sampling(0, 1.0, 4)),
+        ]
     )
     assert [(one.usage, one.finish_reason) for one in rows] == [(Usage(4, 1), "stop"), (Usage(1, 2), "stop")]
 
@@ -144,10 +147,15 @@ def test_a_model_with_learned_positions_runs_beside_a_nearly_full_row(start):
     """GPT-2 looks its positions up in a table: one step beyond it, and the whole batch would fail."""
     tokenizer = load_pretrained(start, torch.float32)[1]
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=len(tokenizer), n_positions=16, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=1)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=16, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=1
+    )
     engine = always(HFEngine(GPT2LMHeadModel(config).eval(), tokenizer), 9)
     long, short = engine.generate(
-        [Request(prompt_ids=(5,) * 14, sampling=Sampling(0, 1.0, 8)), Request(prompt_ids=(5,) * 3, sampling=Sampling(0, 1.0, 8))]
+        [
+            Request(prompt_ids=(5,) * 14, sampling=Sampling(0, 1.0, 8)),
+            Request(prompt_ids=(5,) * 3, sampling=Sampling(0, 1.0, 8)),
+        ]
     )
     assert (long.usage, short.usage) == (Usage(14, 2), Usage(3, 8))
 

@@ -1,13 +1,13 @@
-"""How a query is put to a language model: as the ids that it was trained on, or as a user's turn; see `vpo.interfaces.Policy`."""
+"""How a query is put to a language model: as the ids that it was trained on, or as a user's turn; see `vpo.interfaces.Policy`.
 
-from dataclasses import dataclass
+Plain classes: Hydra takes a dataclass that a constructor is given for a config.
+"""
 
 from vpo.backbone.rendering import Renderer
 from vpo.interfaces import Engine
 from vpo.records import Message, Request, Sampling
 
 
-@dataclass(frozen=True)
 class TrainedPolicy:
     """A policy of ours in this process: it reads queries exactly as in its training.
 
@@ -15,8 +15,8 @@ class TrainedPolicy:
     where they name a control token.
     """
 
-    engine: Engine
-    renderer: Renderer
+    def __init__(self, engine: Engine, renderer: Renderer) -> None:
+        self.engine, self.renderer = engine, renderer
 
     def request(self, query: str, sampling: Sampling, seed: int) -> Request:
         return Request(prompt_ids=tuple(self.renderer.prompt_ids(query)), sampling=sampling, seed=seed)
@@ -25,16 +25,16 @@ class TrainedPolicy:
         self.engine.close()
 
 
-@dataclass(frozen=True)
 class InstructedPolicy:
     """Any language model, asked by one user's turn: a template with the stripped query.
 
-    Attributes:
+    Args:
+        engine: where it runs.
         template: text with one slot `{}`.
     """
 
-    engine: Engine
-    template: str
+    def __init__(self, engine: Engine, template: str) -> None:
+        self.engine, self.template = engine, template
 
     def request(self, query: str, sampling: Sampling, seed: int) -> Request:
         turn = Message("user", self.template.replace("{}", query.strip(), 1))
