@@ -13,7 +13,7 @@ from tests.training_jobs import WORDS
 from vpo.backbone.hf import HFBackbone, load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
-from vpo.language.hf import HFEngine, load_engine
+from vpo.language.hf import HFEngine, PretrainedEngine
 from vpo.language.policy import InstructedPolicy, TrainedPolicy
 from vpo.records import Completion, Failure, Message, Request, Sampling, Usage
 from vpo.templates import read_template
@@ -204,21 +204,21 @@ def test_a_closed_engine_holds_no_model(folder):
 def test_an_engine_of_a_folder_writes_what_the_backbone_of_that_folder_writes(folder):
     backbone = HFBackbone(str(folder), None, "optimizer", True, "float32", "cpu")
     policy = backbone.load(folder)
-    loaded = load_engine(str(folder), None, "float32", "cpu", None, 2)
+    loaded = PretrainedEngine(str(folder), None, "float32", "cpu", None, 2)
     requests = [InstructedPolicy(loaded, read_template("optimizer")).request(one, WARM, 5) for one in WORDS]
     assert loaded.generate(requests) == policy.engine.generate([policy.request(one, WARM, 5) for one in WORDS])
 
 
 def test_an_engines_model_that_cannot_be_loaded_names_the_engines_key(tmp_path):
     with pytest.raises(UserError, match=r"^engine\.model=/nowhere: no such folder"):
-        load_engine("/nowhere", None, "float32", "cpu", None, 2)
+        PretrainedEngine("/nowhere", None, "float32", "cpu", None, 2)
     with pytest.raises(UserError, match=r"^engine\.model=") as caught:
-        load_engine(str(tmp_path), None, "float32", "cpu", None, 2)
+        PretrainedEngine(str(tmp_path), None, "float32", "cpu", None, 2)
     assert "backbone" not in str(caught.value)
 
 
 @pytest.mark.slow
 def test_an_engine_of_4_bits_generates(folder):
     pytest.importorskip("bitsandbytes")
-    (done,) = load_engine(str(folder), None, "float32", "cpu", 4, 2).generate([asked("a dog")])
+    (done,) = PretrainedEngine(str(folder), None, "float32", "cpu", 4, 2).generate([asked("a dog")])
     assert done.usage.tokens_out >= 1

@@ -170,7 +170,7 @@ def test_one_engine_serves_all_who_ask_and_one_of_them_may_have_its_own():
     with initialize_config_module("vpo.conf", version_base="1.3"):
         config = OmegaConf.to_container(compose("config", overrides=overrides), resolve=True)
     assert config["drafter"]["engine"] == config["engine"]
-    assert config["engine"]["_target_"] == "vpo.language.hf.load_engine"
+    assert config["engine"]["_target_"] == "vpo.language.hf.PretrainedEngine"
     assert config["method"]["llm"]["engine"] == {"_target_": "vpo.x.Y", "url": "b"}
 
 

@@ -38,21 +38,13 @@ class HFEngine:
         results: dict[int, Completion | Failure] = {}
         groups: dict[Sampling, Rows] = {}
         for place, request in enumerate(requests):
-            try:
-                ids = list(request.prompt_ids) or message_ids(self.tokenizer, request.messages)
-            except ValueError as error:
-                results[place] = Failure("not_rendered", str(error))
-                continue
-            room = self.positions - len(ids)
-            if room < 1:
-                results[place] = Failure(
-                    "too_long",
-                    f"the prompt has {len(ids)} tokens, the model reads {self.positions} with its completion",
-                )
+            ids = self._prompt(request)
+            if isinstance(ids, Failure):
+                results[place] = ids
                 continue
             # What is generated together ends together, so that no row runs beyond the positions that the model knows.
-            limited = replace(request.sampling, max_new_tokens=min(room, request.sampling.max_new_tokens))
-            groups.setdefault(limited, []).append((place, ids, request.seed))
+            longest = min(request.sampling.max_new_tokens, self.positions - len(ids))
+            groups.setdefault(replace(request.sampling, max_new_tokens=longest), []).append((place, ids, request.seed))
         for sampling, rows in groups.items():
             size = self.batch_size or len(rows)
             for start in range(0, len(rows), size):
@@ -69,6 +61,18 @@ class HFEngine:
     def positions(self) -> int:
         """Tokens of prompt and completion together that the model can read."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**62
+
+    def _prompt(self, request: Request) -> list[int] | Failure:
+        """The ids that the model reads."""
+        try:
+            ids = list(request.prompt_ids) or message_ids(self.tokenizer, request.messages)
+        except ValueError as error:
+            return Failure("not_rendered", str(error))
+        if len(ids) >= self.positions:
+            return Failure(
+                "too_long", f"the prompt has {len(ids)} tokens, the model reads {self.positions} with its completion"
+            )
+        return ids
 
     @torch.inference_mode()
     def _generate(self, rows: Rows, sampling: Sampling) -> dict[int, Completion]:
@@ -103,10 +107,8 @@ class HFEngine:
         return Completion(self._renderer.decode(ids), "stop" if ended else "length", Usage(len(prompt), len(ids)))
 
 
-def load_engine(
-    model: str, revision: str | None, dtype: str, device: str, bits: int | None, batch_size: int
-) -> HFEngine:
-    """A model of the hub or of a folder as engine, checked as a backbone is (`conf/engine/hf.yaml`).
+class PretrainedEngine(HFEngine):
+    """The engine of a model of the hub or of a folder, fetched and checked as a backbone is.
 
     Args:
         model: hub id or folder.
@@ -119,13 +121,17 @@ def load_engine(
     Raises:
         UserError: What is missing, and the cure.
     """
-    from vpo.backbone.hf import HFBackbone, load_pretrained
 
-    device = "cuda" if device == "gpu" else device
-    try:
-        with TemporaryDirectory() as folder:
-            HFBackbone(model, revision, "optimizer", False, dtype, device).prepare(Path(folder))
-            loaded, tokenizer = load_pretrained(folder, getattr(torch, dtype), bits, device=device)
-    except UserError as error:
-        raise UserError(str(error).replace("backbone.", "engine.")) from error  # whose keys the user has written
-    return HFEngine((loaded if bits else loaded.to(device)).eval(), tokenizer, batch_size)
+    def __init__(
+        self, model: str, revision: str | None, dtype: str, device: str, bits: int | None, batch_size: int
+    ) -> None:
+        from vpo.backbone.hf import HFBackbone, load_pretrained
+
+        device = "cuda" if device == "gpu" else device
+        try:
+            with TemporaryDirectory() as folder:
+                HFBackbone(model, revision, "optimizer", False, dtype, device).prepare(Path(folder))
+                loaded, tokenizer = load_pretrained(folder, getattr(torch, dtype), bits, device=device)
+        except UserError as error:
+            raise UserError(str(error).replace("backbone.", "engine.")) from error  # whose keys the user has written
+        super().__init__((loaded if bits else loaded.to(device)).eval(), tokenizer, batch_size)
