@@ -13,7 +13,7 @@ def verdict(query, k, fine):
 
 
 def score(query, k, answers, value):
-    return Score(f"c{query}-{k}", f"{query}-{k}", query, answers, value)
+    return Score(f"c{query}-{k}", f"{query}-{k}", query, value, answers=answers)
 
 
 def test_sft_data_is_the_fine_draft_or_its_refinement():

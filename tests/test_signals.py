@@ -12,7 +12,7 @@ import yaml
 
 from tests import test_grpo
 from tests.conftest import ROOT
-from tests.test_processes import wait_for
+from tests.test_executors import wait_for
 from tests.training_jobs import job, steps
 from vpo.training import grpo_record
 
