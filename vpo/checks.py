@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo import pipeline, stages
+from vpo.backbone.quantising import check_bits
 from vpo.errors import UserError
 from vpo.hardware import SHARDED
 from vpo.ranges import check_ranges
@@ -65,7 +66,9 @@ def check_engines(config: Mapping[str, Any]) -> None:
             raise UserError(
                 f"config: {role} asks a language model, and engine=none; choose one, as in engine=hf engine.model=<folder or hub id>"
             )
-        model = str(node.get("engine", {}).get("model", ""))
+        engine = node.get("engine", {})
+        check_bits(engine.get("bits"), "engine.bits")
+        model = str(engine.get("model", ""))
         if model.startswith((".", "/", "~")) and not Path(model).is_dir():
             raise UserError(f"config: engine.model={model}: no such folder; give the folder of a model, or a hub id")
 

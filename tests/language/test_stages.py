@@ -150,6 +150,7 @@ def test_the_files_of_an_engines_model_and_the_template_are_in_the_key(context, 
         (["method=[original,llm]", "engine=none"], "method.llm asks a language model, and engine=none; choose one, as in engine=hf"),
         (["method@drafter=llm", "engine=none"], "drafter asks a language model, and engine=none"),
         (["method=[original,llm]", "engine.model=/nowhere/at/all"], "engine.model=/nowhere/at/all: no such folder"),
+        (["method=[original,llm]", "engine.model=a/b", "engine.bits=5"], "engine.bits=5"),
     ],
 )  # fmt: skip
 def test_an_engine_that_is_not_there_is_told_before_any_work(overrides, message):

@@ -126,7 +126,9 @@ class PretrainedEngine(HFEngine):
         self, model: str, revision: str | None, dtype: str, device: str, bits: int | None, batch_size: int
     ) -> None:
         from vpo.backbone.hf import HFBackbone, load_pretrained
+        from vpo.backbone.quantising import check_bits
 
+        check_bits(bits, "engine.bits")
         device = "cuda" if device == "gpu" else device
         try:
             with TemporaryDirectory() as folder:
