@@ -213,7 +213,7 @@ def test_every_choice_builds(group, name):
         (node,) = node.values()
     shared = {}
     if "policy" in node:
-        shared["language_model"] = object()
+        shared["policy"] = object()
     if group == "method":
         node = arguments_of(node)
     if name == "ray":
