@@ -4,7 +4,6 @@ import difflib
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from vpo import __version__
 from vpo.arguments import Usage
 from vpo.errors import Terminated, UserError
+from vpo.storage.redact import redact_text, redacted_traceback
 
 HELP = """\
 vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped
@@ -191,7 +191,7 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
 
             codes.append(_complain(one_line(error)))
         except Exception:
-            traceback.print_exc()
+            sys.stderr.write(redacted_traceback())
             codes.append(1)
         if codes and os.getpid() != home:
             raise SystemExit(codes[-1])
@@ -200,5 +200,5 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
 
 
 def _complain(line: str, code: int = 2) -> int:
-    sys.stderr.write(f"vpo: {line}\n")
+    sys.stderr.write(f"vpo: {redact_text(line)}\n")
     return code

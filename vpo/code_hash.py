@@ -13,14 +13,12 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
-from vpo.build import ALLOWED_PREFIXES
-
 # Where results lie, how items are worked through, what is shown meanwhile; and templates, whose texts are in the keys.
 INFRASTRUCTURE = (
     "vpo", "vpo.stages.bench", "vpo.store", "vpo.rows", "vpo.records", "vpo.errors", "vpo.interfaces", "vpo.build",
     "vpo.hardware", "vpo.progress", "vpo.templates",
 )  # fmt: skip
-LIBRARIES = tuple(prefix.partition(".")[0] for prefix in ALLOWED_PREFIXES if prefix != "vpo.")
+LIBRARIES = ("torch", "transformers", "peft", "diffusers", "torchmetrics")
 
 
 def code_hash(stage: str, node: Mapping[str, Any]) -> str:

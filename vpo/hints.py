@@ -3,12 +3,16 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from vpo.choices import files_of
 from vpo.kinds import check_kinds
@@ -56,6 +60,28 @@ def default_config(choices: list[str], resolve: bool = False) -> Mapping[str, An
     """The composed config with these choices of groups and no other override."""
     with _search_path():
         return OmegaConf.to_container(compose("config", overrides=choices), resolve=resolve)
+
+
+def compose_ahead(overrides: list[str]) -> Mapping[str, Any] | None:
+    """The config of a command before Hydra acts on it, Hydra's own node included; of a sweep, that of its first job.
+
+    Interpolations stand in it as they were written, but in what Hydra builds of its own node. None where it cannot be
+    composed: Hydra itself will say why.
+    """
+    try:
+        firsts = []
+        for one in OverridesParser.create().parse_overrides(overrides):
+            swept = one.is_discrete_sweep() and not isinstance(one.value(), Glob)
+            firsts.append(f"{one.get_key_element()}={next(one.sweep_string_iterator())}" if swept else one.input_line)
+        with _search_path():
+            config = compose("config", overrides=firsts, return_hydra_config=True)
+        plain = OmegaConf.to_container(config)
+        for name in ("launcher", "sweeper"):
+            with suppress(OmegaConfBaseException):
+                plain["hydra"][name] = OmegaConf.to_container(config.hydra[name], resolve=True)
+        return plain
+    except (HydraException, OmegaConfBaseException):
+        return None
 
 
 def _search_path() -> AbstractContextManager[Any]:

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from vpo.code_hash import code_hash
 from vpo.errors import DISK_ERRORS, UserError
 from vpo.rows import read_rows
+from vpo.storage.redact import redact
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class Store:
             manifest = {
                 "stage": entry.stage,
                 "key": entry.key,
-                "node": node,
+                "node": redact(node),
                 "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
                 "stamp": uuid.uuid4().hex,
                 "stamps": _stamps(inputs),
@@ -185,9 +186,11 @@ def numbered(name: str, entries: Sequence[Entry]) -> dict[str, Entry]:
 
 
 def stage_key(stage: str, node: Mapping[str, Any], inputs: Mapping[str, Entry]) -> str:
-    """16 hex digits that name a result: stage, node without the fields that cannot matter, and the inputs' keys."""
+    """16 hex digits that name a result: stage, node without secrets and fields that cannot matter, and the inputs' keys."""
     named = {name: one.key for name, one in sorted(inputs.items())}
-    return hashlib.sha256(canonical([stage, without_idle_fields(node), named]).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        canonical([stage, redact(without_idle_fields(node), environment=False), named]).encode()
+    ).hexdigest()[:16]
 
 
 def canonical(value: Any) -> str:

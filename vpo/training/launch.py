@@ -16,6 +16,7 @@ import yaml
 from vpo.errors import Terminated, UserError
 from vpo.hardware import give_back_gpu
 from vpo.signals import LEFT, Relay, held
+from vpo.storage.redact import redact
 from vpo.training.worker import DISK_FULL
 
 WORKER = "vpo.training.worker"
@@ -39,7 +40,7 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
     """
     give_back_gpu()
     spec = folder / "stage.yaml"
-    spec.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True))
+    spec.write_text(yaml.safe_dump(redact(job, environment=False), sort_keys=False, allow_unicode=True))
     complaint = folder / "error.txt"
     complaint.unlink(missing_ok=True)
     world = job["trainer"]["devices"]

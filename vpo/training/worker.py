@@ -22,6 +22,7 @@ import yaml
 
 from vpo.errors import UserError
 from vpo.signals import REQUESTS
+from vpo.storage.redact import RedactedFormatter, redact_text, redact_uncaught
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,15 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
     """Train as the stage file says, by `train` or by another module's function. Returns the exit code."""
     REQUESTS.listen(training=False)
     _end_with_parent()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactedFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    redact_uncaught()
     job = yaml.safe_load(path.read_text())
     try:
         (task or train)(job)
     except UserError as error:
-        (path.parent / "error.txt").write_text(str(error))
+        (path.parent / "error.txt").write_text(redact_text(str(error)))
         return 2
     except Exception:  # torch and safetensors report a full disk each in a way of its own, so the disk is asked
         if shutil.disk_usage(job["out"]).free < NO_ROOM:
