@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from vpo import pipeline
 from vpo.build import build
-from vpo.checks import check
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.job import NOT_IN_RUN_NAME, open_bench, resolve
 from vpo.stages.bench import StopHere

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.test_config import composed, keys_of
-from vpo.checks import check
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.stages.grpo import SHOWN
 

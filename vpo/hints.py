@@ -2,20 +2,21 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vpo.checking.problems import check_shape
 from vpo.choices import files_of
-from vpo.kinds import check_kinds
 
 
 def one_line(error: BaseException) -> str:
@@ -58,8 +59,10 @@ def known_keys() -> Iterator[str]:
 
 def default_config(choices: list[str], resolve: bool = False) -> Mapping[str, Any]:
     """The composed config with these choices of groups and no other override."""
+    inside = HydraConfig.initialized()
+    paths = [one for one in HydraConfig.get().overrides.hydra if "hydra.searchpath" in one] if inside else []
     with _search_path():
-        return OmegaConf.to_container(compose("config", overrides=choices), resolve=resolve)
+        return OmegaConf.to_container(compose("config", overrides=[*choices, *paths]), resolve=resolve)
 
 
 def compose_ahead(overrides: list[str]) -> Mapping[str, Any] | None:
@@ -92,21 +95,26 @@ def _search_path() -> AbstractContextManager[Any]:
 
 
 def check_types(overrides: list[str], config: Mapping[str, Any]) -> None:
-    """Raise UserError where an override changes the kind of a value, adds a key that nothing reads or takes one away.
+    """Raise UserError for a key or a value that the config's shape does not have, with a right value where there is one.
 
-    The measure is the config composed with the same choices of groups (the experiment among them) and no other override.
-    A node whose `_target_` is the user's own class is left to that class.
+    Right is what the same choices of groups (the experiment among them) give without other overrides.
     """
-    with _search_path():
-        choices = [one for one in overrides if _chooses(one)]
-        if len(choices) < len(overrides):
-            check_kinds(default_config(choices, resolve=True), config)
+
+    def example(path: Sequence[str | int]) -> Any:
+        try:
+            value: Any = default_config([one for one in overrides if _chooses(one)], resolve=True)
+            for part in path:
+                value = value[part]
+        except (HydraException, OmegaConfBaseException, LookupError, TypeError):
+            return None  # a key of the user's own
+        return value
+
+    check_shape(config, example)
 
 
 def _chooses(override: str) -> bool:
     """Whether an override chooses a file of a group (`judge=rules`, `method@drafter=...`, `~logger`), not a value."""
-    name = override.lstrip("+~").split("=", 1)[0].split("@")[0]
-    return bool(GlobalHydra.instance().config_loader().get_group_options(name))
+    return bool(files_of(override.lstrip("+~").split("=", 1)[0].split("@")[0]))
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vpo import __version__, build, pipeline
 from vpo.checking.hydra_settings import check_hydra_settings
+from vpo.checking.rules import check_rules
 from vpo.checking.secrets import check_override_secrets, check_secrets
-from vpo.checks import check
 from vpo.errors import UserError
 from vpo.executor.local import LocalExecutor
 from vpo.hardware import check_hardware
@@ -153,7 +153,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     check_types(overrides or [], config)
     trust(config, overrides)
     build.check_targets(config)
-    check(config)
+    check_rules(config)
     return config
 
 
