@@ -11,7 +11,6 @@ from typing import Any
 from vpo import __version__
 from vpo.arguments import Usage
 from vpo.errors import Terminated, UserError
-from vpo.storage.redact import redact_text, redacted_traceback
 
 HELP = """\
 vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped
@@ -191,6 +190,8 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
 
             codes.append(_complain(one_line(error)))
         except Exception:
+            from vpo.storage.redact import redacted_traceback
+
             sys.stderr.write(redacted_traceback())
             codes.append(1)
         if codes and os.getpid() != home:
@@ -200,5 +201,7 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
 
 
 def _complain(line: str, code: int = 2) -> int:
+    from vpo.storage.redact import redact_text
+
     sys.stderr.write(f"vpo: {redact_text(line)}\n")
     return code

@@ -1,7 +1,9 @@
 """What the config should have been told: hints for misspelt overrides, and overrides of the wrong type."""
 
 import difflib
+import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
@@ -11,19 +13,56 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vpo.checking.problems import check_shape
 from vpo.choices import files_of
+from vpo.storage.redact import redact_text
 
 
 def one_line(error: BaseException) -> str:
-    """Hydra's message without its layout, with the nearest existing name where a key or a choice is unknown."""
+    """Hydra's message as a line of ours: without its layout and without secrets, with the cure or the nearest existing name."""
+    return redact_text(_syntax(error.override) if isinstance(error, OverrideParseException) else _message(error))
+
+
+def _syntax(override: str) -> str:
+    """What is wrong with an override that Hydra's grammar does not read, and how it is written so that it does."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: there is no value; write {override or 'key'}=..., or ~{override or 'key'} to take it away"
+    if not re.fullmatch(r"[+~]{0,2}[\w./@$:-]+", key):
+        return f"{override}: {key or 'nothing'} is no key; an override is key=value, as in seed=1"
+    for opening, closing in ("[]", "{}", "()"):
+        if value.startswith(opening) and value.count(opening) != value.count(closing):
+            return f"{override}: {opening} is not closed; write {key}={opening}...{closing}, in quotes for the shell"
+    return f"{override}: a value with such characters must be quoted, once for Hydra and once for the shell: {_quoted(key, value)}"
+
+
+def _quoted(key: str, value: str) -> str:
+    """An override as it is typed so that its value is taken as one text."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1]
+    value = value.strip("'\"") if value[:1] in ("'", '"') else value  # one that was opened only
+    if value.startswith("~"):
+        value = os.path.expanduser(value)
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)  # to Hydra's grammar backslashes count before a quote only
+    escaped += "\\" * (len(escaped) - len(escaped.rstrip("\\")))
+    return shlex.quote(f'{key}="{escaped}"')
+
+
+def _message(error: BaseException) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r" ?Config search path:.*| ?full_key: \S+| ?object_type=\S+| ?reference_type=\S+", "", text)
-    text = re.sub(r" ?See https://hydra.cc\S* for details", "; quote values that hold brackets, commas or spaces", text)
+    text = re.sub(r" ?See https://hydra.cc\S* for details", "", text)
+    listed = re.search(r"Ambiguous value for argument '([^=]*)=(.*?)' 1\. To use it as a list", text)
+    if listed:
+        key, value = listed.groups()
+        return (
+            f"{key}={value} is several values, which only a sweep takes (-m); a list is {shlex.quote(f'{key}=[{value}]')}, one "
+            f"text {_quoted(key, value)}"
+        )
     choice = re.search(r"Could not find '([^']*)/([^'/]+)' Available options in '[^']*': (.*)$", text)
     if choice:
         group, asked, options = choice.groups()
@@ -32,12 +71,13 @@ def one_line(error: BaseException) -> str:
         return f"{group}={asked} is no choice of {group}; {hint}choose one of {', '.join(options.split())}"
     lost = re.search(r"Interpolation key '([^']+)' not found", text)
     if lost:
-        return f"the config has no key {lost[1]}, from which other keys take their value; give it, as in {lost[1]}=..."
+        given = f"; the environment's variable is ${{oc.env:{lost[1]}}}" if lost[1] in os.environ else ""
+        return f"the config has no key {lost[1]}, from which other keys take their value; give it, as in {lost[1]}=...{given}"
     listed = re.search(
         r"Could not load '([^']*)/([^'/]+)'", text
     )  # of a list of choices, whose others Hydra keeps to itself
     if listed:
-        return one_line(ValueError(_with_choices(*listed.groups())))
+        return _message(ValueError(_with_choices(*listed.groups())))
     key = re.search(r"(?:Could not override|Key) '([^']+)'", text)
     if key:
         near = difflib.get_close_matches(key[1], list(known_keys()), n=1, cutoff=0.6)
