@@ -88,6 +88,7 @@ def check_targets(config: Mapping[str, Any]) -> None:
         if "_partial_" in node and depth == 1 + (top in NAMED_ROLES):
             raise UserError(f"config: {named} is built whole; leave out {named}._partial_")
         check_target(node["_target_"])
+    _check_remote_code(config, "")
 
 
 def targets_in(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
@@ -140,6 +141,20 @@ def definition_of(target: str) -> ast.ClassDef | ast.FunctionDef:
             f"_target_ {target} cannot be imported: {reason}{f'; its classes are {known}' if known else ''}"
         )
     return found
+
+
+def _check_remote_code(value: Any, path: str) -> None:
+    """Code that a model's repository brings along is not run in this process, whoever's class would load it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key == "trust_remote_code" and inner:
+                raise UserError(
+                    f"config: {path}{key}={inner} runs what a model's repository holds; use a model that needs none"
+                )
+            _check_remote_code(inner, f"{path}{key}.")
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            _check_remote_code(inner, f"{path}{number}.")
 
 
 def _check_ours(target: str) -> None:

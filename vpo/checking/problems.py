@@ -78,7 +78,9 @@ def _line(
     if isinstance(value, list) and len(error["loc"]) > len(path):
         kinds = [_KINDS["list_type"]]
     right = example((*at, *path))
-    such = "" if right is None else f", such as {_example(name, right)}"
+    such = (
+        "" if right is None or (right == value and type(right) is type(value)) else f", such as {_example(name, right)}"
+    )
     return f"{name}={shown} must be {' or '.join(dict.fromkeys(kinds))}{such}"
 
 
