@@ -15,7 +15,7 @@ from vpo.checking.values import (
     Betas,
     Count,
     HeldOut,
-    NoneOrMore,
+    WholeFrom0,
     Nucleus,
     Seed,
     Share,
@@ -64,7 +64,7 @@ class Control(Node):
     max_length: Count
     validation: HeldOut
     validate_every: Count
-    prompts: NoneOrMore
+    prompts: WholeFrom0
     checkpoint_every: Count
     keep: str
     adapter: Adapter | None
@@ -117,7 +117,7 @@ class Grpo(Node):
     global_batch_size: Count
     max_length: Count
     gradient_checkpointing: bool
-    prompts: NoneOrMore
+    prompts: WholeFrom0
     prompts_every: Count
     checkpoint_every: Count
     log_every: Count

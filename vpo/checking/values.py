@@ -28,7 +28,7 @@ NUCLEUS = bound("above 0 and at most 1", lambda value: 0 < value <= 1)
 AT_LEAST_0 = bound("a number of at least 0", lambda value: value >= 0)
 
 Count = Annotated[int, AT_LEAST_1]
-NoneOrMore = Annotated[int, bound("a whole number of at least 0", lambda value: value >= 0)]
+WholeFrom0 = Annotated[int, bound("a whole number of at least 0", lambda value: value >= 0)]
 Seed = Annotated[int, bound(f"a whole number from 0 to {SEEDS - 1}", lambda value: 0 <= value < SEEDS)]
 Above0 = Annotated[float, ABOVE_0]
 AtLeast0 = Annotated[float, AT_LEAST_0]
