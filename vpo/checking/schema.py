@@ -15,10 +15,10 @@ from vpo.checking.values import (
     Betas,
     Count,
     HeldOut,
-    WholeFrom0,
     Nucleus,
     Seed,
     Share,
+    WholeFrom0,
 )
 
 
