@@ -10,7 +10,7 @@ import torch
 from tests.chat_models import LLAMA3_CHAT, LLAMA3_SPECIAL, edit_json, llama3_tokenizer, save_llama
 from tests.conftest import run_vpo
 from vpo.backbone.hf import HFBackbone
-from vpo.backbone.intake import take_in
+from vpo.backbone.intake import fetch_and_check
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.templates import read_template
@@ -200,7 +200,7 @@ def test_plain_text_is_allowed_where_it_is_asked_for(broken):
 )
 def test_a_model_that_is_not_there_is_one_line(model, message):
     with pytest.raises(UserError, match=message):
-        take_in(model, None, "{}", needs_chat_template=True)
+        fetch_and_check(model, None, "{}", needs_chat_template=True)
 
 
 def test_a_missing_model_is_met_before_any_draft(tmp_path):

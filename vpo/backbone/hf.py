@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import AutoTokenizer, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.utils.logging import disable_progress_bar
 
-from vpo.backbone.intake import take_in
+from vpo.backbone.intake import fetch, fetch_and_check
 from vpo.backbone.merging import merge, read_base
 from vpo.backbone.quantising import keep_layout, quantisation, quantise
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.language.files import read_json
+from vpo.language.weights import in_short, load_weights
 from vpo.templates import read_template
 
 disable_progress_bar()  # transformers' bars over the shards of a file; ours are per stage
@@ -30,20 +33,34 @@ class HFBackbone:
         needs_chat_template: whether a tokenizer without a chat template is refused, or reads the template as plain text.
         dtype: torch dtype by name for sampling ("bfloat16", "float32").
         device: "cpu", or "gpu" (as the trainer's accelerator is called) or "cuda".
+        base: where `model` is an adapter, the hub id or folder of what it stands on; None is what its own files name.
     """
 
     def __init__(
-        self, model: str, revision: str | None, template: str, needs_chat_template: bool, dtype: str, device: str
+        self,
+        model: str,
+        revision: str | None,
+        template: str,
+        needs_chat_template: bool,
+        dtype: str,
+        device: str,
+        base: str | None = None,
     ) -> None:
         self.model, self.revision, self.template, self.dtype = model, revision, template, dtype
-        self.needs_chat_template = needs_chat_template
+        self.needs_chat_template, self.base = needs_chat_template, base
         self.device = "cuda" if device == "gpu" else device
 
     def prepare(self, folder: Path) -> None:
         """Check the released files, and point to them; they are not copied."""
-        text = read_template(self.template)
-        pointer = take_in(self.model, self.revision, text, needs_chat_template=self.needs_chat_template)
-        (folder / "start.json").write_text(json.dumps(pointer))
+        found = fetch_and_check(
+            self.model,
+            self.revision,
+            read_template(self.template),
+            needs_chat_template=self.needs_chat_template,
+            base=self.base,
+        )
+        (folder / "start.json").write_text(json.dumps(found.pointer))
+        found.limits.write(folder)
 
     def load(self, folder: Path, bits: int | None = None) -> "HFLanguageModel":
         model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits, device=self.device)
@@ -68,32 +85,34 @@ def load_pretrained(
     Raises:
         UserError: If it cannot be loaded.
     """
-    source = str(folder)
+    source, given = str(folder), None
     if (Path(source) / "start.json").exists():
-        pointer = json.loads((Path(source) / "start.json").read_text())
-        source, revision = pointer["model"], pointer["revision"]
-    base = read_base(source)
+        pointer = read_json(Path(source) / "start.json", source)
+        source, revision, given = pointer["model"], pointer["revision"], pointer.get("base")
+    where = source if source == str(folder) else f"backbone.model={source}"
+    place = fetch(source, revision)[0]
+    base = read_base(str(place), given, where)
     try:
         if base is not None:
             trained_on = dtype if base.dtype is None else getattr(torch, base.dtype)
             model, tokenizer = load_pretrained(
                 base.source, trained_on, base.bits, revision=base.revision, device=device
             )
-            model = merge(model, source, dtype)
+            model = merge(model, str(place), dtype)
             model = model if bits is None else quantise(model, bits, device)
         else:
             options = (
                 {} if bits is None else {"quantization_config": quantisation(bits, dtype), "device_map": {"": device}}
             )
-            model = AutoModelForCausalLM.from_pretrained(
-                source, revision=revision, dtype=dtype, use_safetensors=True, **options
-            )
-        if base is None or (Path(source) / "tokenizer_config.json").exists():
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+            model = load_weights(place, where, dtype=dtype, **options)
+            model.config._name_or_path = model.name_or_path = source  # a hub id, not its place in the cache
+        if base is None or (place / "tokenizer_config.json").exists():
+            tokenizer = AutoTokenizer.from_pretrained(place)
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise UserError(
-            f"backbone.model={source}: cannot be loaded ({reason}); give a folder or a hub id that you can read"
+            f"{where}: cannot be loaded ({in_short(error)}); give a folder or a hub id that you can read"
         ) from error
     return keep_layout(model), tokenizer
 

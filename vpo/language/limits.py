@@ -1,0 +1,66 @@
+"""What a model's config says it can take: positions, and whether its weights can be trained."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FILE = "limits.json"
+# The names under which configs give the tokens of the longest sequence; transformers maps others (n_positions) to the first.
+POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run must respect of the model that it starts from.
+
+    Attributes:
+        positions: tokens of the longest sequence that it reads; None where there is no such bound, or none is known.
+        template_tokens: tokens of a rendered empty query.
+        quantised: how its weights stay quantised after loading ("bitsandbytes", "gptq"), None for whole weights.
+    """
+
+    positions: int | None
+    template_tokens: int
+    quantised: str | None = None
+
+    def write(self, folder: Path) -> None:
+        (folder / FILE).write_text(json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Limits | None":
+        """The limits that `write` left in a folder; None where it left none."""
+        path = folder / FILE
+        return cls(**json.loads(path.read_text())) if path.exists() else None
+
+
+def positions_of(config: Any) -> int | None:
+    """Tokens of the longest sequence that a model reads, by its transformers config; None where there is no bound.
+
+    State-space models have none, nor have those that bias attention by distance (ALiBi: BLOOM, a choice in Falcon; MPT keeps
+    a table of `max_seq_len` biases, which is a bound). Rotary positions that are stretched (YaRN and others) reach as far as
+    their factor says.
+    """
+    text = config.get_text_config()
+    names = ("max_seq_len",) if getattr(text, "max_seq_len", None) else POSITIONS
+    if getattr(text, "alibi", False):
+        return None
+    given = [getattr(text, name, None) for name in names]
+    known = [one for one in given if isinstance(one, int) and one > 0]
+    if not known:
+        return None
+    return max(known[0], *(_stretched(one, known[0]) for one in _rotary(getattr(text, "rope_parameters", None))))
+
+
+def _rotary(parameters: Any) -> list[Mapping[str, Any]]:
+    """The settings of rotary positions; some models have one set for each kind of layer."""
+    if not isinstance(parameters, Mapping):
+        return [{}]
+    return [one for one in parameters.values() if isinstance(one, Mapping)] or [parameters]
+
+
+def _stretched(rope: Mapping[str, Any], positions: int) -> int:
+    if rope.get("rope_type", "default") == "default" or not rope.get("factor"):
+        return 0
+    return int((rope.get("original_max_position_embeddings") or positions) * rope["factor"])
