@@ -1,6 +1,5 @@
 """`vpo plan`'s lines on memory: will each training fit, and which one change would make it fit."""
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from math import ceil
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo.hardware import SHARDED
+from vpo.language.files import read_json
 from vpo.templates import read_template
 from vpo.training.memory import GB, Row, Shape, estimate, standing
 
@@ -28,11 +28,8 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
     if not trainings:
         return []
     shape = shape_of(config["backbone"])
-    if shape is None:
-        model = config["backbone"].get("model", config["backbone"]["_target_"])
-        return [
-            f"memory: not estimated, for want of the sizes of {model}; `hf download {model} config.json` fetches them"
-        ]
+    if isinstance(shape, str):
+        return [f"memory: not estimated, {shape}"]
     room = available(config["trainer"])
     told = {
         name: _online(config, shape, room) if name == "grpo" else _line(config, name, shape, room) for name in trainings
@@ -40,28 +37,51 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
     return [*_host(config["trainer"], shape), *told.values()]
 
 
-def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
-    """The sizes of a backbone: its own fields, or the config.json of its folder or of the hub's cache; nothing is fetched."""
+def shape_of(backbone: Mapping[str, Any]) -> Shape | str:
+    """The sizes of a backbone, or why they are not known.
+
+    They are its own fields, or those of the config.json of its folder or of the hub's cache; nothing is fetched.
+
+    Raises:
+        UserError: The config.json cannot be read.
+    """
     if "model" not in backbone:
         own = {"num_hidden_layers": "layers", "num_attention_heads": "heads"}
         names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         if any(own.get(name, name) not in backbone for name in names):
-            return None
+            return f"{backbone['_target_']} does not say its sizes"
         sizes = {name: backbone[own.get(name, name)] for name in names}
-        return Shape.of(sizes | {"model_type": "llama", "tie_word_embeddings": True})
-    path = Path(backbone["model"]) / "config.json"
+        return _shape(sizes | {"model_type": "llama", "tie_word_embeddings": True}, backbone["_target_"])
+    model = str(backbone["model"])
+    path = Path(model) / "config.json"
     if not path.exists():
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
+        cached = _cached_config(model, backbone.get("revision"))
+        if Path(model).is_dir():
+            return f"{model} has no config.json with its sizes"
+        if cached is None:
+            return f"for want of the sizes of {model}; `hf download {model} config.json` fetches them"
+        path = cached
+    return _shape(read_json(path, f"backbone.model={model}"), model)
 
-        try:
-            found = try_to_load_from_cache(backbone["model"], "config.json", revision=backbone.get("revision"))
-        except HFValidationError:
-            return None
-        if not isinstance(found, str):
-            return None
-        path = Path(found)
-    return Shape.of(json.loads(path.read_text()))
+
+def _cached_config(model: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(model, "config.json", revision=revision)
+    except HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
+def _shape(config: Mapping[str, Any], model: str) -> Shape | str:
+    try:
+        return (
+            Shape.of(config) or f"the arithmetic of model_type {config.get('model_type')} ({model}) is not known here"
+        )
+    except (LookupError, TypeError, ArithmeticError) as error:
+        return f"config.json of {model} lacks sizes ({type(error).__name__}: {error})"
 
 
 def available(trainer: Mapping[str, Any]) -> float | None:

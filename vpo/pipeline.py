@@ -75,12 +75,31 @@ def train_policies(bench: Bench, cfg: Config, queries: Entry) -> dict[str, Entry
     policies: dict[str, Entry] = {}
     if wanted:
         policies["start"] = stages.start(bench, cfg["backbone"])
+        check_start(cfg, policies["start"], queries, wanted)
     if wanted - {"start"}:
         policies["sft"] = learn_from_drafts(bench, cfg, queries, policies["start"])
         bench.reached("sft")
     if wanted - {"start", "sft"}:
         policies |= chapter.tell(bench, cfg, queries, policies["sft"], wanted)
     return policies
+
+
+def check_start(cfg: Config, start: Entry, queries: Entry, wanted: set[str]) -> None:
+    """Refuse a model that cannot do what this run asks of it, before anything is drafted; a plan has none to ask."""
+    if not start.done:
+        return
+    new = {
+        f"method.{name}.max_new_tokens": method["max_new_tokens"]
+        for name, method in cfg["method"].items()
+        if "policy" in method
+    }
+    if wanted - {"start", "sft"}:
+        online = cfg["objective"]["policy"] == "grpo"
+        key, node = ("objective", cfg["objective"]) if online else ("sampling", cfg["sampling"])
+        new[f"{key}.max_new_tokens"] = node["max_new_tokens"]
+    stages.check_prompts(start, queries, cfg["backbone"], new)
+    if wanted - {"start"}:
+        stages.check_training(start, cfg["backbone"], cfg["sft"])
 
 
 def cure_of(cfg: Config, unknown: set[str]) -> str:

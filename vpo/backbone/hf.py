@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import AutoTokenizer, GenerationConfig, LogitsProcessor, Logit
 from transformers.utils.logging import disable_progress_bar
 
 from vpo.backbone.intake import fetch, fetch_and_check
-from vpo.backbone.merging import merge, read_base
+from vpo.backbone.merging import Base, merge, read_base
 from vpo.backbone.quantising import keep_layout, quantisation, quantise
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
@@ -85,19 +86,12 @@ def load_pretrained(
     Raises:
         UserError: If it cannot be loaded.
     """
-    source, given = str(folder), None
-    if (Path(source) / "start.json").exists():
-        pointer = read_json(Path(source) / "start.json", source)
-        source, revision, given = pointer["model"], pointer["revision"], pointer.get("base")
+    place, source, base = locate(folder, revision)
     where = source if source == str(folder) else f"backbone.model={source}"
-    place = fetch(source, revision)[0]
-    base = read_base(str(place), given, where)
     try:
         if base is not None:
             trained_on = dtype if base.dtype is None else getattr(torch, base.dtype)
-            model, tokenizer = load_pretrained(
-                base.source, trained_on, base.bits, revision=base.revision, device=device
-            )
+            model, _ = load_pretrained(base.source, trained_on, base.bits, revision=base.revision, device=device)
             model = merge(model, str(place), dtype)
             model = model if bits is None else quantise(model, bits, device)
         else:
@@ -106,8 +100,7 @@ def load_pretrained(
             )
             model = load_weights(place, where, dtype=dtype, **options)
             model.config._name_or_path = model.name_or_path = source  # a hub id, not its place in the cache
-        if base is None or (place / "tokenizer_config.json").exists():
-            tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = load_tokenizer(folder, revision)
     except torch.OutOfMemoryError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
@@ -115,6 +108,24 @@ def load_pretrained(
             f"{where}: cannot be loaded ({in_short(error)}); give a folder or a hub id that you can read"
         ) from error
     return keep_layout(model), tokenizer
+
+
+def load_tokenizer(folder: Path | str, revision: str | None = None) -> Any:
+    """The tokenizer of a policy folder or hub id: its own, or that of the base of an adapter that has none."""
+    place, _, base = locate(folder, revision)
+    if base is not None and not (place / "tokenizer_config.json").exists():
+        return load_tokenizer(base.source, base.revision)
+    return AutoTokenizer.from_pretrained(place)
+
+
+def locate(folder: Path | str, revision: str | None = None) -> tuple[Path, str, Base | None]:
+    """Where the files of a policy folder or hub id lie, how that is called, and the base of an adapter."""
+    source, given = str(folder), None
+    if (Path(source) / "start.json").exists():
+        pointer = read_json(Path(source) / "start.json", source)
+        source, revision, given = pointer["model"], pointer["revision"], pointer.get("base")
+    place = fetch(source, revision)[0]
+    return place, source, read_base(str(place), given, source)
 
 
 class HFLanguageModel:
@@ -134,8 +145,19 @@ class HFLanguageModel:
     def sample_ids(
         self, queries: Sequence[str], seeds: Sequence[int], *, temperature: float, top_p: float, max_new_tokens: int
     ) -> list[list[int]]:
-        """Token ids of one completion a query, with its EOS if it ends; the whole sequence is one batch, left-padded."""
+        """Token ids of one completion a query, with its EOS if it ends.
+
+        All are one batch, left-padded; prompts of equal length each where the model would read the padding.
+        """
         rows = [self.renderer.prompt_ids(query) for query in queries]
+        if not reads_mask(self.model) and len(set(map(len, rows))) > 1:
+            named = {"temperature": temperature, "top_p": top_p, "max_new_tokens": max_new_tokens}
+            found: dict[int, list[int]] = {}
+            for length in sorted(set(map(len, rows))):
+                places = [place for place, row in enumerate(rows) if len(row) == length]
+                drawn = self.sample_ids([queries[one] for one in places], [seeds[one] for one in places], **named)
+                found |= dict(zip(places, drawn, strict=True))
+            return [found[place] for place in range(len(rows))]
         width = max(map(len, rows))
         pad = self.renderer.pad_id
         device = self.model.device
@@ -157,6 +179,12 @@ class HFLanguageModel:
         finally:
             self.model.generation_config = own
         return [self.renderer.until_stop(row) for row in output[:, width:].tolist()]
+
+
+def reads_mask(model: Any) -> bool:
+    """Whether a model leaves padding out; recurrent ones without a mask (RWKV, xLSTM) read it like any token."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.config.model_type != "rwkv" and "attention_mask" in signature(inner.forward).parameters
 
 
 class GumbelNoise(LogitsProcessor):

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vpo.backbone.merging import read_base
@@ -27,7 +27,7 @@ from vpo.errors import DISK_ERRORS, UserError
 from vpo.language.adapters import check_adapter, check_kind
 from vpo.language.files import ADAPTER_WEIGHTS, check_folder, read_json, weight_files
 from vpo.language.limits import Limits, positions_of
-from vpo.language.weights import BITSANDBYTES, check_weights, config_of, quantisation_of, tell_unexpected
+from vpo.language.weights import BITSANDBYTES, check_weights, config_of, in_short, quantisation_of, tell_unexpected
 
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 NOT_WANTED = ["original/*", "consolidated*"]  # the same weights once more, in another layout
@@ -149,6 +149,13 @@ def check_files(folder: Path, where: str) -> None:
         raise UserError(f"{where}: no config.json in {folder}; give the folder that save_pretrained wrote")
     check_architecture(read_json(folder / "config.json", where), where)
     weight_files(folder, where)
+    if (folder / "generation_config.json").exists():
+        try:
+            GenerationConfig.from_pretrained(folder)
+        except Exception as error:  # values that cannot be, or cannot go together
+            raise UserError(
+                f"{where}: generation_config.json says what cannot be ({in_short(error)}); mend it, or delete it: it is not used here"
+            ) from error
 
 
 def stays_quantised(model: Any, folder: Path) -> str | None:

@@ -1,10 +1,11 @@
-"""The files of a model folder, read without loading the model: JSON, and the headers of safetensors.
+"""The files of a model folder, without loading the model: JSON, the headers of safetensors, who may read them.
 
 What stands in a file's place when a download went wrong is recognised: a Git LFS pointer, a web page, the first part of a
 file, nothing at all. Every fault is a UserError of one line that names the file and the cure.
 """
 
 import json
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,3 +147,11 @@ def _check_content(path: Path, data: bytes, where: str) -> None:
         )
     if path.suffix != ".jinja" and data.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise UserError(f"{where}: {path.name} is a web page, not the file itself; fetch it with `hf download`")
+
+
+def share(folder: Path) -> None:
+    """Let whoever may list a folder read its files: safetensors are written for their owner alone, whatever the umask says."""
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for path in folder.iterdir():
+        if path.is_file():
+            path.chmod(mode)

@@ -53,6 +53,12 @@ def positions_of(config: Any) -> int | None:
     return max(known[0], *(_stretched(one, known[0]) for one in _rotary(getattr(text, "rope_parameters", None))))
 
 
+def readable_length(max_length: int, config: Any) -> int:
+    """Tokens of the longest sequence that is trained on: what the recipe allows, and what the model reads."""
+    positions = positions_of(config)
+    return max_length if positions is None else min(max_length, positions)
+
+
 def _rotary(parameters: Any) -> list[Mapping[str, Any]]:
     """The settings of rotary positions; some models have one set for each kind of layer."""
     if not isinstance(parameters, Mapping):

@@ -18,10 +18,12 @@ from vpo.stages.render import render
 from vpo.stages.sample import sample
 from vpo.stages.score import score
 from vpo.stages.sft import chosen_texts, refined_drafts, same_examples, sft
-from vpo.stages.start import start
+from vpo.stages.start import check_prompts, check_training, start
 
 __all__ = [
     "check_grpo",
+    "check_prompts",
+    "check_training",
     "chosen_texts",
     "critique",
     "dpo",

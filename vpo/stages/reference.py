@@ -35,12 +35,14 @@ def reference(
         backbone = {**backbone, "dtype": dtype}
 
     def work(folder: Path) -> dict[str, int]:
+        from vpo.language.limits import readable_length
         from vpo.training.data import pair_rows
         from vpo.training.forward import Reader
 
         model = bench.build(backbone).load(policy.folder / "policy", bits)
-        rows, _ = pair_rows(pairs.rows("pairs.jsonl", Pair), model.renderer, max_length)
-        reader = Reader.of(model.model, packing=packing, longest=max_length)
+        longest = readable_length(max_length, model.model.config)
+        rows, _ = pair_rows(pairs.rows("pairs.jsonl", Pair), model.renderer, longest)
+        reader = Reader.of(model.model, packing=packing, longest=longest)
         read = partial(_read, reader=reader, pad_id=model.renderer.pad_id)
         known = bench.complete(
             rows,

@@ -1,5 +1,8 @@
 """LoRA adapters for training: small matrices beside frozen (for QLoRA: quantised) weights."""
 
+import logging
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,12 @@ from vpo.errors import UserError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+
+log = logging.getLogger(__name__)
+
+ADAPTER = ("lora_A", "lora_B", "lora_dropout")  # PEFT's modules inside an adapted one
+NEGLIGIBLE = 0.03  # share of the weights that is not worth a line: tables of decay rates, mixing factors
+MAMBAS = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")  # PEFT's `_check_lora_target_modules_mamba`
 
 
 def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
@@ -29,23 +38,57 @@ def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
     from peft import get_peft_model
 
     with refusing_targets(recipe):
-        return get_peft_model(model, lora_config(recipe), autocast_adapter_dtype=True).eval()
+        adapted = get_peft_model(
+            model, lora_config(recipe, model.config.model_type), autocast_adapter_dtype=True
+        ).eval()
+    tell_what_is_left_out(adapted)
+    return adapted
 
 
-def lora_config(recipe: Mapping[str, Any]) -> "LoraConfig":
+def tell_what_is_left_out(model: Any) -> None:
+    """Say in one line which weight matrices an adapter cannot reach, because they lie in no linear layer of their own.
+
+    So do the experts of most mixtures (gpt_oss, Mixtral, Qwen3-MoE), which are one tensor each, and their routers.
+
+    Args:
+        model: a PEFT model.
+    """
+    reached, left_out = set[str](), Counter[str]()
+    for name, module in model.get_base_model().named_modules():
+        parts = [part for part in name.split(".") if not part.isdigit()]
+        if hasattr(module, "lora_A"):
+            reached.add(parts[-1])
+        elif not isinstance(module, nn.Linear | nn.Embedding | nn.Conv1d) and not {"base_layer", *ADAPTER} & set(parts):
+            for own, parameter in module.named_parameters(recurse=False):
+                if parameter.squeeze().ndim > 1 and not own.endswith("bias"):
+                    left_out[".".join([*parts[-2:], own])] += parameter.numel()
+    frozen = sum(one.numel() for one in model.parameters() if not one.requires_grad)
+    if left_out.total() > NEGLIGIBLE * frozen and not int(os.environ.get("RANK", 0)):
+        log.warning(
+            "  the adapter is on %s; %s (%.0f %% of the weights) are no linear layers and stay as they are",
+            ", ".join(sorted(reached)), ", ".join(sorted(left_out)), 100 * left_out.total() / frozen,
+        )  # fmt: skip
+
+
+def lora_config(recipe: Mapping[str, Any], kind: str = "") -> "LoraConfig":
     """An adapter in PEFT's words.
 
     Args:
         recipe: `r` (rank), `alpha` (the update is scaled by alpha / r), `dropout` (of the adapter's input) and
             `target_modules` ("all-linear", or names of linear layers such as q_proj).
+        kind: the model's `model_type`. "all-linear" leaves out what PEFT cannot adapt in it: the fused scan of a Mamba
+            reads the weights of its output projection without calling the layer.
     """
     from peft import LoraConfig
+
+    fused = kind in MAMBAS and recipe["target_modules"] == "all-linear"
 
     return LoraConfig(
         r=recipe["r"],
         lora_alpha=recipe["alpha"],
         lora_dropout=recipe["dropout"],
         target_modules=recipe["target_modules"],
+        exclude_modules=["out_proj", "conv1d"] if fused else None,
         task_type="CAUSAL_LM",
     )
 
