@@ -28,8 +28,8 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
     if not trainings:
         return []
     shape = shape_of(config["backbone"])
-    if isinstance(shape, str):
-        return [f"memory: not estimated, {shape}"]
+    if shape is None:
+        return [f"memory: not estimated, {_why_unknown(config['backbone'])}"]
     room = available(config["trainer"])
     told = {
         name: _online(config, shape, room) if name == "grpo" else _line(config, name, shape, room) for name in trainings
@@ -37,10 +37,19 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
     return [*_host(config["trainer"], shape), *told.values()]
 
 
-def shape_of(backbone: Mapping[str, Any]) -> Shape | str:
-    """The sizes of a backbone, or why they are not known.
+def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
+    """The sizes of a backbone, None where they are not known, or its kind of model is not. Raises UserError as `config_of`."""
+    config = config_of(backbone)
+    try:
+        return None if config is None else Shape.of(config)
+    except (LookupError, TypeError, ArithmeticError):
+        return None
 
-    They are its own fields, or those of the config.json of its folder or of the hub's cache; nothing is fetched.
+
+def config_of(backbone: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a config.json says of a backbone, None where there is none: that of its folder or of the hub's cache, or its own fields.
+
+    Nothing is fetched.
 
     Raises:
         UserError: The config.json cannot be read.
@@ -49,39 +58,32 @@ def shape_of(backbone: Mapping[str, Any]) -> Shape | str:
         own = {"num_hidden_layers": "layers", "num_attention_heads": "heads"}
         names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         if any(own.get(name, name) not in backbone for name in names):
-            return f"{backbone['_target_']} does not say its sizes"
+            return None
         sizes = {name: backbone[own.get(name, name)] for name in names}
-        return _shape(sizes | {"model_type": "llama", "tie_word_embeddings": True}, backbone["_target_"])
-    model = str(backbone["model"])
-    path = Path(model) / "config.json"
+        return sizes | {"model_type": "llama", "tie_word_embeddings": True}
+    path = Path(backbone["model"]) / "config.json"
     if not path.exists():
-        cached = _cached_config(model, backbone.get("revision"))
-        if Path(model).is_dir():
-            return f"{model} has no config.json with its sizes"
-        if cached is None:
-            return f"for want of the sizes of {model}; `hf download {model} config.json` fetches them"
-        path = cached
-    return _shape(read_json(path, f"backbone.model={model}"), model)
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            found = try_to_load_from_cache(backbone["model"], "config.json", revision=backbone.get("revision"))
+        except HFValidationError:
+            return None
+        if not isinstance(found, str):
+            return None
+        path = Path(found)
+    return read_json(path, f"backbone.model={backbone['model']}")
 
 
-def _cached_config(model: str, revision: str | None) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(model, "config.json", revision=revision)
-    except HFValidationError:
-        return None
-    return Path(found) if isinstance(found, str) else None
-
-
-def _shape(config: Mapping[str, Any], model: str) -> Shape | str:
-    try:
-        return (
-            Shape.of(config) or f"the arithmetic of model_type {config.get('model_type')} ({model}) is not known here"
-        )
-    except (LookupError, TypeError, ArithmeticError) as error:
-        return f"config.json of {model} lacks sizes ({type(error).__name__}: {error})"
+def _why_unknown(backbone: Mapping[str, Any]) -> str:
+    model = backbone.get("model", backbone["_target_"])
+    config = config_of(backbone)
+    if config is not None:
+        return f"the arithmetic of {model} (model_type {config.get('model_type')}) is not known here"
+    if Path(model).is_dir():
+        return f"{model} has no config.json with its sizes"
+    return f"for want of the sizes of {model}; `hf download {model} config.json` fetches them"
 
 
 def available(trainer: Mapping[str, Any]) -> float | None:

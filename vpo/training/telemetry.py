@@ -18,7 +18,6 @@ from vpo.training.record import forget_steps
 from vpo.training.throughput import ModelShape, Stopwatch, Throughput
 from vpo.training.watch import Watch, chosen_falls, prompts_grow, rows_cut
 
-
 log = logging.getLogger(__name__)
 
 
