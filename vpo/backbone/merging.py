@@ -92,8 +92,8 @@ def find_base(name: str | None, folder: Path, where: str) -> str:
     """
     here = folder.resolve()
     if not name:
-        beside = [one for one in sorted(here.parent.iterdir()) if _is_model(one, here)]
-        found = [here.parent] if _is_model(here.parent, here) else beside
+        beside = [one for one in sorted(here.parent.iterdir()) if (one / "config.json").is_file()]
+        found = [here.parent] if (here.parent / "config.json").is_file() else beside
         if len(found) == 1:
             log.warning("%s: the adapter names no base; %s is taken, backbone.base= names another", where, found[0])
             return str(found[0])

@@ -169,7 +169,11 @@ def _best_fit(config: Any, found: Mapping[str, Header], method: str | None, wher
 
 def _renamings(names: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """What may be taken off the names in the files: wrappers' names anywhere, then also what all names begin with."""
-    wrappers = {rf"(?<![^.])(?:{word}\.)+": "" for word in WRAPPERS if any(word in name.split(".") for name in names)}
+    wrappers = {}
+    for word in WRAPPERS:
+        most = max((name.split(".").count(word) for name in names), default=0)
+        # A renaming acts once on a name, so there are as many; an empty group at the end tells one from another.
+        wrappers |= {rf"(?<![^.]){word}\.{'(?:)' * number}": "" for number in range(most)}
     if wrappers:
         yield wrappers
     leading = ""

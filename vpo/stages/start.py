@@ -70,7 +70,7 @@ def check_prompts(start: Entry, queries: Entry, backbone: Node, new_tokens: Mapp
     longest, name = max((len(renderer.prompt_ids(one.text)), one.id) for one in items)
     room = limits.positions - longest
     if new_tokens[key] > room:
-        model = backbone.get("model", backbone["_target_"])
+        model = backbone.get("model") or backbone["_target_"]
         cure = f"set {key} to at most {room}, or" if room > 0 else "shorten the query or the template, or"
         raise UserError(
             f"backbone.model={model}: it reads at most {limits.positions} tokens, and the longest prompt (query {name}) has {longest} "
