@@ -44,7 +44,7 @@ from vpo.training.grpo_record import (
     completions_grown,
     last_checkpoint,
 )
-from vpo.training.lora import lora_config, refusing_targets
+from vpo.training.lora import ALL_LINEAR, lora_config, refusing_targets, tell_what_is_left_out
 from vpo.training.policy_folder import PolicyWriter
 from vpo.training.prompts import PromptTables
 from vpo.training.record import JsonlLogger
@@ -220,10 +220,11 @@ def make_trainer(
             processing_class=tokenizer,
             train_dataset=Dataset.from_list(rows),
             reward_funcs=list(rewards.values()),
-            peft_config=lora_config(adapter, model.config.model_type) if adapter else None,
+            peft_config=lora_config(adapter, model) if adapter else None,
         )
     trainer.remove_callback(PrinterCallback)
     if adapter:
+        tell_what_is_left_out(trainer.model, all_linear=adapter["target_modules"] == ALL_LINEAR)
         # Of a checkpoint, too: embeddings are never trained, and "auto" would ask the hub for the base's config each time.
         trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
     if trainer.ref_model is not None:
