@@ -56,7 +56,8 @@ def test_of_the_bases_generation_config_only_token_ids_are_kept(home):
     """Beams, penalties, suppressed tokens and lengths of the base would make `generate()` write what was never measured."""
     path = entry_of(home, "dpo").folder / "policy/generation_config.json"
     base = {
-        "num_beams": 4, "suppress_tokens": [5, 6], "bad_words_ids": [[7]], "min_new_tokens": 9, "length_penalty": 2.0, "max_length": 33,
+        "num_beams": 4, "suppress_tokens": [5, 6], "bad_words_ids": [[7]], "min_new_tokens": 9, "length_penalty": 2.0,
+        "max_length": 33,
         "repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "forced_eos_token_id": 3, "begin_suppress_tokens": [1],
         "top_k": 7, "min_p": 0.1, "epsilon_cutoff": 0.2, "num_return_sequences": 3, "penalty_alpha": 0.5, "guidance_scale": 3.0,
         "bos_token_id": 0, "pad_token_id": 2, "eos_token_id": 9,

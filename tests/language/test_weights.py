@@ -227,7 +227,8 @@ def test_4_bit_weights_are_trained_beside_an_adapter_only(four_bits, tmp_path):
 def test_float8_weights_are_not_quantised_again(tmp_path):
     folder = tmp_path / "entry/policy"
     folder.mkdir(parents=True)
-    (folder / "limits.json").write_text(json.dumps({"positions": 8, "template_tokens": 1, "quantised": "fp8"}))
+    limits = {"positions": 8, "template_tokens": 1, "quantised": "fp8"}
+    (folder / "start.json").write_text(json.dumps({"model": "m", "revision": None, "limits": limits}))
     with pytest.raises(
         UserError, match=r"quantised \(fp8\), so sft.adapter.bits=4 cannot quantise them again; use sft=lora"
     ):

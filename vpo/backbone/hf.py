@@ -53,15 +53,14 @@ class HFBackbone:
 
     def prepare(self, folder: Path) -> None:
         """Check the released files, and point to them; they are not copied."""
-        found = fetch_and_check(
+        pointer = fetch_and_check(
             self.model,
             self.revision,
             read_template(self.template),
             needs_chat_template=self.needs_chat_template,
             base=self.base,
         )
-        (folder / "start.json").write_text(json.dumps(found.pointer))
-        found.limits.write(folder)
+        (folder / "start.json").write_text(json.dumps(pointer))
 
     def load(self, folder: Path, bits: int | None = None) -> "HFLanguageModel":
         model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits, device=self.device)

@@ -5,7 +5,7 @@ process, so that a gate, a missing network or a full disk is met before drafts a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +33,9 @@ WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 NOT_WANTED = ["original/*", "consolidated*"]  # the same weights once more, in another layout
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A model that passed the checks.
-
-    Attributes:
-        pointer: what a policy folder keeps: `model`, `revision` as a commit, and for an adapter `base`, its own pointer.
-        limits: what a run must respect of it.
-    """
-
-    pointer: dict[str, Any]
-    limits: Limits
-
-
 def fetch_and_check(
     source: str, revision: str | None, template: str, *, needs_chat_template: bool, base: str | None = None
-) -> Checked:
+) -> dict[str, Any]:
     """Fetch a model and check all that can be known without reading its weights.
 
     Args:
@@ -57,6 +44,9 @@ def fetch_and_check(
         template: text that renders a query.
         needs_chat_template: whether a tokenizer without one is refused.
         base: hub id or folder of what an adapter stands on; None is what its own files name.
+
+    Returns:
+        The pointer that a policy folder keeps: `model`, `revision` as a commit, `limits`, and for an adapter `base`, its pointer.
 
     Raises:
         UserError: What is missing, and the cure.
@@ -72,8 +62,8 @@ def fetch_and_check(
         len(Renderer(tokenizer, template).prompt_ids("")),
         quantised=None if base_pointer else stays_quantised(model, bottom),  # an adapter is merged into whole weights
     )
-    pointer = {"model": source if commit else str(folder.resolve()), "revision": commit}
-    return Checked(pointer | ({"base": base_pointer} if base_pointer else {}), limits)
+    pointer = {"model": source if commit else str(folder.resolve()), "revision": commit, "limits": asdict(limits)}
+    return pointer | ({"base": base_pointer} if base_pointer else {})
 
 
 def check_model(

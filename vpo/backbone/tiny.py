@@ -10,7 +10,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from vpo.backbone.hf import HFLanguageModel, load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
-from vpo.language.limits import Limits, positions_of
 from vpo.templates import read_template
 
 
@@ -73,8 +72,6 @@ class TinyBackbone:
         torch.manual_seed(self.seed)
         LlamaForCausalLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        template_tokens = len(Renderer(tokenizer, read_template(self.template)).prompt_ids(""))
-        Limits(positions_of(config), template_tokens).write(folder)
 
     def load(self, folder: Path, bits: int | None = None) -> HFLanguageModel:
         model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits)

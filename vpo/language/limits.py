@@ -1,12 +1,12 @@
 """What a model's config says it can take: positions, and whether its weights can be trained."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = "limits.json"
+from vpo.language.files import read_json
+
 # The names under which configs give the tokens of the longest sequence; transformers maps others (n_positions) to the first.
 POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 
@@ -25,14 +25,12 @@ class Limits:
     template_tokens: int
     quantised: str | None = None
 
-    def write(self, folder: Path) -> None:
-        (folder / FILE).write_text(json.dumps(asdict(self)) + "\n")
-
     @classmethod
     def read(cls, folder: Path) -> "Limits | None":
-        """The limits that `write` left in a folder; None where it left none."""
-        path = folder / FILE
-        return cls(**json.loads(path.read_text())) if path.exists() else None
+        """The limits that stand in the pointer of a policy folder (`start.json`); None where it has none."""
+        path = folder / "start.json"
+        given = read_json(path, str(folder)).get("limits") if path.exists() else None
+        return None if given is None else cls(**given)
 
 
 def positions_of(config: Any) -> int | None:
