@@ -18,7 +18,8 @@ from vpo.backbone.quantising import keep_layout, quantisation, quantise
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.language.files import read_json
-from vpo.language.weights import in_short, load_weights
+from vpo.language.weights import load_weights
+from vpo.language.wording import in_short
 from vpo.templates import read_template
 
 disable_progress_bar()  # transformers' bars over the shards of a file; ours are per stage

@@ -27,7 +27,9 @@ from vpo.errors import DISK_ERRORS, UserError
 from vpo.language.adapters import check_adapter, check_kind
 from vpo.language.files import ADAPTER_WEIGHTS, check_folder, read_json, weight_files
 from vpo.language.limits import Limits, positions_of
-from vpo.language.weights import BITSANDBYTES, check_weights, config_of, in_short, quantisation_of, tell_unexpected
+from vpo.language.quantised import BITSANDBYTES, KNOWN, quantisation_of
+from vpo.language.weights import check_weights, config_of, tell_unexpected
+from vpo.language.wording import in_short
 
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 NOT_WANTED = ["original/*", "consolidated*"]  # the same weights once more, in another layout
@@ -151,8 +153,9 @@ def check_files(folder: Path, where: str) -> None:
 def stays_quantised(model: Any, folder: Path) -> str | None:
     """How a checkpoint's weights stay quantised after loading; None where they are whole, or made whole on loading."""
     method = quantisation_of(config_of(folder, str(folder))).get("quant_method")
-    # The check takes bitsandbytes' weights for whole ones; of others transformers says whether it dequantises them here.
-    return method if method == BITSANDBYTES or getattr(model, "is_quantized", False) else None
+    # The check takes bitsandbytes' weights for whole ones; of float8 ones transformers says whether it dequantises them here.
+    told = method in KNOWN and method != BITSANDBYTES
+    return method if not told or getattr(model, "is_quantized", False) else None
 
 
 def check_architecture(config: dict[str, Any], where: str) -> None:

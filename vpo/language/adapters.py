@@ -13,11 +13,12 @@ import torch
 
 from vpo.errors import UserError
 from vpo.language.files import ADAPTER_WEIGHTS, headers, read_json
-from vpo.language.weights import WRAPPERS, empty_tensors, in_short, some
+from vpo.language.weights import WRAPPERS, empty_tensors
+from vpo.language.wording import in_short, some
 
 ADAPTER_CONFIG = "adapter_config.json"
 # Their vectors lie once in the model and are referred to by every layer, so PEFT counts what is there as missing.
-SHARED = ("TINYLORA", "UNILORA")
+SHARED = ("TINYLORA", "UNILORA", "VBLORA")
 _WRAPPER = re.compile(rf"(?<![^.])(?:{'|'.join(WRAPPERS)})\.")
 
 

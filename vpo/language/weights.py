@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
-from transformers.quantizers.auto import AutoHfQuantizer
 
 from vpo.errors import UserError
 from vpo.language.files import Header, headers, weight_files
+from vpo.language.quantised import BITSANDBYTES, KNOWN, PART_OF_PACKED, check_quantisation, lone_parts
+from vpo.language.wording import in_order, in_short, some
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,6 @@ DTYPES = {
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
-SHOWN = 4  # names in a message
-BITSANDBYTES, FP8 = "bitsandbytes", "fp8"
-# What bitsandbytes stores beside a packed weight: scales, code books and what says how they go together.
-_PART_OF_PACKED = re.compile(r"\.(absmax|quant_map|nested_absmax|nested_quant_map|quant_state\.\w+|SCB|weight_format)$")
 
 
 @dataclass(frozen=True)
@@ -93,36 +90,6 @@ def config_of(folder: Path, where: str) -> Any:
         return AutoConfig.from_pretrained(folder)
     except Exception as error:  # each model's config checks its values in a way of its own
         raise UserError(f"{where}: config.json describes no model ({in_short(error)}); copy it again") from error
-
-
-def check_quantisation(config: Any, where: str) -> str | None:
-    """The name of a checkpoint's quantisation, None for whole weights.
-
-    Raises:
-        UserError: transformers does not know it, or what it needs (a package, a GPU) is not here.
-    """
-    given = quantisation_of(config)
-    if not given:
-        return None
-    method = str(given.get("quant_method"))
-    refused = f"{where}: its weights are quantised with {method}"
-    try:
-        if not AutoHfQuantizer.supports_quant_method(given):
-            raise UserError(f"{refused}, which transformers does not know; use the model's whole weights")
-        AutoHfQuantizer.from_config(given, pre_quantized=True).validate_environment()
-    except UserError:
-        raise
-    except Exception as error:  # ImportError for a package, RuntimeError or NotImplementedError for a GPU, ValueError
-        raise UserError(
-            f"{refused}, which cannot be read here ({in_short(error)}); install what it needs, or use the model's whole weights"
-        ) from error
-    return method
-
-
-def quantisation_of(config: Any) -> dict[str, Any]:
-    """The `quantization_config` of a transformers config as a dict; empty for whole weights."""
-    given = getattr(config, "quantization_config", None) or {}
-    return given if isinstance(given, dict) else given.to_dict()
 
 
 def load_weights(folder: Path, where: str, *, dtype: torch.dtype, **options: Any) -> Any:
@@ -201,9 +168,8 @@ def _fit(
     kind, config = _class_of(config)
     packed = method == BITSANDBYTES
     if packed:  # its parts are put together by their values; the weights that they belong to are counted as whole ones
-        config = deepcopy(config)
-        del config.quantization_config
-    state = empty_tensors({name: one for name, one in found.items() if not (packed and _PART_OF_PACKED.search(name))})
+        config = _whole(config)
+    state = empty_tensors({name: one for name, one in found.items() if not (packed and PART_OF_PACKED.search(name))})
     try:
         with _loader_report() as report:
             model, info = kind.from_pretrained(
@@ -218,10 +184,26 @@ def _fit(
             )
     except Exception as error:  # of the config's values, or of weights that do not go together
         broken = _unusable(report)
+        if method is not None and method not in KNOWN:
+            return kind.from_pretrained(None, config=_whole(config), state_dict={}, device_map={"": "meta"}), _unknown(
+                found
+            )
         if not broken:
             raise UserError(f"{where}: config.json describes no model that can be built ({in_short(error)})") from error
         return None, Fit((), (), broken, (), len(found), renaming)
-    return model, _fit_of(model, info, _lone_parts(found, method), renaming, packed=packed)
+    return model, _fit_of(model, info, lone_parts(found, method), renaming, packed=packed)
+
+
+def _whole(config: Any) -> Any:
+    """The config of the same model with whole weights."""
+    config = deepcopy(config)
+    del config.quantization_config
+    return config
+
+
+def _unknown(found: Mapping[str, Header]) -> Fit:
+    """The fit of a checkpoint that another package must load before it can be told."""
+    return Fit((), (), (), (), len(found), {})
 
 
 def _fit_of(
@@ -234,29 +216,13 @@ def _fit_of(
         if not (packed and math.prod(found) == math.ceil(math.prod(due) / 2))  # two weights of 4 bits in a byte
     ]
     return Fit(
-        missing=(*sorted(info["missing_keys"], key=_in_order), *lone),
+        missing=(*sorted(info["missing_keys"], key=in_order), *lone),
         reshaped=tuple(reshaped),
         unusable=(),
-        unexpected=tuple(sorted(info["unexpected_keys"], key=_in_order)),
+        unexpected=tuple(sorted(info["unexpected_keys"], key=in_order)),
         total=len(model.state_dict()),
         renaming=renaming,
     )
-
-
-def _lone_parts(found: Mapping[str, Header], method: str | None) -> list[str]:
-    """Names of the scales that quantised weights need and the files lack; transformers does not count them."""
-    lone = []
-    for name, one in found.items():
-        if method == BITSANDBYTES and one.dtype == "U8" and not _PART_OF_PACKED.search(name):
-            needed = [(f"{name}.absmax",), tuple(f"{name}.quant_state.bitsandbytes__{kind}" for kind in ("nf4", "fp4"))]
-        elif method == BITSANDBYTES and one.dtype == "I8":
-            needed = [(f"{name.rpartition('.')[0]}.SCB",)]
-        elif method == FP8 and one.dtype.startswith("F8_"):
-            needed = [(f"{name}_scale_inv", f"{name}_scale")]
-        else:
-            continue
-        lone += [any_of[0] for any_of in needed if not any(part in found for part in any_of)]
-    return sorted(lone, key=_in_order)
 
 
 def _refuse(fit: Fit, where: str) -> None:
@@ -297,22 +263,6 @@ def empty_tensors(found: Mapping[str, Header]) -> dict[str, torch.Tensor]:
         name: torch.empty(one.shape, dtype=DTYPES.get(one.dtype, torch.uint8), device="meta")
         for name, one in found.items()
     }
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def _in_order(name: str) -> list[tuple[int, str]]:
-    """Sorts `layers.2` before `layers.10`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
-
-
-def in_short(error: BaseException) -> str:
-    """An exception's text as part of one line."""
-    return " ".join(str(error).split())[:240] or type(error).__name__
 
 
 @contextmanager
