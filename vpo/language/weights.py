@@ -184,10 +184,10 @@ def _fit(
             )
     except Exception as error:  # of the config's values, or of weights that do not go together
         broken = _unusable(report)
-        if method is not None and method not in KNOWN:
-            return kind.from_pretrained(None, config=_whole(config), state_dict={}, device_map={"": "meta"}), _unknown(
-                found
-            )
+        if method is not None and method not in KNOWN:  # only its own package can tell, on loading
+            with _loader_report():
+                model = kind.from_pretrained(None, config=_whole(config), state_dict={}, device_map={"": "meta"})
+            return model, Fit((), (), (), (), len(found), renaming)
         if not broken:
             raise UserError(f"{where}: config.json describes no model that can be built ({in_short(error)})") from error
         return None, Fit((), (), broken, (), len(found), renaming)
@@ -199,11 +199,6 @@ def _whole(config: Any) -> Any:
     config = deepcopy(config)
     del config.quantization_config
     return config
-
-
-def _unknown(found: Mapping[str, Header]) -> Fit:
-    """The fit of a checkpoint that another package must load before it can be told."""
-    return Fit((), (), (), (), len(found), {})
 
 
 def _fit_of(
