@@ -10,7 +10,7 @@ import torch
 from tests.chat_models import LLAMA3_CHAT, LLAMA3_SPECIAL, edit_json, llama3_tokenizer, save_llama
 from tests.conftest import run_vpo
 from vpo.backbone.hf import HFBackbone
-from vpo.backbone.intake import take_in
+from vpo.backbone.intake import fetch_and_check
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
 from vpo.templates import read_template
@@ -79,7 +79,8 @@ def test_a_completion_ends_with_the_token_that_ends_a_turn():
 def test_the_pointer_names_the_folder_whatever_the_working_directory(released, monkeypatch):
     monkeypatch.chdir(released.parent)
     HFBackbone(released.name, None, "optimizer", True, "float32", "cpu").prepare(released)
-    assert json.loads((released / "start.json").read_text()) == {"model": str(released), "revision": None}
+    pointer = json.loads((released / "start.json").read_text())
+    assert (pointer["model"], pointer["revision"]) == (str(released), None)
 
 
 def without_weights(folder):
@@ -171,7 +172,7 @@ def test_plain_text_is_allowed_where_it_is_asked_for(broken):
 )
 def test_a_model_that_is_not_there_is_one_line(model, message):
     with pytest.raises(UserError, match=message):
-        take_in(model, None, "{}", needs_chat_template=True)
+        fetch_and_check(model, None, "{}", needs_chat_template=True)
 
 
 def test_a_missing_model_is_met_before_any_draft(tmp_path):

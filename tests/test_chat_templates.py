@@ -248,5 +248,5 @@ def test_the_pointer_of_a_start_holds_the_template(tmp_path):
     released = save_llama(tmp_path / "released", llama3_tokenizer(chat="{{ strftime_now('%Y') }}" + LLAMA3_CHAT))
     HFBackbone(str(released), None, "optimizer", True, "float32", "cpu").prepare(tmp_path)
     pointer = json.loads((tmp_path / "start.json").read_text())
-    assert pointer.keys() == {"model", "revision", "chat_template"}
+    assert pointer.keys() == {"model", "revision", "limits", "chat_template"}
     assert pointer["chat_template"].endswith(LLAMA3_CHAT)

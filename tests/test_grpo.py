@@ -14,11 +14,13 @@ import yaml
 from tests.conftest import ROOT, run_vpo
 from tests.test_config import composed
 from tests.training_jobs import LORA, end_ranks_by_the_second, weights, without_wall_clock
-from vpo.backbone.hf import HFLanguageModel, load_pretrained
+from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.build import build
 from vpo.errors import UserError
-from vpo.records import Example, Query, Verdict
+from vpo.language.hf import HFEngine
+from vpo.language.policy import TrainedPolicy
+from vpo.records import Example, Query, Sampling, Verdict
 from vpo.rows import write_rows
 from vpo.templates import read_template
 from vpo.training import grpo, grpo_record, launch
@@ -119,7 +121,9 @@ def test_trl_feeds_the_ids_that_sampling_and_training_feed(tmp_path, start, judg
     assert all(tokenizer.eos_token_id not in ids for ids in fed)
     assert any(queries[3] in tokenizer.decode(ids) for ids in fed)
     fed.clear()
-    HFLanguageModel(model, renderer).sample(queries, range(4), temperature=0.9, top_p=1.0, max_new_tokens=2)
+    policy = TrainedPolicy(HFEngine(model, tokenizer), renderer)
+    drawn = Sampling(temperature=0.9, top_p=1.0, max_new_tokens=2)
+    policy.engine.generate([policy.request(query, drawn, seed) for seed, query in enumerate(queries)])
     assert fed == expected[::2]
     rows, _ = sft_rows([Example(str(number), one, "A dog.") for number, one in enumerate(queries)], renderer, 256)
     assert [list(row.prompt) for row in rows] == expected[::2]

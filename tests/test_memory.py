@@ -14,7 +14,8 @@ from tests.training_jobs import RECIPE, TRAINER
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.backbone.tiny import TinyBackbone
-from vpo.memory_plan import LORA, changes, shape_of
+from vpo.errors import UserError
+from vpo.memory_plan import LORA, changes, memory_lines, shape_of
 from vpo.records import Pair
 from vpo.rows import write_rows
 from vpo.templates import read_template
@@ -199,6 +200,17 @@ def test_sizes_that_are_not_known_are_not_guessed(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_embd": 8}')
     assert shape_of({"model": str(tmp_path)}) is None
     assert shape_of({"_target_": "mine.Backbone"}) is None
+
+
+def test_the_plan_says_why_it_does_not_estimate(tmp_path):
+    config = {"backbone": {"_target_": "vpo.backbone.hf.HFBackbone", "model": str(tmp_path)}, "trainer": {}}
+    assert memory_lines(config, {"sft"}) == [f"memory: not estimated, {tmp_path} has no config.json with its sizes"]
+    (tmp_path / "config.json").write_text('{"model_type": "mamba", "hidden_size": 8}')
+    unknown = f"memory: not estimated, the arithmetic of {tmp_path} (model_type mamba) is not known here"
+    assert memory_lines(config, {"sft"}) == [unknown]
+    (tmp_path / "config.json").write_bytes(b'\xef\xbb\xbf{"model_type": "llama"}')
+    with pytest.raises(UserError, match=f"backbone.model={tmp_path}: config.json begins with a byte order mark"):
+        memory_lines(config, {"sft"})
 
 
 def test_the_plan_says_whether_it_fits_and_what_would_fit(tmp_path):

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    RecurrentGemmaConfig,
+)
 
 from tests.training_jobs import RECIPE, WORDS, job, train_here, write_reference
 from vpo.backbone.hf import load_pretrained
@@ -16,7 +24,7 @@ from vpo.errors import UserError
 from vpo.figures import read_curves, training_curves
 from vpo.training.data import Batch, Row, arrange
 from vpo.training.forward import Reader
-from vpo.training.prompts import greedy, length_limit, queries_to_show
+from vpo.training.prompts import PromptTables, greedy, length_limit, queries_to_show
 from vpo.training.throughput import (
     WALL_CLOCK,
     ModelShape,
@@ -57,6 +65,35 @@ def test_completions_that_grow_are_told():
 def test_the_shape_of_a_model_is_its_matrices():
     expected = ModelShape(body=2 * LAYER, trained=2 * LAYER, head=800, trained_head=800, layers=2, width=32)
     assert ModelShape.of(llama()) == expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MambaConfig(vocab_size=50, hidden_size=16, state_size=4, num_hidden_layers=2),
+        RecurrentGemmaConfig(
+            vocab_size=50,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            lru_width=16,
+        ),
+    ],
+    ids=["mamba", "recurrent_gemma"],
+)
+def test_a_model_with_layers_that_do_not_attend_has_no_shape(config):
+    assert ModelShape.of(AutoModelForCausalLM.from_config(config)) is None
+
+
+def test_a_policy_that_cannot_be_sampled_from_is_trained_without_tables(tmp_path, start, renderer, caplog):
+    """Greedy prompts of a GPT-2 whose positions end before the prompt does: an IndexError in the embedding."""
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_embd=16, n_layer=1, n_head=2, n_positions=4))
+    tables = PromptTables(tmp_path / "prompts.jsonl", renderer, ["a red dog runs"], 5, 8, Stopwatch())
+    with caplog.at_level("WARNING", logger="vpo"):
+        tables.write(model, 0)
+    assert "no greedy prompts after update 0: IndexError" in caplog.text
+    assert not (tmp_path / "prompts.jsonl").exists()
 
 
 def test_adapters_are_weights_that_are_trained_over_weights_that_are_not():

@@ -14,6 +14,7 @@ from vpo.export_card import card, methods_of, public
 from vpo.export_source import Source, find_source
 from vpo.export_weights import DTYPES, has_chat_template, set_sampling, stop_ids_of, write_weights
 from vpo.housekeeping import readable, size_of
+from vpo.language.files import share
 from vpo.storage.disk import disk_problem
 from vpo.templates import name_of_template
 
@@ -57,6 +58,7 @@ def export(source: Source, out: Path, *, name: str, dtype: str | None, license: 
     chat = has_chat_template(out)
     text = card(source, name, chat=chat, notes=notes, command=command, license=license)
     (out / "README.md").write_text(text, encoding="utf-8")
+    share(out)
 
 
 def as_backbone(folder: Path) -> str:

@@ -63,23 +63,29 @@ def stop_ids_of(folder: Path) -> list[int]:
     ).stop_ids
 
 
-# What a base's own generation_config may hold and the policy was not sampled with.
-NOT_OURS = ("temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size")
+# What an exported generation_config.json may keep of the base's: the ids of tokens, and, where it is not known how the policy
+# was sampled, how the base is. Nothing else: no beams, no penalties, no suppressed tokens, no least or largest length.
+TOKEN_IDS = ("bos_token_id", "pad_token_id")
+SAMPLING = ("do_sample", "temperature", "top_p", "top_k")
 
 
 def set_sampling(out: Path, method: Mapping[str, Any] | None, stop_ids: Sequence[int]) -> None:
     """Make `generate()` sample as the run's method does: temperature, top_p, longest answer, the tokens that end one.
 
-    Nothing is cut by rank and no repetition is punished, whatever the base's own file says.
+    Args:
+        out: the exported folder.
+        method: the node of the method that samples from the policy; None where it is not known.
+        stop_ids: the tokens at which sampling stops.
     """
     path = out / "generation_config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    config.pop("_from_model_config", None)  # it would let transformers replace what is set here
+    base = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = TOKEN_IDS if method is not None else (*TOKEN_IDS, *SAMPLING)
+    config = {key: base[key] for key in kept if base.get(key) is not None}
     config["eos_token_id"] = list(stop_ids)
     if method is not None:
         warm = method["temperature"] > 0
+        # top_k=0: transformers would otherwise cut at 50.
         sampling = {"temperature": method["temperature"], "top_p": method["top_p"], "top_k": 0} if warm else {}
-        config = {key: value for key, value in config.items() if key not in NOT_OURS}
         config |= {"do_sample": warm, "max_new_tokens": method["max_new_tokens"], **sampling}
     write_json(path, config, indent=2, sort_keys=True)
 

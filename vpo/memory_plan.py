@@ -1,6 +1,5 @@
 """`vpo plan`'s lines on memory: will each training fit, and which one change would make it fit."""
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from math import ceil
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo.hardware import SHARDED
+from vpo.language.files import read_json
 from vpo.templates import read_template
 from vpo.training.memory import GB, Row, Shape, estimate, standing
 
@@ -29,10 +29,7 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
         return []
     shape = shape_of(config["backbone"])
     if shape is None:
-        model = config["backbone"].get("model", config["backbone"]["_target_"])
-        return [
-            f"memory: not estimated, for want of the sizes of {model}; `hf download {model} config.json` fetches them"
-        ]
+        return [f"memory: not estimated, {_why_unknown(config['backbone'])}"]
     room = available(config["trainer"])
     told = {
         name: _online(config, shape, room) if name == "grpo" else _line(config, name, shape, room) for name in trainings
@@ -41,14 +38,29 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
 
 
 def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
-    """The sizes of a backbone: its own fields, or the config.json of its folder or of the hub's cache; nothing is fetched."""
+    """The sizes of a backbone, None where they are not known, or its kind of model is not. Raises UserError as `config_of`."""
+    config = config_of(backbone)
+    try:
+        return None if config is None else Shape.of(config)
+    except (LookupError, TypeError, ArithmeticError):
+        return None
+
+
+def config_of(backbone: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a config.json says of a backbone, None where there is none: that of its folder or of the hub's cache, or its own fields.
+
+    Nothing is fetched.
+
+    Raises:
+        UserError: The config.json cannot be read.
+    """
     if "model" not in backbone:
         own = {"num_hidden_layers": "layers", "num_attention_heads": "heads"}
         names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         if any(own.get(name, name) not in backbone for name in names):
             return None
         sizes = {name: backbone[own.get(name, name)] for name in names}
-        return Shape.of(sizes | {"model_type": "llama", "tie_word_embeddings": True})
+        return sizes | {"model_type": "llama", "tie_word_embeddings": True}
     path = Path(backbone["model"]) / "config.json"
     if not path.exists():
         from huggingface_hub import try_to_load_from_cache
@@ -61,7 +73,17 @@ def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
         if not isinstance(found, str):
             return None
         path = Path(found)
-    return Shape.of(json.loads(path.read_text(encoding="utf-8")))
+    return read_json(path, f"backbone.model={backbone['model']}")
+
+
+def _why_unknown(backbone: Mapping[str, Any]) -> str:
+    model = backbone.get("model", backbone["_target_"])
+    config = config_of(backbone)
+    if config is not None:
+        return f"the arithmetic of {model} (model_type {config.get('model_type')}) is not known here"
+    if Path(model).is_dir():
+        return f"{model} has no config.json with its sizes"
+    return f"for want of the sizes of {model}; `hf download {model} config.json` fetches them"
 
 
 def available(trainer: Mapping[str, Any]) -> float | None:

@@ -35,7 +35,7 @@ from vpo.stages.sample import Sample
 from vpo.stages.score import ScoreClips
 from vpo.stages.sft import Sft
 from vpo.stages.stage import Stage
-from vpo.stages.start import Start
+from vpo.stages.start import Start, check_prompts, check_training
 from vpo.store import Entry, Store
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ def train_policies(context: Context, cfg: Config, queries: Entry) -> dict[str, E
     policies: dict[str, Entry] = {}
     if wanted:
         policies["start"] = context.make(Start(backbone=cfg["backbone"]))
+        check_start(cfg, policies["start"], queries, wanted)
     if wanted - {"start"}:
         policies["sft"] = learn_from_drafts(context, cfg, queries, policies["start"])
     if wanted - {"start", "sft"}:
@@ -100,6 +101,24 @@ def _check_policies(cfg: Config, wanted: set[str], makes: Sequence[str]) -> None
         )
     if not makes:
         log.info("objective: nothing is trained after SFT, so there is no row for it")
+
+
+def check_start(cfg: Config, start: Entry, queries: Entry, wanted: set[str]) -> None:
+    """Refuse a model that cannot do what this run asks of it, before anything is drafted; a plan has none to ask."""
+    if not start.done:
+        return
+    new = {
+        f"method.{name}.max_new_tokens": method["max_new_tokens"]
+        for name, method in cfg["method"].items()
+        if "policy" in method
+    }
+    if wanted - {"start", "sft"}:
+        online = cfg["objective"]["policy"] == "grpo"
+        key, node = ("objective", cfg["objective"]) if online else ("sampling", cfg["sampling"])
+        new[f"{key}.max_new_tokens"] = node["max_new_tokens"]
+    check_prompts(start, queries, cfg["backbone"], new)
+    if wanted - {"start"}:
+        check_training(start, cfg["backbone"], cfg["sft"])
 
 
 def _cure_of(objective: str | None, unknown: set[str]) -> str:

@@ -1,6 +1,7 @@
 """What an export holds: the weights of the policy, merged and converted, as others read them."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -49,6 +50,56 @@ def test_sampling_of_the_run_goes_into_the_generation_config(home):
     assert (told.do_sample, told.temperature, told.top_p, told.max_new_tokens) == (True, 0.7, 0.95, 6)
     assert not told.top_k  # transformers would cut at 50
     assert told.eos_token_id == [1]
+
+
+def test_of_the_bases_generation_config_only_token_ids_are_kept(home):
+    """Beams, penalties, suppressed tokens and lengths of the base would make `generate()` write what was never measured."""
+    path = entry_of(home, "dpo").folder / "policy/generation_config.json"
+    base = {
+        "num_beams": 4, "suppress_tokens": [5, 6], "bad_words_ids": [[7]], "min_new_tokens": 9, "length_penalty": 2.0,
+        "max_length": 33,
+        "repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "forced_eos_token_id": 3, "begin_suppress_tokens": [1],
+        "top_k": 7, "min_p": 0.1, "epsilon_cutoff": 0.2, "num_return_sequences": 3, "penalty_alpha": 0.5, "guidance_scale": 3.0,
+        "bos_token_id": 0, "pad_token_id": 2, "eos_token_id": 9,
+    }  # fmt: skip
+    path.write_text(json.dumps(base))
+    export_command([run_of(home)])
+    told = json.loads((home / "exported/default-dpo-1234abcd/generation_config.json").read_text())
+    method = yaml.safe_load((home / run_of(home) / "config.yaml").read_text())["method"]["dpo"]
+    assert told.pop("do_sample") == (method["temperature"] > 0)
+    sampled = {"temperature", "top_p", "top_k"} if method["temperature"] > 0 else set()
+    assert {name: value for name, value in told.items() if name not in sampled} == {
+        "bos_token_id": 0, "pad_token_id": 2, "eos_token_id": [1], "max_new_tokens": method["max_new_tokens"],
+    }  # fmt: skip
+
+
+def test_without_a_run_the_bases_temperature_is_kept_and_no_penalty(home):
+    policy = entry_of(home, "dpo").folder
+    base = {
+        "temperature": 0.6,
+        "top_p": 0.9,
+        "do_sample": True,
+        "repetition_penalty": 1.3,
+        "num_beams": 4,
+        "max_length": 20,
+    }
+    (policy / "policy/generation_config.json").write_text(json.dumps(base))
+    export_command([str(policy), "to=mine"])
+    told = json.loads((home / "mine/generation_config.json").read_text())
+    assert told == {"temperature": 0.6, "top_p": 0.9, "do_sample": True, "eos_token_id": [1]}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes for groups")
+@pytest.mark.parametrize("dtype", [[], ["dtype=bfloat16"]], ids=["copied", "converted"])
+def test_an_export_can_be_read_by_others_as_the_umask_says(home, dtype):
+    before = os.umask(0o022)
+    try:
+        export_command([run_of(home), *dtype])
+    finally:
+        os.umask(before)
+    files = [path for path in (home / "exported/default-dpo-1234abcd").iterdir() if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
+    assert any(path.suffix == ".safetensors" for path in files)
 
 
 def test_dtype_is_converted_on_request(home):

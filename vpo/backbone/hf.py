@@ -1,20 +1,24 @@
 """A Hugging Face causal language model as backbone."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors import SafetensorError
+from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from vpo.backbone.intake import take_in
-from vpo.backbone.merging import merge, read_base
+from vpo.backbone.intake import fetch, fetch_and_check
+from vpo.backbone.merging import Base, merge, read_base
 from vpo.backbone.quantising import keep_layout, quantisation, quantise
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.language.files import read_json
 from vpo.language.hf import HFEngine
 from vpo.language.policy import TrainedPolicy
+from vpo.language.weights import load_weights
+from vpo.language.wording import in_short
 from vpo.storage.jsonio import write_json
 from vpo.templates import read_template
 
@@ -31,19 +35,32 @@ class HFBackbone:
         needs_chat_template: whether a tokenizer without a chat template is refused, or reads the template as plain text.
         dtype: torch dtype by name for sampling ("bfloat16", "float32").
         device: "cpu", or "gpu" (as the trainer's accelerator is called) or "cuda".
+        base: where `model` is an adapter, the hub id or folder of what it stands on; None is what its own files name.
     """
 
     def __init__(
-        self, model: str, revision: str | None, template: str, needs_chat_template: bool, dtype: str, device: str
+        self,
+        model: str,
+        revision: str | None,
+        template: str,
+        needs_chat_template: bool,
+        dtype: str,
+        device: str,
+        base: str | None = None,
     ) -> None:
         self.model, self.revision, self.template, self.dtype = model, revision, template, dtype
-        self.needs_chat_template = needs_chat_template
+        self.needs_chat_template, self.base = needs_chat_template, base
         self.device = "cuda" if device == "gpu" else device
 
     def prepare(self, folder: Path) -> None:
         """Check the released files, and point to them; they are not copied."""
-        text = read_template(self.template)
-        pointer = take_in(self.model, self.revision, text, needs_chat_template=self.needs_chat_template)
+        pointer = fetch_and_check(
+            self.model,
+            self.revision,
+            read_template(self.template),
+            needs_chat_template=self.needs_chat_template,
+            base=self.base,
+        )
         write_json(folder / "start.json", pointer)
 
     def load(self, folder: Path) -> TrainedPolicy:
@@ -70,33 +87,56 @@ def load_pretrained(
     Raises:
         UserError: If it cannot be loaded.
     """
-    source, chat_template = str(folder), None
-    if (Path(source) / "start.json").exists():
-        pointer = json.loads((Path(source) / "start.json").read_text(encoding="utf-8"))
-        source, revision, chat_template = pointer["model"], pointer["revision"], pointer.get("chat_template")
-    base = read_base(source)
+    place, source, base = locate(folder, revision)
+    where = source if source == str(folder) else f"backbone.model={source}"
     try:
         if base is not None:
             trained_on = dtype if base.dtype is None else getattr(torch, base.dtype)
-            model, tokenizer = load_pretrained(
-                base.source, trained_on, base.bits, revision=base.revision, device=device
-            )
-            model = merge(model, source, dtype)
+            model, _ = load_pretrained(base.source, trained_on, base.bits, revision=base.revision, device=device)
+            model = merge(model, str(place), dtype)
             model = model if bits is None else quantise(model, bits, device)
         else:
             options = (
                 {} if bits is None else {"quantization_config": quantisation(bits, dtype), "device_map": {"": device}}
             )
-            model = AutoModelForCausalLM.from_pretrained(
-                source, revision=revision, dtype=dtype, use_safetensors=True, **options
-            )
-        if base is None or (Path(source) / "tokenizer_config.json").exists():
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+            model = load_weights(place, where, dtype=dtype, **options)
+            model.config._name_or_path = model.name_or_path = source  # a hub id, not its place in the cache
+        tokenizer = load_tokenizer(folder, revision)
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise UserError(
-            f"backbone.model={source}: cannot be loaded ({reason}); give a folder or a hub id that you can read"
+            f"{where}: cannot be loaded ({in_short(error)}); give a folder or a hub id that you can read"
         ) from error
-    if chat_template is not None:
-        tokenizer.chat_template = chat_template
     return keep_layout(model), tokenizer
+
+
+def load_tokenizer(folder: Path | str, revision: str | None = None) -> Any:
+    """The tokenizer of a policy folder or hub id: its own, or that of the base of an adapter that has none.
+
+    Its chat template is the one that the policy's pointer names, where it had to be changed.
+    """
+    place, _, base = locate(folder, revision)
+    if base is not None and not (place / "tokenizer_config.json").exists():
+        tokenizer = load_tokenizer(base.source, base.revision)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    adapted = pointer_of(folder).get("chat_template")
+    if adapted is not None:
+        tokenizer.chat_template = adapted
+    return tokenizer
+
+
+def locate(folder: Path | str, revision: str | None = None) -> tuple[Path, str, Base | None]:
+    """Where the files of a policy folder or hub id lie, how that is called, and the base of an adapter."""
+    source, given, pointer = str(folder), None, pointer_of(folder)
+    if pointer:
+        source, revision, given = pointer["model"], pointer["revision"], pointer.get("base")
+    place = fetch(source, revision)[0]
+    return place, source, read_base(str(place), given, source)
+
+
+def pointer_of(folder: Path | str) -> Mapping[str, Any]:
+    """What `prepare` wrote into a policy folder; empty where the folder holds a model itself, or is a hub id."""
+    path = Path(folder) / "start.json"
+    return read_json(path, str(folder)) if path.exists() else {}

@@ -4,8 +4,9 @@ Only safetensors and JSON are read and no code of a model's folder is run. A mod
 process, so that a gate, a missing network or a full disk is met before drafts are written and judged.
 """
 
-import json
 import logging
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,19 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from vpo.backbone.merging import read_base
 from vpo.backbone.rendering import QUERY, Renderer
 from vpo.errors import DISK_ERRORS, UserError
+from vpo.language.adapters import check_adapter, check_kind
 from vpo.language.chat_templates import adapt
+from vpo.language.files import ADAPTER_WEIGHTS, check_folder, read_json, weight_files
+from vpo.language.limits import Limits, positions_of
+from vpo.language.quantised import BITSANDBYTES, KNOWN, quantisation_of
+from vpo.language.weights import check_weights, config_of, tell_unexpected
+from vpo.language.wording import in_short
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +39,10 @@ WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 NOT_WANTED = ["original/*", "consolidated*"]  # the same weights once more, in another layout
 
 
-def take_in(source: str, revision: str | None, template: str, *, needs_chat_template: bool) -> dict[str, Any]:
-    """Fetch and check a model. Returns the pointer that a policy folder keeps: `model`, and `revision` as a commit.
+def fetch_and_check(
+    source: str, revision: str | None, template: str, *, needs_chat_template: bool, base: str | None = None
+) -> dict[str, Any]:
+    """Fetch a model and check all that can be known without reading its weights.
 
     Where the model's chat template had to be changed, the pointer also holds the one to be used, `chat_template`.
 
@@ -41,32 +51,83 @@ def take_in(source: str, revision: str | None, template: str, *, needs_chat_temp
         revision: of the hub; None is the newest, which the pointer then names.
         template: text that renders a query.
         needs_chat_template: whether a tokenizer without one is refused.
+        base: hub id or folder of what an adapter stands on; None is what its own files name.
+
+    Returns:
+        The pointer that a policy folder keeps: `model`, `revision` as a commit, `limits`, and for an adapter `base`, its pointer.
 
     Raises:
         UserError: What is missing, and the cure.
     """
     folder, commit = fetch(source, revision)
-    check_files(folder, source)
-    adapted = check_rendering(tokenizer_of(folder, source), template, source, needs_chat_template=needs_chat_template)
-    pointer = {"model": source if commit else str(folder.resolve()), "revision": commit}
-    return pointer | ({"chat_template": adapted} if adapted else {})
+    where = f"backbone.model={source}"
+    model, bottom, base_pointer = check_model(folder, where, base and {"model": base, "revision": None})
+    own = (folder / "tokenizer_config.json").exists() or (folder / "tokenizer.json").exists()
+    tokenizer = tokenizer_of(folder if own else bottom, source, embedded=model.get_input_embeddings().weight.shape[0])
+    adapted = check_rendering(tokenizer, template, source, needs_chat_template=needs_chat_template)
+    limits = Limits(
+        positions_of(model.config),
+        len(Renderer(tokenizer, template).prompt_ids("")),
+        quantised=None if base_pointer else stays_quantised(model, bottom),  # an adapter is merged into whole weights
+    )
+    pointer = {"model": source if commit else str(folder.resolve()), "revision": commit, "limits": asdict(limits)}
+    pointer |= {"chat_template": adapted} if adapted else {}
+    return pointer | ({"base": base_pointer} if base_pointer else {})
 
 
-def fetch(source: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder of a model's files, and its commit where it comes from the hub."""
+def check_model(
+    folder: Path, where: str, base: Mapping[str, Any] | None = None
+) -> tuple[Any, Path, dict[str, Any] | None]:
+    """The model of a folder on the meta device, the folder of its whole weights, and for an adapter its base's pointer.
+
+    Args:
+        folder: of a checkpoint, of an adapter, or with a pointer to one of them.
+        where: what messages begin with.
+        base: pointer (`model`, `revision`) to what an adapter stands on; None is what its own files name.
+
+    Raises:
+        UserError: A file cannot be read, or weights or adapter are not those of the model.
+    """
+    if (folder / "start.json").exists() and not any((*folder.glob("*config.json"), *folder.glob("*.safetensors"))):
+        pointer = read_json(folder / "start.json", where)
+        place, _ = fetch(pointer["model"], pointer["revision"], where)
+        return check_model(place, where, base or pointer.get("base"))
+    check_folder(folder, where)
+    if not (folder / "adapter_config.json").exists():
+        if base is not None:
+            raise UserError(f"{where}: is no adapter, so backbone.base={base['model']} has no meaning; leave it out")
+        check_files(folder, where)
+        model, fit = check_weights(folder, where)
+        tell_unexpected(fit, where)
+        return model, folder, None
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        raise UserError(f"{where}: an adapter without {ADAPTER_WEIGHTS}; save it with safe_serialization=True")
+    check_kind(folder, where)
+    found = read_base(str(folder), base, where)
+    key = f"{where}: its base" if base is None else "backbone.base"
+    place, commit = fetch(found.source, found.revision, key)
+    model, bottom, _ = check_model(place, f"{key}={found.source}")
+    model = check_adapter(model, folder, where, found.source)
+    return model, bottom, {"model": found.source if commit else str(place.resolve()), "revision": commit}
+
+
+def fetch(source: str, revision: str | None, key: str = "backbone.model") -> tuple[Path, str | None]:
+    """The folder of a model's files, and its commit where it comes from the hub; `key` says in messages who names it."""
     if Path(source).is_dir():
         return Path(source), None
-    wrong = f"backbone.model={source}: no such folder"
+    wrong = f"{key}={source}: no such folder"
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise UserError(f"{wrong}; give the folder of a model, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct")
     try:
         found = Path(snapshot_download(source, revision=revision, allow_patterns=WANTED, ignore_patterns=NOT_WANTED))
     except GatedRepoError as error:
         raise UserError(
-            f"backbone.model={source}: gated; accept its licence on https://huggingface.co/{source} and log in with `hf auth login`"
+            f"{key}={source}: gated; accept its licence on https://huggingface.co/{source} and log in with `hf auth login`"
         ) from error
     except RevisionNotFoundError as error:
-        raise UserError(f"backbone.revision={revision}: {source} has no such revision on the hub") from error
+        raise UserError(
+            f"{key}={source}: the hub has no revision {revision} of it; leave it out for the newest"
+        ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(
             f"{wrong}, and the hub has no such model; check the name, or log in if it is private"
@@ -81,33 +142,27 @@ def fetch(source: str, revision: str | None) -> tuple[Path, str | None]:
     return found, found.name
 
 
-def check_files(folder: Path, source: str) -> None:
+def check_files(folder: Path, where: str) -> None:
     """Raise UserError unless a folder holds a causal language model's config and all its weights as safetensors."""
-    where = f"backbone.model={source}"
-    if (folder / "adapter_config.json").exists():
-        if not (folder / "adapter_model.safetensors").exists():
-            raise UserError(
-                f"{where}: an adapter without adapter_model.safetensors; save it with safe_serialization=True"
-            )
-        return
     if not (folder / "config.json").exists():
         raise UserError(f"{where}: no config.json in {folder}; give the folder that save_pretrained wrote")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    check_architecture(config, where)
-    if not list(folder.glob("*.safetensors")):
-        found = sorted(path.name for path in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
-        have = f"only {found[0]}, a pickle, which can run code" if found else "no weights"
-        raise UserError(
-            f"{where}: {have}; save the model as safetensors (save_pretrained does) where you trust its source"
-        )
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        missing = sorted(name for name in parts if not (folder / name).exists())
-        if missing:
+    check_architecture(read_json(folder / "config.json", where), where)
+    weight_files(folder, where)
+    if (folder / "generation_config.json").exists():
+        try:
+            GenerationConfig.from_pretrained(folder)
+        except Exception as error:  # values that cannot be, or cannot go together
             raise UserError(
-                f"{where}: {len(missing)} of {len(parts)} weight files are missing, such as {missing[0]}; copy them"
-            )
+                f"{where}: generation_config.json says what cannot be ({in_short(error)}); mend it, or delete it: it is not used here"
+            ) from error
+
+
+def stays_quantised(model: Any, folder: Path) -> str | None:
+    """How a checkpoint's weights stay quantised after loading; None where they are whole, or made whole on loading."""
+    method = quantisation_of(config_of(folder, str(folder))).get("quant_method")
+    # The check takes bitsandbytes' weights for whole ones; of float8 ones transformers says whether it dequantises them here.
+    told = method in KNOWN and method != BITSANDBYTES
+    return method if not told or getattr(model, "is_quantized", False) else None
 
 
 def check_architecture(config: dict[str, Any], where: str) -> None:
@@ -128,8 +183,8 @@ def _all(names: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def tokenizer_of(folder: Path, source: str) -> Any:
-    """A folder's tokenizer. Raises UserError where there is none, or where its ids exceed the model's embedding."""
+def tokenizer_of(folder: Path, source: str, *, embedded: int) -> Any:
+    """A folder's tokenizer. Raises UserError where there is none, or where it has more ids than the model embeds."""
     where = f"backbone.model={source}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -138,17 +193,12 @@ def tokenizer_of(folder: Path, source: str) -> Any:
     ) as error:  # what transformers, tokenizers and sentencepiece raise for files they cannot read varies
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{where}: its tokenizer cannot be read ({reason}); save it beside the model") from error
-    config = folder / "config.json"
-    size = _vocabulary(json.loads(config.read_text(encoding="utf-8"))) if config.exists() else None
-    if size is not None and len(tokenizer) > size:
+    if len(tokenizer) > embedded:
         raise UserError(
-            f"{where}: the tokenizer has {len(tokenizer)} ids and the model embeds {size}; call resize_token_embeddings and save both"
+            f"{where}: the tokenizer has {len(tokenizer)} ids and the model embeds {embedded}; call resize_token_embeddings and "
+            "save both"
         )
     return tokenizer
-
-
-def _vocabulary(config: dict[str, Any]) -> int | None:
-    return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
 
 
 def check_rendering(tokenizer: Any, template: str, source: str, *, needs_chat_template: bool) -> str | None:

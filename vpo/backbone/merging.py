@@ -15,16 +15,22 @@ of it, nothing is left, so that this is another policy, a little, but the same o
 """
 
 import json
+import logging
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpo.errors import UserError
+from vpo.language.files import read_json
 from vpo.storage.jsonio import write_json
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,22 +51,72 @@ class Base:
     dtype: str | None = None
 
 
-def read_base(source: str) -> Base | None:
-    """The base of the adapter in a folder; None where it is no adapter folder. Raises UserError when the base is gone."""
-    config = Path(source) / "adapter_config.json"
+def read_base(source: str, given: Mapping[str, Any] | None = None, where: str = "") -> Base | None:
+    """The base of the adapter in a folder; None where it is no adapter folder.
+
+    Args:
+        source: the folder.
+        given: `model` (a folder or hub id) and `revision` of the base to take, wherever the adapter's own files say it lies.
+        where: what messages begin with; `source` if empty.
+
+    Raises:
+        UserError: The base is not named, or not there.
+    """
+    folder, where = Path(source), where or source
+    config = folder / "adapter_config.json"
     if not config.exists():
         return None
     pointer = config.with_name("base.json")
-    if not pointer.exists():
-        known = json.loads(config.read_text(encoding="utf-8"))
-        return Base(known["base_model_name_or_path"], known.get("revision"))
-    told = json.loads(pointer.read_text(encoding="utf-8"))
-    folder = config.parent / told["folder"]
-    if not folder.is_dir():
+    stored = read_json(pointer, where) if pointer.exists() else {}
+    trained_on = {name: stored.get(name) for name in ("bits", "dtype")}
+    if given is not None:
+        return Base(given["model"], given["revision"], **trained_on)
+    if not stored:
+        known = read_json(config, where)
+        return Base(find_base(known.get("base_model_name_or_path"), folder, where), known.get("revision"))
+    base = folder / stored["folder"]
+    if not base.is_dir():
         raise UserError(
-            f"{source}: the adapter's base {folder.resolve()} is not there; put it back, or name its place in {pointer}"
+            f"{where}: the adapter's base {base.resolve()} is not there; put it back, or name its place in {pointer}"
         )
-    return Base(str(folder.resolve()), bits=told["bits"], dtype=told.get("dtype"))
+    return Base(str(base.resolve()), **trained_on)
+
+
+def find_base(name: str | None, folder: Path, where: str) -> str:
+    """Where the base lies that an adapter_config.json names: a folder as an absolute path, or a hub id as it is.
+
+    A path may be relative to where we work, as PEFT writes it, or to the adapter's folder; one from another machine may lie
+    beside the adapter under its last name. Without a name it is the folder that holds the adapter, or the only model beside it.
+
+    Raises:
+        UserError: No such folder is there.
+    """
+    here = folder.resolve()
+    if not name:
+        beside = [one for one in sorted(here.parent.iterdir()) if (one / "config.json").is_file()]
+        found = [here.parent] if (here.parent / "config.json").is_file() else beside
+        if len(found) == 1:
+            log.warning("%s: the adapter names no base; %s is taken, backbone.base= names another", where, found[0])
+            return str(found[0])
+        raise UserError(f"{where}: its adapter_config.json names no base; name it: backbone.base=<folder or hub id>")
+    last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
+    is_path = name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or ":" in name
+    places = [Path(name).expanduser(), here / name, *([here.parent / last] if is_path else [])]
+    for place in places:
+        if _is_model(place, here):
+            return str(place.resolve())
+    if is_path:
+        raise UserError(
+            f"{where}: the adapter's base {name} is not there, neither from here nor from the adapter's folder; put it there, or "
+            "name another place: backbone.base=<folder or hub id>"
+        )
+    return name
+
+
+def _is_model(place: Path, adapter: Path) -> bool:
+    """Whether a folder, other than the adapter's own, holds a model, an adapter or a pointer to one."""
+    names = ("config.json", "adapter_config.json", "start.json")
+    return place.is_dir() and place.resolve() != adapter and any((place / name).is_file() for name in names)
 
 
 def write_base(folder: Path, base: Path, bits: int | None, dtype: str = "float32") -> None:
@@ -93,15 +149,10 @@ def merge(model: Any, folder: str, dtype: "torch.dtype") -> Any:
         folder: of the adapter.
         dtype: in which they are added, and of the result.
     """
-    from peft import PeftModel
+    from vpo.language.adapters import merge_adapter
 
     if getattr(model, "is_quantized", False):
         model = model.to("cpu").dequantize()  # whole weights may not fit where the quantised ones do
     for parameter in model.parameters():  # and no buffer: rotary frequencies stay in 32 bits
         parameter.data = parameter.data.to(dtype)
-    try:
-        # PEFT freezes the base; a merged policy is as trainable as any other.
-        return PeftModel.from_pretrained(model, folder).merge_and_unload().requires_grad_(True)
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{folder}: the adapter does not fit its base {model.name_or_path} ({reason})") from error
+    return merge_adapter(model, Path(folder), folder, model.name_or_path)

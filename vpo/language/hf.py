@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.language.limits import positions_of
 from vpo.language.messages import message_ids
 from vpo.language.sampling import GumbelNoise
 from vpo.records import Completion, Failure, Request, Sampling, Usage
@@ -36,7 +38,8 @@ class HFEngine:
         if self.model is None:
             raise RuntimeError("the engine is closed")
         results: dict[int, Completion | Failure] = {}
-        groups: dict[Sampling, Rows] = {}
+        groups: dict[tuple[Sampling, int], Rows] = {}
+        masked = reads_mask(self.model)
         for place, request in enumerate(requests):
             ids = self._prompt(request)
             if isinstance(ids, Failure):
@@ -44,8 +47,10 @@ class HFEngine:
                 continue
             # What is generated together ends together, so that no row runs beyond the positions that the model knows.
             longest = min(request.sampling.max_new_tokens, self.positions - len(ids))
-            groups.setdefault(replace(request.sampling, max_new_tokens=longest), []).append((place, ids, request.seed))
-        for sampling, rows in groups.items():
+            sampling = replace(request.sampling, max_new_tokens=longest)
+            # A model that would read the padding gets prompts of equal length only.
+            groups.setdefault((sampling, 0 if masked else len(ids)), []).append((place, ids, request.seed))
+        for (sampling, _), rows in groups.items():
             size = self.batch_size or len(rows)
             for start in range(0, len(rows), size):
                 results |= self._generate(rows[start : start + size], sampling)
@@ -60,7 +65,7 @@ class HFEngine:
     @property
     def positions(self) -> int:
         """Tokens of prompt and completion together that the model can read."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**62
+        return positions_of(self.model.config) or 2**62
 
     def _prompt(self, request: Request) -> list[int] | Failure:
         """The ids that the model reads."""
@@ -105,6 +110,12 @@ class HFEngine:
         ids = self._renderer.until_stop(row)
         ended = bool(ids) and ids[-1] in self._renderer.stop_ids
         return Completion(self._renderer.decode(ids), "stop" if ended else "length", Usage(len(prompt), len(ids)))
+
+
+def reads_mask(model: Any) -> bool:
+    """Whether a model leaves padding out; recurrent ones without a mask (RWKV, xLSTM) read it like any token."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.config.model_type != "rwkv" and "attention_mask" in signature(inner.forward).parameters
 
 
 class PretrainedEngine(HFEngine):

@@ -30,6 +30,7 @@ from vpo import build
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.language.limits import readable_length
 from vpo.records import Query
 from vpo.rows import read_rows
 from vpo.templates import read_template
@@ -43,7 +44,7 @@ from vpo.training.grpo_record import (
     completions_grown,
     last_checkpoint,
 )
-from vpo.training.lora import lora_config, refusing_targets
+from vpo.training.lora import ALL_LINEAR, lora_config, refusing_targets, tell_what_is_left_out
 from vpo.training.policy_folder import PolicyWriter
 from vpo.training.prompts import PromptTables
 from vpo.training.record import JsonlLogger
@@ -75,6 +76,8 @@ def train(job: dict[str, Any]) -> None:
     _one_device(job["trainer"])
     build.allow(job["allow"])
     model, tokenizer = load_pretrained(Path(job["start"]), torch.float32)
+    recipe = job["recipe"]
+    job = {**job, "recipe": {**recipe, "max_length": readable_length(recipe["max_length"], model.config)}}
     renderer = Renderer(tokenizer, read_template(job["template"]))
     queries, left_out = training_queries(job, renderer)
     rows = training_rows(job, renderer, queries, left_out)
@@ -221,10 +224,11 @@ def make_trainer(
             processing_class=tokenizer,
             train_dataset=Dataset.from_list(rows),
             reward_funcs=list(rewards.values()),
-            peft_config=lora_config(adapter) if adapter else None,
+            peft_config=lora_config(adapter, model) if adapter else None,
         )
     trainer.remove_callback(PrinterCallback)
     if adapter:
+        tell_what_is_left_out(trainer.model, all_linear=adapter["target_modules"] == ALL_LINEAR)
         # Of a checkpoint, too: embeddings are never trained, and "auto" would ask the hub for the base's config each time.
         trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
     if trainer.ref_model is not None:

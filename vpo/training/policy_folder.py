@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vpo.backbone.merging import write_base
 from vpo.errors import UserError
+from vpo.language.files import share
 from vpo.storage.jsonio import write_json
 from vpo.training.strategy import whole_state
 
@@ -54,6 +55,7 @@ class PolicyWriter:
             self.model.save_pretrained(partial, state_dict=state)
         self.tokenizer.save_pretrained(partial)
         (partial / "template.txt").write_text(self.template, encoding="utf-8")
+        share(partial)
         replace_folder(partial, folder)
 
 

@@ -1,5 +1,6 @@
 """Greedy prompts of a few fixed queries while training goes on: what the figures mean, in words."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from vpo.storage.jsonio import dumps
 from vpo.training.data import Row
 from vpo.training.strategy import SHARDED
 from vpo.training.throughput import Stopwatch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,17 @@ class PromptTables:
         return step % self.every == 0 or step == last
 
     def write(self, model: Any, step: int) -> None:
-        """Append the table of a policy that has had `step` updates."""
+        """Append the table of a policy that has had `step` updates; where it cannot be sampled from, say so and write none."""
         if not self.queries:
             return
         self.clock.pause()
-        prompts = greedy(model, self.renderer, self.queries, self.max_new_tokens)
+        try:
+            prompts = greedy(model, self.renderer, self.queries, self.max_new_tokens)
+        except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+            reason = " ".join(str(error).split())[:200]
+            log.warning("  no greedy prompts after update %d: %s (%s)", step, type(error).__name__, reason)
+            self.clock.resume()
+            return
         lines = [
             {"step": step, "query": query, "prompt": prompt, "tokens": tokens}
             for query, (prompt, tokens) in zip(self.queries, prompts, strict=True)

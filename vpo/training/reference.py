@@ -15,6 +15,7 @@ from vpo.backbone.rendering import Renderer
 from vpo.executor.local import LocalExecutor
 from vpo.interfaces import Task
 from vpo.items import Work, complete
+from vpo.language.limits import readable_length
 from vpo.records import Pair
 from vpo.rows import read_rows
 from vpo.templates import read_template
@@ -41,9 +42,10 @@ def read_pairs(job: dict[str, Any]) -> None:
     device = device_of(job["trainer"])
     model, tokenizer = load_pretrained(Path(job["start"]), getattr(torch, job["dtype"]), job["bits"], device=device)
     renderer = Renderer(tokenizer, read_template(job["template"]))
-    rows, _ = pair_rows(read_rows(Path(job["rows"]), Pair), renderer, job["max_length"])
+    longest = readable_length(job["max_length"], model.config)
+    rows, _ = pair_rows(read_rows(Path(job["rows"]), Pair), renderer, longest)
     model = (model if job["bits"] else model.to(device)).eval()
-    reader = Reader.of(model, packing=job["packing"], longest=job["max_length"], device=device)
+    reader = Reader.of(model, packing=job["packing"], longest=longest, device=device)
     make: Callable[[], Reference] = partial(Reference, reader, renderer.pad_id)
     path = Path(job["out"]) / "reference.jsonl"
     work = Work(path, dict, Task(make, read_rows_of), attrgetter("query_id"), job["batch_size"], job["label"])

@@ -1,5 +1,6 @@
 """What a training tells about itself beside its figures: throughput, greedy prompts and warnings, as a list of callbacks."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -8,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from vpo.backbone.rendering import Renderer
+from vpo.language.limits import positions_of
 from vpo.rows import read_rows, whole_lines
 from vpo.training.data import PlannedDataModule
 from vpo.training.logprobs import unwrap
@@ -15,6 +17,8 @@ from vpo.training.prompts import GreedyPrompts, PromptTables, length_limit, quer
 from vpo.training.record import forget_steps
 from vpo.training.throughput import ModelShape, Stopwatch, Throughput
 from vpo.training.watch import Watch, chosen_falls, prompts_grow, rows_cut
+
+log = logging.getLogger(__name__)
 
 
 def telemetry(
@@ -24,7 +28,7 @@ def telemetry(
     out, recipe, clock = Path(job["out"]), job["recipe"], Stopwatch()
     forget_updates(out, done)
     known = {one["query_id"]: one["query"] for one in read_rows(Path(job["rows"]), dict)}
-    limit = length_limit(data.rows, getattr(unwrap(model).config.get_text_config(), "max_position_embeddings", None))
+    limit = length_limit(data.rows, positions_of(unwrap(model).config))
     shown = queries_to_show(data.validation or data.rows, known, recipe.get("prompts", 0))
     detectors = {
         "rows cut": partial(rows_cut, data.left_out, data.left_out.total() + len(data.rows) + len(data.validation)),
@@ -38,7 +42,7 @@ def telemetry(
         Throughput(
             clock,
             "rows" if data.by == "tokens" else "pairs",
-            ModelShape.of(model),
+            _shape_of(model, job["label"]),
             job["trainer"].get("peak_tflops"),
         ),
         GreedyPrompts(
@@ -46,6 +50,15 @@ def telemetry(
         ),
         Watch(out / "warnings.jsonl", job["label"], detectors, recipe["validate_every"]),
     ]
+
+
+def _shape_of(model: Any, label: str) -> ModelShape | None:
+    """The model's shape, or None with a line that says why: what is measured must not end what it measures."""
+    try:
+        return ModelShape.of(model)
+    except Exception as error:  # configs of all kinds of models are read
+        log.warning("  %s: no train/mfu: %s (%s)", label, type(error).__name__, error)
+        return None
 
 
 def forget_updates(out: Path, done: int) -> None:

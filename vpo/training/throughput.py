@@ -82,11 +82,15 @@ class ModelShape:
 
     @classmethod
     def of(cls, model: nn.Module) -> "ModelShape | None":
-        """The shape of a causal LM, PEFT-wrapped or not; None for a mixture of experts, where a token skips most weights."""
+        """The shape of a causal LM, PEFT-wrapped or not; None where its arithmetic is another than a dense Transformer's.
+
+        So it is for a mixture of experts, where a token skips most weights, and for a model with state-space, recurrent or linear
+        attention layers (Mamba, RWKV, Qwen3-Next), whose scans are not in the count.
+        """
         inner = unwrap(model)
         config = inner.config.get_text_config()
         experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
-        if experts or inner.get_output_embeddings() is None:
+        if experts or inner.get_output_embeddings() is None or not _attends_everywhere(config):
             return None
         head = inner.get_output_embeddings().weight
         tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -100,6 +104,17 @@ class ModelShape:
             layers=config.num_hidden_layers,
             width=config.num_attention_heads * size,
         )
+
+
+def _attends_everywhere(config: Any) -> bool:
+    """Whether every layer of a model has attention heads and a product of all queries and keys."""
+    kinds = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None) or ()
+    heads = getattr(config, "num_attention_heads", None)
+    return (
+        isinstance(heads, int)
+        and heads > 0
+        and all("attention" in str(one) and "linear" not in str(one) for one in kinds)
+    )
 
 
 def _weights(parameter: Tensor) -> int:

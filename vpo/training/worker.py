@@ -86,6 +86,7 @@ def train(job: dict[str, Any]) -> None:
 
     from vpo.backbone.hf import load_pretrained
     from vpo.backbone.rendering import Renderer
+    from vpo.language.limits import readable_length
     from vpo.templates import read_template
     from vpo.training.checkpoints import Checkpoints, steps_done
     from vpo.training.forward import Reader
@@ -103,8 +104,14 @@ def train(job: dict[str, Any]) -> None:
     start, bits = Path(job["start"]), bits_of(recipe)
     dtype = base_dtype(recipe["adapter"], hardware)
     model, tokenizer = load_pretrained(start, getattr(torch, dtype), bits, device=device_of(hardware))
+    recipe = {**recipe, "max_length": readable_length(recipe["max_length"], model.config)}
+    job = {**job, "recipe": recipe}
     if recipe["adapter"]:
         model = add_adapter(model, recipe["adapter"])
+    elif getattr(model, "is_quantized", False):
+        raise UserError(
+            f"{start}: its weights are quantised and cannot be trained themselves; train an adapter: sft=lora"
+        )
     renderer = Renderer(tokenizer, read_template(job["template"]))
     reader = Reader.of(
         model,
