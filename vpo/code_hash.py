@@ -26,19 +26,36 @@ LIBRARIES = tuple(prefix.partition(".")[0] for prefix in ALLOWED_PREFIXES if pre
 
 def code_hash(stage: str, node: Mapping[str, Any]) -> str:
     """16 hex digits that name the code that makes a stage's results."""
+    return _digest(code_of(stage, node))
+
+
+def class_hash(node: Mapping[str, Any]) -> str:
+    """16 hex digits that name the code of the classes that a node names, whichever stage uses them."""
+    return _digest(_files_of(_modules(node)))
+
+
+def code_of(stage: str, node: Mapping[str, Any]) -> dict[str, Path]:
+    """The modules that make a stage's results, in order of their names, and their files."""
+    return _files_of([f"vpo.stages.{stage}", *_unimported(stage, node), *_modules(node)])
+
+
+def _digest(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
-    for file in code_of(stage, node).values():
+    for file in files.values():
         texts = sorted(file.parent.glob("*.txt")) if file.name == "__init__.py" else []  # a judge's word lists
         for one in (file, *texts):
             digest.update(one.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def code_of(stage: str, node: Mapping[str, Any]) -> dict[str, Path]:
-    """The modules that make a stage's results, in order of their names, and their files."""
+def _modules(node: Any) -> list[str]:
+    """The modules of the classes that a node names."""
+    return [target.rpartition(".")[0] for target in _targets(node)]
+
+
+def _files_of(waiting: list[str]) -> dict[str, Path]:
+    """The modules and what they import of their own package or of vpo, and so on, in order of their names."""
     found: dict[str, Path] = {}
-    waiting = [f"vpo.stages.{stage}", *_unimported(stage, node)]
-    waiting += [target.rpartition(".")[0] for target in _targets(node)]
     while waiting:
         module = waiting.pop()
         file = None if module in found or module in INFRASTRUCTURE else _file_of(module)

@@ -22,6 +22,7 @@ class Dpo(Stage):
     name: ClassVar[str] = "dpo"
     idle: ClassVar[tuple[str, ...]] = idle_of("objective")
     runs: ClassVar[tuple[str, ...]] = (WORKER,)
+    trains: ClassVar[bool] = True
 
     objective: Node
     trainer: Node

@@ -31,6 +31,7 @@ class Sft(Stage):
     name: ClassVar[str] = "sft"
     idle: ClassVar[tuple[str, ...]] = idle_of("recipe")
     runs: ClassVar[tuple[str, ...]] = (WORKER,)
+    trains: ClassVar[bool] = True
 
     recipe: Node
     trainer: Node
