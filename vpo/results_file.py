@@ -150,10 +150,19 @@ class Row(Part):
 
 
 class Stored(Part):
-    """A stored result that the run asked for, made by this run or found: what of, when, in how many seconds, and its counts."""
+    """A stored result that the run asked for, and made or found.
+
+    Attributes:
+        label: what it is of, "drafts" or a method.
+        code: 16 hex digits that name the stage's code when it was made.
+        created: UTC.
+        seconds: that the start took which finished it.
+        counts: of its records, by kind.
+    """
 
     entry: Name
     label: str
+    code: str
     created: str
     seconds: float
     counts: dict[str, int | float]
@@ -172,6 +181,7 @@ class RunFacts(Part):
         store: the store's folder.
         entries: all stored results that the run used.
         versions: of Python and of libraries; "absent" for what is not installed.
+        code, device, data: parts of their own, above.
         roles, evaluators: the classes that did the work, by role and by the evaluator's name.
         base: None where the run used no policy.
         policies: by name. `dpo_1`, `dpo_2`, ... are those of the rounds and `dpo` is the last of them.
@@ -205,11 +215,11 @@ class RunFacts(Part):
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
         if self.policy is not None and self.policy not in self.policies:
-            raise ValueError(f"policy {self.policy!r} is none of policies")
+            raise ValueError(f"policy: {self.policy!r} is none of policies")
         for name, row in self.rows.items():
             held = None if row.policy is None else self.policies.get(row.policy)
             if (row.policy is None) != (held is None) or row.entry != (held and held.entry):
-                raise ValueError(f"rows.{name} is of the policy {row.policy!r}, which policies has not as {row.entry}")
+                raise ValueError(f"rows.{name}: the policy {row.policy!r} in {row.entry} is none of policies")
         return self
 
 

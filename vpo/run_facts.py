@@ -3,22 +3,20 @@
 All of it is read from what the run asked the store for and from the manifests there; nothing is derived from names.
 """
 
-import hashlib
 import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpo.build import target_class
 from vpo.code_hash import class_hash
 from vpo.errors import UserError
+from vpo.lineage import base_of, file_hash, lineage, teachers_of, trainings_of
 from vpo.provenance import code_facts, device_facts, versions
 from vpo.results_file import SCHEMA, problem_of
-from vpo.storage.history import History, history
 from vpo.store import Entry, read_manifest
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ log = logging.getLogger(__name__)
 
 # Fields of stages that hold the node of a role.
 ROLES = ("backbone", "dataset", "drafter", "judge", "generator", "reward")
-TEACHERS = ("judge", "reward")
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,9 @@ def results_of(methods: Mapping[str, Any], run: Mapping[str, Any], **more: Any) 
     problem = problem_of(content)
     if problem is None:
         return content
-    log.warning("results.json does not fit its schema (%s): a defect of vpo, please report it; tables read it still", problem)
+    log.warning(
+        "results.json does not fit its schema (%s): a defect of vpo, please report it; tables read it still", problem
+    )
     return {key: value for key, value in content.items() if key != "schema"}
 
 
@@ -68,8 +67,7 @@ def run_facts(config: Mapping[str, Any], context: "Context", command: Command) -
     """The facts of a run all of whose stages are done."""
     stored = {f"{entry.stage}/{entry.key}": entry for _, entry in context.requested}
     manifests = {name: read_manifest(entry.folder) for name, entry in stored.items()}
-    trainings = set(context.trained.values())
-    policies = {name: policy_facts(entry, trainings) for name, entry in context.policies.items()}
+    policies = {name: policy_facts(entry) for name, entry in context.policies.items()}
     stages = [_stage_facts(name, entry, manifests[name]) for name, entry in stored.items()]
     trainer = config["trainer"]
     return {
@@ -116,45 +114,19 @@ def role_facts(node: Mapping[str, Any], version: str | None = None, card: Any = 
     return facts | ({"card": card} if isinstance(card, dict) else {})
 
 
-def policy_facts(entry: Entry, trainings: Collection[Entry]) -> dict[str, Any]:
-    """Where a policy lies, and how it came about; `trainings` are all of the run."""
-    past, names = history(entry), [f"{one.stage}/{one.key}" for one in trainings]
+def policy_facts(entry: Entry) -> dict[str, Any]:
+    """Where a policy lies, and how it came about."""
     return {
         "entry": f"{entry.stage}/{entry.key}",
-        "training": [name for one, _ in past if (name := f"{one.stage}/{one.key}") in names],
-        "taught_by": teachers_of(past),
+        "training": [f"{one.stage}/{one.key}" for one in trainings_of(entry)],
+        "taught_by": teachers_of(lineage(entry)),
     }
-
-
-def teachers_of(past: History) -> list[str]:
-    """Which of judge and reward decided what a policy learnt, by the nodes of the stages behind it."""
-    nodes = [manifest.get("node", {}) for _, manifest in past]
-    return [role for role in TEACHERS if any(role in node for node in nodes)]
-
-
-def base_facts(start: Entry, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The model that a start stands for. The revision is of the hub; a local folder's or random weights have none."""
-    backbone = manifest.get("node", {}).get("backbone")
-    if backbone is None:  # pruned
-        return None
-    pointer = start.folder / "policy" / "start.json"
-    named = json.loads(pointer.read_text(encoding="utf-8")) if pointer.is_file() else backbone
-    return {
-        "target": backbone["_target_"],
-        "model": backbone.get("model"),
-        "revision": named.get("revision"),
-    }
-
-
-def file_hash(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _base(context: "Context") -> dict[str, Any] | None:
     start = context.policies.get("start")
-    return None if start is None else base_facts(start, read_manifest(start.folder))
+    found = None if start is None else base_of(lineage(start))
+    return None if found is None else found.model_dump()
 
 
 def _data(context: "Context", config: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +180,7 @@ def _rows(context: "Context", config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage_facts(name: str, entry: Entry, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    told = {key: manifest[key] for key in ("created", "seconds", "counts")}
+    told = {key: manifest[key] for key in ("code", "created", "seconds", "counts")}
     return {"entry": name, "label": entry.label, **told}
 
 
