@@ -144,11 +144,15 @@ def _sampling(source: Source) -> str:
 
 
 def methods_of(source: Source) -> dict[str, Mapping[str, Any]]:
-    """The methods of the run whose rows are of this policy, whatever they call it, by name, with their settings."""
-    mine = f"{source.entry.stage}/{source.entry.key}"
-    rows = source.facts.rows if source.facts is not None else {}
+    """The settings of the run's methods whose rows are of this policy, by name."""
     settings = source.config.get("method", {})
-    return {name: settings[name] for name, row in rows.items() if row.entry == mine and name in settings}
+    return {name: settings[name] for name in rows_of(source) if name in settings}
+
+
+def rows_of(source: Source) -> list[str]:
+    """The run's rows that are of this policy, under whichever of its names they sampled from it."""
+    mine = f"{source.entry.stage}/{source.entry.key}"
+    return [] if source.facts is None else [name for name, row in source.facts.rows.items() if row.entry == mine]
 
 
 def _data(past: History) -> str:
@@ -182,7 +186,7 @@ def _recipe(past: History) -> dict[str, Any]:
 def _results(source: Source) -> str:
     if not source.results:
         return "Exported from the store and not from a finished run, so no measurement comes with it."
-    mine = methods_of(source)
+    mine = rows_of(source)
     labels = {name: f"{name} (this model)" if name in mine else name for name in source.results["methods"]}
     tables = run_tables(source.results, labels)
     return "\n".join(map(to_markdown, tables)).rstrip() + "\n\n" + _measured_by(source.facts)
