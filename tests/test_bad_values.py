@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from vpo.backbone.tiny import TinyBackbone
-from vpo.checks import check
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.hints import check_types
 

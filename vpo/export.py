@@ -8,35 +8,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vpo.arguments import parse, yes
-from vpo.errors import DISK_ERRORS, UserError
+from vpo.arguments import Parser, as_path, expanded
+from vpo.errors import UserError
 from vpo.export_card import card, methods_of, public
 from vpo.export_source import Source, find_source
 from vpo.export_weights import DTYPES, has_chat_template, set_sampling, stop_ids_of, write_weights
 from vpo.housekeeping import readable, size_of
+from vpo.storage.disk import disk_problem
 from vpo.templates import name_of_template
 
 USAGE = (
-    "`vpo export <run folder> [policy=dpo] [to=folder] [dtype=bfloat16] [license=...] [force=true] [paths.store=store]`; a folder "
-    "of the store, such as store/dpo/<key>, will do too"
+    "vpo export <run folder> [policy=dpo] [to=folder] [dtype=bfloat16] [license=...] [force=true] [paths.store=store]"
 )
-OPTIONS = ("policy", "to", "dtype", "license", "force", "paths.store")
-NO_ROOM = 2**20  # bytes
 
 
 def export_command(arguments: list[str]) -> int:
     """Write the model and say how to use it. Returns the exit code."""
-    (place,), given = parse("export", arguments, names=1, options=OPTIONS, usage=USAGE)
-    if given.get("dtype", DTYPES[0]) not in DTYPES:
-        raise UserError(f"export: dtype={given['dtype']} is not one of {', '.join(DTYPES)}")
-    source = find_source(
-        Path(place), given.get("policy"), Path(given["paths.store"]) if "paths.store" in given else None
+    parser = Parser("export", usage=USAGE, description="a trained policy as a folder that plain transformers loads")
+    parser.add_argument(
+        "place", metavar="<run folder>", help="or a folder of the store, such as store/dpo/<key>", type=expanded
     )
-    to = Path(given.get("to", f"exported/{source.name}"))
-    told = [f"{key}={given[key]}" for key in ("dtype", "license") if key in given]
-    command = shlex.join(["vpo", "export", public(place), f"policy={source.policy}", *told])
-    with new_folder(to, "export", force=yes("export", given, "force")) as out:
-        export(source, out, name=to.name, dtype=given.get("dtype"), license=given.get("license"), command=command)
+    parser.option("policy", "which of the run's trained policies (its last one)", metavar="name")
+    parser.option("to", "the new folder (exported/<run>)", metavar="folder", type=as_path)
+    parser.option("dtype", "what the weights are saved in", choices=DTYPES)
+    parser.option("license", "for the model card", metavar="name")
+    parser.option("paths.store", "the store, if it has moved since", dest="store", metavar="folder", type=as_path)
+    parser.flag("force", "replace a model that lies there")
+    told = parser.parse(arguments)
+    source = find_source(Path(told.place), told.policy, told.store)
+    to = told.to or Path(f"exported/{source.name}")
+    asked = [f"{key}={value}" for key in ("dtype", "license") if (value := getattr(told, key))]
+    command = shlex.join(["vpo", "export", public(told.place), f"policy={source.policy}", *asked])
+    with new_folder(to, "export", force=told.force) as out:
+        export(source, out, name=to.name, dtype=told.dtype, license=told.license, command=command)
     lines = [
         f"{to}: the policy {source.policy}, {readable(size_of(to))}; its card is README.md",
         f"  use it here:  vpo run {as_backbone(to)}",
@@ -96,12 +100,14 @@ def new_folder(to: Path, verb: str, *, force: bool, keep_partial: bool = False) 
         shutil.rmtree(trash, ignore_errors=True)
     except UserError:
         raise
-    except Exception as error:  # torch and safetensors tell a full disk each in a way of its own, so the disk is asked
-        full = shutil.disk_usage(partial.parent).free < NO_ROOM
-        if full or (isinstance(error, OSError) and error.errno in DISK_ERRORS):
-            reason = "no space left on device" if full else error.strerror.lower()
-            raise UserError(f"{verb}: {to}: {reason}; make room, or set to=<a folder elsewhere>") from error
-        raise
+    except Exception as error:
+        problem = disk_problem(error, to.parent)
+        if problem is None:
+            raise
+        where, cure = to, "make room, or set to=<a folder elsewhere>"
+        if problem.elsewhere is not None:
+            where, cure = problem.elsewhere, problem.cure
+        raise UserError(f"{verb}: {where}: {problem.reason}; {cure}") from error
     finally:
         if not keep_partial:
             shutil.rmtree(partial, ignore_errors=True)

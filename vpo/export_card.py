@@ -18,10 +18,11 @@ from vpo.export_source import Source
 from vpo.lineage import base_of, file_hash, lineage, trainings_of
 from vpo.results_file import Base, RunFacts
 from vpo.storage.history import History
-from vpo.store import canonical, without_idle_fields
+from vpo.storage.jsonio import dumps
+from vpo.storage.redact import redact
+from vpo.store import canonical, without
 from vpo.table_formats import to_markdown
 from vpo.tables import run_tables
-from vpo.tracking import without_secrets
 
 # The files of each stage that hold what a policy learnt from; their hashes tell one data set from another.
 DATA = {"queries": "*.jsonl", "sft": "rows.jsonl", "pair": "pairs.jsonl"}
@@ -100,7 +101,7 @@ def in_sketch_world(source: Source, past: History) -> bool:
 
 def public(value: Any) -> Any:
     """The value without secrets, and with local paths cut down to their last part."""
-    value = without_secrets(value)
+    value = redact(value)
     if isinstance(value, Mapping):
         return {key: public(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -177,10 +178,10 @@ def _recipe(past: History) -> dict[str, Any]:
             name = (
                 entry.stage if times[entry.stage] == 1 else f"{entry.stage} {times[entry.stage]}"
             )  # rounds repeat stages
-            node = public(without_idle_fields(manifest.get("node", {})))
+            node = public(without(manifest.get("node", {}), manifest.get("not_in_key", ())))
             told = ("backbone", "template") if entry.stage != "start" else ()  # once is enough
             recipe[name] = {key: value for key, value in node.items() if key not in told}
-    return json.loads(json.dumps(recipe))  # plain values: YAML would print shared ones as aliases
+    return json.loads(dumps(recipe))  # plain values: YAML would print shared ones as aliases
 
 
 def _results(source: Source) -> str:

@@ -77,7 +77,8 @@ def find_source(place: Path, policy: str | None, store: Path | None) -> Source:
         raise UserError(f"{place}: its store {root} is gone; set paths.store to where it lies now")
     chosen = policy or facts.policy
     entry = _policy_in(root, place, facts, chosen)
-    config = yaml.safe_load((place / "config.yaml").read_text()) if (place / "config.yaml").is_file() else {}
+    path = place / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return Source(chosen, entry, place, results, facts, config)
 
 
@@ -106,7 +107,9 @@ def is_trained_policy(entry: Entry) -> bool:
 def label_of(entry: Entry) -> str:
     """What the pipeline called a policy when it was trained; two policies may be results of one stage (sft, sft_more)."""
     job = entry.folder / "stage.yaml"
-    return str(yaml.safe_load(job.read_text()).get("label", entry.stage)) if job.is_file() else entry.stage
+    return (
+        str(yaml.safe_load(job.read_text(encoding="utf-8")).get("label", entry.stage)) if job.is_file() else entry.stage
+    )
 
 
 def _of_entry(folder: Path, policy: str | None) -> Source:
@@ -126,10 +129,9 @@ def _no_results(place: Path) -> str:
         return f"{place}: is no run folder; {_runs_near(place / 'x')}"
     trained = ""
     try:
-        config = yaml.safe_load((place / "config.yaml").read_text())
-        entries = [
-            entry_at(Path(config["paths"]["store"]) / name) for name in json.loads((place / "entries.json").read_text())
-        ]
+        config = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
+        names = json.loads((place / "entries.json").read_text(encoding="utf-8"))
+        entries = [entry_at(Path(config["paths"]["store"]) / name) for name in names]
         found = [(label_of(entry), entry.folder) for entry in entries if is_trained_policy(entry)]
         trained = ", ".join(f"{label} is {folder}" for label, folder in sorted(found))
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):

@@ -10,22 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vpo import build, pipeline
-from vpo.checks import check
+from vpo.checking.hydra_settings import check_hydra_settings
+from vpo.checking.rules import check_rules
+from vpo.checking.secrets import check_override_secrets, check_secrets
 from vpo.errors import UserError
 from vpo.hardware import check_hardware
-from vpo.hints import check_types
+from vpo.hints import check_types, compose_ahead
 from vpo.memory_plan import memory_lines
+from vpo.overrides import sweeps_of
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.run_facts import Command, results_of, run_facts
 from vpo.stages.context import Context, StopHere
+from vpo.storage.redact import RedactedFormatter, redact
 from vpo.store import Store, canonical
-from vpo.tracking import RunRecord, without_secrets
+from vpo.tracking import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ def run_job(cfg: DictConfig) -> None:
             record.keep_training(training_files(context))  # of the stages before; a look needs no end of the run
 
         context.store.announce = announce
+        context.store.register(folder, Path(config["paths"]["runs"]), config)
         try:
             made = pipeline.run(context, config)
         except StopHere as stop:
@@ -60,6 +63,7 @@ def run_job(cfg: DictConfig) -> None:
             return
         finally:
             context.store.warn_of_older_code()
+        context.store.finish()
         items = gather_items(made, list(config["evaluator"]), folder)
         results = results_of(summarize_items(items), run_facts(config, context, command))
         record.finish(
@@ -85,13 +89,17 @@ def plan_job(cfg: DictConfig) -> None:
 
 
 def announced(task: Callable[[DictConfig], None], overrides: Sequence[str]) -> Callable[[DictConfig], None]:
-    """The task with a line before each job of a sweep, `[2/9] feedback=video seed=1`, where the task's own lines go."""
+    """The task with a line before each job of a sweep, `[2/9] feedback=video seed=1`, where the task's own lines go.
+
+    What Hydra would do and write before the task is checked here.
+    """
+    check_ahead(overrides)
     swept = sweeps_of(overrides)
 
     def announce_and_do(cfg: DictConfig) -> None:
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN:
-            told = [str(without_secrets(one)) for one in hydra.overrides.task if one.partition("=")[0] in swept]
+            told = [redact(one) for one in hydra.overrides.task if one.partition("=")[0] in swept]
             line = f"[{hydra.job.num + 1}/{math.prod(swept.values())}] {' '.join(told)}"
             print(line.rstrip(), file=sys.stdout if task is plan_job else sys.stderr, flush=True)
         task(cfg)
@@ -99,13 +107,13 @@ def announced(task: Callable[[DictConfig], None], overrides: Sequence[str]) -> C
     return announce_and_do
 
 
-def sweeps_of(overrides: Sequence[str]) -> dict[str, int]:
-    """The keys that a command sweeps over, with the number of their values. Raises Hydra's errors on what it cannot read."""
-    counts = {}
-    for one in OverridesParser.create().parse_overrides(list(overrides)):
-        if one.is_discrete_sweep() and not isinstance(one.value(), Glob):
-            counts[one.get_key_element()] = sum(1 for _ in one.sweep_string_iterator())
-    return counts
+def check_ahead(overrides: Sequence[str]) -> None:
+    """Raise UserError for secrets, which Hydra would write and show, and for settings of Hydra that run code."""
+    check_override_secrets(overrides)
+    config = compose_ahead(list(overrides))
+    if config is not None:
+        check_hydra_settings(config["hydra"])
+        check_secrets(config)
 
 
 def open_context(config: Mapping[str, Any]) -> Context:
@@ -120,31 +128,47 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if missing:
         raise UserError(f"config: {', '.join(missing)} must be given, as in `vpo run {missing[0]}=...`")
     config = OmegaConf.to_container(cfg, resolve=True)
-    build.allow(config["build"]["allow"])
     if not isinstance(config["recompute"], list):  # recompute=critique means a list of one, recompute=null an empty one
         config["recompute"] = [] if config["recompute"] is None else [str(config["recompute"])]
-    check_types(list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [], config)
-    check(config)
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else None
+    check_secrets(config)
+    check_types(overrides or [], config)
+    trust(config, overrides)
+    build.check_targets(config)
+    check_rules(config)
     return config
 
 
+def trust(config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
+    """Let the packages of `build.allow` be built from. Raises UserError where a file names them: files come from anywhere.
+
+    `overrides` is None for a config that a program gives.
+    """
+    packages = config["build"]["allow"]
+    typed = overrides is None or any(re.match(r"[+]{0,2}build(\.allow)?=", one) for one in overrides)
+    if packages and not typed:
+        named = ",".join(map(str, packages))
+        raise UserError(
+            f"config: build.allow=[{named}] stands in a file; what may be built is said on the command line only: if you trust it, "
+            f"add build.allow=[{named}]"
+        )
+    build.allow(packages)
+
+
 def labels_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """How the methods' rows are called: by their yaml, and the objective's policy by the objective ("IPO")."""
-    labels = {name: node.get("label", name) for name, node in config["method"].items()}
-    return labels | {config["objective"]["policy"]: config["objective"]["label"]}
+    """How the methods' rows are called; the objective's own policy is called by the objective, unless the user said otherwise."""
+    return {name: node.get("label", name) for name, node in config["method"].items()}
 
 
 def run_name(config: Mapping[str, Any]) -> str:
     """`<experiment>/<overrides>-<hash>`: the same config finds its folder again."""
     experiment = _choice("experiment") or "default"
     told = [
-        str(without_secrets(one))
-        for one in HydraConfig.get().overrides.task
-        if not one.startswith(("experiment=", *NOT_IN_RUN_NAME))
+        redact(one) for one in HydraConfig.get().overrides.task if not one.startswith(("experiment=", *NOT_IN_RUN_NAME))
     ]
     slug = re.sub(r"[^A-Za-z0-9=.,_+-]+", "-", ",".join(told)).strip("-")[:80] or "as-is"
     named = {key: value for key, value in config.items() if key not in NOT_IN_RUN_NAME}
-    digest = hashlib.sha256(canonical(named).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(canonical(redact(named, environment=False)).encode()).hexdigest()[:8]
     return f"{experiment}/{slug}-{digest}"
 
 
@@ -155,7 +179,7 @@ def training_files(context: Context) -> dict[str, Path]:
 
 def _command() -> Command:
     world = {group: _choice(group) for group in ("backbone", "dataset", "judge", "generator", "reward")}
-    return Command(_choice("experiment") or "default", world, tuple(HydraConfig.get().overrides.task))
+    return Command(_choice("experiment") or "default", world, tuple(redact(HydraConfig.get().overrides.task)))
 
 
 def _choice(group: str) -> str | None:
@@ -168,7 +192,7 @@ def _log_to_console() -> None:
     package = logging.getLogger("vpo")
     if not package.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(RedactedFormatter("%(message)s"))
         package.addHandler(handler)
         package.setLevel(logging.INFO)
         package.propagate = False

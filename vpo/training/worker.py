@@ -8,12 +8,14 @@ GPU's too, is given back when the process ends. Exit code 2 means that `error.tx
 
 import dataclasses
 import logging
+import math
 import os
 import shutil
 import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,29 +24,50 @@ import yaml
 
 from vpo.errors import UserError
 from vpo.signals import REQUESTS
+from vpo.storage.disk import disk_problem, is_full
+from vpo.storage.redact import RedactedFormatter, redact_text, redact_uncaught, redacted_traceback
 
 log = logging.getLogger(__name__)
 
 DISK_FULL = 28  # exit code: there may be no room even for a line that says so
-NO_ROOM = 2**20  # bytes
+TRACEBACK = "traceback.txt"  # beside the stage file, of what is told in one line
 
 
 def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> int:
     """Train as the stage file says, by `train` or by another module's function. Returns the exit code."""
     REQUESTS.listen(training=False)
     _end_with_parent()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    job = yaml.safe_load(path.read_text())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactedFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    redact_uncaught()
+    job = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         (task or train)(job)
     except UserError as error:
-        (path.parent / "error.txt").write_text(str(error))
-        return 2
-    except Exception:  # torch and safetensors report a full disk each in a way of its own, so the disk is asked
-        if shutil.disk_usage(job["out"]).free < NO_ROOM:
+        return _complain(path.parent, redact_text(str(error)))
+    except Exception as error:
+        problem = disk_problem(error, Path(job["out"]))
+        if problem is None or not problem.full:
+            raise
+        with suppress(OSError):
+            (path.parent / TRACEBACK).write_text(redacted_traceback(), encoding="utf-8")
+        if problem.elsewhere is None:
             return DISK_FULL
-        raise
+        return _complain(path.parent, f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
     return 0
+
+
+def _complain(folder: Path, line: str) -> int:
+    """Leave one line for the user. Returns the exit code."""
+    try:
+        (folder / "error.txt").write_text(line, encoding="utf-8")
+    except OSError as error:
+        log.error("%s", line)
+        if not is_full(error):
+            raise
+        return DISK_FULL
+    return 2
 
 
 def train(job: dict[str, Any]) -> None:
@@ -151,7 +174,7 @@ def make_trainer(
 def finish(path: Path, steps: int) -> None:
     """Write the mark of a whole training, all or nothing: who finds it does not train again."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(f"{steps}\n")
+    partial.write_text(f"{steps}\n", encoding="utf-8")
     os.replace(partial, path)
 
 
@@ -220,7 +243,10 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
     """The rows with their reference log-probabilities. Raises UserError when the file lacks one of them."""
     from vpo.rows import read_rows
 
-    known = {one["query_id"]: (one["chosen"], one["rejected"]) for one in read_rows(path, dict)}
+    known = {
+        one["query_id"]: tuple(math.nan if one[side] is None else one[side] for side in ("chosen", "rejected"))
+        for one in read_rows(path, dict)
+    }  # null was not a number; the first step refuses it
     missing = [row.query_id for row in rows if row.query_id not in known]
     if missing:
         raise UserError(

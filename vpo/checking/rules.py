@@ -1,39 +1,28 @@
-"""What a composed config must be, found before any work is done."""
+"""What the values of a composed config mean for one another, found before any work is done."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vpo import pipeline, stages
+from vpo.backbone.quantising import check_bits
+from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.hardware import SHARDED
-from vpo.ranges import check_ranges
 from vpo.training.recipe import bits_of, check_recipe
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Impossible values, found before any work is done."""
-    sampling, objective = config["sampling"], config["objective"]
-    check_ranges(config)
-    at_least = {
-        "sampling.k": (sampling["k"], 2 if config["feedback"]["video"] else 1),
-        "sft.prompts": (config["sft"].get("prompts", 0), 0),
-        "objective.prompts": (objective.get("prompts", 0), 0),
-    }
-    for key, (value, least) in at_least.items():
-        if not isinstance(value, int) or value < least:
-            raise UserError(f"config: {key}={value} must be a whole number of at least {least}")
-    positive = {
-        "sampling.temperature": sampling["temperature"],
-        "sampling.top_p": sampling["top_p"],
-        "sft.epochs": config["sft"]["epochs"],
-    }
-    if objective["policy"] is not None:
-        positive["objective.epochs"] = objective["epochs"]
-    if objective["policy"] == "dpo":
-        positive["objective.beta"] = objective["beta"]
-    for key, value in positive.items():
-        if not isinstance(value, int | float) or value <= 0:
-            raise UserError(f"config: {key}={value} must be above 0")
+    """Raise UserError for what is wrong with a composed config, before any work is done."""
+    check_shape(config)
+    check_rules(config)
+
+
+def check_rules(config: Mapping[str, Any]) -> None:
+    """What values mean for one another; each by itself is right."""
+    least = 2 if config["feedback"]["video"] else 1
+    if config["sampling"]["k"] < least:
+        raise UserError(f"config: sampling.k={config['sampling']['k']} must be a whole number of at least {least}")
     for name in ("sft", "objective", "control"):
         check_recipe(name, config[name])
         if bits_of(config[name]) and config["trainer"]["strategy"] in SHARDED:
@@ -52,7 +41,23 @@ def check(config: Mapping[str, Any]) -> None:
     unknown = sorted(set(config["recompute"]) - set(stages.NAMES))
     if unknown:
         raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
+    check_engines(config)
     check_objective(config)
+
+
+def check_engines(config: Mapping[str, Any]) -> None:
+    """Whoever asks a language model has an engine, and a model that is a folder is there."""
+    roles = {"drafter": config["drafter"]} | {f"method.{name}": node for name, node in config["method"].items()}
+    for role, node in roles.items():
+        if node.get("engine") == {}:
+            raise UserError(
+                f"config: {role} asks a language model, and engine=none; choose one, as in engine=hf engine.model=<folder or hub id>"
+            )
+        engine = node.get("engine", {})
+        check_bits(engine.get("bits"), "engine.bits")
+        model = str(engine.get("model", ""))
+        if model.startswith((".", "/", "~")) and not Path(model).is_dir():
+            raise UserError(f"config: engine.model={model}: no such folder; give the folder of a model, or a hub id")
 
 
 def check_objective(config: Mapping[str, Any]) -> None:
