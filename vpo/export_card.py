@@ -15,9 +15,8 @@ from typing import Any
 import yaml
 
 from vpo.export_source import Source
-from vpo.lineage import base_of, file_hash, lineage, trainings_of
+from vpo.lineage import History, base_of, file_hash, lineage, trainings_of
 from vpo.results_file import Base, RunFacts
-from vpo.storage.history import History
 from vpo.storage.jsonio import dumps
 from vpo.storage.redact import redact
 from vpo.store import canonical, without

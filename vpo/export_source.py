@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.lineage import entry_at
 from vpo.results_file import RunFacts, facts_of, read_results
-from vpo.storage.history import entry_at
 from vpo.store import Entry
 
 

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from vpo.results_file import Base
-from vpo.storage.history import History, entry_at, history
 from vpo.store import Entry, read_manifest
 
 TEACHERS = ("judge", "reward")
 # The input of controls that says how many updates to take: they learn nothing of it.
 NUMBER_OF_UPDATES = "updates_of"
+
+
+History = list[tuple[Entry, Mapping[str, Any]]]  # results with their manifests
 
 
 def lineage(entry: Entry) -> History:
@@ -53,6 +56,31 @@ def teachers_of(past: History) -> list[str]:
     """Which of judge and reward decided what a policy learnt, by the nodes of the stages behind it."""
     nodes = [manifest.get("node", {}) for _, manifest in past]
     return [role for role in TEACHERS if any(role in node for node in nodes)]
+
+
+def history(entry: Entry, leave_out: Collection[str] = ()) -> History:
+    """The result and all that it was made from, with their manifests, inputs first; {} stands for what was pruned since.
+
+    Inputs of the names in `leave_out` (and `<name>_2`, ...) are not followed.
+    """
+    found: dict[Path, tuple[Entry, Mapping[str, Any]]] = {}
+
+    def visit(one: Entry) -> None:
+        if one.folder in found:
+            return
+        manifest = read_manifest(one.folder) if one.done else {}
+        for name, made in manifest.get("inputs", {}).items():
+            if re.sub(r"_\d+$", "", name) not in leave_out:
+                visit(entry_at(one.folder.parent.parent / made))
+        found[one.folder] = (one, manifest)
+
+    visit(entry)
+    return list(found.values())
+
+
+def entry_at(folder: Path) -> Entry:
+    """The result in `<store>/<stage>/<key>`."""
+    return Entry(folder.parent.name, folder.name, folder)
 
 
 def file_hash(path: Path) -> str:
