@@ -37,21 +37,39 @@ LIBRARIES = ("torch", "transformers", "peft", "diffusers", "torchmetrics")
 
 def code_hash(stage: str, node: Mapping[str, Any]) -> str:
     """16 hex digits that name the code that makes a stage's results."""
-    digest = hashlib.sha256()
-    for file in code_of(stage, node).values():
-        texts = sorted(file.parent.glob("*.txt")) if file.name == "__init__.py" else []  # a judge's word lists
-        for one in (file, *texts):
-            digest.update(one.read_bytes())
-    for file in templates_of(stage, node):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    return _digest(code_of(stage, node), node)
+
+
+def class_hash(node: Mapping[str, Any]) -> str:
+    """16 hex digits that name the code of the classes that a node names, whichever stage uses them."""
+    return _digest(_files_of(_modules(node)), node)
 
 
 def code_of(stage: str, node: Mapping[str, Any]) -> dict[str, Path]:
     """The modules that make a stage's results, in order of their names, and their files."""
+    return _files_of([f"vpo.stages.{stage}", *_unimported(stage, node), *_modules(node)])
+
+
+def _digest(files: Mapping[str, Path], node: Mapping[str, Any]) -> str:
+    """Of the files of modules, of word lists beside them, and of the templates that modules and node name."""
+    digest = hashlib.sha256()
+    for file in files.values():
+        texts = sorted(file.parent.glob("*.txt")) if file.name == "__init__.py" else []  # a judge's word lists
+        for one in (file, *texts):
+            digest.update(one.read_bytes())
+    for file in _templates(files, node):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _modules(node: Any) -> list[str]:
+    """The modules of the classes that a node names."""
+    return [target.rpartition(".")[0] for target in _targets(node)]
+
+
+def _files_of(waiting: list[str]) -> dict[str, Path]:
+    """The modules and what they import of their own package or of vpo, and so on, in order of their names."""
     found: dict[str, Path] = {}
-    waiting = [f"vpo.stages.{stage}", *_unimported(stage, node)]
-    waiting += [target.rpartition(".")[0] for target in _targets(node)]
     while waiting:
         module = waiting.pop()
         file = None if module in found or module in INFRASTRUCTURE else _file_of(module)
@@ -65,8 +83,12 @@ def code_of(stage: str, node: Mapping[str, Any]) -> dict[str, Path]:
 
 def templates_of(stage: str, node: Mapping[str, Any]) -> list[Path]:
     """The templates that decide a stage's results, in order of their names."""
+    return _templates(code_of(stage, node), node)
+
+
+def _templates(files: Mapping[str, Path], node: Mapping[str, Any]) -> list[Path]:
     patterns = set(_named_templates(node, within=False))
-    for file in code_of(stage, node).values():
+    for file in files.values():
         patterns.update(_read_templates(file.read_bytes()))
     return [file for file in template_files() if any(fnmatchcase(file.stem, pattern) for pattern in patterns)]
 

@@ -1,10 +1,9 @@
 """The model card of an exported policy: what it is, how to use it, what it learnt from, how it was measured, its limits.
 
-Every figure is read from the run's results and the store's manifests; nothing is written by hand. Local paths and secrets
-do not enter: a card is made to be published.
+Every figure is read from the run's results (`vpo.results_file`) and the store's manifests; nothing is written by hand or derived
+from names. Local paths and secrets do not enter: a card is made to be published.
 """
 
-import hashlib
 import json
 import re
 import shlex
@@ -15,10 +14,12 @@ from typing import Any
 
 import yaml
 
-from vpo.export_source import Source, history
+from vpo.export_source import Source
+from vpo.lineage import History, base_of, file_hash, lineage, trainings_of
+from vpo.results_file import Base, RunFacts
 from vpo.storage.jsonio import dumps
 from vpo.storage.redact import redact
-from vpo.store import Entry, canonical, without
+from vpo.store import canonical, without
 from vpo.table_formats import to_markdown
 from vpo.tables import run_tables
 
@@ -29,8 +30,6 @@ FEW = 30  # queries behind a mean, below which the card warns
 _LOCAL = re.compile(
     r"(?<![\w:/.~])(?:file://)?(?:~/|/|[A-Za-z]:\\|\.{1,2}/)(?:[^\s'\",\[\]{}=]*[/\\])?([^\s'\",\[\]{}=/\\]+)"
 )
-
-Past = list[tuple[Entry, Mapping[str, Any]]]  # what `history` tells: results and their manifests, inputs first
 
 CHAT = """\
 ids = tokenizer.apply_chat_template(
@@ -58,15 +57,15 @@ def card(source: Source, name: str, *, chat: bool, notes: list[str], command: st
         command: the export command that made it.
         license: its licence where the user said so.
     """
-    past = history(source.entry)
-    embedded = in_sketch_world(source, past)
-    trained = [one.stage.upper() for one, _ in past if one.stage != "start" and (one.folder / "policy").is_dir()]
+    past = lineage(source.entry)
+    base, embedded = base_model(source, past), in_sketch_world(source, past)
+    trained = [one.stage.upper() for one in trainings_of(source.entry)]
     sections = [
-        "---\n" + yaml.safe_dump(_front(source, past, embedded, license), sort_keys=False) + "---",
+        "---\n" + yaml.safe_dump(_front(source, base, embedded, license), sort_keys=False) + "---",
         f"# {name}",
         "A language model that rewrites a short text-to-video query into the prompt that a video model is given: harmless, true to "
         f"the query, and detailed. It is the policy `{source.policy}` of a run of `vpo` (after VPO, Cheng et al., ICCV 2025, "
-        f"arXiv 2503.20491), trained from {_origin(past)} by {' then '.join(trained)}.",
+        f"arXiv 2503.20491), trained from {_origin(base)} by {' then '.join(trained)}.",
         "**From the embedded sketch world: it shows a method at work and is of no use with a real video model.**" if embedded else "",
         "## Use",
         f"```python\n{USE.format(name=name, ids=CHAT if chat else PLAIN)}\n```",
@@ -79,7 +78,7 @@ def card(source: Source, name: str, *, chat: bool, notes: list[str], command: st
         "## Results",
         _results(source),
         "## Limits",
-        "\n".join(f"- {line}" for line in [*_limits(source, past, embedded), *notes]),
+        "\n".join(f"- {line}" for line in [*_limits(source, embedded), *notes]),
         "## How it was made",
         f"```sh\n{_commands(source, command)}\n```",
         _versions(source),
@@ -87,22 +86,16 @@ def card(source: Source, name: str, *, chat: bool, notes: list[str], command: st
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def base_model(past: Past) -> str | None:
-    """The hub id of the model that training started from; None for a local folder or weights made from nothing."""
-    for entry, _ in past:
-        pointer = entry.folder / "policy" / "start.json"
-        if entry.stage == "start" and pointer.is_file():
-            named = json.loads(pointer.read_text(encoding="utf-8"))
-            return named["model"] if named.get("revision") else None  # only what came from the hub has one
-    model = _backbone(past).get("model")  # of a start that was pruned
-    return model if model and re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not Path(model).exists() else None
+def base_model(source: Source, past: History) -> Base | None:
+    """The model that training started from, as the run recorded it or else as the store has it."""
+    return source.facts.base if source.facts is not None and source.facts.base is not None else base_of(past)
 
 
-def in_sketch_world(source: Source, past: Past) -> bool:
+def in_sketch_world(source: Source, past: History) -> bool:
     """Whether the queries, the clips or the scores behind the policy or its figures are the embedded world's."""
-    told = [manifest.get("node", {}) for _, manifest in past]
-    told += [source.config.get(group, {}) for group in ("dataset", "generator", "reward")]
-    return '"vpo.sketch.' in canonical(told)
+    if source.facts is not None:
+        return any(role.target.startswith("vpo.sketch.") for role in source.facts.roles.values())
+    return '"vpo.sketch.' in canonical([manifest.get("node", {}) for _, manifest in past])
 
 
 def public(value: Any) -> Any:
@@ -115,33 +108,25 @@ def public(value: Any) -> Any:
     return _LOCAL.sub(r"\1", value) if isinstance(value, str) else value
 
 
-def _front(source: Source, past: Past, embedded: bool, license: str | None) -> dict[str, Any]:
+def _front(source: Source, base: Base | None, embedded: bool, license: str | None) -> dict[str, Any]:
     """The card's metadata, as the Hub reads it."""
-    base, backbone = base_model(past), _backbone(past)
     front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "language": "en"}
-    front["license"] = license or ("apache-2.0" if backbone and "model" not in backbone else "other")
+    front["license"] = license or ("apache-2.0" if base is not None and base.model is None else "other")
     if front["license"] == "other":
         front["license_name"] = "as-of-the-base-model"
-    if base:
-        front["base_model"] = base
+    if base is not None and base.revision:
+        front["base_model"] = base.model
     tags = ["vpo", "prompt-optimization", "text-to-video", source.entry.stage, *(["sketch-world"] if embedded else [])]
     return {**front, "tags": tags}
 
 
-def _backbone(past: Past) -> Mapping[str, Any]:
-    nodes = (manifest.get("node", {}) for entry, manifest in past if entry.stage == "start")
-    return next(nodes, {}).get("backbone", {})
-
-
-def _origin(past: Past) -> str:
+def _origin(base: Base | None) -> str:
     """What training started from, in words."""
-    backbone, base = _backbone(past), base_model(past)
-    if base:
-        revision = backbone.get("revision")
-        return f"`{base}`" + (f" at revision `{revision}`" if revision else "")
-    if backbone.get("model"):
-        return f"a local copy of `{Path(backbone['model']).name}`"
-    return f"random weights (`{backbone['_target_']}`)" if "_target_" in backbone else "an unknown model"
+    if base is None:
+        return "an unknown model"
+    if base.revision:
+        return f"`{base.model}` at revision `{base.revision}`"
+    return f"a local copy of `{Path(base.model).name}`" if base.model else f"random weights (`{base.target}`)"
 
 
 def _sampling(source: Source) -> str:
@@ -159,29 +144,30 @@ def _sampling(source: Source) -> str:
 
 
 def methods_of(source: Source) -> dict[str, Mapping[str, Any]]:
-    """The methods of the run that sample from this policy, by name."""
-    methods = source.config.get("method", {})
-    return {name: node for name, node in methods.items() if node.get("policy") == source.policy}
+    """The settings of the run's methods whose rows are of this policy, by name."""
+    settings = source.config.get("method", {})
+    return {name: settings[name] for name in rows_of(source) if name in settings}
 
 
-def _data(past: Past) -> str:
+def rows_of(source: Source) -> list[str]:
+    """The run's rows that are of this policy, under whichever of its names they sampled from it."""
+    mine = f"{source.entry.stage}/{source.entry.key}"
+    return [] if source.facts is None else [name for name, row in source.facts.rows.items() if row.entry == mine]
+
+
+def _data(past: History) -> str:
     """What the policy was made from, step by step, and the hashes of what it learnt from."""
     lines = ["| Result | Key | Holds | Data, sha256 (16 of 64 digits) |", "|---|---|---|---|"]
     for entry, manifest in past:
         counts = ", ".join(f"{name} {count}" for name, count in manifest.get("counts", {}).items()) or "-"
         files = sorted(entry.folder.glob(DATA[entry.stage])) if entry.stage in DATA else []
-        hashes = ", ".join(f"{file.name} `{_hash(file)}`" for file in files) or "-"
+        hashes = ", ".join(f"{file.name} `{file_hash(file)[:16]}`" for file in files) or "-"
         lines.append(f"| {entry.stage} | `{entry.key}` | {counts if manifest else 'no longer stored'} | {hashes} |")
     below = "A key hashes a step's settings and the keys of its inputs: the same keys, the same experiment."
     return "\n".join([*lines, "", below])
 
 
-def _hash(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
-
-
-def _recipe(past: Past) -> dict[str, Any]:
+def _recipe(past: History) -> dict[str, Any]:
     """The settings of every training, and of the sampling and the feedback that made the pairs."""
     recipe: dict[str, Any] = {}
     times = Counter[str]()
@@ -200,19 +186,31 @@ def _recipe(past: Past) -> dict[str, Any]:
 def _results(source: Source) -> str:
     if not source.results:
         return "Exported from the store and not from a finished run, so no measurement comes with it."
-    mine = methods_of(source)
+    mine = rows_of(source)
     labels = {name: f"{name} (this model)" if name in mine else name for name in source.results["methods"]}
     tables = run_tables(source.results, labels)
-    return "\n".join(map(to_markdown, tables)).rstrip()
+    return "\n".join(map(to_markdown, tables)).rstrip() + "\n\n" + _measured_by(source.facts)
 
 
-def _limits(source: Source, past: Past, embedded: bool) -> Iterator[str]:
+def _measured_by(facts: RunFacts) -> str:
+    """Who judged, scored and measured, in which version: other versions may give other numbers."""
+    lines = ["| Role | Class | Version | Code |", "|---|---|---|---|"]
+    roles = [(name, facts.roles[name]) for name in ("judge", "generator", "reward") if name in facts.roles]
+    roles += [(f"evaluator {name}", one) for name, one in facts.evaluators.items()]
+    lines += [f"| {name} | `{one.target}` | {one.version or '-'} | `{one.code}` |" for name, one in roles]
+    splits = ", ".join(f"{name} {one.rows} (`{one.sha256[:16]}`)" for name, one in facts.data.splits.items())
+    return "\n".join([*lines, "", f"Queries, with the sha256 of their file: {splits}."])
+
+
+def _limits(source: Source, embedded: bool) -> Iterator[str]:
     if embedded:
         yield (
             "The queries, clips or scores come from the sketch world: a grammar of short scenes, a procedural renderer of "
             "64-pixel clips, a checklist that reads pixels. The numbers above mean nothing for a real video model."
         )
-    if "vpo.judge.rules" in str(source.config.get("judge", {}).get("_target_")):
+    facts = source.facts
+    judge = facts.roles.get("judge") if facts is not None else None
+    if judge is not None and judge.target.startswith("vpo.judge.rules."):
         yield (
             "Harm and faithfulness were judged by rules over words, not by people or a language model: what they do not "
             "list they miss."
@@ -220,25 +218,29 @@ def _limits(source: Source, past: Past, embedded: bool) -> Iterator[str]:
     counts = [one["n"] for metrics in source.results.get("methods", {}).values() for one in metrics.values()]
     if counts and max(counts) < FEW:
         yield f"Measured on {max(counts)} queries: too few to tell methods apart."
-    if source.results:
-        seed = source.results["run"].get("seed")
-        yield f"One training (seed {seed}): the intervals are over queries and say nothing about another seed."
-    taught = any(
-        one.stage == "score" or (one.stage == "grpo" and "reward" in told.get("node", {})) for one, told in past
-    )
-    if source.results and taught:
+    if facts is not None:
+        yield f"One training (seed {facts.seed}): the intervals are over queries and say nothing about another seed."
+    if facts is not None and "reward" in facts.policies[source.policy].taught_by:
         yield "The reward that is reported is also what training learnt from; of it, an optimizer is expected to look good."
     yield "It writes English, for the template above. It can still write unsafe or unfaithful prompts: check them before use."
 
 
 def _commands(source: Source, command: str) -> str:
-    if not source.results:
+    if source.facts is None:
         return command
-    told = public([one for one in source.results["run"].get("overrides", []) if not one.startswith("paths.")])
+    told = public([one for one in source.facts.overrides if not one.startswith("paths.")])
     return shlex.join(["vpo", "run", *told]) + "\n" + command
 
 
 def _versions(source: Source) -> str:
-    versions = source.results.get("run", {}).get("versions", {})
-    told = ", ".join(f"{name} {value}" for name, value in versions.items() if value != "absent")
-    return f"Trained with {told}." if told else ""
+    """Libraries, code and machine."""
+    if source.facts is None:
+        return ""
+    code, device = source.facts.code, source.facts.device
+    versions = ", ".join(f"{name} {value}" for name, value in source.facts.versions.items() if value != "absent")
+    commit = f" at commit `{code.commit}`" + (" with changes since" if code.dirty else "") if code.commit else ""
+    machine = ", ".join(sorted(set(device.gpus or []))) if device.accelerator == "gpu" else device.cpu
+    return (
+        f"Made with {versions}. The code of vpo{commit} has the sha256 `{code.sha256[:16]}`. The run was finished on "
+        f"{device.devices} {device.accelerator}" + (f" ({machine})." if machine else ".")
+    )

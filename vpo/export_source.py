@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
-from vpo.store import Entry, read_manifest
-
-PREFERRED = ("dpo", "grpo", "sft")  # which policy is meant where none is named: the one that comes last in training
+from vpo.lineage import entry_at
+from vpo.results_file import RunFacts, facts_of, read_results
+from vpo.store import Entry
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Source:
         entry: the store's result that holds it, in `policy/`.
         run: the run's folder; None where a result of the store was named.
         results: the content of the run's results.json, or {}.
+        facts: what it says of the run; None without one.
         config: the run's resolved config, without secrets, or {}.
     """
 
@@ -31,6 +32,7 @@ class Source:
     entry: Entry
     run: Path | None = None
     results: Mapping[str, Any] = field(default_factory=dict)
+    facts: RunFacts | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -41,10 +43,9 @@ class Source:
     @property
     def name(self) -> str:
         """A short name that a Hydra override takes without quotes: `<experiment>-<policy>-<hash>`."""
-        if self.run is None:
+        if self.run is None or self.facts is None:
             return f"{self.policy}-{self.entry.key[:8]}"
-        experiment = self.results.get("run", {}).get("experiment", "run")
-        return f"{experiment}-{self.policy}-{self.run.resolve().name.rpartition('-')[2]}"
+        return f"{self.facts.experiment}-{self.policy}-{self.run.resolve().name.rpartition('-')[2]}"
 
 
 def find_source(place: Path, policy: str | None, store: Path | None) -> Source:
@@ -52,7 +53,7 @@ def find_source(place: Path, policy: str | None, store: Path | None) -> Source:
 
     Args:
         place: `runs/<experiment>/<run>`, or `store/<stage>/<key>`.
-        policy: which one; None for the last one of the training.
+        policy: which one; None for the one that the run is about.
         store: where the run's results lie now, if not where the run left them.
 
     Raises:
@@ -64,83 +65,62 @@ def find_source(place: Path, policy: str | None, store: Path | None) -> Source:
         raise UserError(f"{place}: no such folder; {_runs_near(place)}")
     if not (place / "results.json").is_file():
         raise UserError(_no_results(place))
-    results = _read_results(place / "results.json")
-    root = store or Path(results["run"]["store"])
+    results = read_results(place / "results.json")
+    facts = facts_of(results)
+    if facts is None:
+        raise UserError(
+            f"{place / 'results.json'}: it does not say which stored policy each row is, as older versions wrote it; give the run's "
+            "command again (what is stored is found), or a folder of the store, such as store/dpo/<key>"
+        )
+    root = store or Path(facts.store)
     if not root.is_dir():
         raise UserError(f"{place}: its store {root} is gone; set paths.store to where it lies now")
-    policies = policies_of(results["run"]["entries"], root)
-    if not policies:
-        raise UserError(f"{place}: the run trained no policy that is still in {root}; start it again to have it made")
-    chosen = policy or next((name for name in PREFERRED if name in policies), min(policies))
-    if chosen not in policies:
-        raise UserError(f"{place}: no policy is called {chosen}; choose one of {', '.join(sorted(policies))}")
-    config = (
-        yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8")) if (place / "config.yaml").is_file() else {}
-    )
-    return Source(chosen, policies[chosen], place, results, config)
+    chosen = policy or facts.policy
+    entry = _policy_in(root, place, facts, chosen)
+    path = place / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return Source(chosen, entry, place, results, facts, config)
 
 
-def policies_of(names: Iterable[str], store: Path) -> dict[str, Entry]:
-    """The trained policies among a run's results ("stage/key"), by name.
+def _policy_in(root: Path, place: Path, facts: RunFacts, chosen: str | None) -> Entry:
+    """The stored result that holds a policy of the run. Raises UserError where it trained none of this name or it is pruned."""
+    trained = {name: entry_at(root / one.entry) for name, one in facts.policies.items() if one.training}
+    if chosen is None or not trained:
+        raise UserError(f"{place}: the run trained no policy")
+    stored = {name: entry for name, entry in trained.items() if is_trained_policy(entry)}
+    others = ", ".join(sorted(stored)) or "none"
+    if chosen not in trained:
+        raise UserError(f"{place}: no policy is called {chosen}; choose one of {others}")
+    if chosen not in stored:
+        raise UserError(
+            f"{place}: its policy {chosen} is no longer in {root}; give the run's command again to have it made, or choose one that "
+            f"is stored ({others})"
+        )
+    return stored[chosen]
 
-    Preference training names its rounds as the pipeline does: `dpo_1`, `dpo_2`, ..., and `dpo` for the last. Which round a
-    result is stands in no label (one run's last round is another's first), but each has the one before in its history.
-    """
-    entries = [_entry(store / name) for name in names]
-    trained = [one for one in entries if one.stage != "start" and one.done and (one.folder / "policy").is_dir()]
-    rounds = sorted((one for one in trained if one.stage == "dpo"), key=lambda one: len(history(one)))
-    found = {label_of(one): one for one in trained if one.stage != "dpo"}
-    if len(rounds) > 1:
-        found |= {f"dpo_{number}": one for number, one in enumerate(rounds, 1)}
-    return found | ({"dpo": rounds[-1]} if rounds else {})
+
+def is_trained_policy(entry: Entry) -> bool:
+    """Whether it is a finished training: its policy has its template beside it, as the start has not."""
+    return entry.done and (entry.folder / "policy" / "template.txt").is_file()
 
 
 def label_of(entry: Entry) -> str:
-    """What the pipeline calls a trained policy; two policies may be results of one stage (sft, sft_more)."""
+    """What the pipeline called a policy when it was trained; two policies may be results of one stage (sft, sft_more)."""
     job = entry.folder / "stage.yaml"
     return (
         str(yaml.safe_load(job.read_text(encoding="utf-8")).get("label", entry.stage)) if job.is_file() else entry.stage
     )
 
 
-def history(entry: Entry) -> list[tuple[Entry, Mapping[str, Any]]]:
-    """The result and all that it was made from, with their manifests, inputs first; {} for what was pruned since."""
-    told: dict[Path, tuple[Entry, Mapping[str, Any]]] = {}
-
-    def tell(one: Entry) -> None:
-        if one.folder in told:
-            return
-        manifest = read_manifest(one.folder) if one.done else {}
-        for name in manifest.get("inputs", {}).values():
-            tell(_entry(one.folder.parent.parent / name))
-        told[one.folder] = (one, manifest)
-
-    tell(entry)
-    return list(told.values())
-
-
 def _of_entry(folder: Path, policy: str | None) -> Source:
-    entry = _entry(folder)
-    if not (folder / "policy" / "template.txt").is_file():
+    entry = entry_at(folder)
+    if not is_trained_policy(entry):
         raise UserError(
             f"{folder}: holds no trained policy; give a result of a training, such as store/dpo/<key>, or a run folder"
         )
     if policy not in (None, label_of(entry)):
         raise UserError(f"{folder}: holds the policy {label_of(entry)}, not {policy}; leave policy= out")
     return Source(label_of(entry), entry)
-
-
-def _entry(folder: Path) -> Entry:
-    return Entry(folder.parent.name, folder.name, folder)
-
-
-def _read_results(path: Path) -> Mapping[str, Any]:
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        _ = results["methods"], results["run"]["store"], results["run"]["entries"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); start the run again, it is soon done") from error
-    return results
 
 
 def _no_results(place: Path) -> str:
@@ -150,10 +130,10 @@ def _no_results(place: Path) -> str:
     trained = ""
     try:
         config = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
-        policies = policies_of(
-            json.loads((place / "entries.json").read_text(encoding="utf-8")), Path(config["paths"]["store"])
-        )
-        trained = ", ".join(f"{name} is {entry.folder}" for name, entry in sorted(policies.items()))
+        names = json.loads((place / "entries.json").read_text(encoding="utf-8"))
+        entries = [entry_at(Path(config["paths"]["store"]) / name) for name in names]
+        found = [(label_of(entry), entry.folder) for entry in entries if is_trained_policy(entry)]
+        trained = ", ".join(f"{label} is {folder}" for label, folder in sorted(found))
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
         pass  # a run that has only just begun; the message goes without the hint
     hint = f", or export what is trained so far by its folder ({trained})" if trained else ""

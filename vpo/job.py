@@ -3,12 +3,9 @@
 import hashlib
 import logging
 import math
-import platform
 import re
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vpo import __version__, build, pipeline
+from vpo import build, pipeline
 from vpo.checking.hydra_settings import check_hydra_settings
 from vpo.checking.rules import check_rules
 from vpo.checking.secrets import check_override_secrets, check_secrets
@@ -26,6 +23,7 @@ from vpo.hints import check_types, compose_ahead
 from vpo.memory_plan import memory_lines
 from vpo.overrides import sweeps_of
 from vpo.results import contact_rows, gather_items, summarize_items
+from vpo.run_facts import Command, results_of, run_facts
 from vpo.stages.context import Context, StopHere
 from vpo.storage.redact import RedactedFormatter, redact
 from vpo.store import Store, canonical
@@ -35,9 +33,6 @@ log = logging.getLogger(__name__)
 
 # Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
 NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "retry_failed", "stop_after", "build", "plan")
-PACKAGES = (
-    "torch", "transformers", "pytorch-lightning", "trl", "peft", "diffusers", "hydra-core", "torchmetrics", "av"
-)  # fmt: skip
 
 
 def run_job(cfg: DictConfig) -> None:
@@ -51,30 +46,28 @@ def run_job(cfg: DictConfig) -> None:
     ]  # a wrong one is found now, not at the end
     with RunRecord(folder) as record:
         record.write_config(config)
-        started = time.time()
+        command = _command()
         context = open_context(config)
 
         def announce(names: list[str]) -> None:
             record.write_entries(names)  # whoever prunes the store must see what an unfinished run needs
-            record.keep_training(
-                training_files(context, config)
-            )  # of the stages before; a look needs no end of the run
+            record.keep_training(training_files(context))  # of the stages before; a look needs no end of the run
 
         context.store.announce = announce
         context.store.register(folder, Path(config["paths"]["runs"]), config)
         try:
             made = pipeline.run(context, config)
         except StopHere as stop:
-            record.keep_training(training_files(context, config))
+            record.keep_training(training_files(context))
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             return
         finally:
             context.store.warn_of_older_code()
         context.store.finish()
         items = gather_items(made, list(config["evaluator"]), folder)
-        results = {"methods": summarize_items(items), "run": run_facts(config, context, started)}
+        results = results_of(summarize_items(items), run_facts(config, context, command))
         record.finish(
-            results, items, contact_rows(items, folder, count=6), training_files(context, config), loggers,
+            results, items, contact_rows(items, folder, count=6), training_files(context), loggers,
             labels=labels_of(config),
             footer=f"Clips by generator={_choice('generator')}; four frames each, time to the right.",
         )  # fmt: skip
@@ -179,34 +172,14 @@ def run_name(config: Mapping[str, Any]) -> str:
     return f"{experiment}/{slug}-{digest}"
 
 
-def run_facts(config: Mapping[str, Any], context: Context, started: float) -> dict[str, Any]:
-    """What may differ between equal runs: when, where, with which versions and stage results."""
-    return {
-        "seed": config["seed"],
-        "experiment": _choice("experiment") or "default",
-        "world": {group: _choice(group) for group in ("backbone", "dataset", "judge", "generator", "reward")},
-        "evaluators": list(config["evaluator"]),
-        "overrides": redact(list(HydraConfig.get().overrides.task)),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "seconds": round(time.time() - started, 1),
-        "store": str(context.store.root.resolve()),
-        "entries": sorted(context.store.used),
-        "versions": {"vpo": __version__, "python": platform.python_version(), **_versions()},
-    }
+def training_files(context: Context) -> dict[str, Path]:
+    """The figures of each policy that is trained by now, by its name in the pipeline."""
+    return {name: entry.folder / "training.jsonl" for name, entry in context.trained.items()}
 
 
-def training_files(context: Context, config: Mapping[str, Any]) -> dict[str, Path]:
-    """The figures of each policy that is trained by now, by a readable name."""
-    files = {}
-    for entry in context.store.used.values():
-        if entry.stage in ("sft", "dpo", "grpo") and entry.done:
-            job = (entry.folder / "stage.yaml").read_text(encoding="utf-8")
-            files[re.search(r"^label: (\S+)", job, re.M)[1]] = entry.folder / "training.jsonl"
-    if (
-        config["rounds"] > 1 and "dpo" in files
-    ):  # then the first of the rounds is not what the row `dpo` was sampled from
-        files["dpo_1"] = files.pop("dpo")
-    return files
+def _command() -> Command:
+    world = {group: _choice(group) for group in ("backbone", "dataset", "judge", "generator", "reward")}
+    return Command(_choice("experiment") or "default", world, tuple(redact(HydraConfig.get().overrides.task)))
 
 
 def _choice(group: str) -> str | None:
@@ -223,13 +196,3 @@ def _log_to_console() -> None:
         package.addHandler(handler)
         package.setLevel(logging.INFO)
         package.propagate = False
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found

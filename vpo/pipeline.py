@@ -50,7 +50,7 @@ def run(context: Context, cfg: Config) -> Made:
         What was made for each method: {"prompts": entry, "clips": entry, evaluator: entry, ...}, in the order of the config.
     """
     queries = context.make(Queries(dataset=cfg["dataset"]))
-    policies = train_policies(context, cfg, queries)
+    policies = context.policies = train_policies(context, cfg, queries)
     prompts = {name: write_prompts(context, cfg, queries, name, policies) for name in cfg["method"]}
     return measure(context, cfg, queries, prompts)
 
@@ -170,7 +170,7 @@ def learn_from_feedback(
             policy = policies[f"dpo_{number}"] = policies["dpo"] = context.make(
                 Dpo(
                     objective=cfg["objective"], trainer=cfg["trainer"], backbone=cfg["backbone"], start=policy, pairs=pairs,
-                    reference=reference, seed=seed, label="dpo" if number == 1 else f"dpo_{number}",
+                    reference=reference, seed=seed, label="dpo" if cfg["rounds"] == 1 else f"dpo_{number}",
                 )
             )  # fmt: skip
     return policies | train_controls(context, cfg, sft, rounds, wanted)

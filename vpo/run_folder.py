@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.results_file import read_results
 from vpo.store import canonical, without
 from vpo.table_spec import RowSpec
 
@@ -40,12 +41,7 @@ class Run:
     @cached_property
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
-        results = self._parsed("results.json", json.loads)
-        methods = results.get("methods") if isinstance(results, dict) else None
-        measured = [one for metrics in methods.values() for one in metrics.values()] if _nested(methods) else [None]
-        if not all(isinstance(one, dict) and one.keys() >= {"mean", "ci95", "n", "n_failed"} for one in measured):
-            raise self._damaged("results.json", "means by method and metric are due")
-        return results
+        return read_results(self.folder / "results.json")
 
     @cached_property
     def items(self) -> list[dict[str, Any]]:
@@ -110,7 +106,3 @@ class Run:
             raise UserError(
                 f"{self.folder / name}: {error.strerror}; finish the run by giving its command again"
             ) from error
-
-
-def _nested(methods: Any) -> bool:
-    return isinstance(methods, dict) and all(isinstance(metrics, dict) for metrics in methods.values())

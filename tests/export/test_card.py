@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import run_vpo
-from tests.trained import entry_of, logits, make_run, run_of
+from tests.trained import COMMIT, entry_of, logits, make_run, run_of
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.export import export_command
@@ -53,6 +54,35 @@ def test_the_card_tells_data_recipe_and_command(home):
     commands = card.split("```sh\n")[1].split("```")[0].splitlines()
     assert commands == ["vpo run seed=1", "vpo export runs/default/seed=1-1234abcd policy=dpo"]
     assert "vpo 0.1.0, torch 2.13.0" in card
+
+
+def test_the_card_says_by_which_judge_data_and_code_as_the_run_recorded_it(home):
+    run = home / run_of(home)
+    shutil.rmtree(entry_of(home, "queries").folder)  # pruned since: the run still knows
+    shutil.rmtree(entry_of(home, "start").folder)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["judge"] = {"_target_": "vpo.judge.another.Judge"}  # no part of what was recorded
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    export_command([run_of(home), "to=mine"])
+    card = (home / "mine/README.md").read_text()
+    assert "| judge | `vpo.judge.rules.RulesJudge` | rules 7 | `fedcba9876543210` |" in card
+    assert "| evaluator alignment | `vpo.evaluator.alignment.Alignment` | 3 |" in card
+    assert "judged by rules over words" in card
+    assert "Queries, with the sha256 of their file: sft 3 (`aaaaaaaaaaaaaaaa`), test 200 (`bbbbbbbbbbbbbbbb`)." in card
+    assert f"at commit `{COMMIT}` has the sha256 `5555555555555555`" in card
+    assert "trained from random weights (`vpo.backbone.tiny.TinyBackbone`) by SFT then DPO" in card
+    assert "is also what training learnt from" not in card  # a judge taught it, no reward
+
+
+def test_the_card_warns_where_the_reward_taught_the_policy(home):
+    path = home / run_of(home) / "results.json"
+    results = json.loads(path.read_text())
+    results["run"]["policies"]["dpo"]["taught_by"] = ["reward"]
+    path.write_text(json.dumps(results))
+    for policy in ("sft", "dpo"):
+        export_command([run_of(home), f"policy={policy}", f"to={policy}"])
+        card = (home / policy / "README.md").read_text()
+        assert ("is also what training learnt from" in card) is (policy == "dpo")
 
 
 def test_the_card_of_the_sketch_world_says_that_its_numbers_mean_nothing_elsewhere(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from tests.conftest import run_vpo
 from tests.trained import entry_of, policy, run_of
 from vpo.errors import UserError
 from vpo.export import export_command, new_folder
-from vpo.export_source import find_source, policies_of
+from vpo.export_source import find_source
 from vpo.store import Store
 
 
@@ -30,28 +31,111 @@ def test_a_result_of_the_store_is_exported_without_measurements(home):
     assert "vpo run" not in card.split("## How it was made")[1]
 
 
-def test_of_several_rounds_the_last_policy_is_meant(home):
+def edit(path, change):
+    """Change the facts of a run in its results.json."""
+    results = json.loads(path.read_text())
+    change(results["run"])
+    path.write_text(json.dumps(results))
+
+
+def with_a_second_round(home):
+    """The run's policies become those of two rounds; returns both."""
     store, first = Store(home / "store"), entry_of(home, "dpo")
+    # Another run trained it as its first round, under that name.
     second = store.get("dpo", {"round": 2}, {"start": first}, policy(9, "dpo"))
+
+    def add(facts):
+        one = facts["policies"]["dpo"]
+        two = {**one, "entry": f"dpo/{second.key}", "training": [*one["training"], f"dpo/{second.key}"]}
+        facts["policies"] |= {"dpo_1": one, "dpo_2": two, "dpo": two}
+        facts["rows"] |= {
+            "dpo": {**facts["rows"]["dpo"], "entry": two["entry"]},
+            "last": {**facts["rows"]["dpo"], "policy": "dpo_2", "entry": two["entry"]},
+            "dpo_1": {**facts["rows"]["dpo"], "policy": "dpo_1", "entry": one["entry"]},
+        }
+
+    edit(home / run_of(home) / "results.json", add)
+    return first, second
+
+
+def test_of_several_rounds_the_last_policy_is_meant_and_each_has_its_name(home):
+    first, second = with_a_second_round(home)
+    run = home / run_of(home)
+    assert find_source(run, None, None).entry.folder == second.folder
+    assert find_source(run, "dpo_2", None).entry.folder == second.folder
+    assert find_source(run, "dpo_1", None).entry.folder == first.folder
+
+
+def test_all_rows_of_the_exported_policy_are_marked_and_no_others(home):
+    """Two methods may sample from one policy under two of its names."""
+    with_a_second_round(home)
+    run = home / run_of(home)
+    results = json.loads((run / "results.json").read_text())
+    results["methods"] |= dict.fromkeys(("last", "dpo_1"), results["methods"]["dpo"])
+    (run / "results.json").write_text(json.dumps(results))
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["method"] |= {"last": config["method"]["dpo"], "dpo_1": config["method"]["dpo"]}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    export_command([run_of(home), "to=mine"])
+    lines = (home / "mine/README.md").read_text().split("## Results")[1].splitlines()
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ") and "±" in line]
+    assert rows == ["original", "sft", "dpo (this model)", "last (this model)", "dpo_1"]
+
+
+def test_a_control_is_exported_by_its_name_and_its_result_is_not_taken_for_sft(home):
+    store, sft = Store(home / "store"), entry_of(home, "sft")
+    # It takes as many updates as the preference training, which is none of its own.
+    inputs = {"start": sft, "examples_of": sft, "updates_of": entry_of(home, "dpo")}
+    more = store.get("sft", {"recipe": "more"}, inputs, policy(5, "sft_more"))
+
+    def add(facts):
+        trained = [f"sft/{sft.key}", f"sft/{more.key}"]
+        facts["policies"]["sft_more"] = {"entry": f"sft/{more.key}", "training": trained, "taught_by": ["judge"]}
+
+    edit(home / run_of(home) / "results.json", add)
+    assert find_source(home / run_of(home), "sft_more", None).entry.folder == more.folder
+    assert find_source(home / run_of(home), "sft", None).entry.folder == sft.folder
+    export_command([run_of(home), "policy=sft_more", "to=more"])
+    assert (
+        "trained from random weights (`vpo.backbone.tiny.TinyBackbone`) by SFT then SFT."
+        in (home / "more/README.md").read_text()
+    )
+
+
+def test_the_policy_that_the_run_is_about_is_meant_whatever_its_name(home):
+    def rename(facts):
+        facts["policies"]["mine"] = facts["policies"].pop("dpo")
+        facts["rows"]["dpo"]["policy"] = facts["policy"] = "mine"
+
+    edit(home / run_of(home) / "results.json", rename)
+    found = find_source(home / run_of(home), None, None)
+    assert (found.policy, found.entry.folder) == ("mine", entry_of(home, "dpo").folder)
+
+
+def test_a_store_that_moved_is_found_where_it_is_said_to_lie(home):
+    (home / "store").rename(home / "elsewhere")
+    with pytest.raises(UserError, match=r"its store \S+/store is gone; set paths.store to where it lies now"):
+        find_source(home / run_of(home), None, None)
+    assert export_command([run_of(home), "paths.store=elsewhere"]) == 0
+    assert "| pair | `" in (home / "exported/default-dpo-1234abcd/README.md").read_text()
+
+
+def test_a_policy_that_was_pruned_is_told_with_those_that_are_left(home):
+    shutil.rmtree(entry_of(home, "dpo").folder)
+    with pytest.raises(
+        UserError, match=r"policy dpo is no longer in \S+/store; give the run's command again .*\(sft\)"
+    ):
+        export_command([run_of(home)])
+    assert export_command([run_of(home), "policy=sft"]) == 0
+
+
+def test_results_of_before_the_schema_do_not_say_which_policy_a_row_is(home):
     path = home / run_of(home) / "results.json"
-    for order in ([first, second], [second, first]):
-        results = json.loads(path.read_text())
-        results["run"]["entries"] = [f"dpo/{one.key}" for one in order]
-        path.write_text(json.dumps(results))
-        assert find_source(path.parent, None, None).entry.folder == second.folder
-        assert find_source(path.parent, "dpo_1", None).entry.folder == first.folder
-
-
-def test_the_second_round_is_called_dpo_whatever_the_pipeline_labelled_it(home):
-    """The pipeline labels the rounds dpo and dpo_2; what `dpo` was sampled from, and measured as, is the last."""
-    store, first = Store(home / "store"), entry_of(home, "dpo")
-    second = store.get("dpo", {"round": 2}, {"start": first}, policy(9, "dpo_2"))
-    found = policies_of([f"dpo/{second.key}", f"dpo/{first.key}"], home / "store")
-    assert {name: one.key for name, one in found.items()} == {
-        "dpo_1": first.key,
-        "dpo_2": second.key,
-        "dpo": second.key,
-    }
+    results = json.loads(path.read_text())
+    facts = {key: results["run"][key] for key in ("seed", "experiment", "overrides", "store", "entries", "versions")}
+    path.write_text(json.dumps({"methods": results["methods"], "run": facts}))
+    with pytest.raises(UserError, match=r"results.json: it does not say which stored policy each row is.* again"):
+        export_command([run_of(home)])
 
 
 def test_what_is_there_is_replaced_only_on_request_and_only_if_it_is_a_model(home):

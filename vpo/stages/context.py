@@ -30,6 +30,7 @@ class Context:
         stop_after: the name of the stage after which to stop.
         retry_failed: do items again that failed, also those of finished stages.
         requested: the stages that were asked for so far, in order, with their entries.
+        policies: the policies by the names under which methods ask for them (`dpo_2` and `dpo` may be one), once all are there.
     """
 
     store: Store
@@ -37,6 +38,7 @@ class Context:
     stop_after: str | None = None
     retry_failed: bool = False
     requested: list[tuple[Stage, Entry]] = field(default_factory=list)
+    policies: dict[str, Entry] = field(default_factory=dict)
 
     def make(self, stage: Stage) -> Entry:
         """The stored result of a stage, made now if it is not there. Raises StopHere where the run was to stop before it."""
@@ -48,6 +50,11 @@ class Context:
         )  # fmt: skip
         self.requested.append((stage, entry))
         return entry
+
+    @property
+    def trained(self) -> dict[str, Entry]:
+        """The trainings so far, in order, by the names that the pipeline gives them."""
+        return {stage.label or stage.name: entry for stage, entry in self.requested if stage.trains}
 
     def complete(
         self,

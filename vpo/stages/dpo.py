@@ -22,6 +22,7 @@ class Dpo(Stage):
     name: ClassVar[str] = "dpo"
     exempt: ClassVar[tuple[str, ...]] = exempt_of("objective")
     runs: ClassVar[tuple[str, ...]] = (WORKER,)
+    trains: ClassVar[bool] = True
 
     objective: Node
     trainer: Node

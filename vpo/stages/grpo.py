@@ -29,6 +29,7 @@ class Grpo(Stage):
     # What is shown on the way changes no policy: greedy prompts draw no random number.
     exempt: ClassVar[tuple[str, ...]] = (*exempt_of("objective"), "objective.prompts", "objective.prompts_every")
     runs: ClassVar[tuple[str, ...]] = (WORKER,)
+    trains: ClassVar[bool] = True
 
     objective: Node
     trainer: Node

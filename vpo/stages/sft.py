@@ -31,6 +31,7 @@ class Sft(Stage):
     name: ClassVar[str] = "sft"
     exempt: ClassVar[tuple[str, ...]] = exempt_of("recipe")
     runs: ClassVar[tuple[str, ...]] = (WORKER,)
+    trains: ClassVar[bool] = True
 
     recipe: Node
     trainer: Node

@@ -31,6 +31,8 @@ class Stage:
     exempt: ClassVar[tuple[str, ...]] = ()
     # Modules that the work runs without importing them: a worker started by its name, say. The code hash covers them.
     runs: ClassVar[tuple[str, ...]] = ()
+    # Whether it trains a policy: it leaves `policy/` and `training.jsonl`, and its label is the policy's name.
+    trains: ClassVar[bool] = False
 
     label: str = ""
 

@@ -1,0 +1,290 @@
+"""The schema of a run's `results.json`, and the one way to read the file.
+
+`Results.model_json_schema()` is the schema as JSON Schema. What equal runs share stands at the top; what may vary between
+them stands under `run`. Files of before the schema have no "schema" and are read for their means only.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vpo.errors import UserError
+
+SCHEMA = 1
+
+# `<stage>/<key>`: a result's folder below the store, and nothing outside of it.
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[0-9a-f]{16}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Part(BaseModel):
+    """A part of the file. Fields that a newer vpo adds are ignored; what is there has its type, without conversion."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Summary(Part):
+    """One metric of one method: its mean over `n` queries, on `n_failed` more it failed, and half of its 95 % interval."""
+
+    mean: float | None
+    n: Count
+    n_failed: Count
+    ci95: float | None
+
+
+class Code(Part):
+    """Which vpo made the run.
+
+    Attributes:
+        commit: of the git checkout that it lies in; None where it lies in none (a wheel).
+        dirty: whether its files differ from that commit.
+        sha256: of all its Python files, configs, templates and word lists.
+    """
+
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40,64}$")] | None
+    dirty: bool | None
+    sha256: Sha256
+
+
+class Device(Part):
+    """The machine that finished the run. Results that it found in the store may have been made on another one.
+
+    Attributes:
+        accelerator: what trainings ran on: "cpu" or "gpu".
+        devices: how many of them a training took.
+        platform: operating system and architecture.
+        cpu: the processor's name.
+        cores: that this process could use.
+        threads: of one torch operation; None where this process did not load torch.
+        gpus: names of the CUDA devices that it saw; None where it did not load torch.
+    """
+
+    accelerator: str
+    devices: Count
+    platform: str
+    cpu: str
+    cores: Count
+    threads: Count | None
+    gpus: list[str] | None
+
+
+class Split(Part):
+    """Queries of one use: how many, and the hash of the stored file."""
+
+    rows: Count
+    sha256: Sha256
+
+
+class Data(Part):
+    """The queries. `fingerprint` is of what the config does not say, such as a user's file; None where it says all."""
+
+    entry: Name
+    seed: int | None
+    fingerprint: str | None
+    splits: dict[str, Split]
+
+
+class Role(Part):
+    """A class that did the work of a role.
+
+    Attributes:
+        target: its dotted name.
+        version: what it says of itself, or its records say ("rules 1"); None where they say nothing.
+        code: 16 hex digits that name its code and what that imports of vpo or its own package.
+        card: what a reward says that its numbers depend on.
+    """
+
+    target: str
+    version: str | None
+    code: str
+    card: dict[str, Any] | None = None
+
+
+class Base(Part):
+    """The model that training started from.
+
+    Attributes:
+        target: the class that loads it.
+        model: hub id or folder; None for weights made at random.
+        revision: the hub's commit; None for what did not come from the hub.
+    """
+
+    target: str
+    model: str | None
+    revision: str | None
+
+
+class Policy(Part):
+    """A policy that methods can sample from.
+
+    Attributes:
+        entry: the stored result that holds it, in `policy/`.
+        training: the trainings that made it, in order, it being the last; empty for the base model as it is.
+        taught_by: which of "judge" and "reward" decided what it learnt.
+    """
+
+    entry: Name
+    training: list[Name]
+    taught_by: list[str]
+
+
+class Row(Part):
+    """A method of the results, and which stored results its numbers are of.
+
+    Attributes:
+        policy: the name of the policy that it sampled from; None for a method without one.
+        entry: the stored result that holds that policy.
+        prompts, clips: what was made of the test queries; clips are None where nothing needed them.
+        evaluations: by evaluator.
+    """
+
+    policy: str | None
+    entry: Name | None
+    prompts: Name
+    clips: Name | None
+    evaluations: dict[str, Name]
+
+
+class Stored(Part):
+    """A stored result that the run asked for, and made or found.
+
+    Attributes:
+        label: what it is of, "drafts" or a method.
+        code: 16 hex digits that name the stage's code when it was made.
+        created: UTC.
+        seconds: that the start took which finished it.
+        counts: of its records, by kind.
+    """
+
+    entry: Name
+    label: str
+    code: str
+    created: str
+    seconds: float
+    counts: dict[str, int | float]
+
+
+class RunFacts(Part):
+    """What may vary between equal runs: when, where, by which code, on which data.
+
+    Attributes:
+        seed: of the config.
+        experiment: the chosen experiment, or "default".
+        world: the chosen file of each group that decides what the numbers speak of; None where none was.
+        overrides: what the command said.
+        started: UTC.
+        seconds: that this start took; what was found in the store cost none.
+        store: the store's folder.
+        entries: all stored results that the run used.
+        versions: of Python and of libraries; "absent" for what is not installed.
+        code, device, data: parts of their own, above.
+        roles, evaluators: the classes that did the work, by role and by the evaluator's name.
+        base: None where the run used no policy.
+        policies: by name. `dpo_1`, `dpo_2`, ... are those of the rounds and `dpo` is the last of them.
+        policy: the one that the run is about: the objective's, or SFT's where nothing followed it.
+        rows: by method, as in `methods`.
+        stages: what was asked for, in order.
+        failed: items that failed, by stage, where some did.
+    """
+
+    seed: int
+    experiment: str
+    world: dict[str, str | None]
+    overrides: list[str]
+    started: str
+    seconds: float
+    store: str
+    entries: list[Name]
+    versions: dict[str, str]
+    code: Code
+    device: Device
+    data: Data
+    roles: dict[str, Role]
+    evaluators: dict[str, Role]
+    base: Base | None
+    policies: dict[str, Policy]
+    policy: str | None
+    rows: dict[str, Row]
+    stages: list[Stored]
+    failed: dict[str, Count]
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        if self.policy is not None and self.policy not in self.policies:
+            raise ValueError(f"policy: {self.policy!r} is none of policies")
+        for name, row in self.rows.items():
+            held = None if row.policy is None else self.policies.get(row.policy)
+            if (row.policy is None) != (held is None) or row.entry != (held and held.entry):
+                raise ValueError(f"rows.{name}: the policy {row.policy!r} in {row.entry} is none of policies")
+        return self
+
+
+class Results(Part):
+    """The whole file: means and intervals by method and metric, the evaluators' cards where they have some, and the run."""
+
+    model_config = ConfigDict(title="results.json of vpo", serialize_by_alias=True)
+
+    schema_version: int = Field(alias="schema", ge=1, le=SCHEMA)
+    methods: dict[str, dict[str, Summary]]
+    evaluators: dict[str, Any] = {}
+    run: RunFacts
+
+    @model_validator(mode="after")
+    def _rows_are_methods(self) -> Self:
+        unknown = set(self.methods) - set(self.run.rows)
+        if unknown:
+            raise ValueError(f"run.rows lacks {', '.join(sorted(unknown))}")
+        return self
+
+
+class _Old(Part):
+    """A file of before the schema, as far as tables read it."""
+
+    methods: dict[str, dict[str, Summary]]
+    run: dict[str, Any] = {}
+
+
+def problem_of(content: Any) -> str | None:
+    """What keeps a file's content from being results: the field, and what is wrong with it; None if nothing does."""
+    if not isinstance(content, Mapping):
+        return "a mapping is due"
+    try:
+        (_Old if "schema" not in content else Results).model_validate(dict(content))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        more = f", and {error.error_count() - 1} more" if error.error_count() > 1 else ""
+        return f"{where}: {first['msg'].removeprefix('Value error, ')}{more}".removeprefix(": ")
+    return None
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The content of a results.json. Raises UserError, in one line, for a file that is unreadable or does not fit the schema."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; finish the run by giving its command again") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(_damaged(path, " ".join(str(error).split())[:100])) from error
+    version = content.get("schema") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
+        raise UserError(
+            f"{path}: its schema is {version} and this vpo reads up to {SCHEMA}; use the newer vpo that wrote it"
+        )
+    problem = problem_of(content)
+    if problem:
+        raise UserError(_damaged(path, problem))
+    return content
+
+
+def facts_of(content: Mapping[str, Any]) -> RunFacts | None:
+    """The facts of the run, of content that has no problem; None for a file of before the schema."""
+    return Results.model_validate(dict(content)).run if "schema" in content else None
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return f"{path} is damaged ({reason}); give the run's command again, or move its folder away"
