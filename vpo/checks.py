@@ -6,6 +6,7 @@ from typing import Any
 from vpo import pipeline, stages
 from vpo.errors import UserError
 from vpo.hardware import SHARDED
+from vpo.pairing import DOMINANCE
 from vpo.ranges import check_ranges
 from vpo.training.recipe import bits_of, check_recipe
 
@@ -45,6 +46,10 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     if not (config["feedback"]["text"] or config["feedback"]["video"]):
         raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
+    if config["feedback"]["dominance"] not in DOMINANCE:
+        raise UserError(
+            f"config: feedback.dominance={config['feedback']['dominance']} must be one of {', '.join(DOMINANCE)}"
+        )
     if config["stop_after"] not in (None, *stages.NAMES):
         raise UserError(
             f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(stages.NAMES)}"
