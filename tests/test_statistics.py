@@ -5,7 +5,7 @@ import math
 import pytest
 
 from vpo.records import Result
-from vpo.statistics import mean_and_deviation, paired_bootstrap, summarize
+from vpo.statistics import mean_and_deviation, paired_bootstrap, summarize, weighted_mean
 
 
 def test_summarize_gives_the_normal_interval_of_the_mean():
@@ -25,6 +25,16 @@ def test_summarize_of_one_or_no_value():
     assert summarize([2.0]) == Result(mean=2.0, n=1, n_failed=0, ci95=None)
     assert summarize([None]) == Result(mean=None, n=0, n_failed=1, ci95=None)
     assert summarize([]) == Result(mean=None, n=0, n_failed=0, ci95=None)
+
+
+def test_a_weighted_mean_is_a_ratio_of_sums_and_so_is_its_interval():
+    # (3 * 1 + 1 * 0) / 4 = 3/4; residuals 3 * 1/4 and 1 * -3/4, squares 2 * 9/16, so sqrt(2/1 * 18/16) / 4 = 3/8
+    mean, half = weighted_mean([1.0, 0.0], [3.0, 1.0])
+    assert (mean, half) == (0.75, pytest.approx(1.96 * 3 / 8))
+    # with equal weights it is the plain mean with its interval
+    mean, half = weighted_mean([0.0, 1.0, 0.0, 1.0], [7.0] * 4)
+    assert (mean, half) == (0.5, pytest.approx(1.96 * math.sqrt(1 / 3) / 2))
+    assert weighted_mean([2.0], [5.0]) == (2.0, None)
 
 
 def test_mean_and_deviation_over_seeds():

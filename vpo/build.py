@@ -1,11 +1,13 @@
 """From a config node to the object it describes: the only place that calls `hydra.utils.instantiate`."""
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vpo.cards import NEEDS, EvaluatorCard
 from vpo.errors import UserError
 
 # A config is text that may come from anywhere; it may construct our classes and those of the libraries we build on, not
@@ -122,6 +124,28 @@ def batch_size_of(node: Mapping[str, Any]) -> int:
     return node.get("batch_size") or getattr(target_class(node), "batch_size", None) or 32
 
 
-def needs_of(evaluator: Mapping[str, Any]) -> frozenset[str]:
-    """Which inputs an evaluator's class asks for, of "clips", "verdicts", "query_verdicts" and "scores"."""
-    return frozenset(target_class(evaluator).needs)
+def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
+    """The card of an evaluator's node, without building it. Raises UserError where the class has none, or a wrong one."""
+    target = evaluator["_target_"]
+    card = getattr(target_class(evaluator), "card", None)
+    if callable(card):
+        try:
+            card = card(**{key: value for key, value in evaluator.items() if not key.startswith("_")})
+        except TypeError as error:
+            raise UserError(f"{target}.card does not take the keys of its config: {error}") from error
+    if not isinstance(card, EvaluatorCard):
+        raise UserError(f"{target} has no card; an evaluator says by `card = EvaluatorCard(...)` what it measures")
+    unknown = sorted(set(card.needs) - set(NEEDS))
+    if unknown:
+        raise UserError(f"{target}: its card needs {unknown[0]!r}, which nothing gives; known are {', '.join(NEEDS)}")
+    return card
+
+
+def cards_of(evaluators: Mapping[str, Mapping[str, Any]]) -> dict[str, EvaluatorCard]:
+    """The cards of a config's evaluators. Raises UserError where two of them measure what has the same name."""
+    cards = {name: card_of(node) for name, node in evaluators.items()}
+    for (name, card), (other, its) in itertools.permutations(cards.items(), 2):
+        both = [metric.name for metric in card.metrics if its.lists(metric.name)]
+        if both:
+            raise UserError(f"evaluators {other} and {name} both measure {both[0]!r}; leave one of them out")
+    return cards

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vpo import pipeline, stages
+from vpo.build import cards_of
 from vpo.errors import UserError
 from vpo.hardware import SHARDED
 from vpo.pairing import DOMINANCE
@@ -44,6 +45,7 @@ def check(config: Mapping[str, Any]) -> None:
             )
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
+    cards_of(config["evaluator"])
     if not (config["feedback"]["text"] or config["feedback"]["video"]):
         raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
     if config["feedback"]["dominance"] not in DOMINANCE:

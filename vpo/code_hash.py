@@ -18,7 +18,7 @@ from vpo.build import ALLOWED_PREFIXES
 # Where results lie, how items are worked through, what is shown meanwhile; and templates, whose texts are in the keys.
 INFRASTRUCTURE = (
     "vpo", "vpo.stages", "vpo.stages.context", "vpo.stages.stage", "vpo.store", "vpo.rows", "vpo.items", "vpo.executor.local",
-    "vpo.executor.worker", "vpo.records", "vpo.errors", "vpo.interfaces", "vpo.build",
+    "vpo.executor.worker", "vpo.records", "vpo.cards", "vpo.errors", "vpo.interfaces", "vpo.build",
     "vpo.hardware", "vpo.progress", "vpo.templates",
 )  # fmt: skip
 LIBRARIES = tuple(prefix.partition(".")[0] for prefix in ALLOWED_PREFIXES if prefix != "vpo.")

@@ -24,6 +24,7 @@ from vpo.errors import UserError
 from vpo.hardware import check_hardware
 from vpo.hints import check_types
 from vpo.memory_plan import memory_lines
+from vpo.metrics import Metrics
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.stages.context import Context, StopHere
 from vpo.store import Store, canonical
@@ -67,8 +68,14 @@ def run_job(cfg: DictConfig) -> None:
             return
         finally:
             context.store.warn_of_older_code()
-        items = gather_items(made, list(config["evaluator"]), folder)
-        results = {"methods": summarize_items(items), "run": run_facts(config, context, started)}
+        cards = {name: card.to_json() for name, card in build.cards_of(config["evaluator"]).items()}
+        metrics = Metrics(cards)
+        items = gather_items(made, metrics, folder)
+        results = {
+            "methods": summarize_items(items, metrics),
+            "evaluators": cards,
+            "run": run_facts(config, context, started),
+        }
         record.finish(
             results, items, contact_rows(items, folder, count=6), training_files(context, config), loggers,
             labels=labels_of(config),
@@ -161,7 +168,6 @@ def run_facts(config: Mapping[str, Any], context: Context, started: float) -> di
         "seed": config["seed"],
         "experiment": _choice("experiment") or "default",
         "world": {group: _choice(group) for group in ("backbone", "dataset", "judge", "generator", "reward")},
-        "evaluators": list(config["evaluator"]),
         "overrides": list(HydraConfig.get().overrides.task),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),

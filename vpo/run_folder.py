@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.metrics import Cards, are_cards
 from vpo.store import canonical, without_idle_fields
 from vpo.table_spec import RowSpec
 
@@ -42,6 +43,8 @@ class Run:
         measured = [one for metrics in methods.values() for one in metrics.values()] if _nested(methods) else [None]
         if not all(isinstance(one, dict) and one.keys() >= {"mean", "ci95", "n", "n_failed"} for one in measured):
             raise self._damaged("results.json", "means by method and metric are due")
+        if not are_cards(results.get("evaluators", {})):
+            raise self._damaged("results.json", "a card of each evaluator, with its metrics, is due")
         return results
 
     @cached_property
@@ -83,13 +86,20 @@ class Run:
         except UserError:
             return True
 
+    @property
+    def cards(self) -> Cards:
+        """The cards of its evaluators; empty in results of an older version."""
+        return self.results.get("evaluators", {})
+
     def measured_by(self) -> dict[str, str]:
         """What must agree between runs, each as one text. The data's seed may differ: the test queries may not."""
         parts = {name: without_idle_fields(self.config.get(name)) for name in MEASURED_BY}
         if isinstance(parts["dataset"], dict):
             parts["dataset"] = {key: value for key, value in parts["dataset"].items() if key != "seed"}
         queries = sorted({(item["query_id"], item["query"]) for item in self.items})
-        return {name: canonical(part) for name, part in {**parts, "test queries": queries}.items()}
+        versions = {name: card.get("version") for name, card in self.cards.items()}
+        parts |= {"evaluator versions": versions, "test queries": queries}
+        return {name: canonical(part) for name, part in parts.items()}
 
     def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
         try:

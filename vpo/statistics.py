@@ -60,6 +60,22 @@ def summarize(values: Sequence[float | None]) -> Result:
     return Result(mean=math.fsum(valid) / n, n=n, n_failed=n_failed, ci95=half)
 
 
+def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float | None]:
+    """The ratio R = sum w v / sum w over the items, with the half width of its 95 % interval (None for a single item).
+
+    Items are drawn, and their weights with them, so R is a ratio of two sums. Its variance, linearised, is
+    n / (n - 1) * sum (w_i (v_i - R))^2 / (sum w)^2 (Cochran, Sampling Techniques, 3rd ed. 1977, section 2.11); with equal weights that
+    is s^2 / n, as in `summarize`. Raises ValueError where the lengths differ.
+    """
+    total = math.fsum(weights)
+    ratio = math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total
+    n = len(values)
+    if n < 2:
+        return ratio, None
+    squares = math.fsum((weight * (value - ratio)) ** 2 for value, weight in zip(values, weights, strict=True))
+    return ratio, Z95 * math.sqrt(n / (n - 1) * squares) / total
+
+
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation (None for a single value), as tables report several seeds."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
