@@ -51,7 +51,10 @@ class Evaluate(Stage):
         done = context.complete(
             [one for one in samples if isinstance(one.prompt, Prompt)], folder / "items.jsonl", kind=dict,
             make=Spec(self.evaluator),
-            call=partial(measure, card=card, clips=self.clips.folder / "clips" if self.clips else None),
+            call=partial(
+                measure, clips=self.clips.folder / "clips" if self.clips else None,
+                card=replace(card, applies=None),  # which need not be picklable
+            ),
             item_id=query_id, batch_size=batch_size_of(self.evaluator), label=self.label,
         )  # fmt: skip
         measured = {row["query_id"] for row in done.records}
