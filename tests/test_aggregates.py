@@ -157,6 +157,14 @@ class Greedy:
     card = EvaluatorCard("greedy", "1", (Metric("a", "A"),), frozenset({"clip"}))
 
 
+class Empty:
+    card = EvaluatorCard("empty", "1", ())
+
+
+class Lost:
+    card = EvaluatorCard("lost", "1", (Metric("a", "A", aggregate="torchmetrics.MeanMetrik"),))
+
+
 class Rival:
     card = EvaluatorCard("rival", "1", (Metric("scene_count", "Count"),))
 
@@ -169,6 +177,8 @@ class Rival:
             {"x": {"_target_": "tests.test_aggregates.Greedy"}},
             "needs 'clip', which nothing gives; known are clips, verd",
         ),
+        ({"x": {"_target_": "tests.test_aggregates.Empty"}}, "its card lists no metric; give one or more, each once"),
+        ({"x": {"_target_": "tests.test_aggregates.Lost"}}, "torchmetrics.MeanMetrik cannot be imported"),
         ({"x": {"_target_": STEADINESS, "agregate": "a"}}, r"Steadiness.card does not take the keys of its config: .*"),
         (
             {"x": {"_target_": "tests.test_aggregates.Rival"}, "y": {"_target_": "vpo.sketch.evaluator.SceneAccuracy"}},
@@ -191,3 +201,10 @@ class Undeclared(Steadiness):
 def test_a_metric_that_no_card_lists_is_an_error(context):
     with pytest.raises(UserError, match="evaluator undeclared: it measures 'steadiness', which its card does not list"):
         evaluated(context, {"_target_": "tests.test_aggregates.Undeclared", "aggregate": "torchmetrics.MeanMetric"})
+
+
+def test_weights_that_would_be_ignored_are_an_error(context):
+    with pytest.raises(
+        UserError, match="'steadiness' has weights, but its aggregate counts each item once; name another"
+    ):
+        evaluated(context, {"_target_": STEADINESS, "aggregate": "vpo.aggregates.MeanOfItems"})

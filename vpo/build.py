@@ -135,6 +135,11 @@ def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
             raise UserError(f"{target}.card does not take the keys of its config: {error}") from error
     if not isinstance(card, EvaluatorCard):
         raise UserError(f"{target} has no card; an evaluator says by `card = EvaluatorCard(...)` what it measures")
+    names = [metric.name for metric in card.metrics]
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"{target}: its card lists {', '.join(names) or 'no metric'}; give one or more, each once")
+    for aggregate in {metric.aggregate for metric in card.metrics if not metric.mean_of_items}:
+        target_class({"_target_": aggregate})  # found now, not at the end of a run
     unknown = sorted(set(card.needs) - set(NEEDS))
     if unknown:
         raise UserError(f"{target}: its card needs {unknown[0]!r}, which nothing gives; known are {', '.join(NEEDS)}")
@@ -145,7 +150,7 @@ def cards_of(evaluators: Mapping[str, Mapping[str, Any]]) -> dict[str, Evaluator
     """The cards of a config's evaluators. Raises UserError where two of them measure what has the same name."""
     cards = {name: card_of(node) for name, node in evaluators.items()}
     for (name, card), (other, its) in itertools.permutations(cards.items(), 2):
-        both = [metric.name for metric in card.metrics if its.lists(metric.name)]
+        both = [metric.name for metric in card.metrics if its.metric_of(metric.name)]
         if both:
             raise UserError(f"evaluators {other} and {name} both measure {both[0]!r}; leave one of them out")
     return cards

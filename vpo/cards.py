@@ -93,9 +93,11 @@ class EvaluatorCard:
         """The names of the metrics that apply to a sample."""
         return [one.name for one in self.metrics] if self.applies is None else list(self.applies(sample))
 
-    def lists(self, name: str) -> bool:
-        """Whether the card has the metric, or a metric of which this is a part."""
-        return any(name == one.name or (one.parts and name.startswith(f"{one.name}_")) for one in self.metrics)
+    def metric_of(self, name: str) -> Metric | None:
+        """The metric of this name, or that of which it is a part; None where the card lists neither."""
+        own = [one for one in self.metrics if one.name == name]
+        wholes = [one for one in self.metrics if one.parts and name.startswith(f"{one.name}_")]
+        return next(iter([*own, *wholes]), None)
 
     def to_json(self) -> dict[str, Any]:
         """The card as results.json keeps it."""

@@ -69,14 +69,15 @@ class Metrics:
     def main(self, measured: Collection[str]) -> list[str]:
         """The columns of a run's main table: of each evaluator the main metrics that were measured.
 
-        An evaluator that could measure nothing keeps a column, its first. Without cards, all that was measured.
+        An evaluator that could measure nothing keeps its first main column. Without cards, all that was measured.
         """
         if not self:
             return list(measured)
         columns: list[str] = []
         for group in self.groups:
-            own = [one.name for one in group if one.name in measured]
-            columns += [one.name for one in group if one.main and one.name in measured] if own else [group[0].name]
+            main = [one.name for one in group if one.main]
+            found = any(one.name in measured for one in group)
+            columns += [name for name in main if name in measured] if found else main[:1]
         return columns
 
 

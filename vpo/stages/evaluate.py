@@ -101,9 +101,15 @@ def query_id(sample: Sample) -> str:
 
 def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard) -> dict[str, Any]:
     """{"metrics": numbers by name} and, where there are some, {"weights": by name}; what is not finite is None."""
-    for name in metrics:
-        if not card.lists(name):
+    for name, value in metrics.items():
+        listed = card.metric_of(name)
+        if listed is None:
             raise UserError(f"evaluator {card.name}: it measures {name!r}, which its card does not list; add it there")
+        if isinstance(value, Weighted) and listed.mean_of_items:
+            raise UserError(
+                f"evaluator {card.name}: {name!r} has weights, but its aggregate counts each item once; name another one in the "
+                "card, such as vpo.aggregates.WeightedMean"
+            )
     numbers = {name: one.value if isinstance(one, Weighted) else one for name, one in metrics.items()}
     numbers = {name: None if one is None or not math.isfinite(one) else float(one) for name, one in numbers.items()}
     weights = {name: float(one.weight) for name, one in metrics.items() if isinstance(one, Weighted)}
