@@ -50,9 +50,10 @@ CLIPS = {"a": ("0.5", 4), "b": ("0.9", 10), "c": ("0.1", 1), "d": ("0.3", None)}
 
 
 @pytest.fixture
-def context(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "_extra_prefixes", ("tests.",))
-    return Context(Store(tmp_path / "store"))
+def context(tmp_path):
+    build.allow(["tests."])
+    yield Context(Store(tmp_path / "store"))
+    build.allow([])
 
 
 def evaluated(context, node):
@@ -165,6 +166,10 @@ class Lost:
     card = EvaluatorCard("lost", "1", (Metric("a", "A", aggregate="torchmetrics.MeanMetrik"),))
 
 
+class Wrong:
+    card = EvaluatorCard("wrong", "1", (Metric("a", "A", aggregate="math.fsum"),))
+
+
 class Rival:
     card = EvaluatorCard("rival", "1", (Metric("scene_count", "Count"),))
 
@@ -178,7 +183,8 @@ class Rival:
             "needs 'clip', which nothing gives; known are clips, verd",
         ),
         ({"x": {"_target_": "tests.test_aggregates.Empty"}}, "its card lists no metric; give one or more, each once"),
-        ({"x": {"_target_": "tests.test_aggregates.Lost"}}, "torchmetrics.MeanMetrik cannot be imported"),
+        ({"x": {"_target_": "tests.test_aggregates.Lost"}}, "aggregate torchmetrics.MeanMetrik cannot be imp"),
+        ({"x": {"_target_": "tests.test_aggregates.Wrong"}}, "the aggregate math.fsum is no torchmetrics.Metric"),
         ({"x": {"_target_": STEADINESS, "agregate": "a"}}, r"Steadiness.card does not take the keys of its config: .*"),
         (
             {"x": {"_target_": "tests.test_aggregates.Rival"}, "y": {"_target_": "vpo.sketch.evaluator.SceneAccuracy"}},

@@ -96,25 +96,25 @@ def config_of():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Results and items of two methods, of which each role fails on one query that the judge finds harmless; and the queries."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "_extra_prefixes", ("tests.",))
-        folder, config = tmp_path_factory.mktemp("failures"), config_of()
-        queries = build.build(config["dataset"]).splits()["test"]
-        bad = [one.id for one in queries if one.truth.get("unsafe")]
-        method, render, judge, query_judge, reward, fussy = [one.id for one in queries if one.id not in bad][:6]
-        config["method"]["flaky"] = {"_target_": "tests.test_failures.FlakyMethod", "fails": [method]}
-        config["judge"] |= {
-            "_target_": "tests.test_failures.FlakyJudge",
-            "fails": [judge],
-            "fails_on_queries": [query_judge],
-        }
-        config["generator"] |= {"_target_": "tests.test_failures.FlakyGenerator", "fails": [render]}
-        config["reward"] |= {"_target_": "tests.test_failures.FlakyReward", "fails": [reward]}
-        config["evaluator"]["fussy"] = {"_target_": "tests.test_failures.Fussy", "fails": [fussy]}
-        entries = pipeline.run(Context(Store(folder / "store")), config)
-        cards = {name: card.to_json() for name, card in cards_of(config["evaluator"]).items()}
-        items = gather_items(entries, Metrics(cards), folder)
-        results = {"methods": summarize_items(items, Metrics(cards)), "evaluators": cards}
+    build.allow(["tests."])
+    folder, config = tmp_path_factory.mktemp("failures"), config_of()
+    queries = build.build(config["dataset"]).splits()["test"]
+    bad = [one.id for one in queries if one.truth.get("unsafe")]
+    method, render, judge, query_judge, reward, fussy = [one.id for one in queries if one.id not in bad][:6]
+    config["method"]["flaky"] = {"_target_": "tests.test_failures.FlakyMethod", "fails": [method]}
+    config["judge"] |= {
+        "_target_": "tests.test_failures.FlakyJudge",
+        "fails": [judge],
+        "fails_on_queries": [query_judge],
+    }
+    config["generator"] |= {"_target_": "tests.test_failures.FlakyGenerator", "fails": [render]}
+    config["reward"] |= {"_target_": "tests.test_failures.FlakyReward", "fails": [reward]}
+    config["evaluator"]["fussy"] = {"_target_": "tests.test_failures.Fussy", "fails": [fussy]}
+    entries = pipeline.run(Context(Store(folder / "store")), config)
+    cards = {name: card.to_json() for name, card in cards_of(config["evaluator"]).items()}
+    items = gather_items(entries, Metrics(cards), folder)
+    results = {"methods": summarize_items(items, Metrics(cards)), "evaluators": cards}
+    build.allow([])
     failing = {"method": method, "render": render, "judge": judge, "query_judge": query_judge, "reward": reward}
     return results, items, queries, bad, failing | {"fussy": fussy}, folder
 

@@ -145,6 +145,13 @@ def test_a_reward_without_what_the_rule_compares_is_an_error_and_not_no_pairs(do
     assert video_pairs([prompt("a", 0)], unread, threshold=0.5, dominance=dominance) == []
 
 
+@pytest.fixture
+def tests_allowed():
+    build.allow(["tests."])
+    yield
+    build.allow([])
+
+
 class WordReward:
     """A reward that gives floats: how many words a clip's prompt has, and how many of them name a colour."""
 
@@ -177,8 +184,7 @@ TEXTS = ("a big dog runs fast", "a red dog runs", "red dog", "dog")
         ("answers", None, None),
     ],
 )
-def test_a_reward_of_floats_gives_pairs_through_the_stages(tmp_path, monkeypatch, dominance, chosen, rejected):
-    monkeypatch.setattr(build, "_extra_prefixes", ("tests.",))
+def test_a_reward_of_floats_gives_pairs_through_the_stages(tmp_path, tests_allowed, dominance, chosen, rejected):
     context = Context(Store(tmp_path))
     prompts = [prompt("a", k, text) for k, text in enumerate(TEXTS)]
     clips = [Clip(one.id, one.id, "a", "a dog", one.text, f"{one.id}.mp4", 0, 4, 8.0, 64, 64) for one in prompts]

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from vpo.cards import EvaluatorCard, Metric
+from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric
 from vpo.comparison import compare
 from vpo.errors import UserError
 from vpo.evaluator.alignment import Alignment
@@ -277,13 +277,24 @@ def test_failures_are_counted_in_the_table_and_in_the_gains(tmp_path):
 
 
 def test_a_gain_of_what_is_no_mean_over_queries_is_refused(runs, tmp_path):
-    card = EvaluatorCard("a", "1", (Metric("aligned", "A", aggregate="torchmetrics.MeanMetric"),)).to_json()
+    card = EvaluatorCard("a", "1", (Metric("aligned", "A", aggregate="torchmetrics.SumMetric"),)).to_json()
     runs = [make_run(tmp_path / "weighted", "s0", 0, {"sft": [0, 0, 1], "dpo": [1, 1, 1]}, evaluators={"a": card})]
     with pytest.raises(UserError, match=r"gain.metrics has 'aligned', which is no mean over the queries"):
         compare(runs, write_spec(tmp_path, columns=["aligned"]))
     spec = write_spec(tmp_path, columns=["aligned"], gain={"metrics": [], "pairs": []})
     (main,) = compare(runs, spec)
     assert cells(main)["SFT"]["aligned"] == "0.333 ± 0.100"
+
+
+def test_a_gain_of_weighted_means_weighs_the_queries(tmp_path):
+    card = EvaluatorCard("a", "1", (Metric("aligned", "A", aggregate=WEIGHTED_MEAN),)).to_json()
+    run = make_run(tmp_path, "s0", 0, {"sft": [0, 0, 1], "dpo": [1, 0, 1]}, evaluators={"a": card})
+    items = [json.loads(line) for line in (run / "items.jsonl").read_text().splitlines()]
+    for item in items:
+        item["weights"] = {"aligned": {"q1": 2.0, "q2": 1.0, "q3": 1.0}[item["query_id"]]}
+    (run / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    _, gain = compare([run], write_spec(tmp_path, columns=["aligned"]))
+    assert gain.rows[0].cells[0].fields["mean"] == 0.5  # 3/4 - 1/4
 
 
 def test_runs_by_another_version_of_an_evaluator_are_refused(runs, tmp_path):

@@ -8,13 +8,14 @@ method has an aggregate of its own: none shares its state with another's.
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from vpo.build import build
+from vpo.errors import UserError
 from vpo.statistics import summarize, weighted_mean
 
 
@@ -54,12 +55,24 @@ class WeightedMean(Items):
         return {"mean": mean, "ci95": half}
 
 
+def aggregate_class(name: str) -> type[Metric]:
+    """The class of this dotted name, which an evaluator's own code gives. Raises UserError where it is none of torchmetrics' kind."""
+    module, _, own = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), own)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"the aggregate {name} cannot be imported: {error}; correct the evaluator's card") from error
+    if not (isinstance(found, type) and issubclass(found, Metric)):
+        raise UserError(f"the aggregate {name} is no torchmetrics.Metric; correct the evaluator's card")
+    return found
+
+
 def aggregated(name: str, values: Sequence[float], weights: Sequence[float]) -> dict[str, float | None]:
     """{"mean", "ci95"} of the items that were measured, at least one, by the aggregate of this dotted name.
 
     A number that is not finite is None.
     """
-    metric = build({"_target_": name}).set_dtype(torch.float64)
+    metric = aggregate_class(name)().set_dtype(torch.float64)
     metric.update(torch.tensor(values, dtype=torch.float64), torch.tensor(weights, dtype=torch.float64))
     found = metric.compute()
     result: dict[str, Any] = dict(found) if isinstance(found, dict) else {"mean": float(found), "ci95": None}

@@ -139,7 +139,9 @@ def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
     if not names or len(set(names)) < len(names):
         raise UserError(f"{target}: its card lists {', '.join(names) or 'no metric'}; give one or more, each once")
     for aggregate in {metric.aggregate for metric in card.metrics if not metric.mean_of_items}:
-        target_class({"_target_": aggregate})  # found now, not at the end of a run
+        from vpo.aggregates import aggregate_class  # which imports torch
+
+        aggregate_class(aggregate)  # a wrong one is found now, not at the end of a run
     unknown = sorted(set(card.needs) - set(NEEDS))
     if unknown:
         raise UserError(f"{target}: its card needs {unknown[0]!r}, which nothing gives; known are {', '.join(NEEDS)}")

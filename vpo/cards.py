@@ -14,8 +14,9 @@ from vpo.records import Sample
 # What an evaluator may ask for beside query and prompt.
 NEEDS = ("clips", "verdicts", "query_verdicts", "scores")
 
-# How one number is made of all items: by default each item counts once.
+# How one number is made of all items: by default each item counts once; with weights, as `Weighted` gives them.
 MEAN_OF_ITEMS = "vpo.aggregates.MeanOfItems"
+WEIGHTED_MEAN = "vpo.aggregates.WeightedMean"
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,13 @@ class Metric:
 
     @property
     def mean_of_items(self) -> bool:
-        """Whether the number is the plain mean over the queries, as intervals of paired differences assume."""
+        """Whether the number is the plain mean over the queries."""
         return self.aggregate == MEAN_OF_ITEMS
+
+    @property
+    def pairs(self) -> bool:
+        """Whether two methods can be compared query by query: an interval of the difference is defined for means alone."""
+        return self.aggregate in (MEAN_OF_ITEMS, WEIGHTED_MEAN)
 
     @property
     def heading(self) -> str:

@@ -15,7 +15,7 @@ from vpo.choices import files_of
 from vpo.errors import UserError
 from vpo.metrics import Metrics
 from vpo.run_folder import ABSENT, Run
-from vpo.statistics import Gain, SeedValues, mean_and_deviation, paired_bootstrap
+from vpo.statistics import Gain, SeedWeighted, mean_and_deviation, paired_bootstrap, paired_weighted_bootstrap
 from vpo.table_spec import RowSpec, TableSpec, read_spec
 from vpo.tables import Cell, Row, Table, bold_best, value_cell
 
@@ -100,10 +100,10 @@ def _check_metrics(spec: TableSpec, runs: Sequence[Run], used: Sequence[Run], me
         if used and name not in known and name not in metrics:
             raise UserError(f"{spec.path}: no run has the metric {name!r}; {_hint(name, known)}")
     for name in spec.gain_metrics:
-        if not metrics[name].mean_of_items:
+        if not metrics[name].pairs:
             raise UserError(
-                f"{spec.path}: gain.metrics has {name!r}, which is no mean over the queries but {metrics[name].aggregate}'s; "
-                "paired differences of queries say nothing about it, so leave it out"
+                f"{spec.path}: gain.metrics has {name!r}, which is no mean over the queries but {metrics[name].aggregate}'s; no "
+                "interval of its paired differences is defined, so leave it out"
             )
 
 
@@ -219,7 +219,7 @@ def _gain_table(comparison: Comparison) -> Table:
         cells = []
         for name in spec.gain_metrics:
             sides = [([chosen[one][seed] for seed in seeds], methods[one]) for one in (better, worse)]
-            gain = paired_bootstrap(*(_values(runs, method, name) for runs, method in sides))
+            gain = _gain(metrics[name], sides)
             lost = len(set().union(*(_failed(runs, method, name) for runs, method in sides)))
             cells.append(_gain_cell(metrics[name], gain, lost))
             failed += [f"{metrics[name].label} of {label} {lost}"] if lost else []
@@ -234,15 +234,25 @@ def _gain_table(comparison: Comparison) -> Table:
     return Table(f"{spec.title}: gains", "Difference", headings, list(spec.gain_metrics), rows, notes, sources, "gain")
 
 
-def _values(runs: Sequence[Run], method: str, name: str) -> SeedValues:
-    """values[query id][number of the run]; None where the metric failed or does not apply."""
-    values: dict[str, list[float | None]] = {}
+def _gain(metric: Metric, sides: Sequence[tuple[Sequence[Run], str]]) -> Gain | None:
+    """The difference between two methods, each with its runs."""
+    a, b = (_measured(runs, method, metric.name) for runs, method in sides)
+    if not metric.mean_of_items:
+        return paired_weighted_bootstrap(a, b)
+    plain = ({query: [one and one[0] for one in pairs] for query, pairs in side.items()} for side in (a, b))
+    return paired_bootstrap(*plain)
+
+
+def _measured(runs: Sequence[Run], method: str, name: str) -> SeedWeighted:
+    """found[query id][number of the run] = (value, weight); None where the metric failed or does not apply."""
+    found: dict[str, list[tuple[float, float] | None]] = {}
     for number, run in enumerate(runs):
         for item in run.items:
             if item["method"] == method:
-                of_query = values.setdefault(item["query_id"], [None] * len(runs))
-                of_query[number] = item["metrics"].get(name)
-    return values
+                of_query = found.setdefault(item["query_id"], [None] * len(runs))
+                value = item["metrics"].get(name)
+                of_query[number] = None if value is None else (value, item.get("weights", {}).get(name, 1.0))
+    return found
 
 
 def _failed(runs: Sequence[Run], method: str, name: str) -> set[tuple[int, str]]:
