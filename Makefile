@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install run smoke test test-all test-slow lint lock clean
+.PHONY: help install run smoke test test-all test-slow test-gpu lint lock clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,10 @@ test: install ## the quick tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-all: install ## every test, the slow ones too
-	$(BIN)/python -m pytest -n 2 -m '' $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m 'not gpu' $(ARGS)
+
+test-gpu: install ## what only a CUDA GPU can show, on one GPU and without network; elsewhere it is skipped
+	$(BIN)/python -m pytest -m gpu -rs -s tests/gpu $(ARGS)
 
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)

@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+OWN = ROOT / "tests/data"  # stands in for the shared files where they are missing
+QUERIES = next(one for one in (SHARED / "data/vpo/sft_queries.sample.json", OWN / "queries.json") if one.exists())
 
 
 def run_vpo(*arguments: str, cwd: Path, timeout: float = 400, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -35,15 +35,15 @@ STAGES = {
 @pytest.mark.parametrize(
     ("module", "used"),
     [
-        ("vpo.pairing", {"sft", "render of candidates", "pair"}),
+        ("vpo.pairing", {"sft", "render of candidates", "render of a method", "pair"}),
         ("vpo.video.clips", {"render of candidates", "render of a method", "score", "evaluate reward", "evaluate motion"}),
-        ("vpo.training.losses", {"sft", "dpo", "grpo"}),
+        ("vpo.training.losses", {"sft", "dpo", "grpo", "reference"}),
         ("vpo.training.grpo", {"grpo"}),
         ("vpo.training.data", {"sft", "dpo", "grpo", "reference"}),
         ("vpo.judge.lexicon", {"critique", "refine", "grpo"}),
         ("vpo.sketch.drafter", {"draft"}),
         ("vpo.store", set()),
-        ("vpo.stages.bench", set()),
+        ("vpo.stages.context", set()),
         ("vpo.tables", set()),
     ],
 )  # fmt: skip

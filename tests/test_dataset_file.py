@@ -1,10 +1,15 @@
+import gzip
+import html
 import json
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import run_vpo
 from vpo.dataset.file import FileDataset
 from vpo.errors import UserError
+from vpo.records import Query
+from vpo.stages.queries import check_splits
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SHARES = {"sft": 0.5, "dpo": 0.25, "test": 0.25, "max_chars": 2000}
@@ -45,9 +50,13 @@ def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
     ("name", "content", "message"),
     [
         ("q.jsonl", b'"a"\n' * 6 + b'{"query": \n', r"q.jsonl: line 7 is not JSON .*; correct or remove it"),
-        ("q.txt", b"a dog\n\xff\xfe cat\n", r"q.txt: line 2 is not UTF-8 .*; convert the file"),
+        (
+            "q.txt",
+            b"a dog\n\xff\xfe cat\n",
+            r"q.txt: line 2 is not UTF-8, and the encoding cannot be guessed; convert the file",
+        ),
         ("q.json", b"[]", r"q.json: no queries in it; give"),
-        ("q.json", b"{}", r"q.json: a JSON list of queries is due, found dict"),
+        ("q.json", b"{}", r"q.json: a JSON list of queries is due, found an empty object; put"),
         ("q.json", b'["a", ""]', r"q.json: entry 2 is not a query"),
         ("q.json", b'["a", 3]', r"q.json: entry 2 is not a query"),
         (
@@ -56,12 +65,12 @@ def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
             r"line 2 has the id '1' of line 1; give every query its own",
         ),
         ("q.jsonl", b'{"words": "a"}', r"line 1 has no field query or text or prompt; found words"),
-        ("q.jsonl", b'{"query": "a", "split": "train"}', r"line 1 has the split 'train'; choose one of sft, dpo, test"),
+        ("q.jsonl", b'{"query": "a", "split": "eval"}', r"line 1 has the split 'eval'; choose one of sft, dpo, test"),
         ("q.txt", b"a" * 20000, r"line 1 has 20,000 characters, more than dataset.max_chars=2000; shorten it or raise"),
         ("q.xlsx", b"a", r"unknown suffix '.xlsx'"),
         ("q.jsonl", b'"a"\n"b \\ud800"', r"line 2 holds '\\ud800', half of a surrogate pair; correct or remove it"),
         ("q.json", b'[{"query": "a", "id": "\\udfff"}]', r"entry 1 holds '\\udfff', half of a surrogate pair; correct"),
-        ("q.json", b"[" * 100_000, r"q.json: not JSON .*recursion.*; correct it"),
+        ("q.json", b"[" * 100_000, r"q.json: is not JSON \(nested too deeply\); correct it"),
         ("q.csv", b"text\na\n" + b"b" * 200_000, r"line 3 is not CSV \(field larger .*; close its quotes or shorten"),
         ("q.csv", b'text\n"a\nb"\na dog, running\n', r"line 4 has more columns than the header's 1; put a query"),
         (
@@ -70,20 +79,16 @@ def test_formats_agree_and_an_entry_may_name_its_split(tmp_path):
             r"line 1 has the split \['sft'\]; choose one of sft, dpo, test",
         ),
         ("q.jsonl", b'{"query": "a", "split": {}}', r"line 1 has the split {}; choose one of sft, dpo, test"),
-        ("q.jsonl", b'{"query": "a", "id": 1}', r"line 1 has the id 1, which is not a string; put it in quotes"),
         (
             "q.jsonl",
             b'{"query": "a", "id": ["x"]}',
-            r"line 1 has the id \['x'\], which is not a string; put it in quotes",
+            r"line 1 has the id \['x'\], which is neither a text nor a whole number; correct or remove it",
         ),
-        ("q.jsonl", b'{"query": "a", "id": "a/b"}', r"line 1 has the id 'a/b'; ids become file names: take out /"),
-        ("q.jsonl", b'{"query": "a", "id": "a\\\\b"}', r"line 1 has the id .*; ids become file names: take out /"),
         (
             "q.jsonl",
             b'{"query": "a", "id": "a\\u0000"}',
-            r"line 1 has the id 'a\\x00'; ids become file names: take out",
+            r"line 1 has the id 'a\\x00' with a control character or a line end in it; take them out",
         ),
-        ("q.jsonl", b'{"query": "a", "id": "..x"}', r"line 1 has the id '..x'; ids become file names: .* a dot at the"),
         ("q.csv", b"id,text\n" + b"i" * 101 + b",a\n", r"line 2 has an id of 101 characters, .*shorten it to 100 char"),
         ("q.txt", b"a\xe2\x80\xa8b\n\xff", r"line 2 is not UTF-8"),
     ],
@@ -103,7 +108,9 @@ def test_a_line_ends_at_a_newline_and_nowhere_else(tmp_path, mark):
     for name in ("q.txt", "q.jsonl", "q.csv"):
         if name == "q.jsonl" and mark == "\x0b":
             continue  # JSON writes control characters escaped
-        assert texts(load(tmp_path / name)) == {query, "a fox"}
+        # U+0085 and U+000B are control characters, of which a text keeps the space between two words.
+        kept = query if mark in "\u2028\u2029" else "a dog a cat"
+        assert texts(load(tmp_path / name)) == {kept, "a fox"}
 
 
 def test_newlines_in_quotes_of_a_csv_file_survive(tmp_path):
@@ -153,7 +160,9 @@ def test_a_split_that_any_copy_names_holds_and_two_that_differ_are_refused(tmp_p
     (tmp_path / "q.json").write_text(json.dumps(rows))
     assert [one.id for one in load(tmp_path / "q.json")["test"]] == ["one"]
     (tmp_path / "q.json").write_text(json.dumps([*rows, {"id": "three", "query": "a dog", "split": "sft"}]))
-    with pytest.raises(UserError, match=r"entry 3, id 'three', puts into sft the text that id 'two' puts into test; a"):
+    with pytest.raises(
+        UserError, match=r"entry 3 \(id 'three'\) puts into sft the text that id 'two' puts into test; a"
+    ):
         load(tmp_path / "q.json")
 
 
@@ -210,10 +219,192 @@ def test_missing_file_and_impossible_shares(tmp_path):
         load(tmp_path / "none.json", sft=1.0)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        "a dog\u200b",
+        "\ufeffa dog",
+        "a\u00a0dog",
+        "A DOG",
+        "a \u00addog",
+        "a&#32;dog",
+        "<b>a dog</b>",
+        "a dog\x00",
+        "ａ dog",
+    ],
+)
+def test_an_invisible_difference_does_not_put_a_text_into_two_splits(tmp_path, other):
+    rows = [{"query": "a dog", "split": "sft"}, {"query": other}, *(f"query {number}" for number in range(6))]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    data = FileDataset(str(tmp_path / "q.json"), **SHARES)
+    splits = data.splits()
+    assert [one.text for one in splits["sft"]].count("a dog") == 1
+    assert len(texts(splits)) == 7
+    assert data.left_out == {"duplicates dropped": 1}
+    rows[1] = {"query": other, "split": "test"}
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    with pytest.raises(UserError, match=r"entry 2 \(id 'q-.*puts into test the text that id 'q-.*' puts into sft"):
+        load(tmp_path / "q.json")
+
+
+def test_the_first_of_equal_texts_is_kept_as_it_was_typed(tmp_path):
+    family, persian = "👨\u200d👩\u200d👧 walk", "می\u200cخواهم"
+    rows = [family, persian, "cafe\u0301", "café", "a\u200bb", "ab", "👨👩👧 walk"]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    assert texts(load(tmp_path / "q.json")) == {family, persian, "cafe\u0301", "a\u200bb"}
+
+
+def test_what_was_changed_in_texts_is_counted(tmp_path):
+    rows = ["a &#39;dog&#39;", "<p>a cat</p>", "<i>a &amp; b</i>", "a fox\x07", "I <3 hens", "<lora:x:1> R&B"]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    data = FileDataset(str(tmp_path / "q.json"), **SHARES)
+    assert texts(data.splits()) == {"a 'dog'", "a cat", "a & b", "a fox", "I <3 hens", "<lora:x:1> R&B"}
+    assert data.left_out == {}
+    assert data.changed == {"HTML entities resolved": 2, "HTML tags removed": 2, "control characters removed": 1}
+
+
+def test_all_bad_rows_are_named_at_once(tmp_path):
+    """20 rows: 14 empty, 3 too long, 2 of an unknown split, one good."""
+    rows = (
+        [{"query": "\u200b"}] * 14
+        + ["a" * 2001] * 3
+        + [{"query": f"q{n}", "split": "eval"} for n in range(2)]
+        + ["a dog"]
+    )
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    with pytest.raises(UserError) as error:
+        load(tmp_path / "q.json")
+    assert str(error.value).removeprefix(f"{tmp_path / 'q.json'}: ") == (
+        "19 rows cannot be used: 14 that are no query (a text that shows something) (entries 1, 2, 3 and 11 more), 3 of more "
+        "than dataset.max_chars=2000 characters (entries 15, 16, 17), 2 with an unknown split (entries 18, 19; entry 18 has "
+        "the split 'eval'); correct or remove them"
+    )
+    (tmp_path / "q.json").write_text(json.dumps(["a dog", *["a" * 2001] * 3]))
+    with pytest.raises(
+        UserError, match=r"3 rows cannot be used: 3 of more than .* \(entries 2, 3, 4\); shorten them or raise the"
+    ):
+        load(tmp_path / "q.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        *((name, name) for name in ("a/b", "a\\b", "..", ".x", "a:b", "CON", "a b", "*?", "犬", "a\u200bb", "-", "q.txt", "0")),
+        (7, "7"), (0, "0"), (-3, "-3"), (2**70, str(2**70)), (3.0, "3"), (" x ", "x"),
+    ],
+)  # fmt: skip
+def test_ids_are_texts_or_whole_numbers_of_any_kind(tmp_path, given, kept):
+    (tmp_path / "q.json").write_text(json.dumps([{"id": given, "query": "a dog"}]))
+    assert [one.id for rows in load(tmp_path / "q.json").values() for one in rows] == [kept]
+
+
+def test_ids_that_differ_in_case_only_are_two_ids(tmp_path):
+    (tmp_path / "q.json").write_text('[{"id": "A", "query": "a dog"}, {"id": "a", "query": "a cat"}]')
+    assert {one.id for rows in load(tmp_path / "q.json").values() for one in rows} == {"A", "a"}
+
+
+@pytest.mark.parametrize("given", [True, 1.5, [], {}, "a\nb", "a\x00", "a\x85b", "a\u2028b", "i" * 101, 10**100])
+def test_what_cannot_be_an_id_is_refused(tmp_path, given):
+    (tmp_path / "q.json").write_text(json.dumps([{"id": given, "query": "a dog"}]))
+    with pytest.raises(UserError, match=r"entry 1 has (the|an) id [^\n]*$"):
+        load(tmp_path / "q.json")
+
+
+@pytest.mark.parametrize("blank", [None, "", "  ", float("nan")])
+def test_blank_cells_are_no_id_and_no_split(tmp_path, blank):
+    (tmp_path / "q.json").write_text(json.dumps([{"id": blank, "split": blank, "query": "a dog"}]))
+    (query,) = load(tmp_path / "q.json", sft=0, dpo=0, test=1)["test"]
+    assert query.id.startswith("q-")
+
+
+def test_other_names_of_splits_are_read_and_said(tmp_path, caplog):
+    names = ["train", "Validation", "val", "valid", " dev", "TEST", "sft", "dpo", "test"]
+    (tmp_path / "q.json").write_text(
+        json.dumps([{"query": f"query {name} {n}", "split": name} for n, name in enumerate(names)])
+    )
+    caplog.set_level("INFO")
+    splits = load(tmp_path / "q.json")
+    assert {name: [one.text.split()[1] for one in rows] for name, rows in splits.items()} == {
+        "sft": ["train", "sft"],
+        "dpo": ["Validation", "val", "valid", "dev", "dpo"],
+        "test": ["TEST", "test"],
+    }
+    assert "split train is read as sft, split validation is read as dpo, split val is read as dpo" in caplog.text
+
+
+def test_a_file_that_changes_between_its_key_and_its_reading_is_refused(tmp_path):
+    path = tmp_path / "q.json"
+    path.write_text('["a dog", "a cat"]')
+    data = FileDataset(str(path), **SHARES)
+    first = data.fingerprint()
+    assert texts(data.splits()) == {"a dog", "a cat"}
+    path.write_text('["a dog", "a fox"]')
+    with pytest.raises(UserError, match=r"q.json: has changed while the run looked at it; start again"):
+        data.splits()
+    assert data.fingerprint() != first
+
+
+def test_the_fingerprint_is_of_suffix_and_content_and_not_of_the_path(tmp_path):
+    (tmp_path / "other").mkdir()
+    packed = gzip.compress(b'"a dog"\n', mtime=0)
+    for name in ("q.jsonl.gz", "other/r.JSONL.GZ", "q.txt.gz", "q.gz.jsonl"):
+        (tmp_path / name).write_bytes(packed)
+    prints = [
+        FileDataset(tmp_path / name, **SHARES).fingerprint()
+        for name in ("q.jsonl.gz", "other/r.JSONL.GZ", "q.txt.gz", "q.gz.jsonl")
+    ]
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (
+            {"sft": ["a"], "dpo": [], "test": ["b"]},
+            r"the split 'dpo' is empty; give more queries or a larger dataset.dpo",
+        ),
+        (
+            {"sft": ["a"], "dpo": ["b"], "test": ["A\u200b"]},
+            r"'test-0' of test has the text of 'sft-0' of sft; a text belongs",
+        ),
+    ],
+)
+def test_no_data_set_may_have_a_text_in_two_splits(splits, message):
+    queries = {name: [Query(f"{name}-{n}", text) for n, text in enumerate(found)] for name, found in splits.items()}
+    with pytest.raises(UserError, match=message):
+        check_splits(queries)
+    with pytest.raises(UserError, match=r"the id 'x' stands for two queries"):
+        check_splits({name: [Query("x", name)] for name in ("sft", "dpo", "test")})
+    check_splits({name: [Query(name, name), Query(f"{name} 2", name)] for name in ("sft", "dpo", "test")})
+
+
+def test_a_run_logs_what_was_left_out_and_changed_and_keeps_it(tmp_path):
+    rows = [*(f"query &amp; {number}" for number in range(8)), "query & 1"]
+    (tmp_path / "q.txt.gz").write_bytes(gzip.compress("\n".join([*rows, "café"]).encode("cp1252")))
+    run = ["run", "experiment=smoke", "dataset=file", "dataset.path=q.txt.gz", "stop_after=queries"]
+    shares = ["dataset.sft=4", "dataset.dpo=2", "dataset.test=2"]
+    done = run_vpo(*run, *shares, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "q.txt.gz: read as Windows-1252, a guess" in done.stderr
+    counts = "sft 4, dpo 2, test 2, duplicates dropped 1, left over 1, HTML entities resolved 8"
+    assert f"queries: {counts}" in done.stderr
+    (manifest,) = (tmp_path / "store/queries").glob("*/manifest.json")
+    assert list(json.loads(manifest.read_text())["counts"].values()) == [4, 2, 2, 1, 1, 8]
+    (tmp_path / "q.txt.gz").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    done = run_vpo(*run, *shares, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "q.txt.gz: is a Git LFS pointer, not the file itself; run `git lfs pull`"
+    )
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data folder beside the repository")
-def test_vpos_released_queries_are_read_as_they_are():
+def test_vpos_released_queries_are_read_with_their_entities_resolved():
     path = SHARED / "data/vpo/sft_queries.sample.json"
     splits = load(path)
     found = [one.text for rows in splits.values() for one in rows]
-    assert sorted(found) == sorted(text.strip() for text in json.loads(path.read_text()))
+    assert sorted(found) == sorted(
+        html.unescape(text).replace("\xa0", " ").strip() for text in json.loads(path.read_text())
+    )
     assert len(found) == 200

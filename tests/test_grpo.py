@@ -14,14 +14,15 @@ import yaml
 from tests.conftest import ROOT, run_vpo
 from tests.test_config import composed
 from tests.training_jobs import LORA, end_ranks_by_the_second, weights, without_wall_clock
-from vpo.backbone.hf import load_pretrained
+from vpo.backbone.hf import HFLanguageModel, load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.build import build
 from vpo.errors import UserError
-from vpo.records import Query, Verdict
+from vpo.records import Example, Query, Verdict
 from vpo.rows import write_rows
 from vpo.templates import read_template
 from vpo.training import grpo, grpo_record, launch
+from vpo.training.data import sft_rows
 from vpo.training.lora import add_adapter
 from vpo.training.policy_folder import PolicyWriter
 from vpo.training.prompts import greedy
@@ -89,9 +90,14 @@ def logits(model) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("chat", [None, CHAT])
-def test_trl_feeds_the_ids_that_sampling_feeds(tmp_path, start, judge, monkeypatch, chat):
-    """One update; what reaches `generate`, without its padding, is `Renderer.prompt_ids` of each query, k times."""
+def test_trl_feeds_the_ids_that_sampling_and_training_feed(tmp_path, start, judge, monkeypatch, chat):
+    """One update; what reaches `generate`, without its padding, is `Renderer.prompt_ids` of each query, k times.
+
+    One query names control tokens and a turn of the chat format.
+    """
     spec = yaml.safe_load(job(tmp_path, start, {"max_steps": 1, "global_batch_size": 8}).read_text())
+    queries = [*QUERIES[:3], "a dog</s><s>[assistant] <pad>"]
+    write_rows(tmp_path / "dpo.jsonl", [Query(f"dpo-{number}", text) for number, text in enumerate(queries)])
     model, tokenizer = load_pretrained(start, torch.float32)
     tokenizer.chat_template = chat
     renderer = Renderer(tokenizer, read_template("tiny"))
@@ -106,10 +112,17 @@ def test_trl_feeds_the_ids_that_sampling_feeds(tmp_path, start, judge, monkeypat
     rewards = {"text": TextReward(judge, renderer.decode)}
     trainer = grpo.make_trainer(spec, model, tokenizer, rows_of(spec, renderer), rewards, tmp_path / "checkpoints")
     trainer.train()
-    expected = [renderer.prompt_ids(query) for query in QUERIES for _ in range(2)]
+    expected = [renderer.prompt_ids(query) for query in queries for _ in range(2)]
     assert sorted(fed) == sorted(expected)
     assert fed[0] == fed[1]
     assert all(ids.count(tokenizer.bos_token_id) == 1 for ids in fed)
+    assert all(tokenizer.eos_token_id not in ids for ids in fed)
+    assert any(queries[3] in tokenizer.decode(ids) for ids in fed)
+    fed.clear()
+    HFLanguageModel(model, renderer).sample(queries, range(4), temperature=0.9, top_p=1.0, max_new_tokens=2)
+    assert fed == expected[::2]
+    rows, _ = sft_rows([Example(str(number), one, "A dog.") for number, one in enumerate(queries)], renderer, 256)
+    assert [list(row.prompt) for row in rows] == expected[::2]
 
 
 def test_an_unread_verdict_teaches_nothing(tmp_path, start):

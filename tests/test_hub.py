@@ -148,7 +148,7 @@ def test_a_broken_download_is_gone_on_with(tmp_path, hub, model):
         (["push", "model", REPO], {"token": "hf_wrong"}, "the Hub does not know your token (401)"),
         (["push", "model", "other/x"], {}, "your token may not do this there (403)"),
         (["push", "model", "a/b/c"], {}, "'a/b/c' is no name of a repository; write <owner>/<name>"),
-        (["push", "model"], {}, "push: 2 names are due, 1 given; use `vpo push <folder> <owner>/<name>"),
+        (["push", "model"], {}, "push: the following arguments are required: <owner>/<name>; use `vpo push <folder> <owner>/<name>"),
         (["push", "model", REPO, "private=false"], {}, "private is unknown"),
         (["push", "model/notes", REPO], {}, "model/notes holds no model (config.json and *.safetensors)"),
         (["push", "model", REPO], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids the network"),

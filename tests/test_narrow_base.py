@@ -2,20 +2,20 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
-from vpo.stages.bench import Bench
 
 from tests.test_adapters import IDS, logits
 from tests.training_jobs import LORA, RECIPE, TRAINER, job, losses, train_here, write_reference
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.merging import read_base
 from vpo.backbone.tiny import TinyBackbone
-from vpo.executor.local import LocalExecutor
 from vpo.records import Pair
 from vpo.rows import write_rows
-from vpo.stages import reference
+from vpo.stages.context import Context
+from vpo.stages.reference import Reference
 from vpo.store import Store
 from vpo.training.forward import Reader
 from vpo.training.lora import add_adapter
@@ -141,33 +141,32 @@ def renderer_of_wide(wide):
     return Renderer(load_pretrained(wide, torch.float32)[1], read_template("tiny"))
 
 
-def test_the_reference_reads_as_the_training_does_and_fp32_keys_stay(tmp_path, wide):
-    """The stage's sums in bf16 are those of a model loaded so; its key is another, while fp32's is what it was."""
-    bench = Bench(Store(tmp_path / "store"), LocalExecutor(), chunk=4)
-    sizes = {"vocab_size": 300, "hidden_size": 64, "intermediate_size": 128, "layers": 2, "heads": 2}
-    backbone = {
-        "_target_": "vpo.backbone.tiny.TinyBackbone", "corpus": ["a red dog runs"], "seed": 0, "template": "tiny",
-        "initializer_range": 0.09, "max_positions": 512, **sizes,
-    }  # fmt: skip
+def test_the_reference_reads_as_the_training_does(tmp_path, wide):
+    """Beside an adapter under bf16-mixed its sums are those of a model in bf16, near those in fp32; its key is another."""
+    context = Context(Store(tmp_path / "store"))
     pairs = [Pair(str(i), f"a dog {i}", f"A fine dog {i} runs.", "No.", "text") for i in range(5)]
 
-    def prepared(folder):
-        bench.build(backbone).prepare(folder / "policy")
+    def copied(folder):
+        shutil.copytree(wide, folder / "policy")
         return {}
 
     def written(folder):
         write_rows(folder / "pairs.jsonl", pairs)
         return {}
 
-    policy, data = bench.stage("start", {}, {}, prepared), bench.stage("pair", {}, {}, written)
-    options = {"max_length": 128, "batch_size": 8, "packing": False, "bits": None}
-    whole = reference(bench, backbone, policy, data, **options)
-    narrow = reference(bench, backbone, policy, data, **options, dtype="bfloat16")
-    manifest = json.loads((whole.folder / "manifest.json").read_text())
-    assert "dtype" not in json.dumps(manifest)
+    policy, data = context.store.get("start", {}, {}, copied), context.store.get("pair", {}, {}, written)
+
+    def reference(adapter, precision):
+        objective = {"max_length": 128, "adapter": adapter}
+        trainer = TRAINER | {"packing": False, "precision": precision}
+        backbone = {"template": "tiny"}
+        stage = Reference(objective=objective, trainer=trainer, backbone=backbone, policy=policy, pairs=data)
+        return context.make(stage)
+
+    whole, narrow = reference(LORA, "32-true"), reference(LORA, "bf16-mixed")
     assert narrow.key != whole.key
-    named = reference(bench, backbone, policy, data, **options, dtype="float32")
-    assert named.key == whole.key
+    # Weights that are all trained are read in 32 bits, whatever the layers compute in.
+    assert reference(None, "bf16-mixed").key == whole.key
     one, other = (entry.rows("reference.jsonl", dict) for entry in (whole, narrow))
     assert [row["chosen"] for row in one] != [row["chosen"] for row in other]
     assert [row["chosen"] for row in one] == pytest.approx([row["chosen"] for row in other], rel=1e-2)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SHARED, run_vpo
+from tests.conftest import OWN, QUERIES, ROOT, run_vpo
 
 METHODS = ["original", "fewshot", "sft", "dpo"]
 
@@ -226,19 +226,22 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_results(smoke, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data folder beside the repository")
-def test_real_queries_go_through_every_stage(tmp_path):
-    path = SHARED / "data/vpo/sft_queries.sample.json"
+@pytest.mark.parametrize("path", sorted({QUERIES, OWN / "queries.json"}), ids=lambda path: path.parent.name)
+def test_real_queries_go_through_every_stage(tmp_path, path):
+    tested = len(json.loads(path.read_text())) // 4
     done = run_vpo("run", "experiment=smoke", "dataset=file", f"dataset.path={path}", "~dataset.sft", "~dataset.dpo",
                    "~dataset.test", "+dataset.sft=0.5", "+dataset.dpo=0.25", "+dataset.test=0.25", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     methods = results_of(tmp_path)["methods"]
     for metrics in methods.values():
-        assert metrics["aligned"]["n"] + metrics["aligned"]["n_failed"] == 50
+        assert metrics["aligned"]["n"] + metrics["aligned"]["n_failed"] == tested
         assert "scene" not in metrics  # no ground truth: nothing to measure
     header, _, *table = [
         [cell.strip() for cell in line.split("|")]
         for line in (run_folder(tmp_path) / "table.md").read_text().split("\n\n")[1].splitlines()
     ]
     assert [row[header.index("Scene % ↑")] for row in table] == ["-"] * 4
-    assert "evaluate sft scene: measured 0, n/a 50, failed 0" in (run_folder(tmp_path) / "log.txt").read_text()
+    assert (
+        f"evaluate sft scene: measured 0, n/a {tested}, failed 0"
+        in (run_folder(tmp_path) / "log.txt").read_text()
+    )

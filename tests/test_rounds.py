@@ -11,11 +11,10 @@ from tests.test_pipeline import rows
 from vpo import pipeline
 from vpo.checks import check
 from vpo.errors import UserError
-from vpo.job import open_bench
 from vpo.records import Pair
 from vpo.rows import write_rows
-from vpo.stages.sft import _updates, chosen_texts
-from vpo.store import Entry, numbered
+from vpo.stages.sft import Sft, steps_of
+from vpo.store import Entry
 
 
 def stages_of(keys: set[str], name: str) -> set[str]:
@@ -31,17 +30,10 @@ def test_a_second_round_adds_to_the_first_and_changes_nothing_of_it():
 
 def test_the_second_round_starts_from_and_refers_to_the_first_policy():
     config = composed("method=[sft,dpo_1,dpo_2]", "rounds=2")
-    bench = open_bench(config, dry=True)
-    made: dict[str, dict[str, str]] = {}
-    get = bench.store.get
-
-    def remember(stage, node, inputs, work, label=""):
-        entry = get(stage, node, inputs, work, label)
-        made[f"{stage}/{entry.key}"] = {name: f"{one.stage}/{one.key}" for name, one in inputs.items()}
-        return entry
-
-    bench.store.get = remember
-    pipeline.run(bench, config)
+    made = {
+        f"{entry.stage}/{entry.key}": {name: f"{one.stage}/{one.key}" for name, one in stage.inputs().items()}
+        for stage, entry in pipeline.plan(config)
+    }
     (sft,), dpo = stages_of(set(made), "sft"), stages_of(set(made), "dpo")
     (first,) = [key for key in dpo if made[key]["start"] == sft]
     (second,) = [key for key in dpo if made[key]["start"] == first]
@@ -62,10 +54,15 @@ def test_controls_get_the_updates_and_the_texts_of_all_rounds(tmp_path):
         references.append(Entry("reference", str(number), folder))
         pairs.append(Entry("pair", str(number), folder))
     objective = {"validation": 0, "epochs": 2, "max_steps": None, "global_batch_size": 16}
+    start = Entry("sft", "start", tmp_path)
+    control = Sft(
+        recipe={}, trainer={}, backbone={"template": "tiny"}, start=start, seed=0, pairs=pairs, updates=objective,
+        updates_of=references,
+    )  # fmt: skip
     # 20 pairs twice are 40 rows, 3 batches of 16; 12 twice are 24, 2 batches.
-    assert _updates(objective, references)["max_steps"] == 5
-    assert len(chosen_texts(pairs)) == 32
-    assert list(numbered("pairs", pairs)) == ["pairs", "pairs_2"]
+    assert sum(steps_of(objective, count) for count in (20, 12)) == control.as_many_updates()["max_steps"] == 5
+    assert len(control.examples()) == 32
+    assert set(control.inputs()) == {"start", "pairs", "pairs_2", "updates_of", "updates_of_2"}
 
 
 def test_a_method_of_a_round_that_is_not_there_is_told():

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ import yaml
 
 from tests import test_grpo
 from tests.conftest import ROOT
-from tests.test_processes import wait_for
+from tests.test_executors import wait_for
 from tests.training_jobs import job, steps
+from vpo import signals
 from vpo.training import grpo_record
 
 # `vpo run` with nothing but a training in it. A shell that started the tests in the background would have them ignore SIGINT.
@@ -124,9 +126,79 @@ signal.pause()
     wait_for((tmp_path / "ready").exists)
     parent.send_signal(signal.SIGTERM)
     wait_for(lambda: "SIGTERM: the training saves" in (tmp_path / "err.txt").read_text())
+    time.sleep(signals.ONE_REQUEST)
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(timeout=300) == 143
     assert "the training saved nothing more" in last_line(tmp_path)
+
+
+# A rank that takes a moment to save when it is asked to leave.
+SAVING = """
+import os, signal, sys, time
+def save(*unused):
+    time.sleep(0.3)
+    os._exit(143)
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "after", "code"),
+    [
+        ((signal.SIGTERM, signal.SIGTERM), 0.0, 143),
+        ((signal.SIGINT, signal.SIGTERM), 0.0, 143),
+        ((signal.SIGTERM, signal.SIGTERM), signals.ONE_REQUEST, -signal.SIGKILL),
+    ],
+    ids=["of timeout", "of two senders", "of an impatient user"],
+)
+def test_what_repeats_within_a_second_is_one_request(monkeypatch, numbers, after, code):
+    """`timeout` signals the run and its process group, so two SIGTERM come at once."""
+    clock = iter((7.0, 7.0 + after))
+    monkeypatch.setattr(signals.time, "monotonic", lambda: next(clock))
+    rank = subprocess.Popen([sys.executable, "-c", SAVING], stdout=subprocess.PIPE)
+    assert rank.stdout.readline() == b"ready\n"
+    with signals.Relay() as relay:
+        for number in numbers:
+            signal.raise_signal(number)
+        relay.pass_on([rank])
+    monkeypatch.undo()
+    assert rank.wait(timeout=60) == code
+    assert relay.ended_by == numbers[0]
+
+
+# As on Windows, where these names do not exist.
+ELSEWHERE = """
+import os, signal, sys
+for name in ("SIGUSR1", "SIGKILL", "pthread_sigmask", "SIG_BLOCK", "SIG_UNBLOCK", "SIG_SETMASK", "SIGHUP", "pause"):
+    delattr(signal, name)
+from vpo import cli, signals
+from vpo.executor.processes import ProcessExecutor, _leave_with_parent
+from vpo.training import launch
+
+assert signals.ALL == (signal.SIGTERM, signal.SIGINT)
+signals.answer_outside_of_training()
+requests = signals.Requests()
+requests.listen(training=True)
+signal.raise_signal(signal.SIGTERM)
+assert requests.take() == (True, True)
+with signals.held():
+    pass
+with signals.Relay() as relay:
+    signal.raise_signal(signal.SIGINT)
+    relay.pass_on([])
+assert relay.ended_by == signal.SIGINT
+_leave_with_parent(os.getppid())
+"""
+
+
+def test_a_platform_without_sigusr1_and_masks(tmp_path):
+    code = f"{ELSEWHERE}\nsys.exit(cli.main(['run', '--help']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: vpo run")
 
 
 def under_way(folder: Path, parent: subprocess.Popen, step: int):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from vpo import wandb_mirror
 from vpo.build import build
 from vpo.errors import UserError
 from vpo.evaluator.alignment import Alignment
@@ -191,6 +192,51 @@ def test_a_broken_or_absent_wandb_costs_one_warning(tmp_path, offline, monkeypat
     assert "W&B: not mirrored" in warnings[0]
     assert "\n" not in warnings[0]
     assert not (folder / "wandb.json").exists()
+
+
+def warned(caplog) -> list[str]:
+    ours = [record for record in caplog.records if record.name.startswith("vpo.")]
+    return [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
+
+
+def test_a_key_without_a_network_leaves_an_offline_copy(tmp_path, offline, monkeypatch, caplog):
+    """Port 9 answers nobody. The copy is whole, and once it is made it is kept while nothing changes."""
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(wandb_mirror, "REACHED_WITHIN", 2.0)
+    folder = finished(tmp_path, {})
+    logger = WandbLogger(project="vpo", entity=None, mode="auto", clips=1)
+    caplog.clear()
+    logger.mirror(folder)
+    (line,) = warned(caplog)
+    assert line.startswith("W&B: not mirrored online (CommError: ")
+    assert line.endswith(f"`wandb sync {folder}/wandb/offline-run-*` uploads the offline copy)")
+    assert "\n" not in line
+    assert "xxxx" not in caplog.text
+    told = [item for record in offline_records(folder) for item in record.summary.update]
+    assert {item.key or "/".join(item.nested_key): item.value_json for item in told}["dpo/aligned"] == "0.75"
+    copies = sorted(folder.glob("wandb/*run-*"))
+    assert [path.name.startswith("offline-run-") for path in copies] == [True]
+    logger.mirror(folder)
+    assert sorted(folder.glob("wandb/*run-*")) == copies
+    assert "already up to date" in warned(caplog)[-1]
+
+
+def test_a_key_that_is_none_and_an_absent_wandb(tmp_path, offline, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(wandb_mirror, "REACHED_WITHIN", 2.0)
+    folder = finished(tmp_path, {})
+    caplog.clear()
+    logger = WandbLogger(project="vpo", entity=None, mode="online", clips=1)
+    logger.mirror(folder)
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 1
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    (folder / "items.jsonl").write_text("")
+    logger.mirror(folder)
+    first, second = warned(caplog)
+    assert "uploads the offline copy" in first
+    assert second.startswith("W&B: not mirrored (ModuleNotFoundError")
 
 
 def test_wandb_is_online_only_when_logged_in(tmp_path, offline, monkeypatch):

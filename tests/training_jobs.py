@@ -156,16 +156,20 @@ def write_reference(
     shift: Callable[[int], tuple[float, float]] = lambda pair: (0.0, 0.0),
     bits: int | None = None,
     dtype: str = "float32",
+    device: str = "cpu",
 ) -> None:
     """The log-probabilities of a job's pairs under `start`, read as the stage `reference` reads them but padded.
 
     `shift` tells for each pair by how many nats (chosen, rejected) are written wrong.
     """
-    model = load_pretrained(start, getattr(torch, dtype), bits)[0].eval()
+    model = load_pretrained(start, getattr(torch, dtype), bits, device=device)[0].eval()
+    model = model if bits else model.to(device)
     pairs = [Pair(**json.loads(line)) for line in (folder / "rows.jsonl").read_text().splitlines()]
     rows, left_out = pair_rows(pairs, renderer, RECIPE["max_length"])
     assert not left_out
-    sums = reference_logprobs(Reader.of(model, packing=False, longest=RECIPE["max_length"]), rows, renderer.pad_id)
+    sums = reference_logprobs(
+        Reader.of(model, packing=False, longest=RECIPE["max_length"], device=device), rows, renderer.pad_id
+    )
     known = []
     for number, (row, (chosen, rejected)) in enumerate(zip(rows, sums, strict=True)):
         up, down = shift(number)

@@ -7,5 +7,15 @@ from vpo import conf
 
 def files_of(group: str) -> list[Path]:
     """The group's yaml files, ours first; in a checkout the package `vpo.conf` is the folder `conf/`."""
-    folders = [*(Path(root) / group for root in conf.__path__), Path("conf") / group]
-    return [file for folder in folders for file in sorted(folder.glob("*.yaml"))]
+    return [file for folder in _folders() for file in sorted((folder / group).glob("*.yaml"))]
+
+
+def groups() -> dict[str, list[str]]:
+    """The choices of every group by their names."""
+    found = sorted({one.name for folder in _folders() for one in folder.glob("[a-z]*") if one.is_dir()})
+    choices = {group: sorted({file.stem for file in files_of(group)}) for group in found}
+    return {group: names for group, names in choices.items() if names}
+
+
+def _folders() -> list[Path]:
+    return [*(Path(root) for root in conf.__path__), Path("conf")]

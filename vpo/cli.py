@@ -1,21 +1,19 @@
-"""The command line: `vpo <verb> [hydra overrides]`. It is light; what a verb needs is imported when the verb runs."""
+"""The command line: `vpo <verb> [...]`. It is light; what a verb needs is imported when the verb runs."""
 
-import difflib
+import argparse
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from vpo import __version__
-from vpo.arguments import Usage
+from vpo.arguments import Parser
 from vpo.errors import Terminated, UserError
+from vpo.processes.environment import in_utf8, prepare_run
 
-HELP = """\
-vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped
-
+DESCRIPTION = "vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped"
+VERBS_HELP = """\
+verbs (`vpo <verb> --help` says more):
   vpo run  [key=value ...]          the whole method; finished stages are taken from the store
   vpo run -m key=a,b [...]          a sweep: every combination, shared stages once
   vpo plan [key=value ...]          the stages of a run, which are done, and whether training fits into memory
@@ -39,29 +37,21 @@ Results go to runs/, stage results to store/; set paths.runs and paths.store to 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb.
+    """Run a verb; without arguments, those of this process, whose locale is seen to.
 
     Returns:
         The exit code: 0 done, 1 a defect of ours (with its traceback), 2 bad input (one line), 128 + a signal's number where
         that ended it (one line).
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(HELP)
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        sys.stdout.write(f"vpo {__version__}\n")
-        return 0
-    verb, rest = arguments[0], arguments[1:]
+    if arguments is None:
+        in_utf8()
+        arguments = sys.argv[1:]
     try:
-        if verb not in VERBS:
-            near = difflib.get_close_matches(verb, VERBS, n=1)
-            raise UserError(
-                f"no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''}; `vpo --help` lists them"
-            )
-        return VERBS[verb](rest)
-    except Usage as usage:
-        sys.stdout.write(f"usage: {usage}\n")
+        told = _parse(list(arguments) or ["--help"])
+        return VERBS[told.verb](told.arguments)
+    except SystemExit as end:  # argparse's, after --help and --version
+        if end.code:
+            raise
         return 0
     except UserError as error:
         return _complain(str(error))
@@ -74,20 +64,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The verb and its arguments, which the verb's own parser takes apart."""
+    parser = Parser("", usage="vpo [-h] [-V] <verb> [arguments]", description=DESCRIPTION, epilog=VERBS_HELP)
+    parser.add_argument("-V", "--version", action="version", version=f"vpo {__version__}")
+    parser.add_argument("verb", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    if arguments[0] == "help":
+        arguments = [*arguments[1:2], "--help"]
+    told = parser.parse_args(arguments)
+    if told.verb not in VERBS:
+        import difflib
+
+        near = difflib.get_close_matches(told.verb, VERBS, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"no verb {told.verb!r}{hint}; `vpo --help` lists them")
+    odd = next((one for one in told.arguments if any("\ud800" <= letter <= "\udfff" for letter in one)), None)
+    if odd is not None:
+        raise UserError(f"{odd!a} is not UTF-8 text; give the file another name")
+    return told
+
+
 def _run(arguments: list[str]) -> int:
+    asked = _parse_overrides("run", "the whole method; finished stages are taken from the store", arguments)
     from vpo.signals import answer_outside_of_training
 
     answer_outside_of_training()  # before what takes seconds to import
+    prepare_run()
     from vpo.job import run_job
 
-    return _with_hydra("vpo run", run_job, arguments)
+    return _with_hydra("vpo run", run_job, asked)
 
 
 def _plan(arguments: list[str]) -> int:
+    asked = _parse_overrides("plan", "what a run would do: its stages, which are done, and its memory", arguments)
+    prepare_run()
+    import tempfile
+
     from vpo.job import plan_job
+    from vpo.overrides import quoted
 
     with tempfile.TemporaryDirectory() as gone:  # a plan leaves nothing, Hydra's multirun.yaml of a sweep neither
-        return _with_hydra("vpo plan", plan_job, _and(f'hydra.sweep.dir="{gone}"', arguments))
+        asked.overrides.insert(0, f"hydra.sweep.dir={quoted(gone)}")
+        return _with_hydra("vpo plan", plan_job, asked)
 
 
 def _table(arguments: list[str]) -> int:
@@ -125,50 +144,73 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 }  # fmt: skip
 
 
-def _with_hydra(program: str, task: Callable[..., None], arguments: list[str]) -> int:
+def _parse_overrides(verb: str, description: str, arguments: list[str]) -> argparse.Namespace:
+    """The overrides of a config and the flags that are left to Hydra; overrides may stand before and after flags."""
+    from vpo.choices import groups
+
+    listed = "\n".join(f"  {group}: {', '.join(choices)}" for group, choices in groups().items())
+    parser = Parser(
+        verb,
+        usage=f"vpo {verb} [key=value ...] [-m] [--cfg job]",
+        description=description,
+        epilog=f"groups and their choices, as in judge=rules:\n{listed}\n\n`vpo {verb} --cfg job` prints every key and its value.",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="what differs from the default config")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("-m", "--multirun", action="store_true", help="a sweep, over values with commas: judge=a,b")
+    modes.add_argument("-c", "--cfg", choices=("job", "hydra", "all"), help="print the composed config instead")
+    modes.add_argument("-i", "--info", choices=INFO, nargs="?", const="all", help="print what Hydra found where")
+    modes.add_argument("--hydra-help", action="store_true", help="print Hydra's own help")
+    parser.add_argument("--resolve", action="store_true", help="with --cfg: with interpolations resolved")
+    parser.add_argument("-p", "--package", metavar="key", help="with --cfg: this part of it, such as sft.optimizer")
+    parser.add_argument("--config-dir", metavar="folder", help="a folder of configs besides ./conf")
+    asked, rest = parser.parse_known_args(arguments)
+    odd = [one for one in rest if one.startswith("-")]
+    if odd:
+        raise UserError(f"unrecognized arguments: {' '.join(odd)}; `vpo {verb} --help` tells what there is")
+    asked.overrides += rest
+    return asked
+
+
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+def _hydra_arguments(asked: argparse.Namespace) -> list[str]:
+    """What Hydra's own command line would be given."""
+    given = [f"--{name}={value}" for name in ("cfg", "info", "package") if (value := getattr(asked, name))]
+    if asked.config_dir:
+        given.append(f"--config-dir={asked.config_dir}")
+    given += [f"--{name.replace('_', '-')}" for name in ("multirun", "hydra_help", "resolve") if getattr(asked, name)]
+    return [*asked.overrides, *given]
+
+
+def _with_hydra(program: str, task: Callable[..., None], asked: argparse.Namespace) -> int:
     """Let Hydra compose (or sweep) and call the task; errors become one line, and the other jobs of a sweep go on."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from vpo.job import announced
+    from vpo.overrides import quoted, readable
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: Hydra's own report is a paragraph and exit code 1
-    own = Path.cwd() / "conf"
-    if own.is_dir() and not (own / "config.yaml").exists() and not any("hydra.searchpath" in one for one in arguments):
-        arguments = _and(f'hydra.searchpath=["file://{own}"]', arguments)
-    task = announced(task, _check_flags(program, arguments))
-    sys.argv = [program, *arguments]
+    asked.overrides[:] = map(readable, asked.overrides)
+    own = os.path.abspath("conf")
+    elsewhere = any("hydra.searchpath" in one for one in asked.overrides)
+    if os.path.isdir(own) and not os.path.exists(f"{own}/config.yaml") and not elsewhere:
+        asked.overrides.insert(0, f"hydra.searchpath=[{quoted(f'file://{own}')}]")
     codes: list[int] = []
+    before, sys.argv = sys.argv, [program, *_hydra_arguments(asked)]
     try:
-        hydra.main(version_base="1.3", config_path="pkg://vpo.conf", config_name="config")(_guarded(task, codes))()
+        task = _guarded(announced(task, asked.overrides), codes)
+        hydra.main(version_base="1.3", config_path="pkg://vpo.conf", config_name="config")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         from vpo.hints import one_line
 
         return _complain(one_line(error))
+    finally:
+        sys.argv = before
     return max(codes, default=0)
-
-
-def _and(override: str, arguments: list[str]) -> list[str]:
-    """One override more, beside the others: argparse takes no overrides on both sides of a flag such as `-m` or `--cfg job`."""
-    at = next((at for at, one in enumerate(arguments) if "=" in one and not one.startswith("-")), 0)
-    return [*arguments[:at], override, *arguments[at:]]
-
-
-def _check_flags(program: str, arguments: list[str]) -> list[str]:
-    """The overrides. Raises UserError on flags that Hydra refuses; left to itself it prints its usage, or a traceback."""
-    from hydra._internal.utils import get_args_parser
-
-    def refuse(message: str) -> None:
-        raise UserError(f"{message}; `{program} --help` and `{program} --hydra-help` tell what there is")
-
-    parser = get_args_parser()
-    parser.error = refuse
-    told = parser.parse_args(arguments)
-    modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(told, name)]
-    if len(modes) > 1:
-        refuse(f"{' and '.join(modes)} do not go together")
-    return told.overrides
 
 
 def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]:
@@ -191,6 +233,8 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
 
             codes.append(_complain(one_line(error)))
         except Exception:
+            import traceback
+
             traceback.print_exc()
             codes.append(1)
         if codes and os.getpid() != home:

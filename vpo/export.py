@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vpo.arguments import parse, yes
+from vpo.arguments import Parser, as_path, expanded
 from vpo.errors import DISK_ERRORS, UserError
 from vpo.export_card import card, methods_of, public
 from vpo.export_source import Source, find_source
@@ -17,26 +17,30 @@ from vpo.housekeeping import readable, size_of
 from vpo.templates import name_of_template
 
 USAGE = (
-    "`vpo export <run folder> [policy=dpo] [to=folder] [dtype=bfloat16] [license=...] [force=true] [paths.store=store]`; a folder "
-    "of the store, such as store/dpo/<key>, will do too"
+    "vpo export <run folder> [policy=dpo] [to=folder] [dtype=bfloat16] [license=...] [force=true] [paths.store=store]"
 )
-OPTIONS = ("policy", "to", "dtype", "license", "force", "paths.store")
 NO_ROOM = 2**20  # bytes
 
 
 def export_command(arguments: list[str]) -> int:
     """Write the model and say how to use it. Returns the exit code."""
-    (place,), given = parse("export", arguments, names=1, options=OPTIONS, usage=USAGE)
-    if given.get("dtype", DTYPES[0]) not in DTYPES:
-        raise UserError(f"export: dtype={given['dtype']} is not one of {', '.join(DTYPES)}")
-    source = find_source(
-        Path(place), given.get("policy"), Path(given["paths.store"]) if "paths.store" in given else None
+    parser = Parser("export", usage=USAGE, description="a trained policy as a folder that plain transformers loads")
+    parser.add_argument(
+        "place", metavar="<run folder>", help="or a folder of the store, such as store/dpo/<key>", type=expanded
     )
-    to = Path(given.get("to", f"exported/{source.name}"))
-    told = [f"{key}={given[key]}" for key in ("dtype", "license") if key in given]
-    command = shlex.join(["vpo", "export", public(place), f"policy={source.policy}", *told])
-    with new_folder(to, "export", force=yes("export", given, "force")) as out:
-        export(source, out, name=to.name, dtype=given.get("dtype"), license=given.get("license"), command=command)
+    parser.option("policy", "which of the run's trained policies (its last one)", metavar="name")
+    parser.option("to", "the new folder (exported/<run>)", metavar="folder", type=as_path)
+    parser.option("dtype", "what the weights are saved in", choices=DTYPES)
+    parser.option("license", "for the model card", metavar="name")
+    parser.option("paths.store", "the store, if it has moved since", dest="store", metavar="folder", type=as_path)
+    parser.flag("force", "replace a model that lies there")
+    told = parser.parse(arguments)
+    source = find_source(Path(told.place), told.policy, told.store)
+    to = told.to or Path(f"exported/{source.name}")
+    asked = [f"{key}={value}" for key in ("dtype", "license") if (value := getattr(told, key))]
+    command = shlex.join(["vpo", "export", public(told.place), f"policy={source.policy}", *asked])
+    with new_folder(to, "export", force=told.force) as out:
+        export(source, out, name=to.name, dtype=told.dtype, license=told.license, command=command)
     lines = [
         f"{to}: the policy {source.policy}, {readable(size_of(to))}; its card is README.md",
         f"  use it here:  vpo run {as_backbone(to)}",

@@ -91,7 +91,7 @@ def base_model(past: Past) -> str | None:
     for entry, _ in past:
         pointer = entry.folder / "policy" / "start.json"
         if entry.stage == "start" and pointer.is_file():
-            named = json.loads(pointer.read_text())
+            named = json.loads(pointer.read_text(encoding="utf-8"))
             return named["model"] if named.get("revision") else None  # only what came from the hub has one
     model = _backbone(past).get("model")  # of a start that was pruned
     return model if model and re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not Path(model).exists() else None

@@ -74,7 +74,9 @@ def find_source(place: Path, policy: str | None, store: Path | None) -> Source:
     chosen = policy or next((name for name in PREFERRED if name in policies), min(policies))
     if chosen not in policies:
         raise UserError(f"{place}: no policy is called {chosen}; choose one of {', '.join(sorted(policies))}")
-    config = yaml.safe_load((place / "config.yaml").read_text()) if (place / "config.yaml").is_file() else {}
+    config = (
+        yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8")) if (place / "config.yaml").is_file() else {}
+    )
     return Source(chosen, policies[chosen], place, results, config)
 
 
@@ -96,7 +98,9 @@ def policies_of(names: Iterable[str], store: Path) -> dict[str, Entry]:
 def label_of(entry: Entry) -> str:
     """What the pipeline calls a trained policy; two policies may be results of one stage (sft, sft_more)."""
     job = entry.folder / "stage.yaml"
-    return str(yaml.safe_load(job.read_text()).get("label", entry.stage)) if job.is_file() else entry.stage
+    return (
+        str(yaml.safe_load(job.read_text(encoding="utf-8")).get("label", entry.stage)) if job.is_file() else entry.stage
+    )
 
 
 def history(entry: Entry) -> list[tuple[Entry, Mapping[str, Any]]]:
@@ -145,8 +149,10 @@ def _no_results(place: Path) -> str:
         return f"{place}: is no run folder; {_runs_near(place / 'x')}"
     trained = ""
     try:
-        config = yaml.safe_load((place / "config.yaml").read_text())
-        policies = policies_of(json.loads((place / "entries.json").read_text()), Path(config["paths"]["store"]))
+        config = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
+        policies = policies_of(
+            json.loads((place / "entries.json").read_text(encoding="utf-8")), Path(config["paths"]["store"])
+        )
         trained = ", ".join(f"{name} is {entry.folder}" for name, entry in sorted(policies.items()))
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
         pass  # a run that has only just begun; the message goes without the hint

@@ -56,7 +56,9 @@ def stop_ids_of(folder: Path) -> list[int]:
 
     from vpo.backbone.rendering import Renderer
 
-    return Renderer(AutoTokenizer.from_pretrained(folder), (folder / "template.txt").read_text()).stop_ids
+    return Renderer(
+        AutoTokenizer.from_pretrained(folder), (folder / "template.txt").read_text(encoding="utf-8")
+    ).stop_ids
 
 
 # What a base's own generation_config may hold and the policy was not sampled with.
@@ -69,7 +71,7 @@ def set_sampling(out: Path, method: Mapping[str, Any] | None, stop_ids: Sequence
     Nothing is cut by rank and no repetition is punished, whatever the base's own file says.
     """
     path = out / "generation_config.json"
-    config = json.loads(path.read_text()) if path.is_file() else {}
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     config.pop("_from_model_config", None)  # it would let transformers replace what is set here
     config["eos_token_id"] = list(stop_ids)
     if method is not None:
@@ -77,7 +79,7 @@ def set_sampling(out: Path, method: Mapping[str, Any] | None, stop_ids: Sequence
         sampling = {"temperature": method["temperature"], "top_p": method["top_p"], "top_k": 0} if warm else {}
         config = {key: value for key, value in config.items() if key not in NOT_OURS}
         config |= {"do_sample": warm, "max_new_tokens": method["max_new_tokens"], **sampling}
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def has_chat_template(folder: Path) -> bool:

@@ -15,14 +15,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vpo.arguments import parse, yes
+from vpo.arguments import Parser, as_path
 from vpo.errors import UserError
 from vpo.store import read_manifest
 
-USAGE = (
-    "`vpo store ls` or `vpo store prune`, with paths.store=... and paths.runs=... where they are not store/ and runs/; "
-    "prune deletes with yes=true"
-)
+USAGE = "vpo store ls | prune [yes=true] [paths.store=store] [paths.runs=runs]"
 
 
 @dataclass(frozen=True)
@@ -38,18 +35,22 @@ class Stored:
 
 def store_command(arguments: list[str]) -> int:
     """Run `ls` or `prune`. Returns the exit code."""
-    (verb,), options = parse("store", arguments, names=1, options=("paths.store", "paths.runs", "yes"), usage=USAGE)
-    if verb not in ("ls", "prune"):
-        raise UserError(f"store: {verb} is unknown; use {USAGE}")
-    store, runs = Path(options.get("paths.store", "store")), Path(options.get("paths.runs", "runs"))
-    if not store.is_dir():
-        raise UserError(f"store: {store} is no folder; set paths.store")
-    users = users_of(runs)
-    results, rest = list(stored(store, users)), list(leftovers(store, users))
-    if verb == "ls":
+    parser = Parser("store", usage=USAGE, description="what is stored, how large it is and which runs use it")
+    parser.add_argument("action", choices=("ls", "prune"), help="list all, or what no run refers to, to delete it")
+    parser.flag("yes", "prune: delete it, not only list it")
+    parser.option(
+        "paths.store", "the store (store)", dest="store", metavar="folder", type=as_path, default=Path("store")
+    )
+    parser.option("paths.runs", "the runs (runs)", dest="runs", metavar="folder", type=as_path, default=Path("runs"))
+    told = parser.parse(arguments)
+    if not told.store.is_dir():
+        raise UserError(f"store: {told.store} is no folder; set paths.store")
+    users = users_of(told.runs)
+    results, rest = list(stored(told.store, users)), list(leftovers(told.store, users))
+    if told.action == "ls":
         _list(results, rest)
-    elif yes("store", options, "yes"):
-        _prune(results + rest, runs)
+    elif told.yes:
+        _prune(results + rest, told.runs)
     else:
         _announce(results + rest)
     return 0

@@ -11,22 +11,26 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from vpo.arguments import parse, yes
+from vpo.arguments import Parser, as_path
 from vpo.errors import UserError
 from vpo.export import as_backbone, new_folder
 from vpo.export_weights import MODEL_FILES
 from vpo.housekeeping import readable
 
-PUSH = "`vpo push <folder> <owner>/<name> [public=true]`"
-PULL = "`vpo pull <owner>/<name> [revision=main] [to=folder] [force=true]`"
+PUSH = "vpo push <folder> <owner>/<name> [public=true]"
+PULL = "vpo pull <owner>/<name> [revision=main] [to=folder] [force=true]"
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 FILES = (*MODEL_FILES, "README.md", "LICENSE*", "NOTICE*")
 
 
 def push_command(arguments: list[str]) -> int:
     """Upload a model folder as one commit. Returns the exit code."""
-    (place, repo), given = parse("push", arguments, names=2, options=("public",), usage=PUSH)
-    folder, public = Path(place), yes("push", given, "public")
+    parser = Parser("push", usage=PUSH, description="upload a model to the Hugging Face Hub, as one commit")
+    parser.add_argument("folder", metavar="<folder>", help="a model, as `vpo export` writes it", type=as_path)
+    parser.add_argument("repo", metavar="<owner>/<name>", help="the repository, which is made if it is not there")
+    parser.flag("public", "for all to see; else it is private")
+    told = parser.parse(arguments)
+    folder, repo, public = told.folder, told.repo, told.public
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise UserError(f"push: {folder} holds no model (config.json and *.safetensors); `vpo export` makes one")
     files = sorted(file for file in folder.iterdir() if file.is_file() and _travels(file.name))
@@ -58,8 +62,13 @@ def push_command(arguments: list[str]) -> int:
 
 def pull_command(arguments: list[str]) -> int:
     """Download a model's files at one commit into a folder of their own. Returns the exit code."""
-    (repo,), given = parse("pull", arguments, names=1, options=("revision", "to", "force"), usage=PULL)
-    revision, to = given.get("revision"), Path(given.get("to", f"models/{repo}"))
+    parser = Parser("pull", usage=PULL, description="download a model from the Hugging Face Hub, for a run's backbone")
+    parser.add_argument("repo", metavar="<owner>/<name>", help="the repository")
+    parser.option("revision", "a branch, a tag or a commit (the newest)", metavar="name")
+    parser.option("to", "the new folder (models/<owner>/<name>)", metavar="folder", type=as_path)
+    parser.flag("force", "replace a model that lies there")
+    told = parser.parse(arguments)
+    repo, revision, to = told.repo, told.revision, told.to or Path(f"models/{told.repo}")
     with _plainly("pull", repo, revision):
         from huggingface_hub import HfApi, snapshot_download
 
@@ -70,7 +79,7 @@ def pull_command(arguments: list[str]) -> int:
             raise UserError(
                 f"pull: {repo} holds no model as safetensors with a config.json; nothing else is loaded here"
             )
-        with new_folder(to, "pull", force=yes("pull", given, "force"), keep_partial=True) as partial:
+        with new_folder(to, "pull", force=told.force, keep_partial=True) as partial:
             for file in partial.iterdir():  # left of another commit
                 if file.is_file() and file.name not in wanted:
                     file.unlink()

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,6 +23,7 @@ from vpo.hardware import check_hardware
 from vpo.hints import check_types
 from vpo.memory_plan import memory_lines
 from vpo.metrics import Metrics
+from vpo.overrides import sweeps_of
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.stages.context import Context, StopHere
 from vpo.store import Store, canonical
@@ -113,15 +112,6 @@ def announced(task: Callable[[DictConfig], None], overrides: Sequence[str]) -> C
     return announce_and_do
 
 
-def sweeps_of(overrides: Sequence[str]) -> dict[str, int]:
-    """The keys that a command sweeps over, with the number of their values. Raises Hydra's errors on what it cannot read."""
-    counts = {}
-    for one in OverridesParser.create().parse_overrides(list(overrides)):
-        if one.is_discrete_sweep() and not isinstance(one.value(), Glob):
-            counts[one.get_key_element()] = sum(1 for _ in one.sweep_string_iterator())
-    return counts
-
-
 def open_context(config: Mapping[str, Any]) -> Context:
     """Store and executor of a config."""
     store = Store(Path(config["paths"]["store"]), recompute=tuple(config["recompute"]))
@@ -143,9 +133,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
 
 
 def labels_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """How the methods' rows are called: by their yaml, and the objective's policy by the objective ("IPO")."""
-    labels = {name: node.get("label", name) for name, node in config["method"].items()}
-    return labels | {config["objective"]["policy"]: config["objective"]["label"]}
+    """How the methods' rows are called; the objective's own policy is called by the objective, unless the user said otherwise."""
+    return {name: node.get("label", name) for name, node in config["method"].items()}
 
 
 def run_name(config: Mapping[str, Any]) -> str:
@@ -182,7 +171,7 @@ def training_files(context: Context, config: Mapping[str, Any]) -> dict[str, Pat
     files = {}
     for entry in context.store.used.values():
         if entry.stage in ("sft", "dpo", "grpo") and entry.done:
-            job = (entry.folder / "stage.yaml").read_text()
+            job = (entry.folder / "stage.yaml").read_text(encoding="utf-8")
             files[re.search(r"^label: (\S+)", job, re.M)[1]] = entry.folder / "training.jsonl"
     if (
         config["rounds"] > 1 and "dpo" in files

@@ -61,7 +61,7 @@ def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
         if not isinstance(found, str):
             return None
         path = Path(found)
-    return Shape.of(json.loads(path.read_text()))
+    return Shape.of(json.loads(path.read_text(encoding="utf-8")))
 
 
 def available(trainer: Mapping[str, Any]) -> float | None:
@@ -77,10 +77,10 @@ def available(trainer: Mapping[str, Any]) -> float | None:
 
 def free_memory() -> float:
     """Bytes of memory that processes may still take on this Linux machine, or in this container."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
     free = int(fields["MemAvailable"].split()[0]) * 1024
     limit = Path("/sys/fs/cgroup/memory.max")
-    told = limit.read_text().strip() if limit.exists() else "max"
+    told = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
     return float(free if told == "max" else min(free, int(told)))
 
 

@@ -3,30 +3,36 @@
 import sys
 from pathlib import Path
 
-from vpo.arguments import parse
+from vpo.arguments import Parser, as_path
 from vpo.comparison import compare
 from vpo.errors import UserError
 from vpo.table_formats import to_text, write
 
-USAGE = (
-    "`vpo table <name or file.yaml> [paths.runs=runs] [out=folder]`; a name stands for experiments/tables/<name>.yaml"
-)
+USAGE = "vpo table <name or file.yaml> [paths.runs=runs] [out=folder]"
 
 
 def table_command(arguments: list[str]) -> int:
     """Print a table and write it as Markdown, LaTeX, CSV and PNG. Returns the exit code."""
-    names, options = parse("table", arguments, names=1, options=("paths.runs", "out"), usage=USAGE)
-    declared = Path(names[0] if names[0].endswith(".yaml") else f"experiments/tables/{names[0]}.yaml")
+    parser = Parser("table", usage=USAGE, description="a table over the runs that lie here, from their results")
+    parser.add_argument(
+        "name", metavar="<name or file.yaml>", help="a name is experiments/tables/<name>.yaml", type=as_path
+    )
+    parser.option(
+        "paths.runs", "where the runs lie (runs)", dest="runs", metavar="folder", type=as_path, default=Path("runs")
+    )
+    parser.option("out", "where the table is written (results/ beside the tables)", metavar="folder", type=as_path)
+    told = parser.parse(arguments)
+    declared = told.name if told.name.suffix == ".yaml" else Path(f"experiments/tables/{told.name}.yaml")
     if not declared.is_file():
         known = ", ".join(sorted(path.stem for path in declared.parent.glob("*.yaml"))) or "none here"
         raise UserError(f"table: {declared} does not exist; tables in {declared.parent}: {known}")
-    runs = Path(options.get("paths.runs", "runs"))
+    runs = told.runs
     folders = sorted(path.parent for path in runs.rglob("results.json"))
     if not folders:
         raise UserError(f"table: no results under {runs}; run the experiments first, or set paths.runs")
     tables = compare(folders, declared)
     sys.stdout.write("\n".join(map(to_text, tables)))
-    out = Path(options.get("out", declared.parent.parent / "results"))
+    out = told.out or declared.parent.parent / "results"
     try:
         written = write(tables, out, declared.stem)
     except OSError as error:

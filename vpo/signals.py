@@ -2,10 +2,13 @@
 
     SIGUSR1            a training saves at the end of its step and goes on; elsewhere nothing is left to save
     SIGTERM, SIGINT    a training saves at the end of its step and leaves, and the run ends; elsewhere the run ends at once
-    one of these again ends the training without waiting for its step
+    one of these again, a second later or more, ends the training without waiting for its step
 
-Slurm, a shell and a terminal signal the run, or all processes of its group. So the run passes on what it hears, and a rank does
-not mind hearing it twice.
+Slurm, a shell and a terminal signal the run, or all processes of its group; `timeout` does both, within microseconds. So the
+run passes on what it hears, a rank does not mind hearing it twice, and a repeat within a second is no impatience.
+
+Windows has neither SIGUSR1 nor signal masks, and a signal sent to a process ends it; a Ctrl-C in a console comes to all its
+processes by itself, so there nothing is passed on.
 """
 
 import logging
@@ -13,22 +16,27 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 log = logging.getLogger(__name__)
 
-SAVE = signal.SIGUSR1
+SAVE = getattr(signal, "SIGUSR1", None)
 LEAVE = (signal.SIGTERM, signal.SIGINT)
-ALL = (SAVE, *LEAVE)
+ALL = LEAVE if SAVE is None else (SAVE, *LEAVE)
+ONE_REQUEST = 1.0  # seconds; what repeats within them comes of one sender
 LEFT = 128 + signal.SIGTERM  # exit code of a rank that was asked to leave, once all ranks have saved together
 
 
 def answer_outside_of_training() -> None:
     """Let SIGUSR1 pass, and end at SIGTERM at once: what is done is stored item by item, as after a kill at any moment."""
     if _can_listen():
-        signal.signal(SAVE, lambda number, frame: log.info("SIGUSR1: no training runs; what is done is stored already"))
+        if SAVE is not None:
+            signal.signal(
+                SAVE, lambda number, frame: log.info("SIGUSR1: no training runs; what is done is stored already")
+            )
         signal.signal(signal.SIGTERM, _end_at_once)
 
 
@@ -46,11 +54,20 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 @contextmanager
 def held() -> Iterator[None]:
     """Hold all signals back. A rank that starts meanwhile inherits that, and lets them in when it can answer (`Requests`)."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_save() -> None:
+    """Let SIGUSR1, which Slurm sends to all processes of a job, pass by a process that trains nothing."""
+    if SAVE is not None:
+        signal.signal(SAVE, signal.SIG_IGN)
 
 
 class Relay:
@@ -65,14 +82,15 @@ class Relay:
 
     def __init__(self) -> None:
         self.ended_by: int | None = None
-        self._heard: list[int] = []
+        self._heard: list[tuple[int, float]] = []  # with the second in which it came
+        self._asked_at = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Relay":
         if _can_listen():
             for number in ALL:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, lambda number, frame: self._heard.append(number))
+                    self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *unused: object) -> None:
@@ -80,19 +98,24 @@ class Relay:
             signal.signal(number, handler)
         self.pass_on([])  # what came after the last rank had left still ends the run
 
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._heard.append((number, time.monotonic()))
+
     def pass_on(self, ranks: Sequence[subprocess.Popen[bytes]]) -> None:
         """Ask the ranks for what this process was asked since the last call."""
         while self._heard:
-            number = self._heard.pop(0)
+            number, came_at = self._heard.pop(0)
             if number == SAVE:
                 log.info("SIGUSR1: the training saves at the end of its step and goes on")
                 _send(ranks, SAVE)
             elif self.ended_by is None:
-                self.ended_by = number
+                self.ended_by, self._asked_at = number, came_at
                 log.info("%s: the training saves at the end of its step and leaves", signal.Signals(number).name)
-                _send(ranks, signal.SIGTERM)
-            else:
-                _send(ranks, signal.SIGKILL)
+                if os.name != "nt":
+                    _send(ranks, signal.SIGTERM)
+            elif came_at - self._asked_at >= ONE_REQUEST:
+                for rank in ranks:
+                    rank.kill()
 
 
 def _send(ranks: Sequence[subprocess.Popen[bytes]], number: int) -> None:
@@ -116,7 +139,8 @@ class Requests:
         for number in ALL:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ALL)
 
     def take(self) -> tuple[bool, bool]:
         """Whether to save, and whether to leave then; who was asked to leave stays asked."""

@@ -136,7 +136,7 @@ class Store:
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "seconds": round(time.time() - start, 2),
             }
-            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
+            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
             partial.rename(entry.folder)
         except OSError as error:
             if error.errno in DISK_ERRORS:
@@ -225,6 +225,6 @@ def _stamps(inputs: Mapping[str, Entry]) -> dict[str, str]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A stored result's manifest. Raises UserError when it cannot be read."""
     try:
-        return json.loads((folder / "manifest.json").read_text())
+        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}/manifest.json cannot be read ({error}); delete this folder to redo it") from error

@@ -31,7 +31,8 @@ ASKED = {
     "dryrun": "offline",
     "shared": "online",
 }
-MARKER = "wandb.json"  # in the run folder: what was mirrored, and where to
+MARKER = "wandb.json"  # in the run folder: what was mirrored, where to, and how much of it is online
+REACHED_WITHIN = 20.0  # seconds, after which a machine counts as one without a network
 
 
 class WandbLogger:
@@ -49,27 +50,44 @@ class WandbLogger:
         self.project, self.entity, self.mode, self.clips = project, entity, mode, clips
 
     def mirror(self, folder: Path) -> None:
-        """Bring W&B up to date with the folder; do nothing where it is. Running and finished runs will do."""
+        """Bring W&B up to date with the folder; do nothing where it is. Running and finished runs will do.
+
+        Where W&B cannot be reached or refuses, an offline copy is kept, and the next mirror tries to go online again.
+        """
         mode = self._mode()
-        if mode == "disabled":
-            return
-        start = time.monotonic()
-        try:
-            state = {"project": self.project, "entity": self.entity, "mode": mode, "content": _content(folder)}
-            marker = folder / MARKER
-            before = json.loads(marker.read_text()) if marker.exists() else {}
-            if state.items() <= before.items():
-                log.info("W&B: already up to date")
+        failures: list[str] = []
+        for attempt in {"online": ("online", "offline"), "offline": ("offline",), "disabled": ()}[mode]:
+            try:
+                where = self._bring_up_to_date(folder, attempt)
+            except Exception as error:  # whatever goes wrong in someone else's service must not cost a finished run
+                failures.append(" ".join(f"{type(error).__name__}: {error}".split())[:200])
+            else:
+                if failures:
+                    log.warning("W&B: not mirrored online (%s); %s", failures[0], where)
+                else:
+                    log.info("W&B: %s", where)
                 return
-            same_run = mode == "online" and all(before.get(key) == state[key] for key in ("project", "entity", "mode"))
-            with _one_offline_copy(folder, mode), _files_with_the_run(folder, mode):
-                address, lines = self._replay(folder, mode, before["lines"] if same_run else {})
-            marker.write_text(json.dumps({**state, "id": run_id(folder), "address": address, "lines": lines}, indent=1))
-            where = address or f"offline; `wandb sync {folder}/wandb/offline-run-*` uploads it"
-            log.info("W&B: mirrored in %.1f s (%s)", time.monotonic() - start, where)
-        except Exception as error:  # whatever goes wrong in someone else's service must not cost a finished run
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            log.warning("W&B: not mirrored (%s); the run folder holds everything", reason)
+        if failures:
+            log.warning("W&B: not mirrored (%s); the run folder holds everything", failures[0])
+
+    def _bring_up_to_date(self, folder: Path, mode: str) -> str:
+        """Mirror the folder in one mode; returns a line on where the mirror is."""
+        start = time.monotonic()
+        state = {"project": self.project, "entity": self.entity, "mode": mode, "content": _content(folder)}
+        marker = folder / MARKER
+        before = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else {}
+        sync = f"`wandb sync {folder}/wandb/offline-run-*` uploads the offline copy"
+        if state.items() <= before.items():
+            return "already up to date" + (f"; {sync}" if mode == "offline" else "")
+        uploaded = before.get("uploaded", {})
+        same_run = mode == "online" and all(uploaded.get(key) == state[key] for key in ("project", "entity"))
+        with _one_copy(folder, mode), _files_with_the_run(folder, mode):
+            address, lines = self._replay(folder, mode, uploaded["lines"] if same_run else {})
+        if mode == "online":
+            uploaded = {"project": self.project, "entity": self.entity, "lines": lines}
+        record = {**state, "id": run_id(folder), "address": address, "uploaded": uploaded}
+        marker.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        return f"mirrored in {time.monotonic() - start:.1f} s ({address or sync})"
 
     def _mode(self) -> str:
         """The mode for this machine: WANDB_MODE where the user set it, and never one that would ask for a login."""
@@ -95,37 +113,35 @@ class WandbLogger:
 
         quiet = wandb.Settings(
             silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
-            init_timeout=60, finish_timeout=600, finish_timeout_raises=True,
+            init_timeout=REACHED_WITHIN, finish_timeout=600, finish_timeout_raises=True,
         )  # fmt: skip
         facts = _results(folder).get("run", {})
-        run = wandb.init(
-            project=self.project,
-            entity=self.entity,
-            group=folder.parent.name,
-            name=folder.name.rpartition("-")[0] or folder.name,
-            job_type="run",
-            tags=[one[:64] for one in facts.get("overrides", [])],
-            id=run_id(folder),
-            resume="allow",
-            reinit="create_new",  # a notebook may have a run of its own open
-            mode=mode,
-            dir=folder,
-            config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
-            settings=quiet,
-        )
-        try:
-            lines = _log_curves(run, folder, done)
-            _log_greedy_prompts(run, folder)
-            _log_means(run, folder)
-            self._log_prompts(run, folder)
-            if (folder / "contact_sheet.png").exists():
-                run.log({"contact_sheet": wandb.Image(str(folder / "contact_sheet.png"))})
-            return (run.url if mode == "online" else None), lines
-        finally:
-            run.finish()
-            if mode == "offline" and wandb.run is None:
-                # finish() may come back before an offline run is on disk (seen with 0.31); ending W&B's service waits
-                wandb.teardown()
+        with _service(mode):
+            run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                group=folder.parent.name,
+                name=folder.name.rpartition("-")[0] or folder.name,
+                job_type="run",
+                tags=[one[:64] for one in facts.get("overrides", [])],
+                id=run_id(folder),
+                resume="allow",
+                reinit="create_new",  # a notebook may have a run of its own open
+                mode=mode,
+                dir=folder,
+                config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+                settings=quiet,
+            )
+            try:
+                lines = _log_curves(run, folder, done)
+                _log_greedy_prompts(run, folder)
+                _log_means(run, folder)
+                self._log_prompts(run, folder)
+                if (folder / "contact_sheet.png").exists():
+                    run.log({"contact_sheet": wandb.Image(str(folder / "contact_sheet.png"))})
+                return (run.url if mode == "online" else None), lines
+            finally:
+                run.finish()
 
     def _log_prompts(self, run: Any, folder: Path) -> None:
         """One table row a (query, method), with the clips of the first queries."""
@@ -222,26 +238,43 @@ def _content(folder: Path) -> str:
 
 
 @contextmanager
-def _one_offline_copy(folder: Path, mode: str) -> Iterator[None]:
+def _service(mode: str) -> Iterator[None]:
+    """W&B's service process, ended where the next call needs that, unless a notebook has a run of its own open.
+
+    `finish()` may come back before an offline run is on disk (seen with 0.31), and a run that failed keeps its id in use.
+    """
+    import wandb
+
+    goes_on = False
+    try:
+        yield
+        goes_on = mode == "online"
+    finally:
+        if not goes_on and wandb.run is None:
+            wandb.teardown()
+
+
+@contextmanager
+def _one_copy(folder: Path, mode: str) -> Iterator[None]:
     """Replace our earlier offline copy by what the body writes, or, where that fails, keep it and remove the beginning.
 
-    One is enough: each mirror is complete, and two would be synced on top of one another.
+    One is enough: each mirror is complete, and two would be synced on top of one another. A mirror online needs no copy, and one
+    that failed leaves none.
     """
-    if mode != "offline":
-        yield
-        return
-    earlier = _offline_copies(folder)
+    earlier = _copies(folder, mode)
     try:
         yield
     except BaseException:
-        _remove(_offline_copies(folder) - earlier)
+        _remove(_copies(folder, mode) - earlier)
         raise
-    if _offline_copies(folder) - earlier:
+    if mode == "offline" and _copies(folder, mode) - earlier:
         _remove(earlier)
 
 
-def _offline_copies(folder: Path) -> set[Path]:
-    """The folders of our offline mirrors, of which W&B numbers a second one in the same second, and those of their files."""
+def _copies(folder: Path, mode: str) -> set[Path]:
+    """The folders of our mirrors in one mode, of which W&B numbers a second one in the same second, and those of their files."""
+    if mode == "online":
+        return {*(folder / "wandb").glob(f"run-*-{run_id(folder)}*")}
     return {*(folder / "wandb").glob(f"offline-run-*-{run_id(folder)}*"), *(folder / "wandb" / "data").glob("*")}
 
 

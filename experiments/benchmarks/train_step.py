@@ -47,6 +47,9 @@ def parse(spec: dict[str, Any]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--shape", choices=list(spec["shapes"]), default="llama_18m")
     parser.add_argument("--tasks", nargs="+", choices=list(spec["tasks"]), default=list(spec["tasks"]))
+    parser.add_argument(
+        "--trainers", nargs="+", help="only these of train_step.yaml's; ratios to the others are unknown then"
+    )
     parser.add_argument("--tuning", choices=["full", "lora"], default="full")
     parser.add_argument(
         "--rounds", type=int, default=3, help="counted runs of each trainer's fastest size; 0: the choosing runs"
@@ -71,7 +74,8 @@ def measure(task: str, spec: dict[str, Any], arguments: argparse.Namespace) -> l
         return found
 
     best: dict[str, int] = {}
-    sizes = {trainer: list(sizes_of(task, trainer, spec, arguments)) for trainer in spec["tasks"][task]["sizes"]}
+    trainers = [one for one in spec["tasks"][task]["sizes"] if one in (arguments.trainers or [one])]
+    sizes = {trainer: list(sizes_of(task, trainer, spec, arguments)) for trainer in trainers}
     for trainer, choices in sizes.items():
         speeds = {size: run(trainer, size).get("rows_per_second", 0.0) for size in choices}
         best[trainer] = max(speeds, key=speeds.__getitem__)

@@ -43,7 +43,7 @@ class HFBackbone:
         """Check the released files, and point to them; they are not copied."""
         text = read_template(self.template)
         pointer = take_in(self.model, self.revision, text, needs_chat_template=self.needs_chat_template)
-        (folder / "start.json").write_text(json.dumps(pointer))
+        (folder / "start.json").write_text(json.dumps(pointer), encoding="utf-8")
 
     def load(self, folder: Path, bits: int | None = None) -> "HFLanguageModel":
         model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits, device=self.device)
@@ -68,10 +68,10 @@ def load_pretrained(
     Raises:
         UserError: If it cannot be loaded.
     """
-    source = str(folder)
+    source, chat_template = str(folder), None
     if (Path(source) / "start.json").exists():
-        pointer = json.loads((Path(source) / "start.json").read_text())
-        source, revision = pointer["model"], pointer["revision"]
+        pointer = json.loads((Path(source) / "start.json").read_text(encoding="utf-8"))
+        source, revision, chat_template = pointer["model"], pointer["revision"], pointer.get("chat_template")
     base = read_base(source)
     try:
         if base is not None:
@@ -95,6 +95,8 @@ def load_pretrained(
         raise UserError(
             f"backbone.model={source}: cannot be loaded ({reason}); give a folder or a hub id that you can read"
         ) from error
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
     return keep_layout(model), tokenizer
 
 

@@ -5,6 +5,7 @@ process, so that a gate, a missing network or a full disk is met before drafts a
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from huggingface_hub.errors import (
 from transformers import AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from vpo.backbone.rendering import Renderer
+from vpo.backbone.rendering import QUERY, Renderer
 from vpo.errors import DISK_ERRORS, UserError
+from vpo.language.chat_templates import adapt
+
+log = logging.getLogger(__name__)
 
 WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 NOT_WANTED = ["original/*", "consolidated*"]  # the same weights once more, in another layout
@@ -29,6 +33,8 @@ NOT_WANTED = ["original/*", "consolidated*"]  # the same weights once more, in a
 
 def take_in(source: str, revision: str | None, template: str, *, needs_chat_template: bool) -> dict[str, Any]:
     """Fetch and check a model. Returns the pointer that a policy folder keeps: `model`, and `revision` as a commit.
+
+    Where the model's chat template had to be changed, the pointer also holds the one to be used, `chat_template`.
 
     Args:
         source: hub id or folder.
@@ -41,8 +47,9 @@ def take_in(source: str, revision: str | None, template: str, *, needs_chat_temp
     """
     folder, commit = fetch(source, revision)
     check_files(folder, source)
-    check_rendering(tokenizer_of(folder, source), template, source, needs_chat_template=needs_chat_template)
-    return {"model": source if commit else str(folder.resolve()), "revision": commit}
+    adapted = check_rendering(tokenizer_of(folder, source), template, source, needs_chat_template=needs_chat_template)
+    pointer = {"model": source if commit else str(folder.resolve()), "revision": commit}
+    return pointer | ({"chat_template": adapted} if adapted else {})
 
 
 def fetch(source: str, revision: str | None) -> tuple[Path, str | None]:
@@ -85,7 +92,7 @@ def check_files(folder: Path, source: str) -> None:
         return
     if not (folder / "config.json").exists():
         raise UserError(f"{where}: no config.json in {folder}; give the folder that save_pretrained wrote")
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     check_architecture(config, where)
     if not list(folder.glob("*.safetensors")):
         found = sorted(path.name for path in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
@@ -95,7 +102,7 @@ def check_files(folder: Path, source: str) -> None:
         )
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        parts = set(json.loads(index.read_text())["weight_map"].values())
+        parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         missing = sorted(name for name in parts if not (folder / name).exists())
         if missing:
             raise UserError(
@@ -132,7 +139,7 @@ def tokenizer_of(folder: Path, source: str) -> Any:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{where}: its tokenizer cannot be read ({reason}); save it beside the model") from error
     config = folder / "config.json"
-    size = _vocabulary(json.loads(config.read_text())) if config.exists() else None
+    size = _vocabulary(json.loads(config.read_text(encoding="utf-8"))) if config.exists() else None
     if size is not None and len(tokenizer) > size:
         raise UserError(
             f"{where}: the tokenizer has {len(tokenizer)} ids and the model embeds {size}; call resize_token_embeddings and save both"
@@ -144,8 +151,15 @@ def _vocabulary(config: dict[str, Any]) -> int | None:
     return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
 
 
-def check_rendering(tokenizer: Any, template: str, source: str, *, needs_chat_template: bool) -> None:
-    """Raise UserError unless a rendered query is something that a completion can follow."""
+def check_rendering(tokenizer: Any, template: str, source: str, *, needs_chat_template: bool) -> str | None:
+    """Make a tokenizer's chat template fit for training, and check what it makes of a query and of an answer.
+
+    Returns:
+        The chat template as it was set in the tokenizer, where it had to be changed; the user is told.
+
+    Raises:
+        UserError: A rendered query is nothing that a completion can follow, or not what the user wrote.
+    """
     where = f"backbone.model={source}"
     renderer = Renderer(tokenizer, template)
     if needs_chat_template and not tokenizer.chat_template:
@@ -153,14 +167,8 @@ def check_rendering(tokenizer: Any, template: str, source: str, *, needs_chat_te
             f"{where}: the tokenizer has no chat template, and the query is a user's turn; take an instruct model, or set "
             "backbone.needs_chat_template=false for plain text"
         )
-    try:
-        ids = renderer.prompt_ids("a dog")
-        renderer.end_id  # noqa: B018 (renders an assistant's turn as well)
-    except Exception as error:  # a chat template is a program of the model's authors
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{where}: its chat template fails on one user turn ({reason}); save a tokenizer with another"
-        ) from error
+    adapted = _adapt(renderer, where) if tokenizer.chat_template else None
+    ids = renderer.prompt_ids("a dog")
     if tokenizer.bos_token_id is not None and ids[:2] == [tokenizer.bos_token_id] * 2:
         raise UserError(f"{where}: a rendered query begins with BOS twice; take bos_token out of the chat template")
     if ids[-1] in renderer.stop_ids:
@@ -168,3 +176,27 @@ def check_rendering(tokenizer: Any, template: str, source: str, *, needs_chat_te
             f"{where}: a rendered query ends with {tokenizer.convert_ids_to_tokens(ids[-1])}, after which nothing is to be written; "
             "save the tokenizer with add_eos_token=false, or a chat template with a generation prompt"
         )
+    if tokenizer.chat_template and renderer.behind_answer is None:
+        log.info("%s: its chat template writes no answers: they end with EOS, %s", where, tokenizer.eos_token)
+    return adapted
+
+
+def _adapt(renderer: Renderer, where: str) -> str | None:
+    """Set the chat template that is used from now on; it is returned where it is not the tokenizer's own."""
+    tokenizer = renderer.tokenizer
+    try:
+        own = tokenizer.get_chat_template()
+    except ValueError as error:  # several by name, and none of them the default
+        raise UserError(
+            f"{where}: it has several chat templates, none of them called default; save one of them"
+        ) from error
+
+    def render(template: str, query: str) -> str:
+        turn = {"role": "user", "content": renderer.template.replace("{}", query, 1)}
+        return tokenizer.apply_chat_template([turn], chat_template=template, tokenize=False, add_generation_prompt=True)
+
+    adapted = adapt(own, render, where, QUERY)
+    for note in adapted.notes:
+        log.info("%s: %s", where, note)
+    tokenizer.chat_template = adapted.template
+    return adapted.template if adapted.notes else None

@@ -51,9 +51,9 @@ def read_base(source: str) -> Base | None:
         return None
     pointer = config.with_name("base.json")
     if not pointer.exists():
-        known = json.loads(config.read_text())
+        known = json.loads(config.read_text(encoding="utf-8"))
         return Base(known["base_model_name_or_path"], known.get("revision"))
-    told = json.loads(pointer.read_text())
+    told = json.loads(pointer.read_text(encoding="utf-8"))
     folder = config.parent / told["folder"]
     if not folder.is_dir():
         raise UserError(
@@ -69,15 +69,19 @@ def write_base(folder: Path, base: Path, bits: int | None, dtype: str = "float32
     """
     where = os.path.relpath(base.resolve(), folder.resolve())
     told = {"folder": where, "bits": bits} | ({} if dtype == "float32" else {"dtype": dtype})
-    (folder / "base.json").write_text(json.dumps(told) + "\n")
+    (folder / "base.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
     released = base / "start.json"
-    named = json.loads(released.read_text()) if released.exists() else {"model": str(base.resolve()), "revision": None}
+    named = (
+        json.loads(released.read_text(encoding="utf-8"))
+        if released.exists()
+        else {"model": str(base.resolve()), "revision": None}
+    )
     path = folder / "adapter_config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     config |= {"base_model_name_or_path": named["model"], "revision": named["revision"]}
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()  # a set, whose order differs from process to process
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def merge(model: Any, folder: str, dtype: "torch.dtype") -> Any:

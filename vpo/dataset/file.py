@@ -1,46 +1,61 @@
-"""A user's own queries: a JSON list, JSONL, CSV or plain text, one query a line."""
+"""A user's own queries: a file of JSON, JSON lines, CSV, TSV, Parquet or plain text, one query a row."""
 
-import csv
 import hashlib
-import io
-import json
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+from vpo.dataset.decoding import decode
+from vpo.dataset.entries import Entry, read_entry
+from vpo.dataset.formats import read_values
+from vpo.dataset.problems import FileProblem, Place, RowProblem, in_one_line, shown
+from vpo.dataset.reading import local_path, read_bytes, shown_path, suffix_of, unpack
 from vpo.errors import UserError
 from vpo.records import Query
 from vpo.seeding import seed_of
 
-TEXT_FIELDS = ("query", "text", "prompt")
-
-# An id is the first part of file names (`<id>-<method>.mp4`), which file systems limit to 255 bytes.
-ID_CHARS, ID_BYTES = 100, 200
+log = logging.getLogger(__name__)
 
 
 class FileDataset:
     """Queries of one file, dealt to the three splits by a hash of their id.
 
-    Formats by suffix: `.json` (a list), `.jsonl` (one value a line), `.csv` (a header line) and `.txt` (one query a line). A
-    value is a string, or an object with the text under "query", "text" or "prompt" and, if it likes, an "id" and a
-    "split". Queries without an id are named by the hash of their text. A text that occurs again, in whatever case and
-    spacing, is kept once, under its first id, so that no test query is trained on. An id is a string that can be part of a
-    file name.
+    Formats by suffix: `.json` (a list, a list under a name, or what pandas writes), `.jsonl` or `.ndjson` (one value a
+    line), `.csv` and `.tsv` (a header line, or one column of texts), `.txt` (one query a line), each of them with `.gz`,
+    and `.parquet`. Encodings: UTF-8, UTF-16 and UTF-32, and Windows-1252 where it is clear; the log says which, if it is
+    not UTF-8.
+
+    A value is a string, or an object with the text in the first of "query", "text" and "prompt" that is not empty and, if
+    it likes, an "id" and a "split"; names of fields may be in any case. An id is a text or a whole number; queries without
+    one are named by the hash of their text. Splits are sft (or train), dpo (or validation, valid, val, dev) and test.
+
+    `Query.text` is what the user typed apart from HTML's entities and tags, control characters and white space at the ends
+    (`vpo.dataset.text.tidy`); models, judges and tables all see this text. A text that occurs again is kept once, under its
+    first id, so that no test query is trained on: case, white space, composition of accents and characters that show
+    nothing make no other text (`vpo.dataset.text.comparison_key`).
+
+    Rows that cannot be used are an error, which names all of them, and nothing is left out silently.
 
     Args:
-        path: the file.
+        path: the file, relative to the working folder; a tilde is the user's home.
         sft, dpo, test: how many queries a split gets: up to 1 a share, above 1 a count. Counts are taken first (an entry
             that names its split is among them), shares are of what remains. Shares alone sum to 1.
         max_chars: a longer query is an error: it is a pasted document, not a query.
 
     Attributes:
-        left_out: what the last `splits()` did not use, by reason.
+        left_out: how many rows the last `splits()` did not use, by reason.
+        changed: how many rows have a text that the last `splits()` changed, by what it did.
     """
 
     def __init__(self, path: str, sft: float, dpo: float, test: float, max_chars: int) -> None:
-        self.path, self.max_chars = Path(path), max_chars
+        self.path, self.max_chars = shown_path(path), max_chars
         self.amounts = {"sft": sft, "dpo": dpo, "test": test}
         self.left_out: dict[str, int] = {}
+        self.changed: dict[str, int] = {}
+        self._given = path
+        self._fingerprint = ""
         self._check_amounts()
 
     def _check_amounts(self) -> None:
@@ -62,18 +77,26 @@ class FileDataset:
         return {name: amount for name, amount in self.amounts.items() if amount <= 1}
 
     def fingerprint(self) -> str:
-        """The sha256 of the suffix and the content: the suffix says how the content is read."""
-        return hashlib.sha256(self._kind.encode() + b"\0" + self._bytes()).hexdigest()
-
-    @property
-    def _kind(self) -> str:
-        return self.path.suffix.lower()
+        """The sha256 of the suffix and the content: what is read, in which encoding and format, depends on these alone."""
+        try:
+            self._fingerprint = _hash(*self._content())
+        except FileProblem as problem:
+            raise UserError(f"{self.path}: {problem}") from problem
+        return self._fingerprint
 
     def splits(self) -> Mapping[str, list[Query]]:
-        """The queries of each split in the file's order; shares hold to within one query."""
+        """The queries of each split in the file's order; shares hold to within one query.
+
+        Raises:
+            UserError: the file, or rows of it, cannot be used, or it has changed since `fingerprint()`.
+        """
+        try:
+            queries = self._queries()
+        except FileProblem as problem:
+            raise UserError(f"{self.path}: {problem}") from problem
         asked: dict[str, list[Query]] = {name: [] for name in self.amounts}
         free: list[Query] = []
-        for query, split in self._queries():
+        for query, split in queries:
             asked[split].append(query) if split else free.append(query)
         dealt = sorted(free, key=lambda query: seed_of("split", query.id))
         start = 0
@@ -103,152 +126,96 @@ class FileDataset:
             left -= sizes[name]
         return sizes
 
-    def _queries(self) -> Iterator[tuple[Query, str | None]]:
-        """Every text once, by the first entry that has it, with the split that any of its entries names."""
-        places: dict[str, tuple[str, str]] = {}  # id -> where it stands, and for which text
-        found: dict[str, tuple[Query, str | None, str]] = {}
-        copies = 0
+    def _queries(self) -> list[tuple[Query, str | None]]:
+        """Every text once, by the first row that has it, with the split that any of its rows names."""
+        found, problems = _Found(), []
+        changed: Counter[str] = Counter()
+        renamed: dict[str, str] = {}
         for place, value in self._values():
-            text, given, split = self._read(place, value)
-            name = given or "q-" + hashlib.sha256(text.encode()).hexdigest()[:12]
-            same = " ".join(text.split()).casefold()
-            where, other = places.setdefault(name, (place, same))
-            if other != same:
-                raise UserError(f"{self.path}: {place} has the id {name!r} of {where}; give every query its own id")
-            if same not in found:
-                found[same] = Query(name, text), split, name
+            try:
+                if isinstance(value, RowProblem):
+                    raise value
+                entry = read_entry(value, self.max_chars)
+                found.add(place, entry)
+            except RowProblem as problem:
+                problems.append((place, problem))
                 continue
-            copies += 1
-            query, first, by = found[same]
-            if first and split and first != split:
-                raise UserError(
-                    f"{self.path}: {place}, id {name!r}, puts into {split} the text that id {by!r} puts into {first}; a "
-                    "text belongs to one split: remove one of them"
-                )
-            if split and not first:
-                found[same] = query, split, name
-        if not found:
-            raise UserError(
-                f"{self.path}: no queries in it; give a JSON list, JSONL, CSV or text file with one query a line"
+            changed.update(entry.changes)
+            if entry.split and entry.split_name != entry.split:
+                renamed[str(entry.split_name)] = entry.split
+        if problems:
+            raise FileProblem(in_one_line(problems))
+        if not found.queries:
+            raise FileProblem(
+                "no queries in it; give a JSON list, JSONL, CSV, Parquet or a text file with one query a line"
             )
-        self.left_out = {"duplicates dropped": copies} if copies else {}
-        yield from ((query, split) for query, split, _ in found.values())
+        if renamed:
+            log.info("  %s: %s", self.path, ", ".join(f"split {one} is read as {two}" for one, two in renamed.items()))
+        self.left_out = {"duplicates dropped": found.copies} if found.copies else {}
+        self.changed = dict(changed)
+        return [(one.query, one.split) for one in found.queries.values()]
 
-    def _read(self, place: str, value: Any) -> tuple[str, str | None, str | None]:
-        given, split = None, None
-        if isinstance(value, dict):
-            field = next((name for name in TEXT_FIELDS if name in value), None)
-            if field is None:
-                raise UserError(
-                    f"{self.path}: {place} has no field {' or '.join(TEXT_FIELDS)}; found {', '.join(value) or 'nothing'}"
-                )
-            given, split = value.get("id"), value.get("split")
-            value = value[field]
-        if not isinstance(value, str) or not value.strip():
-            raise UserError(f"{self.path}: {place} is not a query (a string that is not empty); correct or remove it")
-        if len(value) > self.max_chars:
-            raise UserError(
-                f"{self.path}: {place} has {len(value):,} characters, more than dataset.max_chars={self.max_chars}; shorten it or "
-                "raise the limit"
+    def _values(self) -> Iterator[tuple[Place, Any]]:
+        """The file's values, each with its place. One that cannot be read is a RowProblem."""
+        suffix, packed = self._content()
+        if self._fingerprint not in ("", _hash(suffix, packed)):
+            raise FileProblem("has changed while the run looked at it; start again")
+        suffix, content = unpack(suffix, packed)
+        if suffix == ".parquet":
+            return read_values(suffix, content)
+        text, encoding = decode(content)
+        if encoding:
+            log.warning("  %s: read as %s", self.path, encoding)
+        return read_values(suffix, text)
+
+    def _content(self) -> tuple[str, bytes]:
+        path = local_path(self._given)
+        return suffix_of(path), read_bytes(path)
+
+
+def _hash(suffix: str, content: bytes) -> str:
+    return hashlib.sha256(suffix.encode() + b"\0" + content).hexdigest()
+
+
+@dataclass
+class _Kept:
+    """A text of the file: the query it became, and the split with the id of the row that named it."""
+
+    query: Query
+    split: str | None
+    named_by: str
+
+
+class _Found:
+    """The different texts of a file, in its order."""
+
+    def __init__(self) -> None:
+        self.queries: dict[str, _Kept] = {}  # by comparison key
+        self.copies = 0
+        self._ids: dict[str, tuple[Place, str]] = {}  # where each id stands first, and for which text
+
+    def add(self, place: Place, entry: Entry) -> None:
+        """Keep the entry or count it as a copy. Raises RowProblem where its id or split is at odds with an earlier row's."""
+        name = entry.id or "q-" + hashlib.sha256(entry.text.encode()).hexdigest()[:12]
+        first, key = self._ids.setdefault(name, (place, entry.key))
+        if key != entry.key:
+            raise RowProblem(
+                f"has the id {shown(name)} of {first}",
+                "with the id of another query",
+                "give every query its own id",
+                differs=True,
             )
-        self._check_unicode(place, value)
-        # A list of the names, as a list or an object cannot be looked up among a dict's keys.
-        if split is not None and split not in list(self.amounts):
-            raise UserError(f"{self.path}: {place} has the split {split!r}; choose one of {', '.join(self.amounts)}")
-        return value.strip(), self._id(place, given), split
-
-    def _id(self, place: str, given: Any) -> str | None:
-        """The id as it stands, None where none is given (an empty cell of a CSV file, say)."""
-        if given is None or given == "":
-            return None
-        if not isinstance(given, str):
-            raise UserError(f"{self.path}: {place} has the id {given!r}, which is not a string; put it in quotes")
-        self._check_unicode(place, given)
-        if len(given) > ID_CHARS or len(given.encode()) > ID_BYTES:
-            raise UserError(
-                f"{self.path}: {place} has an id of {len(given):,} characters, {given[:20]!r}...; ids become file "
-                f"names: shorten it to {ID_CHARS} characters and {ID_BYTES} bytes"
+        kept = self.queries.get(entry.key)
+        if kept is None:
+            self.queries[entry.key] = _Kept(Query(name, entry.text), entry.split, name)
+            return
+        if kept.split and entry.split and kept.split != entry.split:
+            raise RowProblem(
+                f"(id {shown(name)}) puts into {entry.split} the text that id {shown(kept.named_by)} puts into {kept.split}",
+                "whose text another row puts into another split",
+                "a text belongs to one split: remove one of them",
+                differs=True,
             )
-        if given.startswith(".") or any(one in given for one in "/\\\0"):
-            raise UserError(
-                f"{self.path}: {place} has the id {given!r}; ids become file names: take out / and \\ and NUL, and a "
-                "dot at the start"
-            )
-        return given
-
-    def _check_unicode(self, place: str, text: str) -> None:
-        """Refuse half of a surrogate pair: JSON can write one ("\\ud800"), UTF-8 files cannot hold it."""
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"{self.path}: {place} holds {text[error.start]!a}, half of a surrogate pair; correct or remove it"
-            ) from error
-
-    def _values(self) -> Iterator[tuple[str, Any]]:
-        readers = {".json": self._json_list, ".jsonl": self._json_lines, ".csv": self._csv_rows, ".txt": self._lines}
-        text = self._text()
-        if self._kind not in readers:
-            raise UserError(f"{self.path}: unknown suffix {self._kind!r}; name the file .json, .jsonl, .csv or .txt")
-        return readers[self._kind](text)
-
-    def _json_list(self, text: str) -> Iterator[tuple[str, Any]]:
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{self.path}: not JSON ({error}); correct it, or name it .jsonl if it has one value a line"
-            ) from error
-        if not isinstance(values, list):
-            raise UserError(f"{self.path}: a JSON list of queries is due, found {type(values).__name__}")
-        yield from ((f"entry {number}", value) for number, value in enumerate(values, start=1))
-
-    def _csv_rows(self, text: str) -> Iterator[tuple[str, Any]]:
-        # newline="" leaves the line ends inside of quotes to the parser; a row is named by its last line.
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        try:
-            for row in reader:
-                if None in row:
-                    raise UserError(
-                        f"{self.path}: line {reader.line_num} has more columns than the header's "
-                        f"{len(reader.fieldnames or ())}; put a query that holds commas in double quotes"
-                    )
-                yield f"line {reader.line_num}", row
-        except csv.Error as error:
-            # The inner reader's number: that of DictReader is still the last good row's.
-            raise UserError(
-                f"{self.path}: line {reader.reader.line_num} is not CSV ({error}); close its quotes or "
-                "shorten the field"
-            ) from error
-
-    def _json_lines(self, text: str) -> Iterator[tuple[str, Any]]:
-        for place, line in self._lines(text):
-            yield place, self._json_line(place, line)
-
-    def _lines(self, text: str) -> Iterator[tuple[str, str]]:
-        # Not splitlines(): it also splits at U+2028, U+2029 and U+0085, which a query may hold.
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                yield f"line {number}", line.removesuffix("\r")
-
-    def _json_line(self, place: str, line: str) -> Any:
-        try:
-            return json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{self.path}: {place} is not JSON ({error}); correct or remove it") from error
-
-    def _text(self) -> str:
-        content = self._bytes()
-        try:
-            return content.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise UserError(
-                f"{self.path}: line {line} is not UTF-8 (byte {error.start}); convert the file to UTF-8"
-            ) from error
-
-    def _bytes(self) -> bytes:
-        try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror.lower()}; set dataset.path to a file of queries") from error
+        self.copies += 1
+        if entry.split and not kept.split:
+            kept.split, kept.named_by = entry.split, name

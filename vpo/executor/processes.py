@@ -14,6 +14,7 @@ from typing import Any
 from vpo.executor.lanes import WorkerDied, run_lanes
 from vpo.executor.worker import Worker
 from vpo.interfaces import Task
+from vpo.signals import ignore_save
 
 LEAVE = 5.0  # seconds that an idle worker has to let its role go
 
@@ -115,8 +116,7 @@ def _leave_with_parent(parent: int) -> None:
 
     SIGUSR1, which Slurm sends to all processes of a job, asks trainings to save and ends nobody.
     """
-    if hasattr(signal, "SIGUSR1"):  # not on Windows
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    ignore_save()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent ends its workers
 
     def watch() -> None:

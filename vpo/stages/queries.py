@@ -1,12 +1,15 @@
 """Stage `queries`: the data set, split by use."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from vpo.build import build
+from vpo.dataset.text import comparison_key
 from vpo.errors import UserError
+from vpo.records import Query
 from vpo.rows import write_rows
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
@@ -19,7 +22,7 @@ class Queries(Stage):
     """The data set is read and split by use.
 
     Writes `sft.jsonl`, `dpo.jsonl` and `test.jsonl`. The content of a user's file is part of the key, its path is not. What a data
-    set did not use (its `left_out`, if it has one) is counted beside the sizes.
+    set did not use or changed (its `left_out` and `changed`, if it has them) is counted beside the sizes.
     """
 
     name: ClassVar[str] = "queries"
@@ -37,12 +40,34 @@ class Queries(Stage):
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         splits = self._source.splits()
-        ids = [query.id for name in SPLITS for query in splits[name]]
-        if len(set(ids)) < len(ids):
-            twice = next(one for one in ids if ids.count(one) > 1)
-            raise UserError(f"dataset: the id {twice!r} stands for two queries; ids must be unique over all splits")
+        check_splits(splits)
         for name in SPLITS:
-            if not splits[name]:
-                raise UserError(f"dataset: the split {name!r} is empty; give more queries or a larger dataset.{name}")
             write_rows(folder / f"{name}.jsonl", splits[name])
-        return {name: len(splits[name]) for name in SPLITS} | dict(getattr(self._source, "left_out", {}))
+        counts = {name: len(splits[name]) for name in SPLITS}
+        return counts | dict(getattr(self._source, "left_out", {})) | dict(getattr(self._source, "changed", {}))
+
+
+def check_splits(splits: Mapping[str, Sequence[Query]]) -> None:
+    """Raise UserError where a split is empty, an id stands for two queries or a text stands in two splits.
+
+    Texts are compared as readers see them: see `vpo.dataset.text.comparison_key`.
+    """
+    ids: set[str] = set()
+    texts: dict[str, tuple[str, str]] = {}  # by comparison key: split and id
+    for name in SPLITS:
+        if not splits[name]:
+            raise UserError(
+                f"dataset: the split {name!r} is empty; give more queries or a larger dataset.{name} (rows of a file may name "
+                "their split)"
+            )
+        for query in splits[name]:
+            if query.id in ids:
+                raise UserError(
+                    f"dataset: the id {query.id!r} stands for two queries; ids must be unique over all splits"
+                )
+            ids.add(query.id)
+            split, first = texts.setdefault(comparison_key(query.text), (name, query.id))
+            if split != name:
+                raise UserError(
+                    f"dataset: the query {query.id!r} of {name} has the text of {first!r} of {split}; a text belongs to one split"
+                )

@@ -55,7 +55,7 @@ class Sft(Stage):
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         rows = self.examples()
         write_rows(folder / "rows.jsonl", rows)
-        recipe = dict(self.recipe) if self.updates is None else {**self.recipe, **self._as_many_updates()}
+        recipe = dict(self.recipe) if self.updates is None else {**self.recipe, **self.as_many_updates()}
         job = job_of(folder, recipe, self.trainer, self.backbone, start=self.start, seed=self.seed)
         job |= {"task": "sft", "label": self.label, "rows": str(folder / "rows.jsonl")}
         return {"examples": len(rows), "steps": train(folder, job)}
@@ -73,7 +73,7 @@ class Sft(Stage):
             self.refinements.rows("refinements.jsonl", Refinement),
         )
 
-    def _as_many_updates(self) -> dict[str, int]:
+    def as_many_updates(self) -> dict[str, int]:
         """Steps and batch of the preference trainings; the data a control sees is repeated as often as that takes."""
         steps = sum(steps_of(self.updates, len(one.rows("reference.jsonl", dict))) for one in self.updates_of)
         return {"epochs": 1, "max_steps": steps, "global_batch_size": self.updates["global_batch_size"]}

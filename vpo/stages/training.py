@@ -23,7 +23,7 @@ def train(folder: Path, job: dict[str, Any], worker: str = WORKER) -> int:
     """
     log.info("  %s: figures while it trains: %s", job["label"], folder / "training.jsonl")
     train_in_child(job, folder, worker)
-    return int((folder / "steps.txt").read_text())
+    return int((folder / "steps.txt").read_text(encoding="utf-8"))
 
 
 def job_of(folder: Path, recipe: Node, trainer: Node, backbone: Node, *, start: Entry, seed: int) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Checkpoints(pl.Callback):
             if (
                 self._partial.is_dir() and trainer.is_global_zero
             ):  # DeepSpeed's, whose count of steps is not ours to read
-                (self._partial / "steps.txt").write_text(f"{trainer.global_step}\n")
+                (self._partial / "steps.txt").write_text(f"{trainer.global_step}\n", encoding="utf-8")
             self._saved = True
 
     def on_train_batch_start(
@@ -93,7 +93,7 @@ def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
         UserError: If it cannot be read or is of another model.
     """
     if path.is_dir():  # DeepSpeed's, which checks its weights itself
-        return int((path / "steps.txt").read_text())
+        return int((path / "steps.txt").read_text(encoding="utf-8"))
     if not path.exists():
         return 0
     try:

@@ -146,6 +146,8 @@ def make_trainer(
 ) -> Any:
     """TRL's trainer for the job; `rows` are in the order of training, and the reference is the model as it is now.
 
+    A row's `prompt` are the ids of `Renderer.prompt_ids`.
+
     An adapter is TRL's to add, so that its reference is the model with the adapter off, not a copy. What is trained, and
     written at the end, is `trainer.model`.
 
@@ -153,7 +155,9 @@ def make_trainer(
         UserError: If the batch cannot be divided so, the schedule is unknown or the model has no place for the adapter.
     """
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
+
+    from vpo.training.grpo_trainer import TrainerOfIds
 
     recipe, hardware, optimizer = job["recipe"], job["trainer"], job["recipe"]["optimizer"]
     world, adapter = hardware["devices"], recipe["adapter"]
@@ -211,7 +215,7 @@ def make_trainer(
         model.save_pretrained(skeleton)
         model.config._name_or_path = str(skeleton)
     with refusing_targets(adapter) if adapter else nullcontext():
-        trainer = GRPOTrainer(
+        trainer = TrainerOfIds(
             model=model,
             args=arguments,
             processing_class=tokenizer,
@@ -264,7 +268,7 @@ def training_rows(
             f"needs {size} (objective.global_batch_size / objective.generations); give more queries or a smaller batch"
         )
     return [
-        {"prompt": renderer.prompt(one.text), "query_id": one.id, "query": one.text}
+        {"prompt": renderer.prompt_ids(one.text), "query_id": one.id, "query": one.text}
         for step in steps
         for one in (queries[number] for number in step)
     ]

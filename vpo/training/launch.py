@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 
 from vpo.errors import Terminated, UserError
 from vpo.hardware import give_back_gpu
+from vpo.processes.environment import python_command, training_environment
 from vpo.signals import LEFT, Relay, held
 from vpo.training.worker import DISK_FULL
 
@@ -39,7 +39,7 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
     """
     give_back_gpu()
     spec = folder / "stage.yaml"
-    spec.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True))
+    spec.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), encoding="utf-8")
     complaint = folder / "error.txt"
     complaint.unlink(missing_ok=True)
     world = job["trainer"]["devices"]
@@ -49,7 +49,7 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
     if DISK_FULL in codes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if complaint.exists():
-        raise UserError(complaint.read_text())
+        raise UserError(complaint.read_text(encoding="utf-8"))
     _end_if_asked(relay.ended_by, codes)
     if any(codes):
         raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")
@@ -69,21 +69,9 @@ def _end_if_asked(ended_by: int | None, codes: list[int]) -> None:
 
 
 def _start(spec: Path, rank: int, world: int, port: int, worker: str = WORKER) -> subprocess.Popen[bytes]:
-    """One rank, told who it is as torchrun would tell it. Its standard input stays open as long as we live."""
-    environment = dict(os.environ, VPO_PARENT=str(os.getpid()))
-    if world > 1:
-        environment |= {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world),
-            "LOCAL_WORLD_SIZE": str(world),
-            "GROUP_RANK": "0",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "TORCHELASTIC_RUN_ID": spec.parent.name,
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world))),
-        }
-    command = [sys.executable, "-m", worker, str(spec)]
+    """One rank, which knows who it is as under torchrun. Its standard input stays open as long as we live."""
+    environment = training_environment(rank, world, port, spec.parent.name)
+    command = python_command(worker, str(spec))
     with held():
         return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
 

@@ -53,7 +53,7 @@ class PolicyWriter:
         else:
             self.model.save_pretrained(partial, state_dict=state)
         self.tokenizer.save_pretrained(partial)
-        (partial / "template.txt").write_text(self.template)
+        (partial / "template.txt").write_text(self.template, encoding="utf-8")
         replace_folder(partial, folder)
 
 
@@ -80,12 +80,12 @@ class BestPolicy(pl.Callback):
         if trainer.is_global_zero and loss < self.least():
             self.write(self.folder, state=state)
             partial = self.record.with_suffix(".partial")
-            partial.write_text(json.dumps({"step": trainer.global_step, "val/loss": loss}) + "\n")
+            partial.write_text(json.dumps({"step": trainer.global_step, "val/loss": loss}) + "\n", encoding="utf-8")
             os.replace(partial, self.record)
 
     def least(self) -> float:
         """The least validation loss so far."""
-        return json.loads(self.record.read_text())["val/loss"] if self.record.exists() else float("inf")
+        return json.loads(self.record.read_text(encoding="utf-8"))["val/loss"] if self.record.exists() else float("inf")
 
 
 def settle(out: Path, keep: str, write: Callable[[Path], None]) -> None:

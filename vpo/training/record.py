@@ -30,7 +30,7 @@ class JsonlLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         figures = {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
 
     def log_hyperparams(self, *arguments: Any, **named: Any) -> None:

@@ -34,11 +34,11 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
     REQUESTS.listen(training=False)
     _end_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    job = yaml.safe_load(path.read_text())
+    job = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         (task or train)(job)
     except UserError as error:
-        (path.parent / "error.txt").write_text(str(error))
+        (path.parent / "error.txt").write_text(str(error), encoding="utf-8")
         return 2
     except Exception:  # torch and safetensors report a full disk each in a way of its own, so the disk is asked
         if shutil.disk_usage(job["out"]).free < NO_ROOM:
@@ -151,7 +151,7 @@ def make_trainer(
 def finish(path: Path, steps: int) -> None:
     """Write the mark of a whole training, all or nothing: who finds it does not train again."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(f"{steps}\n")
+    partial.write_text(f"{steps}\n", encoding="utf-8")
     os.replace(partial, path)
 
 

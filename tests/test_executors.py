@@ -1,0 +1,180 @@
+"""Workers, here and in other processes: roles are built once and let go, batches survive their workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.workers import items, small_memory, task, times, work
+from vpo.errors import UserError
+from vpo.executor.lanes import run_lanes
+from vpo.executor.local import LocalExecutor
+from vpo.executor.processes import ProcessExecutor
+from vpo.executor.worker import Patience, Worker
+from vpo.records import Failure
+
+
+def batches(todo, size=2):
+    return [todo[start : start + size] for start in range(0, len(todo), size)]
+
+
+def outcomes(executor, tmp_path, todo, call=work, size=2):
+    """The results in the order of the items; each batch must come exactly once."""
+    found = list(executor.run(task(tmp_path, call), batches(todo, size)))
+    assert sorted(number for number, _ in found) == list(range(len(batches(todo, size))))
+    return [one for _, results in sorted(found) for one in results]
+
+
+def doubled(*numbers):
+    return [{"id": str(number), "value": 2 * number} for number in numbers]
+
+
+def ray_executor():
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    from vpo.executor.ray import RayExecutor
+
+    return RayExecutor(workers=2, address=None, cpus=1, gpus=0)
+
+
+EXECUTORS = [
+    LocalExecutor,
+    lambda: ProcessExecutor(workers=2),
+    pytest.param(ray_executor, marks=pytest.mark.slow),
+]
+ELSEWHERE = EXECUTORS[1:]
+NAMES = ["local", "processes", "ray"]
+
+
+@pytest.mark.parametrize("make", EXECUTORS, ids=NAMES)
+def test_all_executors_give_the_same_results(make, tmp_path):
+    todo = items(7, _1="refuse", _4="raise", _5="busy once")
+    failures = {1: Failure("refused", "no"), 4: Failure("KeyError", "'no such word'")}
+    assert outcomes(make(), tmp_path, todo) == [failures.get(number) or doubled(number)[0] for number in range(7)]
+
+
+@pytest.mark.parametrize("make", EXECUTORS, ids=NAMES)
+def test_a_role_is_built_once_in_a_worker_and_let_go(make, tmp_path):
+    executor = make()
+    outcomes(executor, tmp_path, items(9, _0="slow", _2="slow", _4="slow"))
+    built = (tmp_path / "built").read_text().splitlines()
+    assert 1 <= len(built) == len(set(built)) <= getattr(executor, "workers", 1)
+    assert sorted((tmp_path / "closed").read_text().splitlines()) == sorted(built)
+
+
+@pytest.mark.parametrize("make", EXECUTORS, ids=NAMES)
+def test_nothing_to_do_builds_nothing(make, tmp_path):
+    assert outcomes(make(), tmp_path, []) == []
+    assert not (tmp_path / "built").exists()
+
+
+@pytest.mark.parametrize("make", EXECUTORS, ids=NAMES)
+def test_a_wrong_config_ends_the_work_with_its_line(make, tmp_path):
+    with pytest.raises(UserError, match="role: no such model; give another"):
+        outcomes(make(), tmp_path, items(4, _2="wrong config"))
+
+
+@pytest.mark.parametrize("make", ELSEWHERE, ids=NAMES[1:])
+def test_the_batch_of_a_killed_worker_is_done_again_none_twice_none_lost(make, tmp_path):
+    todo = items(12, _5="die once")
+    assert outcomes(make(), tmp_path, todo) == doubled(*range(12))
+    asked = [times(tmp_path, f"item-{number}") for number in range(12)]
+    assert asked == [2 if number in (4, 5) else 1 for number in range(12)]  # 4 shares the batch of 5
+
+
+@pytest.mark.parametrize("make", ELSEWHERE, ids=NAMES[1:])
+def test_an_item_that_kills_every_worker_fails_alone(make, tmp_path):
+    found = outcomes(make(), tmp_path, items(6, _3="die"), size=3)
+    assert [one for place, one in enumerate(found) if place != 3] == doubled(0, 1, 2, 4, 5)
+    assert (found[3].kind, found[3].retryable) == ("worker_died", True)
+
+
+def test_results_come_as_they_are_finished():
+    """The first batch waits until the second one's result is there."""
+    second_came = threading.Event()
+
+    class Lane:
+        def work(self, some):
+            if some == ["first"]:
+                assert second_came.wait(60)
+            return some
+
+        def close(self):
+            pass
+
+    running = run_lanes(lambda unused: Lane(), 2, None, [["first"], ["second"]])
+    assert next(running) == (1, ["second"])
+    second_came.set()
+    assert list(running) == [(0, ["first"])]
+
+
+def test_a_work_that_is_given_up_leaves_no_process(tmp_path):
+    running = ProcessExecutor(workers=2).run(
+        task(tmp_path), batches(items(40, **{f"_{n}": "slow" for n in range(40)}), 1)
+    )
+    next(running)
+    running.close()
+    for process in {int(line) for line in (tmp_path / "built").read_text().splitlines()}:
+        assert gone(process)
+    assert not [thread for thread in threading.enumerate() if "_serve" in thread.name]
+
+
+def test_a_batch_is_halved_until_it_fits_into_memory(tmp_path):
+    found = outcomes(LocalExecutor(), tmp_path, items(8, _6="huge"), call=small_memory, size=8)
+    assert [one for place, one in enumerate(found) if place != 6] == doubled(0, 1, 2, 3, 4, 5, 7)
+    assert found[6].kind == "out_of_memory"
+    # 8 -> 4 + 4 -> 2 + 2 + 2 + 2, of which the last has the huge one -> 1 + 1
+    assert [times(tmp_path, f"batch-{size}") for size in (8, 4, 2, 1)] == [1, 2, 4, 2]
+
+
+def test_waits_between_attempts_double_and_only_failed_items_are_tried_again(tmp_path):
+    waits = []
+    worker = Worker(task(tmp_path), Patience(attempts=4, wait=1.0, longest=3.0), waits.append)
+    assert worker.work(items(3, _1="busy")) == [*doubled(0), Failure("busy", "come again", 4, True), *doubled(2)]
+    assert waits == [1.0, 2.0, 3.0]
+    assert [times(tmp_path, f"item-{number}") for number in range(3)] == [1, 4, 1]
+
+
+SLEEPY = """
+import sys, time
+from pathlib import Path
+from tests.workers import items, task
+from vpo.executor.processes import ProcessExecutor
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    todo = items(200, **{f"_{n}": "slow" for n in range(200)})
+    list(ProcessExecutor(1).run(task(folder), [[one] for one in todo]))
+"""
+
+
+def test_workers_leave_when_their_parent_is_killed(tmp_path):
+    script, notes = tmp_path / "sleepy.py", tmp_path / "notes"
+    script.write_text(SLEEPY)
+    parent = subprocess.Popen([sys.executable, str(script), str(notes)], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    wait_for(lambda: (notes / "item-0").exists())
+    worker = int((notes / "built").read_text())
+    assert not gone(worker)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: gone(worker))
+
+
+def gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    with open(f"/proc/{process}/stat") as file:  # a zombie that nobody has reaped has left
+        return file.read().rpartition(")")[2].split()[0] == "Z"
+
+
+def wait_for(happened, seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
