@@ -116,14 +116,14 @@ class EvaluatorCard:
 class Weighted:
     """A measurement of one item with its weight, for metrics whose aggregate is no plain mean over the items: frames, clips.
 
-    Raises ValueError where the weight is not above 0: what has no weight is left out.
+    Raises ValueError where the weight is not a number above 0: what has no weight is left out.
     """
 
     value: float
     weight: float
 
     def __post_init__(self) -> None:
-        if not self.weight > 0:
+        if not 0 < self.weight < math.inf:
             raise ValueError(f"a weight of {self.weight}; leave out what does not count")
 
     @classmethod
