@@ -8,6 +8,8 @@ import torch
 import yaml
 
 from vpo.backbone.tiny import TinyBackbone
+from vpo.evaluator.alignment import Alignment
+from vpo.evaluator.reward import RewardScore
 from vpo.store import Entry, Store
 from vpo.templates import read_template
 
@@ -15,6 +17,7 @@ CORPUS = ["a dog runs on a beach at sunset", "a red ball rolls over grass", "Que
 SHAPE = {"vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "layers": 2, "heads": 2}
 BACKBONE = {"_target_": "vpo.backbone.tiny.TinyBackbone", "template": "tiny", **SHAPE}
 RECIPE = {"epochs": 3, "optimizer": {"lr": 5.0e-5}}
+CARDS = {"alignment": Alignment.card.to_json(), "reward": RewardScore.card.to_json()}
 RESULTS = {
     "original": {"aligned": {"mean": 0.91, "n": 200, "n_failed": 0, "ci95": 0.0397}},
     "sft": {"aligned": {"mean": 0.655, "n": 200, "n_failed": 0, "ci95": 0.066}},
@@ -63,7 +66,7 @@ def make_run(home: Path, *, base: str | None = None, overrides: tuple[str, ...] 
     facts = {"experiment": "default", "seed": 1, "overrides": ["seed=1", *overrides], "store": str(store.root)}
     facts |= {"entries": sorted(store.used), "versions": {"vpo": "0.1.0", "torch": "2.13.0"}}
     (run / "entries.json").write_text(json.dumps(sorted(store.used)))
-    (run / "results.json").write_text(json.dumps({"methods": RESULTS, "run": facts}))
+    (run / "results.json").write_text(json.dumps({"methods": RESULTS, "evaluators": CARDS, "run": facts}))
     return run
 
 
