@@ -76,35 +76,6 @@ def test_a_completion_ends_with_the_token_that_ends_a_turn():
     assert plain.prompt_ids("x")[0] == BOS
 
 
-def test_a_tokenizer_without_pad_is_filled_with_eos_which_is_always_masked(released):
-    """A sample does not depend on its neighbours, so neither on what fills the shorter rows."""
-    backbone = HFBackbone(str(released), None, "optimizer", True, "float32", "cpu")
-    prepare(released)
-    model = backbone.load(released)
-    assert model.renderer.tokenizer.pad_token is None
-    assert model.renderer.pad_id == EOT
-    named = {"temperature": 0.9, "top_p": 0.9, "max_new_tokens": 8}
-    together = model.sample(["a dog", "two cats that run over a wide field at night"], [1, 2], **named)
-    assert together == model.sample(["a dog"], [1], **named) + model.sample(
-        ["two cats that run over a wide field at night"], [2], **named
-    )
-
-
-def test_sampling_stops_at_the_end_of_a_turn_and_of_the_text(released, monkeypatch):
-    written = []
-    monkeypatch.setattr(Renderer, "decode", lambda _, ids: written.append(ids))
-    for token in (END_OF_TEXT, EOT):
-        model = HFBackbone(str(released), None, "optimizer", True, "float32", "cpu").load(released)
-        model.renderer = Renderer(llama3_tokenizer(eos="<|end_of_text|>"), read_template("optimizer"))
-        head = torch.nn.Linear(32, model.model.config.vocab_size)
-        torch.nn.init.zeros_(head.weight)
-        torch.nn.init.zeros_(head.bias)
-        head.bias.data[token] = 1.0  # whatever it reads, this token is next
-        model.model.lm_head = head
-        model.sample(["a dog"], [0], temperature=0, top_p=1.0, max_new_tokens=6)
-        assert written.pop() == [token]
-
-
 def test_the_pointer_names_the_folder_whatever_the_working_directory(released, monkeypatch):
     monkeypatch.chdir(released.parent)
     HFBackbone(released.name, None, "optimizer", True, "float32", "cpu").prepare(released)

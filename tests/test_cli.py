@@ -82,7 +82,7 @@ def test_help_of_run_names_vpo(tmp_path):
         (["run", "jugde=rules"], "the config has no key jugde; did you mean judge?"),
         (["run", "method=[original,foo]"], "method=foo is no choice of method; choose one of dpo, dpo_1,"),
         (["run", "evaluator=[saftey]"], "evaluator=saftey is no choice of evaluator; did you mean safety?"),
-        (["run", "method=original", "stop_after=dpo"], "method=[original] needs no stage dpo"),
+        (["run", "method=original", "stop_after=dpo"], "this run has no stage dpo"),
         (["run", "judge=ruels"], "judge=ruels is no choice of judge; did you mean rules?"),
         (["run", "sampling.kk=3"], "the config has no key sampling.kk; did you mean sampling.k?"),
         (["run", "sampling.k=0"], "sampling.k=0 must be a whole number of at least 2"),

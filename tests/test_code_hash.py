@@ -2,7 +2,8 @@
 
 import pytest
 
-from vpo.code_hash import code_hash, code_of
+from vpo import templates
+from vpo.code_hash import code_hash, code_of, templates_of
 
 REWARD = {"reward": {"_target_": "vpo.sketch.reward.SketchReward"}}
 GENERATOR = {"generator": {"_target_": "vpo.sketch.generator.SketchGenerator"}}
@@ -100,3 +101,60 @@ def test_a_line_elsewhere_does_not(mine):
 @pytest.mark.parametrize("target", ["torch.optim.AdamW", "Mine", "__main__.Mine", "nowhere.to.be.Found", "sys.path"])
 def test_names_that_lead_to_no_file_of_ours_add_nothing(target):
     assert code_hash("critique", {"judge": {"_target_": target}}) == code_hash("critique", {})
+
+
+@pytest.fixture
+def texts(tmp_path, monkeypatch):
+    """Templates of a judge, which asks in several ways, beside those that vpo has."""
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    for name in ("ask", "ask_twice", "mend", "read_safety", "read_intent", "declared", "usual", "nobodys"):
+        (folder / f"{name}.txt").write_text(f"{name} {{}}")
+    monkeypatch.setattr(templates, "FOLDER", folder)
+    return folder
+
+
+ASKING = """
+from vpo import templates
+from vpo.templates import read_template
+class Judge:
+    TEMPLATES = ["declared"]
+    def __init__(self, name="nobodys", *, template="usual", templates=None): ...
+    def critique(self, kind): return read_template("ask"), templates.read_template(f"read_{kind}")
+"""
+ASK_BY_NAME = {"judge": {"_target_": "minetotest.judge.Judge", "template": "mend", "other": "nobodys"}}
+GROUPED = {"judge": {"_target_": "minetotest.judge.Judge", "templates": {"mending": ["mend"]}}}
+
+
+@pytest.mark.parametrize("node", [ASK_BY_NAME, GROUPED])
+def test_templates_of_a_judge_are_code_of_the_stages_that_ask_it(mine, texts, node):
+    (mine / "judge.py").write_text(ASKING)
+    wanted = ["ask", "declared", "mend", "read_intent", "read_safety", "usual"]
+    for stage in ("critique", "refine", "grpo"):
+        assert [file.stem for file in templates_of(stage, node)] == wanted
+    assert templates_of("render", GENERATOR) == []
+
+
+@pytest.mark.parametrize(
+    ("edited", "changes"),
+    [
+        ("ask", True),
+        ("declared", True),
+        ("mend", True),
+        ("read_safety", True),
+        ("ask_twice", False),
+        ("nobodys", False),
+    ],
+)
+def test_an_edited_template_changes_the_hash_of_critique_and_not_of_render(mine, texts, edited, changes):
+    (mine / "judge.py").write_text(ASKING)
+    critique, render = code_hash("critique", ASK_BY_NAME), code_hash("render", GENERATOR)
+    (texts / f"{edited}.txt").write_text("asked otherwise {}")
+    assert (code_hash("critique", ASK_BY_NAME) != critique) is changes
+    assert code_hash("render", GENERATOR) == render
+
+
+def test_the_template_of_a_backbone_is_its_stages():
+    node = {"backbone": {"_target_": "vpo.backbone.hf.HFBackbone", "template": "optimizer"}}
+    assert [file.stem for file in templates_of("start", node)] == ["optimizer"]
+    assert templates_of("critique", JUDGE) == []

@@ -46,6 +46,11 @@ def test_pure_modules_know_records_only():
         assert rooms(PACKAGE / f"{name}.py") <= LOWEST | PURE, name
 
 
+def test_storage_knows_no_stage_and_no_role():
+    for path in files("storage"):
+        assert rooms(path) <= LOWEST | {"storage"}, path
+
+
 def test_groups_do_not_import_one_another():
     for group in GROUPS:
         for path in files(group):
@@ -55,7 +60,7 @@ def test_groups_do_not_import_one_another():
 
 
 def test_the_sketch_world_stands_alone():
-    allowed = LOWEST | {"video", "checklist", "sketch"}
+    allowed = LOWEST | {"video", "checklist", "sketch", "storage"}
     for path in files("sketch"):
         assert rooms(path) <= allowed, f"{path.relative_to(ROOT)} imports {rooms(path) - allowed}"
 

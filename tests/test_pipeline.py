@@ -117,6 +117,7 @@ def test_plan_shows_what_is_done(smoke):
 def test_store_lists_users_and_prunes_what_no_run_refers_to(smoke, tmp_path):
     for part in ("store", "runs"):
         shutil.copytree(smoke / part, tmp_path / part)
+    shutil.rmtree(tmp_path / "store/users")  # of a store from before it listed its users
     listed = run_vpo("store", "ls", cwd=tmp_path)
     assert "smoke/as-is" in listed.stdout
     assert "0 B of it in results that no run refers to" in listed.stdout
@@ -126,6 +127,28 @@ def test_store_lists_users_and_prunes_what_no_run_refers_to(smoke, tmp_path):
     assert list((tmp_path / "store").glob("*/*/manifest.json"))
     run_vpo("store", "prune", "yes=true", cwd=tmp_path)
     assert not list((tmp_path / "store").glob("*/*/manifest.json"))
+
+
+def test_prune_spares_what_a_run_elsewhere_uses(smoke, tmp_path):
+    """From a folder that knows nothing of the run's: only the store says who uses it."""
+    shutil.copytree(smoke / "store", tmp_path / "results")
+    before = {path.parent.name for path in (tmp_path / "results").glob("*/*/manifest.json")}
+    done = run_vpo("store", "prune", "yes=true", f"paths.store={tmp_path / 'results'}", cwd=tmp_path)
+    assert "deleted 0 B in 0 results" in done.stdout
+    assert {path.parent.name for path in (tmp_path / "results").glob("*/*/manifest.json")} == before
+
+
+@pytest.mark.slow
+def test_prune_spares_what_a_stopped_run_elsewhere_has_made(smoke, tmp_path):
+    shutil.copytree(smoke / "store", tmp_path / "results")
+    before = {path.parent.name for path in (tmp_path / "results").glob("*/*/manifest.json")}
+    stopped = run_vpo("run", "experiment=smoke", "seed=3", "stop_after=draft", "paths.store=results",
+                      f"paths.runs={tmp_path / 'elsewhere'}", cwd=tmp_path)  # fmt: skip
+    assert stopped.returncode == 0, stopped.stderr
+    known = {path.parent.name for path in (tmp_path / "results").glob("*/*/manifest.json")}
+    assert known > before
+    run_vpo("store", "prune", "yes=true", "paths.store=results", cwd=tmp_path)
+    assert {path.parent.name for path in (tmp_path / "results").glob("*/*/manifest.json")} == known
 
 
 @pytest.mark.slow

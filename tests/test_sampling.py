@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tests.training_jobs import WORDS
-from vpo.backbone.hf import GumbelNoise, HFLanguageModel, load_pretrained
+from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.language.sampling import GumbelNoise
 from vpo.templates import read_template, template_hash
 
 
@@ -42,15 +42,6 @@ def test_vpos_template_is_byte_exact():
     assert len(read_template("optimizer")) == 819
 
 
-def test_a_sample_depends_on_its_seed_and_not_on_its_batch(start, renderer):
-    model = HFLanguageModel(load_pretrained(start, torch.float32)[0].eval(), renderer)
-    options = {"temperature": 0.9, "top_p": 0.9, "max_new_tokens": 12}
-    together = model.sample(WORDS, [1, 2, 3, 4], **options)
-    alone = [model.sample([query], [seed], **options)[0] for query, seed in zip(WORDS, [1, 2, 3, 4], strict=True)]
-    assert together == alone
-    assert model.sample(WORDS, [5, 6, 7, 8], **options) != together
-
-
 def test_gumbel_noise_draws_from_the_softmax():
     """Frequencies of 20,000 draws against softmax(logits / T), within four standard errors."""
     logits, count = torch.tensor([[1.0, 0.0, -1.0, 2.0]]), 20_000
@@ -65,13 +56,3 @@ def test_nucleus_keeps_the_smallest_set_that_holds_top_p():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     noise = GumbelNoise([0], temperature=1.0, top_p=0.8, device=torch.device("cpu"))
     assert torch.isinf(noise(None, logits)).tolist() == [[False, False, True, True]]  # 0.5 + 0.3 >= 0.8
-
-
-def test_the_models_own_generation_config_has_no_say(start, renderer):
-    """A repetition penalty of 0.001 would make every token that was seen once win for ever."""
-    model, _ = load_pretrained(start, torch.float32)
-    language_model = HFLanguageModel(model.eval(), renderer)
-    plain = language_model.sample(["a red dog runs"], [3], temperature=0.9, top_p=0.9, max_new_tokens=12)
-    model.generation_config.repetition_penalty = 0.001
-    assert language_model.sample(["a red dog runs"], [3], temperature=0.9, top_p=0.9, max_new_tokens=12) == plain
-    assert model.generation_config.repetition_penalty == 0.001

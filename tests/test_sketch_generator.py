@@ -142,3 +142,18 @@ def test_sprites_keep_their_size_and_their_outline() -> None:
     assert point.tolist() == [[CLEAR, OUTLINE, CLEAR], [OUTLINE, BODY, OUTLINE], [CLEAR, OUTLINE, CLEAR]]
     assert squashed(np.ones((4, 10), np.uint8), 0.5).shape == (4, 5)
     assert squashed(np.ones((4, 10), np.uint8), 0.0).shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("Dog", "dog"), ("a:b", "a_b"), ("a\nb", "a b"), ("con", "nul.x"), ("../up", "up"), ("x" * 300, "x" * 301)],
+)
+def test_any_two_ids_have_clips_of_their_own(tmp_path: Path, pair: tuple[str, str]) -> None:
+    """On every file system: also where capitals count for nothing and `:` ends a name."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    made = model().render([prompt("a red dog", pair[0]), prompt("a blue cat", pair[1])], [0, 1], folder)
+    assert [(clip.status, clip.id) for clip in made] == [("ok", pair[0]), ("ok", pair[1])]
+    assert len({clip.path.casefold() for clip in made}) == 2
+    assert sorted(path.name for path in folder.iterdir()) == sorted(clip.path for clip in made)
+    assert list(tmp_path.iterdir()) == [folder]

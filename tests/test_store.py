@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vpo.errors import UserError
-from vpo.store import NOT_IN_KEYS, Entry, Store, stage_key
+from vpo.store import Entry, Store, stage_key, without
 
 
 def made(folder: Path) -> dict[str, int]:
@@ -44,8 +44,36 @@ def test_key_depends_on_stage_node_and_inputs_only(tmp_path):
     assert base != stage_key("refine", {"judge": {"a": 1, "b": 2}}, {"prompts": entry})
     assert base != stage_key("critique", {"judge": {"a": 1, "b": 3}}, {"prompts": entry})
     assert base != stage_key("critique", {"judge": {"a": 1, "b": 2}}, {"prompts": other})
-    for name in NOT_IN_KEYS:
-        assert base == stage_key("critique", {"judge": {"a": 1, "b": 2, name: "x"}}, {"prompts": entry})
+
+
+@pytest.mark.parametrize("name", ["path", "label", "policy", "workers", "cache_dir", "memory_gb", "checkpoint_every"])
+def test_no_field_leaves_a_key_by_its_bare_name(name):
+    """Two models given by `generator.path=` must not show each other's clips."""
+    node = {"generator": {"_target_": "vpo.sketch.generator.SketchGenerator"}, "trainer": {"a": 1}}
+    for within in (("generator",), ("trainer",), ()):
+        for value in ("x", "y"):
+            more = {within[0]: {**node[within[0]], name: value}} if within else {name: value}
+            assert stage_key("render", {**node, **more}, {}) != stage_key("render", node, {})
+        one, two = ({"generator": {name: value}} for value in ("x", "y"))
+        assert stage_key("render", one, {}) != stage_key("render", two, {})
+
+
+def test_exempt_fields_are_named_by_their_full_path():
+    def key(node):
+        return stage_key("sft", node, {}, ("trainer.memory_gb", "shown", "recipe.a.b"))
+
+    base = {"trainer": {"devices": 1}, "recipe": {"a": {"c": 1}}}
+    same = {"trainer": {"devices": 1, "memory_gb": 80}, "recipe": {"a": {"c": 1, "b": 2}}, "shown": {"x": 1}}
+    assert key(base) == key(same) == stage_key("sft", base, {})
+    others = (
+        {**base, "memory_gb": 80},
+        {**base, "recipe": {"a": {"c": 1}, "memory_gb": 80}},
+        {**base, "trainer": {"devices": 1, "x": {"memory_gb": 80}}},
+        {**base, "recipe": {"a": {"c": 1}, "b": 2}},
+    )
+    for other in others:
+        assert key(other) != key(base)
+    assert without({"a": {"b": 1}, "a.b": 2}, ("a.b",)) == {"a": {}}
 
 
 def test_a_failed_stage_leaves_its_partial_folder_for_the_next_start(tmp_path):

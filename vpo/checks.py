@@ -1,9 +1,11 @@
 """What a composed config must be, found before any work is done."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vpo import pipeline, stages
+from vpo.backbone.quantising import check_bits
 from vpo.build import cards_of
 from vpo.errors import UserError
 from vpo.hardware import SHARDED
@@ -59,7 +61,23 @@ def check(config: Mapping[str, Any]) -> None:
     unknown = sorted(set(config["recompute"]) - set(stages.NAMES))
     if unknown:
         raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
+    check_engines(config)
     check_objective(config)
+
+
+def check_engines(config: Mapping[str, Any]) -> None:
+    """Whoever asks a language model has an engine, and a model that is a folder is there."""
+    roles = {"drafter": config["drafter"]} | {f"method.{name}": node for name, node in config["method"].items()}
+    for role, node in roles.items():
+        if node.get("engine") == {}:
+            raise UserError(
+                f"config: {role} asks a language model, and engine=none; choose one, as in engine=hf engine.model=<folder or hub id>"
+            )
+        engine = node.get("engine", {})
+        check_bits(engine.get("bits"), "engine.bits")
+        model = str(engine.get("model", ""))
+        if model.startswith((".", "/", "~")) and not Path(model).is_dir():
+            raise UserError(f"config: engine.model={model}: no such folder; give the folder of a model, or a hub id")
 
 
 def check_objective(config: Mapping[str, Any]) -> None:

@@ -3,24 +3,35 @@
 The rule: the stage's own file, the files of the classes that its node names, and what these import of their own package or
 of vpo, and so on. Left out are what every stage imports, which would make every edit one of all stages, and libraries,
 whose versions a run's results name.
+
+A template is code, too: what a judge is asked decides what it answers. A stage has the templates of `vpo.templates`
+
+- that its node names below a key with "template" in its name: `judge.template: x`, `judge.templates: {critique: x}`;
+- that one of its modules reads by a name written there: `read_template("x")`, or f"x_{kind}", which stands for all that fit;
+- that one of its modules names in a variable, field or default with "template" in its name: `TEMPLATES = ("x", "y")`.
 """
 
 import ast
 import hashlib
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from functools import cache
+from glob import escape
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
 from vpo.build import ALLOWED_PREFIXES
+from vpo.templates import template_files
 
-# Where results lie, how items are worked through, what is shown meanwhile; and templates, whose texts are in the keys.
+# Where results lie, how items are worked through, what is shown meanwhile; and how templates are read, not what they say.
 INFRASTRUCTURE = (
     "vpo", "vpo.stages", "vpo.stages.context", "vpo.stages.stage", "vpo.store", "vpo.rows", "vpo.items", "vpo.executor.local",
-    "vpo.executor.worker", "vpo.records", "vpo.cards", "vpo.errors", "vpo.interfaces", "vpo.build",
-    "vpo.hardware", "vpo.progress", "vpo.templates",
+    "vpo.executor.worker", "vpo.records", "vpo.cards", "vpo.errors", "vpo.interfaces", "vpo.build", "vpo.hardware", "vpo.progress",
+    "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk", "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users",
+    "vpo.templates",
 )  # fmt: skip
+READERS = ("read_template", "template_hash")
 LIBRARIES = tuple(prefix.partition(".")[0] for prefix in ALLOWED_PREFIXES if prefix != "vpo.")
 
 
@@ -31,6 +42,8 @@ def code_hash(stage: str, node: Mapping[str, Any]) -> str:
         texts = sorted(file.parent.glob("*.txt")) if file.name == "__init__.py" else []  # a judge's word lists
         for one in (file, *texts):
             digest.update(one.read_bytes())
+    for file in templates_of(stage, node):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -48,6 +61,64 @@ def code_of(stage: str, node: Mapping[str, Any]) -> dict[str, Path]:
             own = ("vpo", module.partition(".")[0])
             waiting += [one for one in _imports(file.read_bytes(), package) if one.partition(".")[0] in own]
     return dict(sorted(found.items()))
+
+
+def templates_of(stage: str, node: Mapping[str, Any]) -> list[Path]:
+    """The templates that decide a stage's results, in order of their names."""
+    patterns = set(_named_templates(node, within=False))
+    for file in code_of(stage, node).values():
+        patterns.update(_read_templates(file.read_bytes()))
+    return [file for file in template_files() if any(fnmatchcase(file.stem, pattern) for pattern in patterns)]
+
+
+def _named_templates(value: Any, within: bool) -> Iterator[str]:
+    """Every text of a node below a key that speaks of templates."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _named_templates(inner, within or "template" in str(key).lower())
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _named_templates(inner, within)
+    elif within and isinstance(value, str):
+        yield escape(value)
+
+
+@cache
+def _read_templates(source: bytes) -> tuple[str, ...]:
+    """Patterns of the templates that a module names; what stands in braces in an f-string may be anything."""
+    values = [value for node in ast.walk(ast.parse(source)) for value in _template_values(node)]
+    found = {pattern for value in values for inner in ast.walk(value) for pattern in _patterns(inner)}
+    return tuple(sorted(found))
+
+
+def _template_values(node: ast.AST) -> list[ast.expr]:
+    """The values in which a piece of code names templates."""
+    if isinstance(node, ast.Call):
+        return [*node.args, *(one.value for one in node.keywords)] if _last_name(node.func) in READERS else []
+    pairs: list[tuple[str, ast.expr | None]] = []
+    if isinstance(node, ast.Assign):
+        pairs = [(_last_name(target), node.value) for target in node.targets]
+    elif isinstance(node, ast.AnnAssign):
+        pairs = [(_last_name(node.target), node.value)]
+    elif isinstance(node, ast.arguments):
+        last = [*node.posonlyargs, *node.args][-len(node.defaults) :] if node.defaults else []
+        defaults = [*zip(last, node.defaults, strict=True), *zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+        pairs = [(argument.arg, default) for argument, default in defaults]
+    return [value for name, value in pairs if value is not None and "template" in name.lower()]
+
+
+def _patterns(value: ast.AST) -> set[str]:
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        return {escape(value.value)}
+    if isinstance(value, ast.JoinedStr):
+        parts = (escape(str(part.value)) if isinstance(part, ast.Constant) else "*" for part in value.values)
+        return {"".join(parts)}
+    return set()
+
+
+def _last_name(value: ast.AST) -> str:
+    """`c` of `a.b.c`."""
+    return value.attr if isinstance(value, ast.Attribute) else value.id if isinstance(value, ast.Name) else ""
 
 
 def _unimported(stage: str, node: Mapping[str, Any]) -> list[str]:

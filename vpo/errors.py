@@ -2,8 +2,10 @@
 
 import errno
 
-# What a disk says when it takes no more: never a property of the item that was being written.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+# What a disk says when it takes no more: never a property of the item that was being written. `vpo.storage.disk` tells whose
+# fault it is.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_ERRORS = (*DISK_FULL, errno.EACCES, errno.EROFS)
 
 
 class Terminated(BaseException):

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vpo.arguments import Parser, as_path, expanded
-from vpo.errors import DISK_ERRORS, UserError
+from vpo.errors import UserError
 from vpo.export_card import card, methods_of, public
 from vpo.export_source import Source, find_source
 from vpo.export_weights import DTYPES, has_chat_template, set_sampling, stop_ids_of, write_weights
 from vpo.housekeeping import readable, size_of
+from vpo.storage.disk import disk_problem
 from vpo.templates import name_of_template
 
 USAGE = (
     "vpo export <run folder> [policy=dpo] [to=folder] [dtype=bfloat16] [license=...] [force=true] [paths.store=store]"
 )
-NO_ROOM = 2**20  # bytes
 
 
 def export_command(arguments: list[str]) -> int:
@@ -100,12 +100,14 @@ def new_folder(to: Path, verb: str, *, force: bool, keep_partial: bool = False) 
         shutil.rmtree(trash, ignore_errors=True)
     except UserError:
         raise
-    except Exception as error:  # torch and safetensors tell a full disk each in a way of its own, so the disk is asked
-        full = shutil.disk_usage(partial.parent).free < NO_ROOM
-        if full or (isinstance(error, OSError) and error.errno in DISK_ERRORS):
-            reason = "no space left on device" if full else error.strerror.lower()
-            raise UserError(f"{verb}: {to}: {reason}; make room, or set to=<a folder elsewhere>") from error
-        raise
+    except Exception as error:
+        problem = disk_problem(error, to.parent)
+        if problem is None:
+            raise
+        where, cure = to, "make room, or set to=<a folder elsewhere>"
+        if problem.elsewhere is not None:
+            where, cure = problem.elsewhere, problem.cure
+        raise UserError(f"{verb}: {where}: {problem.reason}; {cure}") from error
     finally:
         if not keep_partial:
             shutil.rmtree(partial, ignore_errors=True)

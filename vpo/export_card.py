@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from vpo.export_source import Source, history
-from vpo.store import Entry, canonical, without_idle_fields
+from vpo.storage.jsonio import dumps
+from vpo.store import Entry, canonical, without
 from vpo.table_formats import to_markdown
 from vpo.tables import run_tables
 from vpo.tracking import without_secrets
@@ -190,10 +191,10 @@ def _recipe(past: Past) -> dict[str, Any]:
             name = (
                 entry.stage if times[entry.stage] == 1 else f"{entry.stage} {times[entry.stage]}"
             )  # rounds repeat stages
-            node = public(without_idle_fields(manifest.get("node", {})))
+            node = public(without(manifest.get("node", {}), manifest.get("not_in_key", ())))
             told = ("backbone", "template") if entry.stage != "start" else ()  # once is enough
             recipe[name] = {key: value for key, value in node.items() if key not in told}
-    return json.loads(json.dumps(recipe))  # plain values: YAML would print shared ones as aliases
+    return json.loads(dumps(recipe))  # plain values: YAML would print shared ones as aliases
 
 
 def _results(source: Source) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vpo.storage.jsonio import write_json
+
 # What a model consists of, here and on the Hub. Nothing that can hold code: no pickles, no Python.
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
 # Where a policy's weights come from is the store's business, and may be a local path.
@@ -79,7 +81,7 @@ def set_sampling(out: Path, method: Mapping[str, Any] | None, stop_ids: Sequence
         sampling = {"temperature": method["temperature"], "top_p": method["top_p"], "top_k": 0} if warm else {}
         config = {key: value for key, value in config.items() if key not in NOT_OURS}
         config |= {"do_sample": warm, "max_new_tokens": method["max_new_tokens"], **sampling}
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(path, config, indent=2, sort_keys=True)
 
 
 def has_chat_template(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -220,7 +221,7 @@ def read_curves(file: Path) -> dict[str, _Curve]:
         for name, value in figures.items():
             curve = curves.setdefault(name, _Curve())
             curve.steps.append(step)
-            curve.values.append(value)
+            curve.values.append(math.nan if value is None else value)  # null: it was not finite, a gap
     return curves
 
 
@@ -272,6 +273,7 @@ def _panel(axis: Any, curves: Mapping[str, _Curve], title: str) -> None:
 
 
 def _running_mean(values: Sequence[float], window: int) -> np.ndarray:
-    """The mean over a centred window, which shrinks at both ends; as long as `values`."""
-    ones = np.ones(2 * (window // 2) + 1)
-    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+    """The mean over a centred window, which shrinks at both ends and leaves gaps out; as long as `values`."""
+    ones, known = np.ones(2 * (window // 2) + 1), np.isfinite(values)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where the whole window is a gap
+        return np.convolve(np.where(known, values, 0), ones, "same") / np.convolve(known, ones, "same")

@@ -1,14 +1,14 @@
 """`vpo store ls` and `vpo store prune`: what is stored, how large it is, and who refers to it.
 
-A run refers to what its `entries.json` lists (written while it runs, so it is there for stopped and killed runs too)
-and to the entries in its `results.json`.
+The store lists the run folders that use it, wherever they lie (`vpo.storage.users`). A run also refers to what its own
+`entries.json` and `results.json` name, which is all that is known of runs from before there was such a list: these are found
+below paths.runs.
 """
 
 import json
 import os
-import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from filelock import FileLock, Timeout
 
 from vpo.arguments import Parser, as_path
 from vpo.errors import UserError
+from vpo.storage.folders import discard
+from vpo.storage.users import User, is_gone, is_there, registered
 from vpo.store import read_manifest
 
-USAGE = "vpo store ls | prune [yes=true] [paths.store=store] [paths.runs=runs]"
+USAGE = "vpo store ls | prune [yes=true] [gone=folder] [paths.store=store] [paths.runs=runs]"
 
 
 @dataclass(frozen=True)
@@ -42,27 +44,87 @@ def store_command(arguments: list[str]) -> int:
         "paths.store", "the store (store)", dest="store", metavar="folder", type=as_path, default=Path("store")
     )
     parser.option("paths.runs", "the runs (runs)", dest="runs", metavar="folder", type=as_path, default=Path("runs"))
+    parser.option(
+        "gone",
+        "prune: runs there, which cannot be seen, are gone for good",
+        metavar="folder",
+        type=as_path,
+        default=None,
+    )
     told = parser.parse(arguments)
     if not told.store.is_dir():
         raise UserError(f"store: {told.store} is no folder; set paths.store")
-    users = users_of(told.runs)
+    sure = told.action == "prune" and told.yes
+    if told.gone is not None:
+        _check_gone(told.store, told.gone)
+    gone = _forgotten(told.store, told.gone)
+    _tell_of_unseen(told.store, gone, sure)
+    users = users_of(told.store, told.runs, gone)
     results, rest = list(stored(told.store, users)), list(leftovers(told.store, users))
     if told.action == "ls":
         _list(results, rest)
-    elif told.yes:
-        _prune(results + rest, told.runs)
+    elif sure:
+        _prune(results + rest, told.store, told.runs)
     else:
         _announce(results + rest)
     return 0
 
 
-def users_of(runs: Path) -> dict[str, list[str]]:
-    """The run folders that refer to each "stage/key". Raises UserError for a file that cannot be read."""
+def users_of(store: Path, runs: Path, gone: Iterable[Path] = ()) -> dict[str, list[str]]:
+    """The runs that refer to each "stage/key". Raises UserError for a file that cannot be read.
+
+    Args:
+        store: lists run folders that use it.
+        runs: where further run folders are looked for.
+        gone: run folders that are listed, and known not to be there any more.
+    """
+    missing, home = set(gone), runs.resolve()
+    entries = {user.run: set(user.entries) for user in registered(store) if user.run not in missing}
+    files = (path for name in ("entries.json", "results.json") for path in runs.rglob(name))
+    for folder in [*entries, *(path.parent.resolve() for path in files)]:
+        entries.setdefault(folder, set()).update(_entries(folder))
     users: dict[str, list[str]] = {}
-    for folder in sorted({path.parent for name in ("entries.json", "results.json") for path in runs.rglob(name)}):
-        for name in sorted(_entries(folder)):
-            users.setdefault(name, []).append(str(folder.relative_to(runs)))
+    for folder in sorted(entries):
+        called = str(folder.relative_to(home)) if folder.is_relative_to(home) else str(folder)
+        for name in sorted(entries[folder]):
+            users.setdefault(name, []).append(called)
     return users
+
+
+def _forgotten(store: Path, said: Path | None) -> set[Path]:
+    """The listed run folders that are gone: deleted, as far as can be told, or `said` to be so."""
+    known = registered(store)
+    return {user.run for user in known if is_gone(user, store) or (not is_there(user) and _is_said(user, said))}
+
+
+def _is_said(user: User, said: Path | None) -> bool:
+    return said is not None and user.run.is_relative_to(said.resolve())
+
+
+def _check_gone(store: Path, said: Path) -> None:
+    there = [user for user in registered(store) if _is_said(user, said) and is_there(user)]
+    if there:
+        raise UserError(
+            f"store: gone={said}: {there[0].run} is still there; delete it first if its results may be pruned"
+        )
+    if not any(_is_said(user, said) for user in registered(store)):
+        raise UserError(
+            f"store: gone={said}: no run there uses {store}; `vpo store ls` lists the runs that cannot be seen"
+        )
+
+
+def _tell_of_unseen(store: Path, gone: set[Path], sure: bool) -> None:
+    """One line for each listed run folder that is not there; those that are gone leave the list where that was asked for."""
+    for user in registered(store):
+        if user.run in gone:
+            sys.stdout.write(f"{user.run} is gone: {'forgotten' if sure else 'it no longer counts as a user'}\n")
+            if sure:
+                user.file.unlink(missing_ok=True)
+        elif not is_there(user):
+            sys.stdout.write(
+                f"{user.run} cannot be seen (a disk that is not mounted, another machine's?): its results are kept; if it is gone "
+                f"for good, add gone={user.run}\n"
+            )
 
 
 def stored(store: Path, users: Mapping[str, list[str]]) -> Iterator[Stored]:
@@ -147,22 +209,25 @@ def _announce(found: list[Stored]) -> None:
     sys.stdout.write("\n".join([*lines, ""]))
 
 
-def _prune(found: list[Stored], runs: Path) -> None:
-    gone = [one for one in found if not one.used_by and _delete(one, runs)]
-    sys.stdout.write(f"deleted {readable(sum(one.size for one in gone))} in {len(gone)} results\n")
+def _prune(found: list[Stored], store: Path, runs: Path) -> None:
+    deleted = [one for one in found if not one.used_by and _delete(one, store, runs)]
+    sys.stdout.write(f"deleted {readable(sum(one.size for one in deleted))} in {len(deleted)} results\n")
 
 
-def _delete(one: Stored, runs: Path) -> bool:
+def _delete(one: Stored, store: Path, runs: Path) -> bool:
     """Delete one folder under its result's lock; False where it is kept, which is said, or gone already."""
     # The lock file stays: to unlink it could split one lock into two. It is empty, and the next run takes it again.
     lock = FileLock(one.folder.with_name(_key(one.folder) + ".lock"))
     try:
         with lock.acquire(timeout=0):
             # Looked up anew: a run may have come to it since the folders were measured.
-            if _wanted_as(one.name) in users_of(runs):
+            if _wanted_as(one.name) in users_of(store, runs):
                 sys.stdout.write(f"kept {one.name}: a run refers to it by now\n")
                 return False
-            return one.folder.exists() and _remove(one.folder)
+            if not one.folder.exists():
+                return False
+            discard(one.folder)
+            return True
     except Timeout:
         sys.stdout.write(f"kept {one.name}: another process holds it\n")
         return False
@@ -170,17 +235,6 @@ def _delete(one: Stored, runs: Path) -> bool:
         raise UserError(
             f"{one.folder}: {(error.strerror or str(error)).lower()}; make it deletable, then prune again"
         ) from error
-
-
-def _remove(folder: Path) -> bool:
-    """Rename, then delete: a kill midway must not leave a manifest over half of a payload."""
-    trash = folder.with_name(_key(folder) + ".trash")
-    if folder != trash:
-        if trash.exists():
-            shutil.rmtree(trash)
-        folder.rename(trash)
-    shutil.rmtree(trash)
-    return True
 
 
 def _key(folder: Path) -> str:

@@ -16,11 +16,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vpo.cards import EvaluatorCard, Weighted
-from vpo.records import Clip, Failure, Prompt, Query, Sample, Score, Verdict
+from vpo.records import (
+    Clip,
+    Completion,
+    Failure,
+    Prompt,
+    Query,
+    Request,
+    Sample,
+    Sampling,
+    Score,
+    Verdict,
+)
 
 
 class Dataset(Protocol):
-    """Queries, split by use. The three splits share no id; `test` is never trained on."""
+    """Queries, split by use. The three splits share no id; `test` is never trained on.
+
+    A class may name in `in_fingerprint` those of its arguments that say only where the content lies, such as a path: they
+    are left out of the stage's key, which has the fingerprint.
+    """
 
     def splits(self) -> Mapping[str, Sequence[Query]]:
         """{'sft': queries, 'dpo': queries, 'test': queries}; the same on every call."""
@@ -31,13 +46,43 @@ class Dataset(Protocol):
         ...
 
 
-class LanguageModel(Protocol):
-    """A loaded language model that completes a rendered query."""
+class Engine(Protocol):
+    """Text generation: a language model in this process, or a server. Policies, drafters, judges and rewriters use it alike.
 
-    def sample(
-        self, queries: Sequence[str], seeds: Sequence[int], *, temperature: float, top_p: float, max_new_tokens: int
-    ) -> list[str]:
-        """One stripped completion a query. Item i draws from `seeds[i]` only, so batches do not matter; temperature 0 is greedy."""
+    The caller hands over all requests that it has; batches, concurrency, a cache and the sharing of a prefill among requests with
+    the same prompt are the engine's own.
+    """
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion | Failure]:
+        """One completion a request, whatever the sampling of its neighbours.
+
+        All randomness comes from `request.seed`, never from the batch: the same request alone and among others gives the same
+        text, up to the rounding of sums in batches of other shapes. A server is sent the seed and need not promise as much; what
+        it gave is repeatable from the store only.
+
+        What cannot be done (a prompt longer than the model reads, a refused request) is a Failure in its place.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model's memory, or the connections. Nothing can be generated afterwards; a second call does nothing."""
+        ...
+
+
+class Policy(Protocol):
+    """A language model that rewrites queries: an engine, and how a query is put to it."""
+
+    @property
+    def engine(self) -> Engine:
+        """Where it runs."""
+        ...
+
+    def request(self, query: str, sampling: Sampling, seed: int) -> Request:
+        """What the engine is asked in order to have the query rewritten."""
+        ...
+
+    def close(self) -> None:
+        """Close the engine."""
         ...
 
 
@@ -48,11 +93,8 @@ class Backbone(Protocol):
         """Write into `folder` what `load` needs to start from the untrained (or released) model."""
         ...
 
-    def load(self, folder: Path, bits: int | None = None) -> LanguageModel:
-        """The policy whose files lie in `folder` (made by `prepare` or by training), ready to sample.
-
-        `bits` quantises its weights, as a QLoRA training that starts from it does: for the reference.
-        """
+    def load(self, folder: Path) -> Policy:
+        """The policy whose files lie in `folder` (made by `prepare` or by training), ready to sample."""
         ...
 
 
@@ -71,8 +113,8 @@ class Judge(Protocol):
 class Method(Protocol):
     """Turns queries into prompts. A drafter is a method; so is the trained policy; a table row is method x generator."""
 
-    def optimize(self, queries: Sequence[Query], seed: int) -> list[str | Failure]:
-        """One prompt text a query. Randomness comes from `seed_of(seed, query.id)`."""
+    def optimize(self, queries: Sequence[Query], seed: int) -> list[str | Completion | Failure]:
+        """One prompt a query: a text, or what a language model wrote. Randomness comes from `seed_of(seed, query.id)`."""
         ...
 
 
@@ -80,8 +122,9 @@ class Generator(Protocol):
     """The text-to-video model."""
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:
-        """Write one mp4 a prompt into `folder` as `<prompt.id>.mp4` (atomically) and describe it.
+        """Write one mp4 a prompt into `folder` (atomically) and describe it.
 
+        The file is called `<vpo.storage.names.file_name(prompt.id)>.mp4`: an id may hold what no file system takes.
         A clip that was made and is not usable (empty, black) says so in its `status`.
         """
         ...

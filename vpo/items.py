@@ -20,6 +20,7 @@ from vpo.interfaces import Executor, Task
 from vpo.progress import Bar
 from vpo.records import Failure, from_json, to_json
 from vpo.rows import read_rows, write_rows
+from vpo.storage.jsonio import canonical, dumps
 
 R = TypeVar("R")
 
@@ -96,7 +97,7 @@ def read_failures(path: Path) -> dict[str, Failure]:
 
 def fingerprint(item: Any) -> str:
     """16 hex digits that name what an item is."""
-    text = json.dumps(_plain(item), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    text = canonical(_plain(item))
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
@@ -157,7 +158,7 @@ def _line(name: tuple[str, str], outcome: Any) -> str:
         told: dict[str, Any] = {"failure": to_json(outcome)}
     else:
         told = {"record": outcome if isinstance(outcome, dict) else to_json(outcome)}
-    return json.dumps({"id": name[0], "item": name[1], **told}, ensure_ascii=False) + "\n"
+    return dumps({"id": name[0], "item": name[1], **told}) + "\n"
 
 
 def _finished(work: Work[R], names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:

@@ -59,6 +59,7 @@ def run_job(cfg: DictConfig) -> None:
             )  # of the stages before; a look needs no end of the run
 
         context.store.announce = announce
+        context.store.register(folder, Path(config["paths"]["runs"]), config)
         try:
             made = pipeline.run(context, config)
         except StopHere as stop:
@@ -67,6 +68,7 @@ def run_job(cfg: DictConfig) -> None:
             return
         finally:
             context.store.warn_of_older_code()
+        context.store.finish()
         cards = {name: card.to_json() for name, card in build.cards_of(config["evaluator"]).items()}
         metrics = Metrics(cards)
         items = gather_items(made, metrics, folder)

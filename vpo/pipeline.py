@@ -22,7 +22,7 @@ from vpo.seeding import seed_of
 from vpo.stages.context import Context, StopHere
 from vpo.stages.critique import Critique
 from vpo.stages.dpo import Dpo
-from vpo.stages.draft import Draft
+from vpo.stages.draft import draft
 from vpo.stages.evaluate import Evaluate
 from vpo.stages.grpo import Grpo, check_grpo
 from vpo.stages.optimize import optimize
@@ -113,7 +113,7 @@ def _cure_of(objective: str | None, unknown: set[str]) -> str:
 def learn_from_drafts(context: Context, cfg: Config, queries: Entry, start: Entry) -> Entry:
     """VPO paper 3.2: drafts, critiqued and refined by the principles, are the supervised data."""
     seed, judge = cfg["seed"], cfg["judge"]
-    drafts = context.make(Draft(drafter=cfg["drafter"], queries=queries, seed=seed))
+    drafts = context.make(draft(cfg["drafter"], queries, seed))
     verdicts = context.make(Critique(judge=judge, prompts=drafts, label="drafts"))
     refinements = context.make(Refine(judge=judge, prompts=drafts, verdicts=verdicts, label="drafts"))
     return context.make(

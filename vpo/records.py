@@ -1,6 +1,6 @@
 """The records that cross a border between stages: plain, frozen, and one JSON object a line on disk.
 
-Standard library only, so that every other module may import this one.
+Standard library only (and the errors), so that every other module may import this one.
 
 Words, as the papers use them: a *query* is what the user typed; a *prompt* is what the video model is given; a *candidate*
 is one of K prompts sampled for a query; *chosen* and *rejected* are the two sides of a preference pair. Every record that
@@ -8,9 +8,11 @@ derives from a query keeps the query's text beside the prompt, because judges an
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from vpo.errors import UserError
 
 R = TypeVar("R")
 
@@ -57,8 +59,91 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Message:
+    """One turn of a chat. All of `content` is text: what looks like a control token in it is not one.
+
+    Attributes:
+        role: "system", "user" or "assistant".
+    """
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a completion is drawn.
+
+    Attributes:
+        temperature: 0 takes the likeliest token at every place.
+        top_p: mass of the nucleus, in (0, 1].
+        max_new_tokens: longest completion.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        for name, fits, wish in (
+            ("temperature", self.temperature >= 0, "at least 0"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+        ):
+            if not fits:
+                raise UserError(f"sampling: {name}={getattr(self, name)} must be {wish}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion that is asked of an engine. Nothing else decides what comes back, so a cache may go by its content.
+
+    Attributes:
+        messages: a chat that the engine renders, the last turn the user's.
+        prompt_ids: the rendered prompt as token ids, taken as they are, in the place of messages: for an engine that holds the
+            model whose tokenizer made them.
+        sampling: how the completion is drawn.
+        seed: all of its randomness.
+    """
+
+    messages: tuple[Message, ...] = ()
+    prompt_ids: tuple[int, ...] = ()
+    sampling: Sampling = Sampling()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if bool(self.messages) == bool(self.prompt_ids):
+            raise ValueError("a request has either messages or prompt_ids")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a language model wrote.
+
+    Attributes:
+        text: without special tokens, stripped.
+        finish_reason: "stop" where the model ended by itself, "length" where it was cut.
+        usage: tokens of the prompt, and of the completion with the token that ends it.
+    """
+
+    text: str
+    finish_reason: str
+    usage: Usage = Usage()
+
+    @property
+    def cut(self) -> bool:
+        """Whether the model had not ended when no more tokens were left."""
+        return self.finish_reason == "length"
+
+
+@dataclass(frozen=True)
 class Prompt:
-    """A text for the video model, made from a query by a method; `index` is k of K candidates."""
+    """A text for the video model, made from a query by a method.
+
+    Attributes:
+        index: k of K candidates.
+        cut: whether a language model was cut off in it, at its longest completion.
+    """
 
     id: str
     query_id: str
@@ -66,6 +151,7 @@ class Prompt:
     text: str
     method: str
     index: int = 0
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,9 +310,24 @@ def to_json(record: Any) -> dict[str, Any]:
 def from_json(kind: type[R], data: Mapping[str, Any]) -> R:
     """The inverse of `to_json`. Raises TypeError on a missing or unknown field."""
     values = dict(data)
-    if kind is Verdict:
-        values["reasons"] = tuple(Reason(**reason) for reason in values.get("reasons", ()))
-        values["usage"] = Usage(**values["usage"]) if values.get("usage") else None
-    if kind is Score:
-        values["answers"] = tuple(values.get("answers", ()))
+    for name, read in _NESTED.get(kind, {}).items():
+        if values.get(name) is not None:
+            values[name] = read(values[name])
     return kind(**values)
+
+
+def _read(kind: type[R]) -> Callable[[Mapping[str, Any]], R]:
+    return lambda data: from_json(kind, data)
+
+
+def _read_each(kind: type[R]) -> Callable[[Sequence[Mapping[str, Any]]], tuple[R, ...]]:
+    return lambda rows: tuple(from_json(kind, data) for data in rows)
+
+
+# Fields that JSON cannot hold as they are: other records, and tuples.
+_NESTED: dict[type, dict[str, Callable[[Any], Any]]] = {
+    Verdict: {"reasons": _read_each(Reason), "usage": _read(Usage)},
+    Score: {"answers": tuple},
+    Request: {"messages": _read_each(Message), "prompt_ids": tuple, "sampling": _read(Sampling)},
+    Completion: {"usage": _read(Usage)},
+}

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from vpo.errors import UserError
 from vpo.records import from_json, to_json
+from vpo.storage.jsonio import dumps
 
 R = TypeVar("R")
 
@@ -44,4 +45,4 @@ def whole_lines(path: Path) -> list[dict[str, Any]]:
 
 def _line(record: Any) -> str:
     data = record if isinstance(record, dict) else to_json(record)
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    return dumps(data) + "\n"

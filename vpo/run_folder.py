@@ -11,11 +11,14 @@ import yaml
 
 from vpo.errors import UserError
 from vpo.metrics import Cards, are_cards
-from vpo.store import canonical, without_idle_fields
+from vpo.store import canonical, without
 from vpo.table_spec import RowSpec
 
 # What must be equal between runs of one table: whatever decides how a prompt or a clip is measured.
 MEASURED_BY = ("dataset", "judge", "reward", "evaluator")
+# Fields of these that may differ. The test queries themselves are compared, so neither where a file of them lies nor the seed that
+# drew them matters.
+MAY_DIFFER = ("dataset.path", "dataset.seed")
 
 ABSENT = object()
 DAMAGED = object()  # the file that would say so cannot be read
@@ -93,9 +96,7 @@ class Run:
 
     def measured_by(self) -> dict[str, str]:
         """What must agree between runs, each as one text. The data's seed may differ: the test queries may not."""
-        parts = {name: without_idle_fields(self.config.get(name)) for name in MEASURED_BY}
-        if isinstance(parts["dataset"], dict):
-            parts["dataset"] = {key: value for key, value in parts["dataset"].items() if key != "seed"}
+        parts = without({name: self.config.get(name) for name in MEASURED_BY}, MAY_DIFFER)
         queries = sorted({(item["query_id"], item["query"]) for item in self.items})
         versions = {name: card.get("version") for name, card in self.cards.items()}
         parts |= {"evaluator versions": versions, "test queries": queries}

@@ -1,17 +1,18 @@
 """Where stage results live: `<root>/<stage>/<key>/` with a `manifest.json` and the payload.
 
 The key hashes the stage's config node and the keys of its inputs, nothing else, so an equal request finds its result
-whichever experiment asks. A stage writes into `<key>.partial` and the folder is renamed when it is complete; a kill leaves
-the partial folder for the next start. Of two processes that need the same result one computes and the other waits.
+whichever experiment asks. Fields that cannot change a result are left out of the key; the stage names each by its full path.
+A stage writes into `<key>.partial` and the folder is renamed when it is complete; a kill leaves the partial folder, which says
+what it is made from (`vpo.storage.partial`), for the next start. Of two processes that need the same result one computes and
+the other waits. Who uses the store is listed in the store (`vpo.storage.users`).
 """
 
 import hashlib
 import json
 import logging
-import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +21,18 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from vpo.code_hash import code_hash
-from vpo.errors import DISK_ERRORS, UserError
+from vpo.errors import UserError
 from vpo.items import read_failures
 from vpo.records import Failure
 from vpo.rows import read_rows
+from vpo.storage.disk import disk_problem
+from vpo.storage.folders import discard
+from vpo.storage.jsonio import canonical, write_json
+from vpo.storage.partial import STATEMENT, open_partial, reopen
+from vpo.storage.users import Registration, references
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
-
-# Fields that cannot change a result. They may stand in a stage's node, at any depth, and are left out of its key. `policy` names
-# what a stage is given or makes: its input and the stage itself are in the key.
-# A test changes every other leaf of the composed config and expects a new key.
-NOT_IN_KEYS = (
-    "workers", "progress", "path", "cache_dir", "checkpoint_every", "label", "peak_tflops", "memory_gb", "policy"
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,18 @@ class Store:
         self.used: dict[str, Entry] = {}
         # Told which results the run has asked for so far, before each is made; a run's folder keeps the list for `prune`.
         self.announce: Callable[[list[str]], None] = lambda names: None
+        self._registration: Registration | None = None
         self._redone: set[str] = set()  # by this process: recompute redoes a stage once
         self._older: dict[str, bool] = {}  # stages with results of older code: whether that was said
+
+    def register(self, run: Path, runs: Path, config: Mapping[str, Any]) -> None:
+        """List a run folder, which lies in the folder of all runs, as a user of this store, before the run's first stage."""
+        self._registration = Registration(self.root, run, runs, references(config, self.root))
+
+    def finish(self) -> None:
+        """Say that the registered run is done: it uses what it has asked for, and nothing that an earlier start did."""
+        if self._registration is not None:
+            self._registration.finish(self.used)
 
     def get(
         self,
@@ -87,64 +96,97 @@ class Store:
         inputs: Mapping[str, Entry],
         work: Callable[[Path], Mapping[str, Any]],
         label: str = "",
+        exempt: Collection[str] = (),
+        retry_failed: bool = False,
     ) -> Entry:
         """The result of `stage` for this node and these inputs; `work(folder)` makes it and returns counts for the manifest.
 
-        `label` is for log and plan alone: it is no part of the key.
+        Args:
+            stage, node, inputs: what the key names.
+            work: makes the result.
+            label: for log and plan alone; it is no part of the key.
+            exempt: fields of the node that cannot change the result, by their full dotted paths ("trainer.memory_gb").
+            retry_failed: give a finished result, of which some items failed, to `work` once more.
         """
-        key = stage_key(stage, node, inputs)
+        key = stage_key(stage, node, inputs, exempt)
         entry = Entry(stage, key, self.root / stage / key, label if label != stage else "")
         self.used[f"{stage}/{key}"] = entry
         if self.dry:
             return entry
+        if self._registration is not None:
+            self._registration.write(self.used)
         self.announce(sorted(self.used))
         asked = stage in self.recompute and key not in self._redone
-        if self._fresh(entry, inputs) and not asked:
+        retry = retry_failed and key not in self._redone and _has_failures(entry)
+        if self._fresh(entry, inputs) and not asked and not retry:
             self._check_code(entry, node)
             return entry
         with self._lock(entry):
             if entry.done and (asked or not self._fresh(entry, inputs)):
                 log.info("%s: made anew (%s)", entry.called, "recompute" if asked else "its inputs were")
                 discard(entry.folder)
+            statement, before = self._statement(entry, node, inputs, exempt), {}
+            if entry.done and retry:
+                log.info("%s: the items that failed are done again", entry.called)
+                statement, before = reopen(entry.folder, statement)
             if not entry.done:
-                self._make(entry, node, inputs, work)
+                self._make(entry, statement, work, anew=asked, before=before)
             self._redone.add(key)
         return entry
+
+    def _statement(
+        self, entry: Entry, node: Mapping[str, Any], inputs: Mapping[str, Entry], exempt: Collection[str]
+    ) -> dict[str, Any]:
+        """What a result is made from, known before the work begins."""
+        return {
+            "stage": entry.stage,
+            "key": entry.key,
+            "node": node,
+            "not_in_key": sorted(exempt),
+            "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
+            "stamps": _stamps(inputs),  # as they are now: after the work they might be those of inputs it has not seen
+            "code": code_hash(entry.stage, node),
+        }
 
     def _make(
         self,
         entry: Entry,
-        node: Mapping[str, Any],
-        inputs: Mapping[str, Entry],
+        statement: Mapping[str, Any],
         work: Callable[[Path], Mapping[str, Any]],
+        *,
+        anew: bool,
+        before: Mapping[str, Any],
     ) -> None:
+        """Make a result; `before` is the manifest of one whose failures are done again."""
         self.warn_of_older_code()
         partial = entry.folder.with_name(entry.key + ".partial")
         try:
-            partial.mkdir(parents=True, exist_ok=True)
+            open_partial(partial, statement, called=entry.called, anew=anew)
             start = time.time()
             counts = work(partial)
             manifest = {
-                "stage": entry.stage,
-                "key": entry.key,
-                "node": node,
-                "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
-                "stamp": uuid.uuid4().hex,
-                "stamps": _stamps(inputs),
+                **statement,
+                # What failed again has changed nothing for those who read the result.
+                "stamp": before["stamp"] if before.get("counts") == dict(counts) else uuid.uuid4().hex,
                 "counts": dict(counts),
-                "code": code_hash(entry.stage, node),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "seconds": round(time.time() - start, 2),
             }
-            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+            write_json(partial / "manifest.json", manifest, indent=1)
             partial.rename(entry.folder)
-        except OSError as error:
-            if error.errno in DISK_ERRORS:
-                raise UserError(
-                    f"{self.root}: {error.strerror.lower()} while writing {entry.stage}; make room (`vpo store prune`) or set "
-                    "paths.store, then start again: what was finished is kept"
-                ) from error
+            (entry.folder / STATEMENT).unlink(missing_ok=True)  # the manifest says it all
+        except UserError:
             raise
+        except Exception as error:
+            problem = disk_problem(error, self.root)
+            if problem is None:
+                raise
+            where, cure = self.root, "make room (`vpo store prune`) or set paths.store"
+            if problem.elsewhere is not None:
+                where, cure = problem.elsewhere, problem.cure
+            raise UserError(
+                f"{where}: {problem.reason} while writing {entry.stage}; {cure}, then start again: what was finished is kept"
+            ) from error
         shown = ", ".join(f"{name} {value}" for name, value in counts.items())
         log.info("%s: %s (%.1f s)", entry.called, shown or "done", manifest["seconds"])
 
@@ -190,32 +232,24 @@ def numbered(name: str, entries: Sequence[Entry]) -> dict[str, Entry]:
     return {name if number == 1 else f"{name}_{number}": entry for number, entry in enumerate(entries, 1)}
 
 
-def stage_key(stage: str, node: Mapping[str, Any], inputs: Mapping[str, Entry]) -> str:
-    """16 hex digits that name a result: stage, node without the fields that cannot matter, and the inputs' keys."""
+def stage_key(stage: str, node: Mapping[str, Any], inputs: Mapping[str, Entry], exempt: Collection[str] = ()) -> str:
+    """16 hex digits that name a result: stage, node without the exempt fields, and the inputs' keys."""
     named = {name: one.key for name, one in sorted(inputs.items())}
-    return hashlib.sha256(canonical([stage, without_idle_fields(node), named]).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical([stage, without(node, exempt), named]).encode()).hexdigest()[:16]
 
 
-def canonical(value: Any) -> str:
-    """One text for equal values, whatever the order of their keys."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+def without(node: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """The node without the fields at these full dotted paths; one that is not there is no error."""
+    kept: dict[str, Any] = {}
+    for key, value in node.items():
+        below = [path.removeprefix(f"{key}.") for path in paths if path.startswith(f"{key}.")]
+        if key not in paths:
+            kept[key] = without(value, below) if below and isinstance(value, Mapping) else value
+    return kept
 
 
-def without_idle_fields(value: Any) -> Any:
-    """The value without the fields of NOT_IN_KEYS, at any depth."""
-    if isinstance(value, Mapping):
-        return {key: without_idle_fields(inner) for key, inner in value.items() if key not in NOT_IN_KEYS}
-    if isinstance(value, list | tuple):
-        return [without_idle_fields(inner) for inner in value]
-    return value
-
-
-def discard(folder: Path) -> None:
-    """Delete a result so that a kill on the way leaves no manifest over half a payload: rename, then remove."""
-    trash = folder.with_name(folder.name + ".trash")
-    shutil.rmtree(trash, ignore_errors=True)
-    folder.rename(trash)
-    shutil.rmtree(trash, ignore_errors=True)
+def _has_failures(entry: Entry) -> bool:
+    return entry.done and any(entry.folder.glob("*.failures.jsonl"))
 
 
 def _stamps(inputs: Mapping[str, Entry]) -> dict[str, str]:

@@ -29,6 +29,7 @@ from vpo.errors import Terminated, UserError
 from vpo.figures import Row, contact_sheet, training_curves
 from vpo.metrics import Metrics
 from vpo.rows import whole_lines, write_rows
+from vpo.storage.jsonio import dumps
 from vpo.table_formats import to_text
 from vpo.tables import run_tables, write
 
@@ -84,7 +85,7 @@ class RunRecord:
 
     def write_entries(self, names: Sequence[str]) -> None:
         """Write entries.json: the store's results that this run used or has asked for so far."""
-        self._write("entries.json", json.dumps(list(names)))
+        self._write("entries.json", dumps(list(names)))
 
     def keep_training(self, training: Mapping[str, Path]) -> None:
         """Copy the figures of policies that are trained, by name, before the run is finished."""
@@ -116,7 +117,7 @@ class RunRecord:
             footer: the line below the contact sheet; it should say what drew the clips.
         """
         try:
-            self._write("results.json", json.dumps(without_secrets(results), indent=1, ensure_ascii=False) + "\n")
+            self._write("results.json", dumps(without_secrets(results), indent=1) + "\n")
             write_rows(self.folder / "items.jsonl", items)
             self._copy_training(training)
             self._note_warnings(training)

@@ -18,6 +18,7 @@ import yaml
 from vpo.errors import UserError
 from vpo.metrics import Metrics
 from vpo.rows import whole_lines
+from vpo.storage.jsonio import write_json
 from vpo.store import canonical
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class WandbLogger:
         if mode == "online":
             uploaded = {"project": self.project, "entity": self.entity, "lines": lines}
         record = {**state, "id": run_id(folder), "address": address, "uploaded": uploaded}
-        marker.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_json(marker, record, indent=1)
         return f"mirrored in {time.monotonic() - start:.1f} s ({address or sync})"
 
     def _mode(self) -> str:
@@ -190,7 +191,7 @@ def _log_curves(run: Any, folder: Path, done: Mapping[str, int]) -> dict[str, in
         run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step")
         figures_of_steps = whole_lines(file)
         for figures in figures_of_steps[done.get(file.stem, 0) :]:
-            run.log({f"{prefix}/{name}": value for name, value in figures.items()})
+            run.log({f"{prefix}/{name}": value for name, value in figures.items() if value is not None})
         lines[file.stem] = len(figures_of_steps)
     return lines
 

@@ -32,7 +32,7 @@ def test_it_is_a_backbone(home):
     backbone = HFBackbone("mine", None, "tiny", False, "float32", "cpu")
     (home / "start").mkdir()
     backbone.prepare(home / "start")
-    loaded = backbone.load(home / "start").model
+    loaded = backbone.load(home / "start").engine.model
     assert torch.equal(
         logits(loaded), logits(load_pretrained(entry_of(home, "sft").folder / "policy", torch.float32)[0])
     )

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpo.errors import UserError
+from vpo.storage.jsonio import write_json
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +70,7 @@ def write_base(folder: Path, base: Path, bits: int | None, dtype: str = "float32
     """
     where = os.path.relpath(base.resolve(), folder.resolve())
     told = {"folder": where, "bits": bits} | ({} if dtype == "float32" else {"dtype": dtype})
-    (folder / "base.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    write_json(folder / "base.json", told)
     released = base / "start.json"
     named = (
         json.loads(released.read_text(encoding="utf-8"))
@@ -81,7 +82,7 @@ def write_base(folder: Path, base: Path, bits: int | None, dtype: str = "float32
     config |= {"base_model_name_or_path": named["model"], "revision": named["revision"]}
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()  # a set, whose order differs from process to process
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(path, config, indent=2, sort_keys=True)
 
 
 def merge(model: Any, folder: str, dtype: "torch.dtype") -> Any:

@@ -7,9 +7,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from vpo.backbone.hf import HFLanguageModel, load_pretrained
+from vpo.backbone.hf import load_pretrained
 from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.language.hf import HFEngine
+from vpo.language.policy import TrainedPolicy
 from vpo.templates import read_template
 
 
@@ -73,9 +75,9 @@ class TinyBackbone:
         LlamaForCausalLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    def load(self, folder: Path, bits: int | None = None) -> HFLanguageModel:
-        model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype), bits)
-        return HFLanguageModel(model.eval(), Renderer(tokenizer, read_template(self.template)))
+    def load(self, folder: Path) -> TrainedPolicy:
+        model, tokenizer = load_pretrained(folder, getattr(torch, self.dtype))
+        return TrainedPolicy(HFEngine(model.eval(), tokenizer), Renderer(tokenizer, read_template(self.template)))
 
 
 def _train_tokenizer(corpus: Sequence[str], vocab_size: int) -> PreTrainedTokenizerFast:

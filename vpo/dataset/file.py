@@ -47,7 +47,10 @@ class FileDataset:
     Attributes:
         left_out: how many rows the last `splits()` did not use, by reason.
         changed: how many rows have a text that the last `splits()` changed, by what it did.
+        in_fingerprint: arguments that change the queries by the content of the file alone, which `fingerprint()` hashes.
     """
+
+    in_fingerprint = ("path",)
 
     def __init__(self, path: str, sft: float, dpo: float, test: float, max_chars: int) -> None:
         self.path, self.max_chars = shown_path(path), max_chars

@@ -1,10 +1,10 @@
 """The shapes in which a JSON document holds a list of queries: a list, a list under a name, and what pandas writes."""
 
-import json
 from typing import Any
 
 from vpo.dataset.entries import FIELDS, SPLIT_NAMES, TEXT_FIELDS, Repeated, field_name, fields_of, layout_of
 from vpo.dataset.problems import FileProblem, Place, RowProblem, names_in_short, shown
+from vpo.storage.jsonio import dumps
 
 Value = tuple[Place, Any]
 
@@ -22,7 +22,7 @@ def entries_of(document: Any, place: Place | None = None) -> list[Value]:
     if isinstance(document, list):
         return _numbered(document)
     if not isinstance(document, dict):
-        kind = "a text" if isinstance(document, str) else json.dumps(document)[:40]
+        kind = "a text" if isinstance(document, str) else dumps(document)[:40]
         raise FileProblem(f"a JSON list of queries is due, found {kind}; put it into [ ]")
     if isinstance(document, Repeated):
         raise FileProblem(f"has the field {shown(document.field)} twice; correct or remove one")

@@ -15,6 +15,7 @@ from typing import Any
 from vpo.errors import DISK_ERRORS, UserError
 from vpo.interfaces import Task
 from vpo.records import Failure
+from vpo.storage.disk import is_full
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Worker:
         except UserError:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            if is_full(error) or (isinstance(error, OSError) and error.errno in DISK_ERRORS):
                 raise
             if len(items) == 1:
                 log.debug("an item failed", exc_info=True)

@@ -17,6 +17,7 @@ from vpo.sketch import world
 from vpo.sketch.painter import Drawing, paint
 from vpo.sketch.sprites import STAND_INS
 from vpo.sketch.vocabulary import FACETS, UNSAFE_WORDS, Mention, bound_mentions, without_flags, words_of
+from vpo.storage.names import file_name
 from vpo.video import clips
 
 _EXCLUSIVE = ("colour", "place", "light")  # facets that can have one value only: two tear the picture
@@ -33,7 +34,7 @@ class SketchGenerator:
         self.unknown = frozenset(unknown)
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip]:
-        """One mp4 a prompt, `<prompt.id>.mp4` in `folder`; a failure leaves no file and its text in `status`."""
+        """One mp4 a prompt, `<file_name(prompt.id)>.mp4` in `folder`; a failure leaves no file and its text in `status`."""
         return [self._render(prompt, seed, folder) for prompt, seed in zip(prompts, seeds, strict=True)]
 
     def understand(self, text: str) -> Drawing:
@@ -55,7 +56,7 @@ class SketchGenerator:
         )
 
     def _render(self, prompt: Prompt, seed: int, folder: Path) -> Clip:
-        path, status = f"{prompt.id}.mp4", "ok"
+        path, status = f"{file_name(prompt.id)}.mp4", "ok"
         try:
             frames = paint(self.understand(prompt.text), self.frames, np.random.default_rng(seed))
             status = clips.check(frames)

@@ -42,7 +42,10 @@ class Context:
         """The stored result of a stage, made now if it is not there. Raises StopHere where the run was to stop before it."""
         if self.requested and self.requested[-1][0].name == self.stop_after != stage.name:
             raise StopHere(self.stop_after)
-        entry = self.store.get(stage.name, stage.node(), stage.inputs(), partial(stage.work, self), stage.label)
+        entry = self.store.get(
+            stage.name, stage.node(), stage.inputs(), partial(stage.work, self),
+            label=stage.label, exempt=stage.exempt_paths(), retry_failed=self.retry_failed,
+        )  # fmt: skip
         self.requested.append((stage, entry))
         return entry
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from vpo.records import Pair
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.stages.training import idle_of, job_of, node_of, train
+from vpo.stages.training import exempt_of, job_of, node_of, train
 from vpo.store import Entry
 from vpo.training.launch import WORKER
 
@@ -20,7 +20,7 @@ class Dpo(Stage):
     """
 
     name: ClassVar[str] = "dpo"
-    idle: ClassVar[tuple[str, ...]] = idle_of("objective")
+    exempt: ClassVar[tuple[str, ...]] = exempt_of("objective")
     runs: ClassVar[tuple[str, ...]] = (WORKER,)
 
     objective: Node

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vpo.build import Spec, batch_size_of
 from vpo.records import Prompt, Query
+from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.optimize import arguments_of, write_prompts
 from vpo.stages.stage import Node, Stage
@@ -22,16 +23,26 @@ class Draft(Stage):
     """
 
     name: ClassVar[str] = "draft"
-    idle: ClassVar[tuple[str, ...]] = ("drafter.label",)
 
-    drafter: Node
+    drafter: Node  # as `arguments_of` gives it
+    batch_size: int
     queries: Entry
     seed: int
+
+    def node(self) -> dict[str, Any]:
+        """The node with hashes of the template and of the local model that the drafter names."""
+        return super().node() | {"drafter": with_contents(self.drafter)}
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         done = context.complete(
             self.queries.rows("sft.jsonl", Query), folder / "prompts.jsonl", kind=Prompt,
-            make=Spec(arguments_of(self.drafter)), call=partial(write_prompts, name="draft", seed=self.seed),
-            item_id=attrgetter("id"), batch_size=batch_size_of(self.drafter), label="drafts",
+            make=Spec(self.drafter), call=partial(write_prompts, name="draft", seed=self.seed),
+            item_id=attrgetter("id"), batch_size=self.batch_size, label="drafts",
         )  # fmt: skip
-        return {"drafts": len(done.records), "failed": len(done.failures)}
+        cut = sum(one.cut for one in done.records)
+        return {"drafts": len(done.records), "cut": cut, "failed": len(done.failures)}
+
+
+def draft(drafter: Node, queries: Entry, seed: int) -> Draft:
+    """The stage for the drafter of the config."""
+    return Draft(drafter=arguments_of(drafter), batch_size=batch_size_of(drafter), queries=queries, seed=seed)

@@ -9,7 +9,7 @@ from vpo.build import allowed_besides
 from vpo.errors import UserError
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.stages.training import idle_of, job_of, node_of, train
+from vpo.stages.training import exempt_of, job_of, node_of, train
 from vpo.store import Entry
 from vpo.training.recipe import bits_of
 
@@ -27,7 +27,7 @@ class Grpo(Stage):
 
     name: ClassVar[str] = "grpo"
     # What is shown on the way changes no policy: greedy prompts draw no random number.
-    idle: ClassVar[tuple[str, ...]] = (*idle_of("objective"), "objective.prompts", "objective.prompts_every")
+    exempt: ClassVar[tuple[str, ...]] = (*exempt_of("objective"), "objective.prompts", "objective.prompts_every")
     runs: ClassVar[tuple[str, ...]] = (WORKER,)
 
     objective: Node

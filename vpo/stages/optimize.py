@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from vpo.build import PolicySpec, Spec, batch_size_of
 from vpo.interfaces import Method
-from vpo.records import Failure, Prompt, Query
+from vpo.records import Completion, Failure, Prompt, Query
+from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.store import Entry
@@ -35,16 +36,21 @@ class Optimize(Stage):
     backbone: Node | None = None
     policy: Entry | None = None
 
+    def node(self) -> dict[str, Any]:
+        """The node with hashes of the template and of the local model that the method names."""
+        return super().node() | {"method": with_contents(self.method)}
+
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         shared = {}
         if self.policy is not None:
-            shared["language_model"] = PolicySpec(Spec(self.backbone), self.policy.folder / "policy")
+            shared["policy"] = PolicySpec(Spec(self.backbone), self.policy.folder / "policy")
         done = context.complete(
             self.queries.rows("test.jsonl", Query), folder / "prompts.jsonl", kind=Prompt, make=Spec(self.method, shared),
             call=partial(write_prompts, name=self.method_name, seed=self.seed), item_id=attrgetter("id"),
             batch_size=self.batch_size, label=f"prompts by {self.method_name}",
         )  # fmt: skip
-        return {"prompts": len(done.records), "failed": len(done.failures)}
+        cut = sum(one.cut for one in done.records)
+        return {"prompts": len(done.records), "cut": cut, "failed": len(done.failures)}
 
 
 def arguments_of(method: Node) -> dict[str, Any]:
@@ -63,6 +69,12 @@ def optimize(name: str, method: Node, queries: Entry, seed: int, *, backbone: No
 def write_prompts(method: Method, queries: Sequence[Query], *, name: str, seed: int) -> list[Prompt | Failure]:
     """One prompt a query, by the method."""
     return [
-        text if isinstance(text, Failure) else Prompt(f"{query.id}-{name}", query.id, query.text, text, name)
-        for query, text in zip(queries, method.optimize(queries, seed), strict=True)
+        one if isinstance(one, Failure) else _prompt(query, one, name)
+        for query, one in zip(queries, method.optimize(queries, seed), strict=True)
     ]
+
+
+def _prompt(query: Query, written: str | Completion, method: str) -> Prompt:
+    """The record of what a method gave: a text, or what a language model wrote, which may have been cut."""
+    text, cut = (written, False) if isinstance(written, str) else (written.text, written.cut)
+    return Prompt(f"{query.id}-{method}", query.id, query.text, text, method, cut=cut)

@@ -21,12 +21,12 @@ SPLITS = ("sft", "dpo", "test")
 class Queries(Stage):
     """The data set is read and split by use.
 
-    Writes `sft.jsonl`, `dpo.jsonl` and `test.jsonl`. The content of a user's file is part of the key, its path is not. What a data
+    Writes `sft.jsonl`, `dpo.jsonl` and `test.jsonl`. The content of a user's file is part of the key, by the data set's
+    fingerprint; the arguments that say where it lies, which the class names in `in_fingerprint`, are not. What a data
     set did not use or changed (its `left_out` and `changed`, if it has them) is counted beside the sizes.
     """
 
     name: ClassVar[str] = "queries"
-    idle: ClassVar[tuple[str, ...]] = ("dataset.path",)
 
     dataset: Node
 
@@ -37,6 +37,10 @@ class Queries(Stage):
     def node(self) -> dict[str, Any]:
         """The node with a hash of the content."""
         return super().node() | {"content": self._source.fingerprint()}
+
+    def exempt_paths(self) -> tuple[str, ...]:
+        named = getattr(self._source, "in_fingerprint", ())
+        return tuple(f"dataset.{name}" for name in named) if self._source.fingerprint() else ()
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         splits = self._source.splits()

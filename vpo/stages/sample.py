@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from vpo.build import PolicySpec, Spec
-from vpo.interfaces import LanguageModel
-from vpo.records import Prompt, Query
+from vpo.interfaces import Policy
+from vpo.records import Failure, Prompt, Query, Sampling
 from vpo.seeding import seed_of
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
@@ -44,7 +44,7 @@ class Sample(Stage):
         distinct = len({(one.query_id, one.text) for one in prompts})
         return {
             "candidates": len(prompts), "distinct": distinct, "empty": sum(not one.text for one in prompts),
-            "failed": len(done.failures),
+            "cut": sum(one.cut for one in prompts), "failed": len(done.failures),
         }  # fmt: skip
 
 
@@ -54,16 +54,13 @@ def candidate_id(draw: Draw) -> str:
     return f"{query.id}-{k}"
 
 
-def draw_candidates(model: LanguageModel, draws: Sequence[Draw], *, sampling: Node, seed: int) -> list[Prompt]:
-    """One candidate a draw."""
-    texts = model.sample(
-        [query.text for query, _ in draws],
-        [seed_of("candidate", seed, query.id, k) for query, k in draws],
-        temperature=sampling["temperature"],
-        top_p=sampling["top_p"],
-        max_new_tokens=sampling["max_new_tokens"],
-    )
+def draw_candidates(policy: Policy, draws: Sequence[Draw], *, sampling: Node, seed: int) -> list[Prompt | Failure]:
+    """One candidate a draw, each from a seed of its own."""
+    drawn = Sampling(sampling["temperature"], sampling["top_p"], sampling["max_new_tokens"])
+    requests = [policy.request(query.text, drawn, seed_of("candidate", seed, query.id, k)) for query, k in draws]
     return [
-        Prompt(candidate_id((query, k)), query.id, query.text, text, "candidate", k)
-        for (query, k), text in zip(draws, texts, strict=True)
+        one
+        if isinstance(one, Failure)
+        else Prompt(candidate_id((query, k)), query.id, query.text, one.text, "candidate", k, cut=one.cut)
+        for (query, k), one in zip(draws, policy.engine.generate(requests), strict=True)
     ]

@@ -1,7 +1,6 @@
 """Stage `score`: a reward reads clips against the original query (VPO paper 3.3)."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from vpo.interfaces import Reward
 from vpo.records import Clip, Failure, Score
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
+from vpo.storage.jsonio import write_json
 from vpo.store import Entry
 
 
@@ -44,7 +44,7 @@ class ScoreClips(Stage):
 def score_clips(reward: Reward, clips: Sequence[Clip], *, clips_folder: Path, card: Path) -> list[Score | Failure]:
     """One score a clip; the reward's card is written by whichever worker comes first."""
     if not card.exists():
-        card.write_text(json.dumps(reward.card(), indent=1, ensure_ascii=False), encoding="utf-8")
+        write_json(card, reward.card(), indent=1)
     return reward.score([absolute(clip, clips_folder) for clip in clips])
 
 

@@ -11,7 +11,7 @@ from vpo.records import Example, Pair, Prompt, Refinement, Verdict
 from vpo.rows import write_rows
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.stages.training import idle_of, job_of, node_of, train
+from vpo.stages.training import exempt_of, job_of, node_of, train
 from vpo.store import Entry
 from vpo.training.launch import WORKER
 
@@ -29,7 +29,7 @@ class Sft(Stage):
     """
 
     name: ClassVar[str] = "sft"
-    idle: ClassVar[tuple[str, ...]] = idle_of("recipe")
+    exempt: ClassVar[tuple[str, ...]] = exempt_of("recipe")
     runs: ClassVar[tuple[str, ...]] = (WORKER,)
 
     recipe: Node

@@ -27,8 +27,8 @@ class Stage:
     """
 
     name: ClassVar[str]
-    # Dotted paths in `node()` of what cannot change the result: they are no part of the key.
-    idle: ClassVar[tuple[str, ...]] = ()
+    # Full dotted paths in `node()` of what cannot change the result: they are no part of the key.
+    exempt: ClassVar[tuple[str, ...]] = ()
     # Modules that the work runs without importing them: a worker started by its name, say. The code hash covers them.
     runs: ClassVar[tuple[str, ...]] = ()
 
@@ -44,6 +44,10 @@ class Stage:
         for name, value in self._parts():
             found |= _entries(name, value)
         return found
+
+    def exempt_paths(self) -> tuple[str, ...]:
+        """What of the node is no part of the key; `exempt` unless the stage knows more."""
+        return self.exempt
 
     def work(self, context: "Context", folder: Path) -> Mapping[str, Any]:
         """Make the result in `folder`, which may hold what an earlier start has left. Returns counts for people."""

@@ -11,9 +11,6 @@ from vpo.training.launch import WORKER, train_in_child
 
 log = logging.getLogger(__name__)
 
-# Dotted paths in the node of a training that cannot change its policy, beside those of its recipe.
-IDLE = ("trainer.peak_tflops", "trainer.memory_gb")
-
 
 def train(folder: Path, job: dict[str, Any], worker: str = WORKER) -> int:
     """Train in a child process that writes into `folder`, as `job` says (see the worker's `train`).
@@ -43,6 +40,8 @@ def node_of(name: str, recipe: Node, trainer: Node, backbone: Node, seed: int) -
     return {name: recipe, "trainer": trainer, "template": template_hash(backbone["template"]), "seed": seed}
 
 
-def idle_of(name: str) -> tuple[str, ...]:
-    """The dotted paths in `node_of` that cannot change the policy."""
-    return (*IDLE, f"{name}.checkpoint_every", f"{name}.label", f"{name}.policy")
+def exempt_of(name: str) -> tuple[str, ...]:
+    """Fields of `node_of` that no training depends on: how often it is saved, what is assumed of the machine, and how the
+    policy's row is called."""
+    recipe = tuple(f"{name}.{field}" for field in ("checkpoint_every", "policy", "label"))
+    return (*recipe, "trainer.memory_gb", "trainer.peak_tflops")

@@ -6,18 +6,24 @@ licence). `tiny.txt` is the sketch world's short one.
 """
 
 import hashlib
-from importlib.resources import files
 from pathlib import Path
 
 from vpo.errors import UserError
 
+FOLDER = Path(__file__).parent
+
+
+def template_files() -> list[Path]:
+    """The files of all templates, in order of their names."""
+    return sorted(FOLDER.glob("*.txt"))
+
 
 def read_template(name: str) -> str:
     """The template's text; it holds the slot `{}` for the query exactly once. Raises UserError if there is none."""
-    path = files("vpo.templates").joinpath(f"{name}.txt")
-    if not path.is_file():
-        known = sorted(one.name[:-4] for one in files("vpo.templates").iterdir() if one.name.endswith(".txt"))
-        raise UserError(f"template {name!r} does not exist; choose one of {', '.join(known)}")
+    path = FOLDER / f"{name}.txt"
+    if path not in template_files():
+        known = ", ".join(one.stem for one in template_files())
+        raise UserError(f"template {name!r} does not exist; choose one of {known}")
     text = path.read_bytes().decode("utf-8")
     if text.count("{}") != 1:
         raise UserError(f"template {name!r} must hold the slot {{}} exactly once, found {text.count('{}')}")
@@ -34,5 +40,4 @@ def name_of_template(path: Path) -> str | None:
     if not path.is_file():
         return None
     text = path.read_bytes()
-    known = (one for one in files("vpo.templates").iterdir() if one.name.endswith(".txt"))
-    return next((one.name[:-4] for one in known if one.read_bytes() == text), None)
+    return next((one.stem for one in template_files() if one.read_bytes() == text), None)

@@ -104,7 +104,7 @@ class Figures(TrainerCallback):
 def completions_grown(figures: Path, limit: int) -> str | None:
     """`completions_grow` on the figures of a training; `limit` tokens is where a completion is cut."""
     key = "train/completions/mean_length"
-    return completions_grow([line[key] for line in whole_lines(figures) if key in line], limit=limit)
+    return completions_grow([line[key] for line in whole_lines(figures) if line.get(key) is not None], limit=limit)
 
 
 def _completions(args: TrainingArguments) -> int:

@@ -16,7 +16,7 @@ from vpo.errors import Terminated, UserError
 from vpo.hardware import give_back_gpu
 from vpo.processes.environment import python_command, training_environment
 from vpo.signals import LEFT, Relay, held
-from vpo.training.worker import DISK_FULL
+from vpo.training.worker import DISK_FULL, TRACEBACK
 
 WORKER = "vpo.training.worker"
 GRACE = 10.0  # seconds that ranks have to leave when one has failed; they save together or not at all
@@ -42,6 +42,7 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
     spec.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), encoding="utf-8")
     complaint = folder / "error.txt"
     complaint.unlink(missing_ok=True)
+    (folder / TRACEBACK).unlink(missing_ok=True)
     world = job["trainer"]["devices"]
     port = _free_port()
     with Relay() as relay:

@@ -1,7 +1,6 @@
 """What training leaves for good: policy folders that everything else can read, the last one and the best."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from vpo.backbone.merging import write_base
 from vpo.errors import UserError
+from vpo.storage.jsonio import write_json
 from vpo.training.strategy import whole_state
 
 
@@ -79,9 +79,7 @@ class BestPolicy(pl.Callback):
         state = whole_state(trainer, module)  # all ranks take part, whatever the loss
         if trainer.is_global_zero and loss < self.least():
             self.write(self.folder, state=state)
-            partial = self.record.with_suffix(".partial")
-            partial.write_text(json.dumps({"step": trainer.global_step, "val/loss": loss}) + "\n", encoding="utf-8")
-            os.replace(partial, self.record)
+            write_json(self.record, {"step": trainer.global_step, "val/loss": loss})
 
     def least(self) -> float:
         """The least validation loss so far."""

@@ -1,6 +1,5 @@
 """Greedy prompts of a few fixed queries while training goes on: what the figures mean, in words."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from vpo.backbone.hf import HFLanguageModel
 from vpo.backbone.rendering import Renderer
+from vpo.language.hf import HFEngine
+from vpo.language.policy import TrainedPolicy
+from vpo.records import Completion, Sampling
+from vpo.storage.jsonio import dumps
 from vpo.training.data import Row
 from vpo.training.strategy import SHARDED
 from vpo.training.throughput import Stopwatch
@@ -54,7 +56,7 @@ class PromptTables:
             for query, (prompt, tokens) in zip(self.queries, prompts, strict=True)
         ]
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+            file.write("".join(dumps(line) + "\n" for line in lines))
         self.clock.resume()
 
 
@@ -90,18 +92,19 @@ class GreedyPrompts(pl.Callback):
 def greedy(model: Any, renderer: Renderer, queries: Sequence[str], max_new_tokens: int) -> list[tuple[str, int]]:
     """The prompt of each query by the likeliest token at every place, and its number of tokens, the EOS included.
 
-    Every module's mode is put back, also where they differ (a frozen base in eval mode below adapters with dropout).
+    A query that is too long for the model has an empty one. Every module's mode is put back, also where they differ (a frozen base
+    in eval mode below adapters with dropout).
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        ids = HFLanguageModel(model, renderer).sample_ids(
-            queries, [0] * len(queries), temperature=0, top_p=1, max_new_tokens=max_new_tokens
-        )
+        policy = TrainedPolicy(HFEngine(model, renderer.tokenizer), renderer)
+        sampling = Sampling(temperature=0, max_new_tokens=max_new_tokens)
+        written = policy.engine.generate([policy.request(query, sampling, seed=0) for query in queries])
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return [(renderer.decode(row), len(row)) for row in ids]
+    return [(one.text, one.usage.tokens_out) if isinstance(one, Completion) else ("", 0) for one in written]
 
 
 def queries_to_show(rows: Sequence[Row], queries: Mapping[str, str], count: int) -> list[str]:

@@ -10,10 +10,15 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from vpo.progress import Bar
+from vpo.storage.jsonio import dumps
 
 
 class JsonlLogger(Logger):
-    """Appends `{"step": s, "train/loss": ...}` lines to a file: the local truth that W&B mirrors."""
+    """Appends `{"step": s, "train/loss": ...}` lines to a file: the local truth that W&B mirrors.
+
+    A figure that is not finite is null there: a gap in its curve. A loss that is not finite also ends the training, with a line
+    that says so.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -31,7 +36,7 @@ class JsonlLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         figures = {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
+            file.write(dumps({"step": step, **figures}) + "\n")
 
     def log_hyperparams(self, *arguments: Any, **named: Any) -> None:
         """The manifest of the stage holds the recipe."""

@@ -57,7 +57,7 @@ def forget_updates(out: Path, done: int) -> None:
 def _chosen_falls(figures: Path, beta: float) -> str | None:
     lines = whole_lines(figures)
     names = ("train/logps/chosen", "train/rewards/chosen", "train/rewards/margins")
-    logps, rewards, margins = ([line[name] for line in lines if name in line] for name in names)
+    logps, rewards, margins = ([line[name] for line in lines if line.get(name) is not None] for name in names)
     return chosen_falls(logps, rewards, margins, beta=beta)
 
 

@@ -3,7 +3,6 @@
 A detector returns None or one line: what, the numbers, the cure.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from vpo.rows import whole_lines
+from vpo.storage.jsonio import dumps
 
 log = logging.getLogger(__name__)
 
@@ -160,4 +160,4 @@ def warn_once(path: Path, label: str, step: int, name: str, detect: Callable[[],
     if warning is not None:
         log.warning("  %s: %s", label, warning)
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "name": name, "warning": warning}) + "\n")
+            file.write(dumps({"step": step, "name": name, "warning": warning}) + "\n")

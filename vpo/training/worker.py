@@ -8,12 +8,15 @@ GPU's too, is given back when the process ends. Exit code 2 means that `error.tx
 
 import dataclasses
 import logging
+import math
 import os
 import shutil
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +25,12 @@ import yaml
 
 from vpo.errors import UserError
 from vpo.signals import REQUESTS
+from vpo.storage.disk import disk_problem, is_full
 
 log = logging.getLogger(__name__)
 
 DISK_FULL = 28  # exit code: there may be no room even for a line that says so
-NO_ROOM = 2**20  # bytes
+TRACEBACK = "traceback.txt"  # beside the stage file, of what is told in one line
 
 
 def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> int:
@@ -38,13 +42,29 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
     try:
         (task or train)(job)
     except UserError as error:
-        (path.parent / "error.txt").write_text(str(error), encoding="utf-8")
-        return 2
-    except Exception:  # torch and safetensors report a full disk each in a way of its own, so the disk is asked
-        if shutil.disk_usage(job["out"]).free < NO_ROOM:
+        return _complain(path.parent, str(error))
+    except Exception as error:
+        problem = disk_problem(error, Path(job["out"]))
+        if problem is None or not problem.full:
+            raise
+        with suppress(OSError):
+            (path.parent / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+        if problem.elsewhere is None:
             return DISK_FULL
-        raise
+        return _complain(path.parent, f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
     return 0
+
+
+def _complain(folder: Path, line: str) -> int:
+    """Leave one line for the user. Returns the exit code."""
+    try:
+        (folder / "error.txt").write_text(line, encoding="utf-8")
+    except OSError as error:
+        log.error("%s", line)
+        if not is_full(error):
+            raise
+        return DISK_FULL
+    return 2
 
 
 def train(job: dict[str, Any]) -> None:
@@ -220,7 +240,10 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
     """The rows with their reference log-probabilities. Raises UserError when the file lacks one of them."""
     from vpo.rows import read_rows
 
-    known = {one["query_id"]: (one["chosen"], one["rejected"]) for one in read_rows(path, dict)}
+    known = {
+        one["query_id"]: tuple(math.nan if one[side] is None else one[side] for side in ("chosen", "rejected"))
+        for one in read_rows(path, dict)
+    }  # null was not a number; the first step refuses it
     missing = [row.query_id for row in rows if row.query_id not in known]
     if missing:
         raise UserError(

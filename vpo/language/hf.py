@@ -1,0 +1,139 @@
+"""A causal language model in this process as engine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList
+
+from vpo.backbone.rendering import Renderer
+from vpo.errors import UserError
+from vpo.language.messages import message_ids
+from vpo.language.sampling import GumbelNoise
+from vpo.records import Completion, Failure, Request, Sampling, Usage
+
+Rows = list[tuple[int, list[int], int]]  # place among the requests, ids of the prompt, seed
+
+
+class HFEngine:
+    """Generates with a transformers model; see `vpo.interfaces.Engine`.
+
+    Args:
+        model: in eval mode, on its device.
+        tokenizer: the model's.
+        batch_size: how many requests are generated at once; None for all that come together.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int | None = None) -> None:
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self._renderer = Renderer(tokenizer, "{}")
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion | Failure]:
+        """One completion a request. A completion is cut where the model's positions end; a prompt that fills them is a Failure."""
+        if self.model is None:
+            raise RuntimeError("the engine is closed")
+        results: dict[int, Completion | Failure] = {}
+        groups: dict[Sampling, Rows] = {}
+        for place, request in enumerate(requests):
+            ids = self._prompt(request)
+            if isinstance(ids, Failure):
+                results[place] = ids
+                continue
+            # What is generated together ends together, so that no row runs beyond the positions that the model knows.
+            longest = min(request.sampling.max_new_tokens, self.positions - len(ids))
+            groups.setdefault(replace(request.sampling, max_new_tokens=longest), []).append((place, ids, request.seed))
+        for sampling, rows in groups.items():
+            size = self.batch_size or len(rows)
+            for start in range(0, len(rows), size):
+                results |= self._generate(rows[start : start + size], sampling)
+        return [results[place] for place in range(len(requests))]
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self.model = None
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    @property
+    def positions(self) -> int:
+        """Tokens of prompt and completion together that the model can read."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**62
+
+    def _prompt(self, request: Request) -> list[int] | Failure:
+        """The ids that the model reads."""
+        try:
+            ids = list(request.prompt_ids) or message_ids(self.tokenizer, request.messages)
+        except ValueError as error:
+            return Failure("not_rendered", str(error))
+        if len(ids) >= self.positions:
+            return Failure(
+                "too_long", f"the prompt has {len(ids)} tokens, the model reads {self.positions} with its completion"
+            )
+        return ids
+
+    @torch.inference_mode()
+    def _generate(self, rows: Rows, sampling: Sampling) -> dict[int, Completion]:
+        """Completions by their place; the rows are one batch, left-padded."""
+        width = max(len(ids) for _, ids, _ in rows)
+        pad = self._renderer.pad_id
+        device = self.model.device
+        inputs = torch.tensor([[pad] * (width - len(ids)) + ids for _, ids, _ in rows], device=device)
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for _, ids, _ in rows], device=device)
+        seeds = [seed for _, _, seed in rows]
+        noise = [GumbelNoise(seeds, sampling.temperature, sampling.top_p, device)] if sampling.temperature > 0 else []
+        plain = GenerationConfig(
+            do_sample=False,  # the argmax of the noised logits is the sample
+            max_new_tokens=sampling.max_new_tokens,
+            pad_token_id=pad,
+            eos_token_id=self._renderer.stop_ids,
+        )
+        # The model's own would fill what is not set here: a repetition penalty, say, which punishes copying the query's words.
+        own, self.model.generation_config = self.model.generation_config, plain
+        try:
+            output = self.model.generate(
+                input_ids=inputs, attention_mask=mask, logits_processor=LogitsProcessorList(noise)
+            )
+        finally:
+            self.model.generation_config = own
+        written = output[:, width:].tolist()
+        return {place: self._completion(ids, row) for (place, ids, _), row in zip(rows, written, strict=True)}
+
+    def _completion(self, prompt: list[int], row: list[int]) -> Completion:
+        ids = self._renderer.until_stop(row)
+        ended = bool(ids) and ids[-1] in self._renderer.stop_ids
+        return Completion(self._renderer.decode(ids), "stop" if ended else "length", Usage(len(prompt), len(ids)))
+
+
+class PretrainedEngine(HFEngine):
+    """The engine of a model of the hub or of a folder, fetched and checked as a backbone is.
+
+    Args:
+        model: hub id or folder.
+        revision: the hub commit; None for a local folder, or for the newest.
+        dtype: torch dtype by name ("bfloat16", "float32").
+        device: "cpu", or "gpu" (as the trainer's accelerator is called) or "cuda".
+        bits: quantise linear layers to 4 or 8 bits; None keeps them as they are.
+        batch_size: how many requests are generated at once.
+
+    Raises:
+        UserError: What is missing, and the cure.
+    """
+
+    def __init__(
+        self, model: str, revision: str | None, dtype: str, device: str, bits: int | None, batch_size: int
+    ) -> None:
+        from vpo.backbone.hf import HFBackbone, load_pretrained
+        from vpo.backbone.quantising import check_bits
+
+        check_bits(bits, "engine.bits")
+        device = "cuda" if device == "gpu" else device
+        try:
+            with TemporaryDirectory() as folder:
+                HFBackbone(model, revision, "optimizer", False, dtype, device).prepare(Path(folder))
+                loaded, tokenizer = load_pretrained(folder, getattr(torch, dtype), bits, device=device)
+        except UserError as error:
+            raise UserError(str(error).replace("backbone.", "engine.")) from error  # whose keys the user has written
+        super().__init__((loaded if bits else loaded.to(device)).eval(), tokenizer, batch_size)

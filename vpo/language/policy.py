@@ -1,0 +1,44 @@
+"""How a query is put to a language model: as the ids that it was trained on, or as a user's turn; see `vpo.interfaces.Policy`.
+
+Plain classes: Hydra takes a dataclass that a constructor is given for a config.
+"""
+
+from vpo.backbone.rendering import Renderer
+from vpo.interfaces import Engine
+from vpo.records import Message, Request, Sampling
+
+
+class TrainedPolicy:
+    """A policy of ours in this process: it reads queries exactly as in its training.
+
+    Its requests hold token ids, because only the renderer knows where in a prompt the user's words stand, and makes these apart
+    where they name a control token.
+    """
+
+    def __init__(self, engine: Engine, renderer: Renderer) -> None:
+        self.engine, self.renderer = engine, renderer
+
+    def request(self, query: str, sampling: Sampling, seed: int) -> Request:
+        return Request(prompt_ids=tuple(self.renderer.prompt_ids(query)), sampling=sampling, seed=seed)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class InstructedPolicy:
+    """Any language model, asked by one user's turn: a template with the stripped query.
+
+    Args:
+        engine: where it runs.
+        template: text with one slot `{}`.
+    """
+
+    def __init__(self, engine: Engine, template: str) -> None:
+        self.engine, self.template = engine, template
+
+    def request(self, query: str, sampling: Sampling, seed: int) -> Request:
+        turn = Message("user", self.template.replace("{}", query.strip(), 1))
+        return Request(messages=(turn,), sampling=sampling, seed=seed)
+
+    def close(self) -> None:
+        self.engine.close()

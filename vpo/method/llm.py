@@ -1,0 +1,21 @@
+"""A language model that is not trained here as a method: any engine, asked with a template."""
+
+from vpo.interfaces import Engine
+from vpo.language.policy import InstructedPolicy
+from vpo.method.policy import PromptOptimizer
+from vpo.templates import read_template
+
+
+class EngineMethod(PromptOptimizer):
+    """Rewrites queries with any engine.
+
+    Args:
+        engine: where the language model runs.
+        template: name of the file in `vpo/templates` that holds the instruction.
+        temperature: 0 for greedy.
+        top_p: mass of the nucleus.
+        max_new_tokens: longest completion.
+    """
+
+    def __init__(self, engine: Engine, template: str, temperature: float, top_p: float, max_new_tokens: int) -> None:
+        super().__init__(InstructedPolicy(engine, read_template(template)), temperature, top_p, max_new_tokens)

@@ -1,0 +1,23 @@
+"""What stands in files that a config only names: it belongs into a result's key as much as the names do."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vpo.stages.start import fingerprint
+from vpo.templates import template_hash
+
+
+def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The node, and hashes of the template and of the local model's files that it, or a node in it, names.
+
+    Classes of a user's own may call other things so; what these read is theirs to name in the config.
+    """
+    inner = {key: with_contents(value) if isinstance(value, Mapping) else value for key, value in node.items()}
+    if not str(node.get("_target_", "")).startswith("vpo."):
+        return inner
+    if isinstance(node.get("template"), str):
+        inner["template_content"] = template_hash(node["template"])
+    if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
+        inner["model_content"] = fingerprint(Path(node["model"]))
+    return inner
