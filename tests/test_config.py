@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from vpo import pipeline
 from vpo.build import build
-from vpo.checks import check
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.job import NOT_IN_RUN_NAME, resolve
 from vpo.stages.optimize import arguments_of
@@ -381,5 +381,5 @@ def test_a_target_outside_the_allowed_packages_is_refused():
         build({"_target_": "os.system", "command": "true"})
     with pytest.raises(UserError, match=r"subprocess\.run is not allowed"):
         build({"_target_": "vpo.executor.local.LocalExecutor", "inner": [{"_target_": "subprocess.run"}]})
-    with pytest.raises(UserError, match=r"vpo.storage.folders.shutil.rmtree is shutil's, which is not allowed"):
-        build({"_target_": "vpo.storage.folders.shutil.rmtree", "path": "nothing"})
+    with pytest.raises(UserError, match=r"vpo.store.shutil.rmtree is not allowed; of vpo a config builds what is in"):
+        build({"_target_": "vpo.store.shutil.rmtree", "path": "nothing"})

@@ -3,9 +3,8 @@
 import pytest
 
 from tests.test_config import composed, keys_of
-from vpo.checks import check
+from vpo.checking.rules import check
 from vpo.errors import UserError
-from vpo.stages.grpo import SHOWN
 
 
 @pytest.mark.parametrize(
@@ -21,7 +20,7 @@ from vpo.stages.grpo import SHOWN
         (["objective.beta=-1"], "objective.beta=-1 must be at least 0"),
         (["objective.prompts_every=0"], "objective.prompts_every=0 must be a whole number of at least 1"),
         (["sft=qlora"], r"not beside objective.adapter.bits=4; choose \+adapter@objective.adapter=lora"),
-        (["stop_after=pair"], "objective.policy=grpo has no stage pair, so stop_after=pair never comes"),
+        (["stop_after=pair"], "this run has no stage pair, so stop_after=pair never comes"),
         (["objective.policy=ppo"], "objective.policy=ppo is made by nothing here; choose one of dpo, grpo, None"),
     ],
 )
@@ -43,7 +42,7 @@ def test_every_value_of_grpo_changes_its_key_or_is_listed():
         assert keys_of(base | {"objective": base["objective"] | {name: other}}) != known, name
     weights = base["objective"]["rewards"] | {"text": 2.0}
     assert keys_of(base | {"objective": base["objective"] | {"rewards": weights}}) != known
-    for name in ("checkpoint_every", *SHOWN):
+    for name in ("checkpoint_every", "prompts", "prompts_every"):
         assert keys_of(base | {"objective": base["objective"] | {name: 3}}) == known, name
     assert not {key.partition("/")[0] for key in known} & {"sample", "pair", "reference", "dpo"}
     kinds = [keys_of(composed("objective=grpo", f"feedback={name}")) for name in ("text", "video", "both")]
@@ -56,13 +55,13 @@ def test_the_other_losses_share_pairs_and_reference_with_dpo(name, loss):
     assert config["objective"]["loss"] == loss
     other, dpo = keys_of(config), keys_of(composed())
     apart = {key.partition("/")[0] for key in other ^ dpo}
-    assert apart == {"dpo", "optimize", "render", "evaluate"}
+    assert apart == {"dpo", "optimize", "render", "score", "critique", "evaluate"}
 
 
 def test_objective_none_ends_with_sft_and_says_what_is_missing():
     config = composed("objective=none")
     assert list(config["method"]) == ["original", "fewshot", "sft"]
     stages = {key.partition("/")[0] for key in keys_of(config)}
-    assert not stages & {"sample", "pair", "reference", "dpo", "grpo", "score"}
+    assert not stages & {"sample", "pair", "reference", "dpo", "grpo"}
     with pytest.raises(UserError, match=r"no policy is called dpo with objective.policy=None; known are start, sft"):
         keys_of(composed("objective=none", "method=[sft,dpo]"))

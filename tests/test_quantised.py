@@ -13,7 +13,7 @@ from tests.tiny_models import assert_gradients_equal, gradients
 from tests.training_jobs import LORA, RECIPE, WORDS, job, losses, train_here, write_reference
 from vpo.backbone.hf import load_pretrained
 from vpo.backbone.tiny import TinyBackbone
-from vpo.checks import check
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.records import Pair
 from vpo.training.data import arrange, pair_rows

@@ -9,7 +9,7 @@ from tests.conftest import run_vpo
 from tests.test_config import composed, keys_of
 from tests.test_pipeline import rows
 from vpo import pipeline
-from vpo.checks import check
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.records import Pair
 from vpo.rows import write_rows

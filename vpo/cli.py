@@ -233,9 +233,9 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
 
             codes.append(_complain(one_line(error)))
         except Exception:
-            import traceback
+            from vpo.storage.redact import redacted_traceback
 
-            traceback.print_exc()
+            sys.stderr.write(redacted_traceback())
             codes.append(1)
         if codes and os.getpid() != home:
             raise SystemExit(codes[-1])
@@ -244,5 +244,7 @@ def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]
 
 
 def _complain(line: str, code: int = 2) -> int:
-    sys.stderr.write(f"vpo: {line}\n")
+    from vpo.storage.redact import redact_text
+
+    sys.stderr.write(f"vpo: {redact_text(line)}\n")
     return code

@@ -21,7 +21,6 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
-from vpo.build import ALLOWED_PREFIXES
 from vpo.templates import template_files
 
 # Where results lie, how items are worked through, what is shown meanwhile; and how templates are read, not what they say.
@@ -29,10 +28,11 @@ INFRASTRUCTURE = (
     "vpo", "vpo.stages", "vpo.stages.context", "vpo.stages.stage", "vpo.store", "vpo.rows", "vpo.items", "vpo.executor.local",
     "vpo.executor.worker", "vpo.records", "vpo.cards", "vpo.errors", "vpo.interfaces", "vpo.build", "vpo.hardware", "vpo.progress",
     "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk", "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users",
+    "vpo.storage.redact",
     "vpo.templates",
 )  # fmt: skip
 READERS = ("read_template", "template_hash")
-LIBRARIES = tuple(prefix.partition(".")[0] for prefix in ALLOWED_PREFIXES if prefix != "vpo.")
+LIBRARIES = ("torch", "transformers", "peft", "diffusers", "torchmetrics")
 
 
 def code_hash(stage: str, node: Mapping[str, Any]) -> str:

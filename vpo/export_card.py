@@ -17,10 +17,10 @@ import yaml
 
 from vpo.export_source import Source, history
 from vpo.storage.jsonio import dumps
+from vpo.storage.redact import redact
 from vpo.store import Entry, canonical, without
 from vpo.table_formats import to_markdown
 from vpo.tables import run_tables
-from vpo.tracking import without_secrets
 
 # The files of each stage that hold what a policy learnt from; their hashes tell one data set from another.
 DATA = {"queries": "*.jsonl", "sft": "rows.jsonl", "pair": "pairs.jsonl"}
@@ -107,7 +107,7 @@ def in_sketch_world(source: Source, past: Past) -> bool:
 
 def public(value: Any) -> Any:
     """The value without secrets, and with local paths cut down to their last part."""
-    value = without_secrets(value)
+    value = redact(value)
     if isinstance(value, Mapping):
         return {key: public(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

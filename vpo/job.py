@@ -17,17 +17,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vpo import __version__, build, pipeline
-from vpo.checks import check
+from vpo.checking.hydra_settings import check_hydra_settings
+from vpo.checking.rules import check_rules
+from vpo.checking.secrets import check_override_secrets, check_secrets
 from vpo.errors import UserError
 from vpo.hardware import check_hardware
-from vpo.hints import check_types
+from vpo.hints import check_types, compose_ahead
 from vpo.memory_plan import memory_lines
 from vpo.metrics import Metrics
 from vpo.overrides import sweeps_of
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.stages.context import Context, StopHere
+from vpo.storage.redact import RedactedFormatter, redact
 from vpo.store import Store, canonical
-from vpo.tracking import RunRecord, without_secrets
+from vpo.tracking import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -100,18 +103,31 @@ def plan_job(cfg: DictConfig) -> None:
 
 
 def announced(task: Callable[[DictConfig], None], overrides: Sequence[str]) -> Callable[[DictConfig], None]:
-    """The task with a line before each job of a sweep, `[2/9] feedback=video seed=1`, where the task's own lines go."""
+    """The task with a line before each job of a sweep, `[2/9] feedback=video seed=1`, where the task's own lines go.
+
+    What Hydra would do and write before the task is checked here.
+    """
+    check_ahead(overrides)
     swept = sweeps_of(overrides)
 
     def announce_and_do(cfg: DictConfig) -> None:
         hydra = HydraConfig.get()
         if hydra.mode == RunMode.MULTIRUN:
-            told = [str(without_secrets(one)) for one in hydra.overrides.task if one.partition("=")[0] in swept]
+            told = [redact(one) for one in hydra.overrides.task if one.partition("=")[0] in swept]
             line = f"[{hydra.job.num + 1}/{math.prod(swept.values())}] {' '.join(told)}"
             print(line.rstrip(), file=sys.stdout if task is plan_job else sys.stderr, flush=True)
         task(cfg)
 
     return announce_and_do
+
+
+def check_ahead(overrides: Sequence[str]) -> None:
+    """Raise UserError for secrets, which Hydra would write and show, and for settings of Hydra that run code."""
+    check_override_secrets(overrides)
+    config = compose_ahead(list(overrides))
+    if config is not None:
+        check_hydra_settings(config["hydra"])
+        check_secrets(config)
 
 
 def open_context(config: Mapping[str, Any]) -> Context:
@@ -126,12 +142,31 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     if missing:
         raise UserError(f"config: {', '.join(missing)} must be given, as in `vpo run {missing[0]}=...`")
     config = OmegaConf.to_container(cfg, resolve=True)
-    build.allow(config["build"]["allow"])
     if not isinstance(config["recompute"], list):  # recompute=critique means a list of one, recompute=null an empty one
         config["recompute"] = [] if config["recompute"] is None else [str(config["recompute"])]
-    check_types(list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [], config)
-    check(config)
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else None
+    check_secrets(config)
+    check_types(overrides or [], config)
+    trust(config, overrides)
+    build.check_targets(config)
+    check_rules(config)
     return config
+
+
+def trust(config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
+    """Let the packages of `build.allow` be built from. Raises UserError where a file names them: files come from anywhere.
+
+    `overrides` is None for a config that a program gives.
+    """
+    packages = config["build"]["allow"]
+    typed = overrides is None or any(re.match(r"[+]{0,2}build(\.allow)?=", one) for one in overrides)
+    if packages and not typed:
+        named = ",".join(map(str, packages))
+        raise UserError(
+            f"config: build.allow=[{named}] stands in a file; what may be built is said on the command line only: if you trust it, "
+            f"add build.allow=[{named}]"
+        )
+    build.allow(packages)
 
 
 def labels_of(config: Mapping[str, Any]) -> dict[str, str]:
@@ -143,13 +178,11 @@ def run_name(config: Mapping[str, Any]) -> str:
     """`<experiment>/<overrides>-<hash>`: the same config finds its folder again."""
     experiment = _choice("experiment") or "default"
     told = [
-        str(without_secrets(one))
-        for one in HydraConfig.get().overrides.task
-        if not one.startswith(("experiment=", *NOT_IN_RUN_NAME))
+        redact(one) for one in HydraConfig.get().overrides.task if not one.startswith(("experiment=", *NOT_IN_RUN_NAME))
     ]
     slug = re.sub(r"[^A-Za-z0-9=.,_+-]+", "-", ",".join(told)).strip("-")[:80] or "as-is"
     named = {key: value for key, value in config.items() if key not in NOT_IN_RUN_NAME}
-    digest = hashlib.sha256(canonical(named).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(canonical(redact(named, environment=False)).encode()).hexdigest()[:8]
     return f"{experiment}/{slug}-{digest}"
 
 
@@ -159,7 +192,7 @@ def run_facts(config: Mapping[str, Any], context: Context, started: float) -> di
         "seed": config["seed"],
         "experiment": _choice("experiment") or "default",
         "world": {group: _choice(group) for group in ("backbone", "dataset", "judge", "generator", "reward")},
-        "overrides": list(HydraConfig.get().overrides.task),
+        "overrides": redact(list(HydraConfig.get().overrides.task)),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),
         "store": str(context.store.root.resolve()),
@@ -192,7 +225,7 @@ def _log_to_console() -> None:
     package = logging.getLogger("vpo")
     if not package.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(RedactedFormatter("%(message)s"))
         package.addHandler(handler)
         package.setLevel(logging.INFO)
         package.propagate = False

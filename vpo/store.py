@@ -29,6 +29,7 @@ from vpo.storage.disk import disk_problem
 from vpo.storage.folders import discard
 from vpo.storage.jsonio import canonical, write_json
 from vpo.storage.partial import STATEMENT, open_partial, reopen
+from vpo.storage.redact import redact
 from vpo.storage.users import Registration, references
 
 R = TypeVar("R")
@@ -141,7 +142,7 @@ class Store:
         return {
             "stage": entry.stage,
             "key": entry.key,
-            "node": node,
+            "node": redact(node),
             "not_in_key": sorted(exempt),
             "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
             "stamps": _stamps(inputs),  # as they are now: after the work they might be those of inputs it has not seen
@@ -233,9 +234,10 @@ def numbered(name: str, entries: Sequence[Entry]) -> dict[str, Entry]:
 
 
 def stage_key(stage: str, node: Mapping[str, Any], inputs: Mapping[str, Entry], exempt: Collection[str] = ()) -> str:
-    """16 hex digits that name a result: stage, node without the exempt fields, and the inputs' keys."""
+    """16 hex digits that name a result: stage, node without secrets and exempt fields, and the inputs' keys."""
     named = {name: one.key for name, one in sorted(inputs.items())}
-    return hashlib.sha256(canonical([stage, without(node, exempt), named]).encode()).hexdigest()[:16]
+    counted = redact(without(node, exempt), environment=False)
+    return hashlib.sha256(canonical([stage, counted, named]).encode()).hexdigest()[:16]
 
 
 def without(node: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:

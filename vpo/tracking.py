@@ -14,7 +14,6 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
 import csv
 import json
 import logging
-import re
 import shutil
 import traceback
 from collections.abc import Mapping, Sequence
@@ -30,15 +29,11 @@ from vpo.figures import Row, contact_sheet, training_curves
 from vpo.metrics import Metrics
 from vpo.rows import whole_lines, write_rows
 from vpo.storage.jsonio import dumps
+from vpo.storage.redact import RedactedFormatter, redact
 from vpo.table_formats import to_text
 from vpo.tables import run_tables, write
 
 log = logging.getLogger(__name__)
-
-# A key that ends so holds a secret. `max_new_tokens` and `api_key_env` (the name of a variable) do not.
-_SECRET = re.compile(r"(api_?key|access_?key|access_token|auth_token|hf_token|secret|password)$", re.IGNORECASE)
-_SECRET_WITHIN = re.compile(rf"({_SECRET.pattern.removesuffix('$')}['\"]?\s*[:=]\s*)[^,}}\]\s]+", re.IGNORECASE)
-_HIDDEN = "***"
 
 
 class RunRecord:
@@ -58,7 +53,7 @@ class RunRecord:
                 f"{self.folder}: {error.strerror}; set paths.runs to a folder that can be written"
             ) from error
         self._handler.setLevel(logging.INFO)
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self._handler.setFormatter(RedactedFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         package = logging.getLogger("vpo")
         package.addHandler(self._handler)
         if package.getEffectiveLevel() > logging.INFO:
@@ -80,7 +75,7 @@ class RunRecord:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml; values of keys that name a secret become '***'."""
-        text = yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120)
+        text = yaml.safe_dump(redact(config), sort_keys=False, allow_unicode=True, width=120)
         self._write("config.yaml", text)
 
     def write_entries(self, names: Sequence[str]) -> None:
@@ -117,7 +112,7 @@ class RunRecord:
             footer: the line below the contact sheet; it should say what drew the clips.
         """
         try:
-            self._write("results.json", dumps(without_secrets(results), indent=1) + "\n")
+            self._write("results.json", dumps(redact(results), indent=1) + "\n")
             write_rows(self.folder / "items.jsonl", items)
             self._copy_training(training)
             self._note_warnings(training)
@@ -199,25 +194,6 @@ def _flat(item: Mapping[str, Any]) -> dict[str, Any]:
     line |= item["metrics"] | {f"{name}_weight": weight for name, weight in item.get("weights", {}).items()}
     failures = "; ".join(f"{stage}: {one['kind']} ({one['detail']})" for stage, one in item.get("failures", {}).items())
     return line | ({"failures": failures} if failures else {})
-
-
-def without_secrets(value: Any) -> Any:
-    """The value without secrets: those under a key that names one, and in overrides such as 'judge.api_key=...' or
-    'judge={api_key: ...}'.
-    """
-    if isinstance(value, Mapping):
-        return {
-            key: _HIDDEN if inner and _SECRET.search(str(key)) else without_secrets(inner)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [without_secrets(inner) for inner in value]
-    if isinstance(value, str):
-        key, equals, _ = value.partition("=")
-        if equals and _SECRET.search(key):
-            return f"{key}={_HIDDEN}"
-        return _SECRET_WITHIN.sub(rf"\1{_HIDDEN}", value)  # 'judge={api_key: ...}'
-    return value
 
 
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

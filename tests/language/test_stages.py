@@ -11,7 +11,7 @@ from tests.chat_models import edit_json, llama3_tokenizer, save_llama
 from tests.conftest import run_vpo
 from vpo.backbone.hf import HFBackbone
 from vpo.build import build
-from vpo.checks import check
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.language.hf import HFEngine
 from vpo.method.llm import EngineMethod
@@ -20,7 +20,7 @@ from vpo.records import Completion, Failure, Prompt, Query
 from vpo.rows import write_rows
 from vpo.seeding import seed_of
 from vpo.stages.context import Context
-from vpo.stages.draft import Draft
+from vpo.stages.draft import Draft, draft
 from vpo.stages.optimize import Optimize, optimize
 from vpo.stages.sample import Sample
 from vpo.store import Entry, Store
@@ -115,7 +115,7 @@ def test_any_engine_is_a_method_and_a_drafter(context, folder):
     queries, node = queries_in(context), llm(folder)
     assert isinstance(build({key: node[key] for key in node if key not in ("batch_size", "label")}), EngineMethod)
     prompts = context.make(optimize("llm", node, queries, 0, backbone={}, policy=None)).rows("prompts.jsonl", Prompt)
-    drafts = context.make(Draft(drafter=node, queries=queries, seed=0)).rows("prompts.jsonl", Prompt)
+    drafts = context.make(draft(node, queries, seed=0)).rows("prompts.jsonl", Prompt)
     assert [one.method for one in prompts] == ["llm"] * 3
     assert [one.text for one in prompts] == [one.text for one in drafts]  # the same queries and seeds
     backbone = HFBackbone(str(folder), None, "optimizer", True, "float32", "cpu")
@@ -133,15 +133,15 @@ def test_the_files_of_an_engines_model_and_the_template_are_in_the_key(context, 
     def stage(**values) -> Optimize:
         return optimize("llm", llm(copy, **values), queries, 0, backbone={}, policy=None)
 
-    def draft() -> Draft:
-        return Draft(drafter=llm(copy), queries=queries, seed=0)
+    def drafting() -> Draft:
+        return draft(llm(copy), queries, seed=0)
 
-    before, drafted = stage().node(), draft().node()
+    before, drafted = stage().node(), drafting().node()
     assert stage().node() == before
     assert stage(template="tiny").node()["method"]["template_content"] != before["method"]["template_content"]
     edit_json(copy / "config.json", rms_norm_eps=1e-3)
     assert stage().node() != before
-    assert draft().node() != drafted
+    assert drafting().node() != drafted
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vpo.errors import Terminated, UserError
 from vpo.hardware import give_back_gpu
 from vpo.processes.environment import python_command, training_environment
 from vpo.signals import LEFT, Relay, held
+from vpo.storage.redact import redact
 from vpo.training.worker import DISK_FULL, TRACEBACK
 
 WORKER = "vpo.training.worker"
@@ -39,7 +40,8 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
     """
     give_back_gpu()
     spec = folder / "stage.yaml"
-    spec.write_text(yaml.safe_dump(job, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    stage = yaml.safe_dump(redact(job, environment=False), sort_keys=False, allow_unicode=True)
+    spec.write_text(stage, encoding="utf-8")
     complaint = folder / "error.txt"
     complaint.unlink(missing_ok=True)
     (folder / TRACEBACK).unlink(missing_ok=True)

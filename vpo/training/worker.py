@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +25,7 @@ import yaml
 from vpo.errors import UserError
 from vpo.signals import REQUESTS
 from vpo.storage.disk import disk_problem, is_full
+from vpo.storage.redact import RedactedFormatter, redact_text, redact_uncaught, redacted_traceback
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +37,21 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
     """Train as the stage file says, by `train` or by another module's function. Returns the exit code."""
     REQUESTS.listen(training=False)
     _end_with_parent()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactedFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    redact_uncaught()
     job = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         (task or train)(job)
     except UserError as error:
-        return _complain(path.parent, str(error))
+        return _complain(path.parent, redact_text(str(error)))
     except Exception as error:
         problem = disk_problem(error, Path(job["out"]))
         if problem is None or not problem.full:
             raise
         with suppress(OSError):
-            (path.parent / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+            (path.parent / TRACEBACK).write_text(redacted_traceback(), encoding="utf-8")
         if problem.elsewhere is None:
             return DISK_FULL
         return _complain(path.parent, f"{problem.elsewhere}: {problem.reason}; {problem.cure}")

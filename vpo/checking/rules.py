@@ -1,4 +1,4 @@
-"""What a composed config must be, found before any work is done."""
+"""What the values of a composed config mean for one another, found before any work is done."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,37 +7,23 @@ from typing import Any
 from vpo import pipeline, stages
 from vpo.backbone.quantising import check_bits
 from vpo.build import cards_of
+from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.hardware import SHARDED
-from vpo.pairing import DOMINANCE
-from vpo.ranges import check_ranges
 from vpo.training.recipe import bits_of, check_recipe
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Impossible values, found before any work is done."""
-    sampling, objective = config["sampling"], config["objective"]
-    check_ranges(config)
-    at_least = {
-        "sampling.k": (sampling["k"], 2 if config["feedback"]["video"] else 1),
-        "sft.prompts": (config["sft"].get("prompts", 0), 0),
-        "objective.prompts": (objective.get("prompts", 0), 0),
-    }
-    for key, (value, least) in at_least.items():
-        if not isinstance(value, int) or value < least:
-            raise UserError(f"config: {key}={value} must be a whole number of at least {least}")
-    positive = {
-        "sampling.temperature": sampling["temperature"],
-        "sampling.top_p": sampling["top_p"],
-        "sft.epochs": config["sft"]["epochs"],
-    }
-    if objective["policy"] is not None:
-        positive["objective.epochs"] = objective["epochs"]
-    if objective["policy"] == "dpo":
-        positive["objective.beta"] = objective["beta"]
-    for key, value in positive.items():
-        if not isinstance(value, int | float) or value <= 0:
-            raise UserError(f"config: {key}={value} must be above 0")
+    """Raise UserError for what is wrong with a composed config, before any work is done."""
+    check_shape(config)
+    check_rules(config)
+
+
+def check_rules(config: Mapping[str, Any]) -> None:
+    """What values mean for one another; each by itself is right."""
+    least = 2 if config["feedback"]["video"] else 1
+    if config["sampling"]["k"] < least:
+        raise UserError(f"config: sampling.k={config['sampling']['k']} must be a whole number of at least {least}")
     for name in ("sft", "objective", "control"):
         check_recipe(name, config[name])
         if bits_of(config[name]) and config["trainer"]["strategy"] in SHARDED:
@@ -50,10 +36,6 @@ def check(config: Mapping[str, Any]) -> None:
     cards_of(config["evaluator"])
     if not (config["feedback"]["text"] or config["feedback"]["video"]):
         raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
-    if config["feedback"]["dominance"] not in DOMINANCE:
-        raise UserError(
-            f"config: feedback.dominance={config['feedback']['dominance']} must be one of {', '.join(DOMINANCE)}"
-        )
     if config["stop_after"] not in (None, *stages.NAMES):
         raise UserError(
             f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(stages.NAMES)}"
