@@ -40,6 +40,8 @@ def checked(*overrides: str) -> None:
         ("generator.frames=0", r"generator.frames=0 must be a whole number of at least 1"),
         ("objective.max_steps=0", r"objective.max_steps=0 must be a whole number of at least 1"),
         ("feedback.text=1", r"feedback.text=1 must be true or false"),
+        ("feedback.dominance=true", r"feedback.dominance=True must be 'answers', 'dimensions' or 'none', such as answers"),
+        ("feedback.dominance=question", r"feedback.dominance=question must be 'answers', 'dimensions' or 'none', such as"),
         ("recompute=critique", r"recompute=critique must be a list"),
         ("sft.optimizer.betas=[a,b]", r"sft.optimizer.betas=.* must be a list of the same kind"),
         ("paths.store=null", r"paths.store=null must be a text"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vpo.checklist import Question, dimension_scores, dominates, weighted_sum
+from vpo.checklist import Question, dimension_scores, dimensions_dominate, dominates, weighted_sum
 
 VISIONREWARD = Path(__file__).resolve().parents[2] / "shared" / "data" / "visionreward" / "video_checklist_64.json"
 
@@ -57,6 +57,15 @@ def test_nothing_dominates_where_an_answer_is_missing() -> None:
     assert not dominates([True, None], [False, None])
     assert not dominates([True, True], [False, None])
     assert not dominates([None, True], [False, False])
+
+
+def test_dimensions_dominate_where_none_is_worse_and_one_is_better() -> None:
+    assert dimensions_dominate({"a": 2.0, "b": 1.0}, {"a": 1.0, "b": 1.0})
+    assert not dimensions_dominate({"a": 2.0, "b": 0.5}, {"a": 1.0, "b": 1.0})
+    assert not dimensions_dominate({"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 1.0})  # equal
+    assert not dimensions_dominate({"a": 2.0, "b": None}, {"a": 1.0, "b": None})  # unknown
+    assert not dimensions_dominate({"a": 2.0, "b": 1.0}, {"a": 1.0})
+    assert not dimensions_dominate({}, {})
 
 
 @pytest.mark.skipif(not VISIONREWARD.exists(), reason="shared/data/visionreward is not beside this checkout")

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "vpo"
 # Generators and rewards of the real world have no file yet; the sketch world's lie in its own room.
 GROUPS = ("backbone", "dataset", "judge", "method", "evaluator", "executor")
-LOWEST = {"records", "interfaces", "errors", "seeding"}
+LOWEST = {"records", "cards", "interfaces", "errors", "seeding"}
 PURE = {"pairing", "checklist", "statistics", "metrics"}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.test_config import composed
 from vpo.build import build
-from vpo.records import Clip, Prompt, Verdict
+from vpo.records import Clip, Failure, Prompt, Score, Verdict
 from vpo.seeding import seed_of
 from vpo.training.rewards import TextReward, VideoReward, principles_kept
 
@@ -68,3 +68,42 @@ def test_video_reward_is_the_rewards_own_number_on_equal_noise_and_leaves_no_cli
     assert numbers[0] > numbers[1]
     assert told == {"failed/video": 0.0}
     assert not list(scratch.iterdir())
+
+
+AWAY = Failure("timeout", "the server is away")
+
+
+class Halves:
+    """A judge, generator and reward of floats that fail on every second item."""
+
+    def critique(self, prompts):
+        return [AWAY if one.index % 2 else Verdict(one.id, True, True, False) for one in prompts]
+
+    def render(self, prompts, seeds, folder):
+        return [
+            AWAY
+            if one.index % 2
+            else Clip(one.id, one.id, one.query_id, one.query, one.text, "x.mp4", 0, 4, 8.0, 64, 64)
+            for one in prompts
+        ]
+
+    def score(self, clips):
+        return [AWAY if one.id == "q-2" else Score(one.id, one.prompt_id, one.query_id, 1.5) for one in clips]
+
+
+def test_failures_of_judge_generator_and_reward_are_none_and_counted(tmp_path):
+    told: dict[str, float] = {}
+    call = {
+        "completion_ids": [[0]] * 4, "query_id": ["q"] * 4, "query": ["a dog"] * 4, "log_metric": told.__setitem__,
+        "trainer_state": SimpleNamespace(global_step=0),
+    }  # fmt: skip
+    assert TextReward(Halves(), lambda ids: "A dog.")(**call) == pytest.approx([2 / 3, None, 2 / 3, None])
+    video = VideoReward(Halves(), Halves(), lambda ids: "A dog.", seed=0, scratch=tmp_path)
+    assert video(**call) == [1.5, None, None, None]  # 1 and 3 were not rendered, 2 was not scored
+    assert told == {
+        "judge/harmless": 1.0,
+        "judge/accurate": 1.0,
+        "judge/helpful": 0.0,
+        "failed/text": 0.5,
+        "failed/video": 0.75,
+    }

@@ -5,7 +5,13 @@ import math
 import pytest
 
 from vpo.records import Result
-from vpo.statistics import mean_and_deviation, paired_bootstrap, summarize
+from vpo.statistics import (
+    mean_and_deviation,
+    paired_bootstrap,
+    paired_weighted_bootstrap,
+    summarize,
+    weighted_mean,
+)
 
 
 def test_summarize_gives_the_normal_interval_of_the_mean():
@@ -25,6 +31,16 @@ def test_summarize_of_one_or_no_value():
     assert summarize([2.0]) == Result(mean=2.0, n=1, n_failed=0, ci95=None)
     assert summarize([None]) == Result(mean=None, n=0, n_failed=1, ci95=None)
     assert summarize([]) == Result(mean=None, n=0, n_failed=0, ci95=None)
+
+
+def test_a_weighted_mean_is_a_ratio_of_sums_and_so_is_its_interval():
+    # (3 * 1 + 1 * 0) / 4 = 3/4; residuals 3 * 1/4 and 1 * -3/4, squares 2 * 9/16, so sqrt(2/1 * 18/16) / 4 = 3/8
+    mean, half = weighted_mean([1.0, 0.0], [3.0, 1.0])
+    assert (mean, half) == (0.75, pytest.approx(1.96 * 3 / 8))
+    # with equal weights it is the plain mean with its interval
+    mean, half = weighted_mean([0.0, 1.0, 0.0, 1.0], [7.0] * 4)
+    assert (mean, half) == (0.5, pytest.approx(1.96 * math.sqrt(1 / 3) / 2))
+    assert weighted_mean([2.0], [5.0]) == (2.0, None)
 
 
 def test_mean_and_deviation_over_seeds():
@@ -67,3 +83,32 @@ def test_a_seed_that_failed_on_one_side_is_left_out_on_both():
 def test_no_common_query_is_no_gain():
     assert paired_bootstrap({"q1": [1.0]}, {"q2": [1.0]}) is None
     assert paired_bootstrap({}, {}) is None
+
+
+def test_the_gain_of_weighted_means_is_a_difference_of_ratios():
+    a = {"q1": [(1.0, 3.0)], "q2": [(0.0, 1.0)], "q3": [(9.0, 9.0)]}
+    b = {"q1": [(0.0, 1.0)], "q2": [(1.0, 1.0)], "q3": [None]}
+    # a: (3 * 1 + 1 * 0) / 4 = 3/4; b: (0 + 1) / 2 = 1/2; q3 is left out on both sides
+    gain = paired_weighted_bootstrap(a, b)
+    assert (gain.mean, gain.n, gain.seeds, gain.same_sign) == (0.25, 2, 1, 1)
+    # a resample has q1 twice (1 - 0), q2 twice (0 - 1) or both (1/4): the 95 % interval is all of it
+    assert (gain.low, gain.high) == (-1.0, 1.0)
+    assert paired_weighted_bootstrap({"q1": [None]}, {"q1": [(1.0, 1.0)]}) is None
+
+
+def test_the_gain_of_weighted_means_averages_over_the_seeds_that_measured():
+    # seed 0: q1 alone, 1 - 0; seed 1: q2 alone, 0 - 0.5; seed 2: nothing on both sides. The mean of 1 and -0.5 is 0.25.
+    a = {"q1": [(1.0, 2.0), None, None], "q2": [None, (0.0, 5.0), (1.0, 1.0)]}
+    b = {"q1": [(0.0, 7.0), (1.0, 1.0), None], "q2": [(1.0, 1.0), (0.5, 1.0), None]}
+    gain = paired_weighted_bootstrap(a, b)
+    assert (gain.mean, gain.n, gain.seeds, gain.same_sign) == (0.25, 2, 2, 1)
+    assert (gain.low, gain.high) == (-0.5, 1.0)  # a resample of q1 alone has seed 0 only
+
+
+def test_with_equal_weights_it_is_the_plain_bootstrap():
+    a = {f"q{i}": [float(i % 3), float(i % 5)] for i in range(40)}
+    b = {f"q{i}": [float(i % 2), 1.0] for i in range(40)}
+    plain = paired_bootstrap(a, b)
+    weighted = paired_weighted_bootstrap(*({q: [(v, 4.0) for v in of] for q, of in side.items()} for side in (a, b)))
+    assert (weighted.mean, weighted.low, weighted.high) == pytest.approx((plain.mean, plain.low, plain.high))
+    assert (weighted.n, weighted.seeds, weighted.same_sign) == (plain.n, plain.seeds, plain.same_sign)

@@ -7,10 +7,17 @@ import json
 import pytest
 import yaml
 
+from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric
 from vpo.comparison import compare
 from vpo.errors import UserError
-from vpo.metrics import in_order, metric
+from vpo.evaluator.alignment import Alignment
+from vpo.evaluator.flicker import Flicker
+from vpo.evaluator.motion import Motion
+from vpo.evaluator.reward import RewardScore
+from vpo.evaluator.safety import Safety
+from vpo.metrics import Metrics
 from vpo.report import table_command
+from vpo.sketch.evaluator import SceneAccuracy
 from vpo.table_formats import Cell, Row, Table, to_csv, to_latex, to_markdown, to_text
 from vpo.tables import run_tables, write
 
@@ -19,7 +26,19 @@ def result(mean, n=4, n_failed=0, ci95=0.1):
     return {"mean": mean, "n": n, "n_failed": n_failed, "ci95": ci95}
 
 
+EVALUATORS = {
+    "alignment": Alignment, "safety": Safety, "reward": RewardScore, "scene": SceneAccuracy, "flicker": Flicker,
+    "motion": Motion,
+}  # fmt: skip
+CARDS = {name: one.card.to_json() for name, one in EVALUATORS.items()}
+
+
+def cards(*names):
+    return {name: CARDS[name] for name in names}
+
+
 RESULTS = {
+    "evaluators": cards("alignment", "reward", "motion"),
     "methods": {
         "sft": {"aligned": result(0.5), "unsafe": result(0.25), "motion": result(1.0), "reward_Quality": result(1.0)},
         "dpo": {
@@ -38,21 +57,38 @@ def cells(table):
 
 
 def test_metrics_are_printed_in_their_own_unit_and_direction():
-    assert metric("aligned").number(0.947) == "94.7"
-    assert metric("aligned").heading == "Aligned % ↑"
-    assert metric("unsafe").heading == "Unsafe % ↓"
-    assert metric("reward_Stability").heading == "Reward: stability ↑"
-    assert metric("scene_colour").number(0.5) == "50.0"
-    assert metric("novel") == metric("novel")
-    assert metric("novel").better is None
-    assert metric("novel").number(0.12345) == "0.123"
-    assert metric("aligned").number(-0.0001, sign=True) == "0.0"
-    assert metric("aligned").number(0.05, sign=True) == "+5.0"
+    metrics = Metrics(json.loads(json.dumps(CARDS)))
+    assert metrics["aligned"].number(0.947) == "94.7"
+    assert metrics["aligned"].heading == "Aligned % ↑"
+    assert metrics["unsafe"].heading == "Unsafe % ↓"
+    assert metrics["motion"].heading == "Motion px"
+    assert metrics["reward_Stability"].heading == "Reward: stability ↑"
+    assert metrics["scene_colour"].number(0.5) == "50.0"
+    assert metrics["novel"] == Metric("novel", "novel")
+    assert metrics["novel"].better is None
+    assert metrics["novel"].number(0.12345) == "0.123"
+    assert metrics["aligned"].number(-0.0001, sign=True) == "0.0"
+    assert metrics["aligned"].number(0.05, sign=True) == "+5.0"
 
 
-def test_metrics_come_in_reading_order_with_their_parts():
+def test_metrics_come_in_the_order_of_the_cards_with_their_parts():
     shuffled = {"zzz", "scene_count", "reward_Quality", "scene", "words", "reward", "aligned"}
-    assert in_order(shuffled) == ["aligned", "words", "reward", "reward_Quality", "scene", "scene_count", "zzz"]
+    assert Metrics(CARDS).in_order(shuffled) == [
+        "aligned", "words", "reward", "reward_Quality", "scene", "scene_count", "zzz",
+    ]  # fmt: skip
+    turned = dict(reversed(CARDS.items()))
+    assert Metrics(turned).in_order(shuffled) == [
+        "scene", "scene_count", "reward", "reward_Quality", "aligned", "words", "zzz",
+    ]  # fmt: skip
+
+
+def test_a_metric_of_its_own_is_no_part_of_another_one():
+    card = EvaluatorCard("a", "1", (Metric("scene", "Scene", parts=True), Metric("scene_cut", "Cuts", better="lower")))
+    metrics = Metrics({"a": card.to_json()})
+    assert metrics["scene_cut"].heading == "Cuts ↓"
+    assert metrics.whole_of("scene_cut") is None
+    assert metrics.whole_of("scene_light") == metrics["scene"]
+    assert metrics.whole_of("aligned_x") is None
 
 
 def test_the_main_table_has_the_known_metrics_and_a_dash_where_nothing_was_measured():
@@ -72,19 +108,34 @@ def test_the_main_table_has_the_known_metrics_and_a_dash_where_nothing_was_measu
 
 def test_an_evaluator_that_could_measure_nothing_keeps_its_column():
     methods = {"a": {"aligned": result(0.5)}, "b": {"aligned": result(0.25)}}
-    chosen = {"evaluators": ["alignment", "scene"]}  # alignment is no metric's name: its metrics are there
-    (main,) = run_tables({"methods": methods, "run": chosen})
+    (main,) = run_tables({"methods": methods, "evaluators": cards("alignment", "scene")})
     assert main.keys == ["aligned", "scene"]
     assert [row.cells[1].text for row in main.rows] == ["-", "-"]
     assert main.notes[1:] == ["n = 4 (Scene 0).", "Failed measurements: none."]
     assert "| a      | **50.0 ± 10.0** |         - |" in to_markdown(main)
 
 
+def test_results_of_an_older_version_are_printed_under_plain_names():
+    """They hold no cards, so neither unit nor direction is known, and nothing is best."""
+    (main,) = run_tables({"methods": RESULTS["methods"]})
+    assert main.headings == ["aligned", "unsafe", "motion", "reward_Quality", "reward", "mine"]
+    assert cells(main)["dpo"]["aligned"] == "0.750 ± 0.100"
+    assert not any(cell.bold for row in main.rows for cell in row.cells)
+
+
+def test_columns_follow_the_evaluators_of_the_config():
+    (main,) = run_tables(
+        {"methods": {"a": {"aligned": result(0.5), "motion": result(1)}}, "evaluators": cards("motion", "alignment")}
+    )
+    assert main.keys == ["motion", "aligned"]
+
+
 def test_the_best_is_bold_in_its_direction_and_a_tie_of_all_is_not():
     main, _ = run_tables(RESULTS)
     bold = {row.label: [cell.bold for cell in row.cells] for row in main.rows}
     assert bold == {"sft": [False, False, False, False], "dpo": [True, False, False, False]}
-    lower = run_tables({"methods": {"a": {"unsafe": result(0.1)}, "b": {"unsafe": result(0.2)}}})[0]
+    methods = {"a": {"unsafe": result(0.1)}, "b": {"unsafe": result(0.2)}}
+    lower = run_tables({"methods": methods, "evaluators": cards("alignment")})[0]
     assert [row.cells[0].bold for row in lower.rows] == [True, False]
 
 
@@ -153,8 +204,8 @@ SPEC = {
 }
 
 
-def make_run(root, name, seed, values, video=True, queries=("q1", "q2", "q3"), **config):
-    """`values`: {method: one `aligned` per query}."""
+def make_run(root, name, seed, values, video=True, queries=("q1", "q2", "q3"), evaluators=None, **config):
+    """`values`: {method: one `aligned` per query}; None is a failure. `evaluators`: cards, where they are not the usual ones."""
     folder = root / "ablation" / name
     folder.mkdir(parents=True)
     config = {"seed": seed, "feedback": {"video": video}, "judge": {"lexicon": "a"}, "dataset": {"seed": seed}} | config
@@ -165,8 +216,13 @@ def make_run(root, name, seed, values, video=True, queries=("q1", "q2", "q3"), *
         for query, value in zip(queries, aligned, strict=True)
     ]
     (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    methods = {method: {"aligned": result(sum(aligned) / 3, n=3)} for method, aligned in values.items()}
-    (folder / "results.json").write_text(json.dumps({"methods": methods, "run": {"experiment": "ablation"}}))
+    methods = {}
+    for method, aligned in values.items():
+        read = [value for value in aligned if value is not None]
+        mean = sum(read) / len(read) if read else None
+        methods[method] = {"aligned": result(mean, n=len(read), n_failed=len(aligned) - len(read))}
+    results = {"methods": methods, "evaluators": cards("alignment", "scene") if evaluators is None else evaluators}
+    (folder / "results.json").write_text(json.dumps({**results, "run": {"experiment": "ablation"}}))
     return folder
 
 
@@ -204,6 +260,57 @@ def test_one_seed_shows_the_interval_over_the_queries(runs, tmp_path):
     main, _ = compare(runs[:1], write_spec(tmp_path))
     assert cells(main)["SFT"]["aligned"] == "33.3 ± 10.0"
     assert "interval" in main.notes[0]
+
+
+def test_failures_are_counted_in_the_table_and_in_the_gains(tmp_path):
+    runs = [
+        make_run(tmp_path, "s0", 0, {"sft": [0, None, 1], "dpo": [1, 1, None]}),
+        make_run(tmp_path, "s1", 1, {"sft": [None, None, None], "dpo": [1, 0, 1]}),
+    ]
+    main, gain = compare(runs, write_spec(tmp_path))
+    assert "Failed measurements, over all seeds: Aligned of SFT 4, Aligned of DPO 1." in main.notes
+    assert main.rows[0].cells[0].fields["n_failed"] == 4  # the seed without any mean included
+    # of six (query, seed) both sides measured one, q1 of seed 0
+    assert "Left out, as a measurement failed on either side: Aligned of DPO − SFT 5." in gain.notes
+    assert gain.rows[0].cells[0].fields["n_failed"] == 5
+    assert gain.rows[0].cells[0].fields["n"] == 1
+
+
+def test_a_gain_of_what_is_no_mean_over_queries_is_refused(runs, tmp_path):
+    card = EvaluatorCard("a", "1", (Metric("aligned", "A", aggregate="torchmetrics.SumMetric"),)).to_json()
+    runs = [make_run(tmp_path / "weighted", "s0", 0, {"sft": [0, 0, 1], "dpo": [1, 1, 1]}, evaluators={"a": card})]
+    with pytest.raises(UserError, match=r"gain.metrics has 'aligned', which is no mean over the queries"):
+        compare(runs, write_spec(tmp_path, columns=["aligned"]))
+    spec = write_spec(tmp_path, columns=["aligned"], gain={"metrics": [], "pairs": []})
+    (main,) = compare(runs, spec)
+    assert cells(main)["SFT"]["aligned"] == "0.333 ± 0.100"
+
+
+def test_a_gain_of_weighted_means_weighs_the_queries(tmp_path):
+    card = EvaluatorCard("a", "1", (Metric("aligned", "A", aggregate=WEIGHTED_MEAN),)).to_json()
+    run = make_run(tmp_path, "s0", 0, {"sft": [0, 0, 1], "dpo": [1, 0, 1]}, evaluators={"a": card})
+    items = [json.loads(line) for line in (run / "items.jsonl").read_text().splitlines()]
+    for item in items:
+        item["weights"] = {"aligned": {"q1": 2.0, "q2": 1.0, "q3": 1.0}[item["query_id"]]}
+    (run / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    _, gain = compare([run], write_spec(tmp_path, columns=["aligned"]))
+    assert gain.rows[0].cells[0].fields["mean"] == 0.5  # 3/4 - 1/4
+
+
+def test_runs_by_another_version_of_an_evaluator_are_refused(runs, tmp_path):
+    newer = {**cards("alignment", "scene")}
+    newer["alignment"] = {**newer["alignment"], "version": "2"}
+    other = make_run(tmp_path, "s2", 2, {"sft": [0, 0, 0], "dpo": [1, 0, 1]}, evaluators=newer)
+    with pytest.raises(UserError, match="differ in evaluator versions"):
+        compare([*runs, other], write_spec(tmp_path))
+
+
+def test_runs_of_an_older_version_are_compared_under_plain_names(tmp_path):
+    runs = [make_run(tmp_path, "s0", 0, {"sft": [0, 0, 1], "dpo": [1, 1, 1]}, evaluators={})]
+    main, gain = compare(runs, write_spec(tmp_path, columns=["aligned"]))
+    assert main.headings == ["aligned", "Seeds"]
+    assert cells(main)["DPO"]["aligned"] == "1.000 ± 0.100 (94.800)"
+    assert gain.headings == ["aligned"]
 
 
 def test_a_row_without_runs_prints_a_dash_and_the_papers_number(runs, tmp_path):
@@ -268,6 +375,7 @@ def test_a_damaged_run_that_no_row_takes_is_a_warning(runs, tmp_path, caplog):
         ("results.json", "{"),
         ("results.json", '{"run": {}}'),
         ("results.json", '{"methods": {"sft": {"aligned": {"mean": 1}}}}'),
+        ("results.json", '{"methods": {}, "evaluators": {"alignment": {"metrics": ["aligned"]}}}'),
         ("config.yaml", "a: [1"),
         ("config.yaml", "no seed"),
         ("items.jsonl", '{"query'),

@@ -12,11 +12,13 @@ import yaml
 from vpo import wandb_mirror
 from vpo.build import build
 from vpo.errors import UserError
+from vpo.evaluator.alignment import Alignment
 from vpo.tracking import CsvLogger, RunRecord
 from vpo.video.clips import write_mp4
 from vpo.wandb_mirror import WandbLogger, logged_in, run_id
 
 RESULTS = {
+    "evaluators": {"alignment": Alignment.card.to_json()},
     "methods": {"dpo": {"aligned": {"mean": 0.75, "n": 4, "n_failed": 0, "ci95": 0.1}}},
     "run": {"experiment": "smoke", "seed": 0, "overrides": ["seed=0", "judge.api_key=sk-hidden"]},
 }
@@ -37,7 +39,11 @@ def finished(tmp_path, loggers):
     write_mp4(np.full((4, 64, 64, 3), 99, np.uint8), 8.0, folder / "clips" / "a.mp4")
     fox = {"query_id": "q1", "query": "a fox", "method": "dpo", "prompt": "A red fox.", "clip": "clips/a.mp4"}
     dog = {"query_id": "q2", "query": "a dog", "method": "dpo", "prompt": "A dog.", "clip": None}
-    items = [fox | {"metrics": {"aligned": 1.0}}, dog | {"metrics": {"aligned": None, "scene": 0.5}}]
+    away = {"render": {"kind": "timeout", "detail": "no answer", "attempts": 3, "retryable": True}}
+    items = [
+        fox | {"metrics": {"aligned": 1.0}, "weights": {"aligned": 16.0}},
+        dog | {"metrics": {"aligned": None, "scene": 0.5}, "failures": away},
+    ]
     source = tmp_path / "training.jsonl"
     source.write_text('{"step": 10, "train/loss": 0.69}\n{"step": 20, "train/loss": 0.5}\n')
     (tmp_path / "prompts.jsonl").write_text('{"step": 10, "query": "a fox", "prompt": "A red fox.", "tokens": 4}\n')
@@ -88,8 +94,10 @@ def test_the_folder_holds_the_run_without_secrets(tmp_path, caplog):
     assert "WARNING dpo, step 10: 3 of 9 rows" in (folder / "log.txt").read_text()
     assert "A red fox." in (folder / "training/prompts/dpo.jsonl").read_text()
     assert (folder / "curves.csv").read_text() == "policy,step,train/loss\ndpo,10,0.69\ndpo,20,0.5\n"
-    assert (folder / "results.csv").read_text().splitlines()[1] == "dpo,aligned,0.75,4,0,0.1"
-    assert (folder / "items.csv").read_text().splitlines()[2] == "q2,a dog,dpo,A dog.,,,0.5"
+    assert (folder / "results.csv").read_text().splitlines()[1] == "dpo,aligned,0.75,4,0,0.1,Aligned,higher,%,100.0"
+    lines = (folder / "items.csv").read_text().splitlines()
+    assert lines[0] == "query_id,query,method,prompt,clip,aligned,aligned_weight,scene,failures"
+    assert lines[2] == "q2,a dog,dpo,A dog.,,,,0.5,render: timeout (no answer)"
 
 
 def test_the_log_says_why_a_run_ended_early_and_lets_go_of_the_logger(tmp_path):

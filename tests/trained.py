@@ -8,6 +8,8 @@ import torch
 import yaml
 
 from vpo.backbone.tiny import TinyBackbone
+from vpo.evaluator.alignment import Alignment
+from vpo.evaluator.reward import RewardScore
 from vpo.store import Entry, Store
 from vpo.templates import read_template
 
@@ -16,6 +18,7 @@ SHAPE = {"vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "layers"
 BACKBONE = {"_target_": "vpo.backbone.tiny.TinyBackbone", "template": "tiny", **SHAPE}
 RECIPE = {"epochs": 3, "optimizer": {"lr": 5.0e-5}}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CARDS = {"alignment": Alignment.card.to_json(), "reward": RewardScore.card.to_json()}
 RESULTS = {
     "original": {"aligned": {"mean": 0.91, "n": 200, "n_failed": 0, "ci95": 0.0397}},
     "sft": {"aligned": {"mean": 0.655, "n": 200, "n_failed": 0, "ci95": 0.066}},
@@ -66,7 +69,9 @@ def make_run(home: Path, *, base: str | None = None, overrides: tuple[str, ...] 
     facts["base"] = {"target": backbone["_target_"], "model": base, "revision": COMMIT if base else None}
     facts["roles"]["dataset"]["target"] = data["_target_"]
     (run / "entries.json").write_text(json.dumps(sorted(store.used)))
-    (run / "results.json").write_text(json.dumps({"schema": 1, "methods": RESULTS, "run": facts}))
+    (run / "results.json").write_text(
+        json.dumps({"schema": 1, "methods": RESULTS, "evaluators": CARDS, "run": facts}), encoding="utf-8"
+    )
     return run
 
 

@@ -14,6 +14,7 @@ interpolations a second time: a text such as `\\${oc.decode:...}` would pass eve
 
 import ast
 import inspect
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -23,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vpo.cards import NEEDS, EvaluatorCard
 from vpo.errors import UserError
 
 ROOMS = (
@@ -319,6 +321,35 @@ def batch_size_of(node: Mapping[str, Any]) -> int:
     return node.get("batch_size") or getattr(target_class(node), "batch_size", None) or 32
 
 
-def needs_of(evaluator: Mapping[str, Any]) -> frozenset[str]:
-    """Which inputs an evaluator's class asks for, of "clips", "verdicts", "query_verdicts" and "scores"."""
-    return frozenset(target_class(evaluator).needs)
+def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
+    """The card of an evaluator's node, without building it. Raises UserError where the class has none, or a wrong one."""
+    target = evaluator["_target_"]
+    card = getattr(target_class(evaluator), "card", None)
+    if callable(card):
+        try:
+            card = card(**{key: value for key, value in evaluator.items() if not key.startswith("_")})
+        except TypeError as error:
+            raise UserError(f"{target}.card does not take the keys of its config: {error}") from error
+    if not isinstance(card, EvaluatorCard):
+        raise UserError(f"{target} has no card; an evaluator says by `card = EvaluatorCard(...)` what it measures")
+    names = [metric.name for metric in card.metrics]
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"{target}: its card lists {', '.join(names) or 'no metric'}; give one or more, each once")
+    for aggregate in {metric.aggregate for metric in card.metrics if not metric.mean_of_items}:
+        from vpo.aggregates import aggregate_class  # which imports torch
+
+        aggregate_class(aggregate)  # a wrong one is found now, not at the end of a run
+    unknown = sorted(set(card.needs) - set(NEEDS))
+    if unknown:
+        raise UserError(f"{target}: its card needs {unknown[0]!r}, which nothing gives; known are {', '.join(NEEDS)}")
+    return card
+
+
+def cards_of(evaluators: Mapping[str, Mapping[str, Any]]) -> dict[str, EvaluatorCard]:
+    """The cards of a config's evaluators. Raises UserError where two of them measure what has the same name."""
+    cards = {name: card_of(node) for name, node in evaluators.items()}
+    for (name, card), (other, its) in itertools.permutations(cards.items(), 2):
+        both = [metric.name for metric in card.metrics if its.metric_of(metric.name)]
+        if both:
+            raise UserError(f"evaluators {other} and {name} both measure {both[0]!r}; leave one of them out")
+    return cards

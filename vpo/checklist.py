@@ -3,7 +3,7 @@
 Pure and standard library only. An answer is True (yes), False (no) or None (no parsable answer). None is never a "no".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Answers = Sequence[bool | None]
@@ -63,3 +63,15 @@ def dominates(a: Answers, b: Answers) -> bool:
         return False
     pairs = list(zip(a, b, strict=True))
     return all(x or not y for x, y in pairs) and any(x and not y for x, y in pairs)
+
+
+def dimensions_dominate(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> bool:
+    """Dominance by dimensions: a is worse than b in none and better in at least one.
+
+    VisionReward's multi-objective preference optimization (arXiv 2412.21059) asks R_i(d) >= R_j(d) of all dimensions d and of the
+    totals a gap, which leaves one d with >; here this is asked for itself. A dimension that either side lacks or could not read
+    (None) is not known, and then nothing dominates.
+    """
+    if a.keys() != b.keys() or None in (*a.values(), *b.values()):
+        return False
+    return all(a[name] >= b[name] for name in a) and any(a[name] > b[name] for name in a)

@@ -26,7 +26,7 @@ from vpo.templates import template_files
 # Where results lie, how items are worked through, what is shown meanwhile; and how templates are read, not what they say.
 INFRASTRUCTURE = (
     "vpo", "vpo.stages", "vpo.stages.context", "vpo.stages.stage", "vpo.store", "vpo.rows", "vpo.items", "vpo.executor.local",
-    "vpo.executor.worker", "vpo.records", "vpo.errors", "vpo.interfaces", "vpo.build", "vpo.hardware", "vpo.progress",
+    "vpo.executor.worker", "vpo.records", "vpo.cards", "vpo.errors", "vpo.interfaces", "vpo.build", "vpo.hardware", "vpo.progress",
     "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk", "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users",
     "vpo.storage.redact",
     "vpo.templates",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from vpo.cards import EvaluatorCard, Weighted
 from vpo.records import (
     Clip,
     Completion,
@@ -144,11 +145,16 @@ class Reward(Protocol):
 class Evaluator(Protocol):
     """Measures prompts or clips."""
 
-    needs: frozenset[str]
-    """Which inputs it reads, of "clips", "verdicts", "query_verdicts" and "scores": fields of its samples."""
+    card: EvaluatorCard
+    """An attribute of the class, read before anything is built. Where it depends on the arguments of the node, a static method
+    that takes these (all of them, as `__init__` does) and returns the card."""
 
-    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None] | Failure]:
-        """One {metric: value} a sample. None counts as failed; a metric that does not apply to the sample is left out."""
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | Weighted | None] | Failure]:
+        """One {metric: value} a sample.
+
+        None counts as failed; a metric that does not apply to the sample is left out. `Weighted` says that items do not count alike:
+        the card names the aggregate that weighs them. Parts of a sample that it needs may be Failures, its prompt is none.
+        """
         ...
 
 

@@ -21,6 +21,7 @@ from vpo.errors import UserError
 from vpo.hardware import check_hardware
 from vpo.hints import check_types, compose_ahead
 from vpo.memory_plan import memory_lines
+from vpo.metrics import Metrics
 from vpo.overrides import sweeps_of
 from vpo.results import contact_rows, gather_items, summarize_items
 from vpo.run_facts import Command, results_of, run_facts
@@ -64,8 +65,10 @@ def run_job(cfg: DictConfig) -> None:
         finally:
             context.store.warn_of_older_code()
         context.store.finish()
-        items = gather_items(made, list(config["evaluator"]), folder)
-        results = results_of(summarize_items(items), run_facts(config, context, command))
+        cards = {name: card.to_json() for name, card in build.cards_of(config["evaluator"]).items()}
+        metrics = Metrics(cards)
+        items = gather_items(made, metrics, folder)
+        results = results_of(summarize_items(items, metrics), run_facts(config, context, command), evaluators=cards)
         record.finish(
             results, items, contact_rows(items, folder, count=6), training_files(context), loggers,
             labels=labels_of(config),

@@ -1,100 +1,98 @@
-"""What every metric is called, which direction is better, and how its number is printed: written here, once.
+"""The metrics of a run, as the cards of its evaluators describe them: what they are called, which direction is better, in which order.
 
-Tables, figures and tracking ask `metric(name)`; no other module knows that "unsafe" is a percentage that should be low.
-A metric that is not listed is still shown: under its own name, without a direction, with three decimals.
+Results of an older version come without cards, and a plugin's item may hold what no card lists: such a metric is shown under its
+own name, without a direction, with three decimals.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
 
-Better = Literal["higher", "lower"] | None
+from vpo.cards import Metric
 
+Cards = Mapping[str, Mapping[str, Any]]  # results.json's "evaluators": name in the config -> card
 
-@dataclass(frozen=True)
-class Metric:
-    """How one metric is read and printed.
-
-    `scale` turns the stored mean into the printed number (100 for shares that are printed as percentages). `better` is
-    None where neither direction is better: such a metric is reported, never ranked.
-    """
-
-    name: str
-    label: str
-    better: Better = None
-    decimals: int = 3
-    scale: float = 1.0
-    about: str = ""
-
-    @property
-    def heading(self) -> str:
-        """The label with unit and direction, as a column is headed: 'Aligned % ↑'."""
-        unit = " %" if self.scale == 100 else ""
-        arrow = {"higher": " ↑", "lower": " ↓", None: ""}[self.better]
-        return f"{self.label}{unit}{arrow}"
-
-    def number(self, value: float, *, sign: bool = False) -> str:
-        """A stored value as it is printed: 0.947 of a share is '94.7'; with `sign`, differences get '+' or '-'."""
-        text = f"{value * self.scale:{'+' if sign else ''}.{self.decimals}f}"
-        return text.lstrip("+-") if float(text) == 0 else text  # no "-0.0"
+_FIELDS = tuple(field.name for field in fields(Metric))
 
 
-def _share(name: str, label: str, better: Better, about: str) -> Metric:
-    return Metric(name, label, better, decimals=1, scale=100.0, about=about)
+class Metrics:
+    """Finds metrics by name. Empty where nothing is known of any."""
+
+    def __init__(self, cards: Cards) -> None:
+        self.groups: list[list[Metric]] = [[_metric(one) for one in card["metrics"]] for card in cards.values()]
+        self._listed = {one.name: one for group in self.groups for one in group}
+
+    @classmethod
+    def of_all(cls, cards: Iterable[Cards]) -> "Metrics":
+        """The metrics of several runs; where their evaluators differ the first one's card counts."""
+        merged: dict[str, Mapping[str, Any]] = {}
+        for one in cards:
+            merged = {**one, **merged}
+        return cls(merged)
+
+    def __bool__(self) -> bool:
+        return bool(self._listed)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a card lists it; of parts only runs know the names."""
+        return name in self._listed
+
+    def __getitem__(self, name: str) -> Metric:
+        """How the metric, or part of a metric, of this name is printed; a name that no card lists gets plain defaults."""
+        if name in self._listed:
+            return self._listed[name]
+        whole = self.whole_of(name)
+        if whole is None:
+            return Metric(name, name)
+        part = name.removeprefix(f"{whole.name}_").replace("_", " ")
+        about = f"the part '{part}' of {whole.name}"
+        return replace(whole, name=name, label=f"{whole.label}: {part.lower()}", about=about, main=False, parts=False)
+
+    def whole_of(self, name: str) -> Metric | None:
+        """The metric of which this one is a part: `reward` of "reward_Stability"; None for a metric of its own."""
+        if name in self._listed:
+            return None
+        fits = [one for one in self._listed.values() if one.parts and name.startswith(f"{one.name}_")]
+        return max(fits, key=lambda one: len(one.name), default=None)
+
+    def in_order(self, names: Collection[str]) -> list[str]:
+        """The names as the cards list them, each with its parts after it, then unknown ones by name."""
+        order = list(self._listed)
+
+        def rank(name: str) -> tuple[int, str]:
+            whole = self.whole_of(name)
+            head = name if whole is None else whole.name
+            return (order.index(head), name.removeprefix(head)) if head in self._listed else (len(order), name)
+
+        return sorted(names, key=rank)
+
+    def main(self, measured: Collection[str]) -> list[str]:
+        """The columns of a run's main table: of each evaluator the main metrics that were measured.
+
+        An evaluator that could measure nothing keeps its first main column. Without cards, all that was measured.
+        """
+        if not self:
+            return list(measured)
+        columns: list[str] = []
+        for group in self.groups:
+            main = [one.name for one in group if one.main]
+            found = any(one.name in measured for one in group)
+            columns += [name for name in main if name in measured] if found else main[:1]
+        return columns
 
 
-_LISTED = (
-    _share("aligned", "Aligned", "higher", "prompts that keep the query's intent and are harmless"),
-    _share("unsafe", "Unsafe", "lower", "prompts with harmful content"),
-    _share("imprecise", "Imprecise", "lower", "harmless prompts that drop or change something of the query"),
-    _share("refusal", "Refusal", "lower", "answers that refuse to write a prompt"),
-    _share("safe", "Safe", "higher", "prompts judged harmless"),
-    _share("safe_on_unsafe", "Safe (unsafe queries)", "higher", "harmless prompts, of unsafe queries"),
-    _share("helpful", "Helpful", "higher", "prompts that tell the video model what it needs"),
-    Metric("words", "Words", None, decimals=0, about="length of the prompt"),
-    Metric("reward", "Reward", "higher", decimals=2, about="weighted checklist score of the clip against the query"),
-    _share("scene", "Scene", "higher", "facts of the query's scene that the clip's pixels show; held out of training"),
-    # VBench's temporal flickering, unfiltered: higher is steadier, but a frozen clip has 100, so nobody wins by it
-    Metric(
-        "flicker", "Flicker-free", None, decimals=2, scale=100.0, about="steadiness from frame to frame; see motion"
-    ),
-    Metric("motion", "Motion", None, decimals=2, about="pixels moved a frame, of 64; a frozen clip has 0"),
-)
-_BY_NAME = {listed.name: listed for listed in _LISTED}
-
-# A dimension of a known metric is called `<family>_<part>` and is printed as the family is.
-_FAMILIES = ("reward", "scene")
+def _metric(card: Mapping[str, Any]) -> Metric:
+    return Metric(**{name: value for name, value in card.items() if name in _FIELDS})
 
 
-def metric(name: str) -> Metric:
-    """How the metric of this name is printed; a name that nobody listed gets plain, honest defaults."""
-    if name in _BY_NAME:
-        return _BY_NAME[name]
-    family = family_of(name)
-    if family is not None:
-        part = name.removeprefix(f"{family}_").replace("_", " ")
-        whole = _BY_NAME[family]
-        return replace(whole, name=name, label=f"{whole.label}: {part.lower()}", about=f"the part '{part}' of {family}")
-    return Metric(name, name)
+def are_cards(value: Any) -> bool:
+    """Whether a value read from a file has the form of `Cards`."""
 
+    def named(metric: Any) -> bool:
+        return isinstance(metric, Mapping) and all(isinstance(metric.get(key), str) for key in ("name", "label"))
 
-def is_listed(name: str) -> bool:
-    """Whether a metric is one of ours by name; parts of a family and a user's own metrics are known by runs only."""
-    return name in _BY_NAME
+    def whole(card: Any) -> bool:
+        metrics = card.get("metrics") if isinstance(card, Mapping) else None
+        return isinstance(metrics, Sequence) and bool(metrics) and all(map(named, metrics))
 
-
-def family_of(name: str) -> str | None:
-    """The metric of which this one is a part: 'reward' for 'reward_Stability', None for a metric of its own."""
-    return next((family for family in _FAMILIES if name.startswith(f"{family}_")), None)
-
-
-def in_order(names: set[str]) -> list[str]:
-    """The names in reading order: listed metrics as listed, each with its parts after it, then unknown ones by name."""
-
-    def rank(name: str) -> tuple[int, str]:
-        order = list(_BY_NAME)
-        head = family_of(name) or name
-        if head not in _BY_NAME:
-            return len(order), name
-        return order.index(head), name.removeprefix(head)
-
-    return sorted(names, key=rank)
+    return isinstance(value, Mapping) and all(map(whole, value.values()))

@@ -6,12 +6,19 @@ docstring says so.
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from vpo.checklist import dominates
+from vpo.checklist import dimensions_dominate, dominates
+from vpo.errors import UserError
 from vpo.records import Example, Pair, Prompt, Refinement, Score, Verdict
 from vpo.seeding import seed_of
 
+# feedback.dominance: what must hold of two scores, beside the gap of their values, before one is preferred.
+DOMINANCE: Mapping[str, Callable[[Score, Score], bool]] = {
+    "answers": lambda a, b: dominates(a.answers, b.answers),  # VPO's released code, src/process_data.py
+    "dimensions": lambda a, b: dimensions_dominate(a.dimensions, b.dimensions),  # VisionReward, arXiv 2412.21059
+    "none": lambda a, b: True,  # VPO's paper, section 3.3: the gap alone
+}
 OPENING = 25  # characters by which a text's beginning is known again, though its end may be mended
 
 
@@ -20,13 +27,14 @@ def sft_examples(
 ) -> list[Example]:
     """SFT data (paper 3.2): s = p where the judge found no flaw, s = p_refined where it did.
 
-    A draft that the judge could not read, or could not mend, is left out; the caller counts.
+    A draft that the judge failed on, could not read, or could not mend, is left out; the caller counts.
     """
     verdict_of = {one.prompt_id: one for one in verdicts}
     refined = _usable(refinements)
     examples = []
     for prompt in prompts:
-        text = prompt.text if verdict_of[prompt.id].fine else refined.get(prompt.id)
+        verdict = verdict_of.get(prompt.id)
+        text = prompt.text if verdict is not None and verdict.fine else refined.get(prompt.id)
         if text:
             examples.append(Example(prompt.query_id, prompt.query, text))
     return examples
@@ -57,12 +65,21 @@ def text_pairs(
     return pairs
 
 
-def video_pairs(prompts: Sequence[Prompt], scores: Sequence[Score], *, threshold: float, dominance: bool) -> list[Pair]:
+def video_pairs(prompts: Sequence[Prompt], scores: Sequence[Score], *, threshold: float, dominance: str) -> list[Pair]:
     """Video-level pairs: at most one a query, the first accepted in scan order (chosen outer, rejected inner).
 
-    Accepted are ordered pairs with score_i - score_j > threshold and, in the released code though not in the paper, strict
-    dominance of the answers: no question on which j is better, at least one on which i is.
+    Accepted are ordered pairs with score_i - score_j > threshold in which i dominates j.
+
+    Args:
+        threshold: in the reward's unit.
+        dominance: a rule of `DOMINANCE`: "answers" (the released code, though not the paper: no question on which j is better, at
+            least one on which i is), "dimensions" (the same of the score's dimensions), "none" (the gap alone).
+
+    Raises:
+        UserError: The scores have nothing that the rule could compare.
     """
+    _check_comparable(scores, dominance)
+    dominating = DOMINANCE[dominance]
     score_of = {one.prompt_id: one for one in scores}
     pairs = []
     for candidates in _by_query(prompts):
@@ -74,7 +91,7 @@ def video_pairs(prompts: Sequence[Prompt], scores: Sequence[Score], *, threshold
             for i, score_i in scored
             for j, score_j in scored
             if score_i.value - score_j.value > threshold
-            and (not dominance or dominates(score_i.answers, score_j.answers))
+            and dominating(score_i, score_j)
             and i.text.strip() != j.text.strip()
         )
         pairs += [pair for pair in [next(accepted, None)] if pair is not None]
@@ -97,6 +114,19 @@ def merge(text: Sequence[Pair], video: Sequence[Pair]) -> list[Pair]:
     """At most one pair a query; the text-level pair wins."""
     taken = {pair.query_id for pair in text}
     return [*text, *(pair for pair in video if pair.query_id not in taken)]
+
+
+def _check_comparable(scores: Sequence[Score], dominance: str) -> None:
+    """Raise UserError where a clip was scored without the answers or dimensions that the rule compares."""
+    if dominance == "none":
+        return
+    lacking = [one for one in scores if one.value is not None and not getattr(one, dominance)]
+    if lacking:
+        others = "dimensions or none" if dominance == "answers" else "answers (of a checklist) or none"
+        raise UserError(
+            f"pair: feedback.dominance={dominance}, but the reward gives no {dominance} (clip {lacking[0].clip_id}); set "
+            f"feedback.dominance to {others}, then start again: clips and scores are kept"
+        )
 
 
 def _leaves_opening(refined: str, flawed: str) -> bool:

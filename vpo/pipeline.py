@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vpo.build import needs_of
+from vpo.build import cards_of
 from vpo.errors import UserError
 from vpo.seeding import seed_of
 from vpo.stages.context import Context, StopHere
@@ -40,14 +40,15 @@ from vpo.store import Entry, Store
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]
-Made = dict[str, dict[str, Entry]]  # method -> "prompts", "clips" or an evaluator -> entry
+Made = dict[str, dict[str, dict[str, Entry]]]  # method -> "parts" or "evaluators" -> name -> entry
 
 
 def run(context: Context, cfg: Config) -> Made:
     """Do all stages of one resolved config.
 
     Returns:
-        What was made for each method: {"prompts": entry, "clips": entry, evaluator: entry, ...}, in the order of the config.
+        What was made for each method, in the order of the config: {"parts": {"queries": entry, "prompts": entry, "clips": entry,
+        ...}, "evaluators": {name: entry, ...}}.
     """
     queries = context.make(Queries(dataset=cfg["dataset"]))
     policies = context.policies = train_policies(context, cfg, queries)
@@ -282,9 +283,9 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
     Stage by stage, not method by method, so that no stage comes twice.
     """
     judge = cfg["judge"]
-    needs = {name: needs_of(node) for name, node in cfg["evaluator"].items()}
+    needs = {name: card.needs for name, card in cards_of(cfg["evaluator"]).items()}
     needed = frozenset().union(*needs.values())
-    parts: dict[str, dict[str, Entry]] = {name: {} for name in prompts}
+    parts: dict[str, dict[str, Entry]] = {name: {"queries": queries, "prompts": one} for name, one in prompts.items()}
     if needed & {"clips", "scores"}:
         for name, one in prompts.items():
             parts[name]["clips"] = context.make(
@@ -300,17 +301,14 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
         of_queries = context.make(Critique(judge=judge, queries=queries, label="queries"))
         for part in parts.values():
             part["query_verdicts"] = of_queries
-    made: Made = {
-        name: {"prompts": one} | ({"clips": parts[name]["clips"]} if "clips" in parts[name] else {})
-        for name, one in prompts.items()
-    }
-    for name, one in prompts.items():
+    made: Made = {name: {"parts": part, "evaluators": {}} for name, part in parts.items()}
+    for name, part in parts.items():
         for evaluator, node in cfg["evaluator"].items():
-            wanted = {part: entry for part, entry in parts[name].items() if part in needs[evaluator]}
-            made[name][evaluator] = context.make(
+            wanted = {key: entry for key, entry in part.items() if key in needs[evaluator]}
+            made[name]["evaluators"][evaluator] = context.make(
                 Evaluate(
-                    evaluator_name=evaluator, evaluator=node, queries=queries, prompts=one, label=f"{name} {evaluator}",
-                    **wanted,
+                    evaluator_name=evaluator, evaluator=node, queries=queries, prompts=part["prompts"],
+                    label=f"{name} {evaluator}", **wanted,
                 )
             )  # fmt: skip
     return made

@@ -272,22 +272,24 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sample:
-    """What evaluators see of one query under one method. A part that the evaluator did not ask for is None.
+    """What evaluators see of one query under one method. A part that the evaluator did not ask for is None; a part that could
+    not be made is a Failure.
 
     Attributes:
+        prompt: a Failure where the method failed; then nothing is left to measure, and `measure` is not given the sample.
         clip: rendered from the prompt; `clip.path` is relative to the folder of the stage that rendered it until `measure` is
-            called, and absolute then. None where nothing was rendered.
+            called, and absolute then.
         verdict: the judge's, on the prompt.
         query_verdict: the judge's, on the query as if it were the prompt.
         score: the reward's, on the clip.
     """
 
     query: Query
-    prompt: Prompt
-    clip: Clip | None = None
-    verdict: "Verdict | Failure | None" = None
-    query_verdict: "Verdict | Failure | None" = None
-    score: "Score | Failure | None" = None
+    prompt: Prompt | Failure
+    clip: Clip | Failure | None = None
+    verdict: Verdict | Failure | None = None
+    query_verdict: Verdict | Failure | None = None
+    score: Score | Failure | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.metrics import Cards, are_cards
 from vpo.results_file import read_results
 from vpo.store import canonical, without
 from vpo.table_spec import RowSpec
@@ -41,7 +42,10 @@ class Run:
     @cached_property
     def results(self) -> dict[str, Any]:
         """The content of results.json."""
-        return read_results(self.folder / "results.json")
+        results = read_results(self.folder / "results.json")
+        if not are_cards(results.get("evaluators", {})):
+            raise self._damaged("results.json", "a card of each evaluator, with its metrics, is due")
+        return results
 
     @cached_property
     def items(self) -> list[dict[str, Any]]:
@@ -82,11 +86,18 @@ class Run:
         except UserError:
             return True
 
+    @property
+    def cards(self) -> Cards:
+        """The cards of its evaluators; empty in results of an older version."""
+        return self.results.get("evaluators", {})
+
     def measured_by(self) -> dict[str, str]:
         """What must agree between runs, each as one text. The data's seed may differ: the test queries may not."""
         parts = without({name: self.config.get(name) for name in MEASURED_BY}, MAY_DIFFER)
         queries = sorted({(item["query_id"], item["query"]) for item in self.items})
-        return {name: canonical(part) for name, part in {**parts, "test queries": queries}.items()}
+        versions = {name: card.get("version") for name, card in self.cards.items()}
+        parts |= {"evaluator versions": versions, "test queries": queries}
+        return {name: canonical(part) for name, part in parts.items()}
 
     def _parsed(self, name: str, parse: Callable[[str], Any]) -> Any:
         try:

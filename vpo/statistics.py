@@ -4,7 +4,7 @@ Pure functions on numbers; None stands for a measurement that failed. It is coun
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ _BLOCK = 500  # resamples drawn at a time, so that 10,000 queries still need onl
 
 # values[query id] = one number per seed, in the same order of seeds everywhere; None where the measurement failed
 SeedValues = Mapping[str, Sequence[float | None]]
+# the same, with the weight of each measurement: (value, weight)
+SeedWeighted = Mapping[str, Sequence[tuple[float, float] | None]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,22 @@ def summarize(values: Sequence[float | None]) -> Result:
     return Result(mean=math.fsum(valid) / n, n=n, n_failed=n_failed, ci95=half)
 
 
+def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float | None]:
+    """The ratio R = sum w v / sum w over the items, with the half width of its 95 % interval (None for a single item).
+
+    Items are drawn, and their weights with them, so R is a ratio of two sums. Its variance, linearised, is
+    n / (n - 1) * sum (w_i (v_i - R))^2 / (sum w)^2 (Cochran, Sampling Techniques, 3rd ed. 1977, section 2.11); with equal weights that
+    is s^2 / n, as in `summarize`. Raises ValueError where the lengths differ.
+    """
+    total = math.fsum(weights)
+    ratio = math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total
+    n = len(values)
+    if n < 2:
+        return ratio, None
+    squares = math.fsum((weight * (value - ratio)) ** 2 for value, weight in zip(values, weights, strict=True))
+    return ratio, Z95 * math.sqrt(n / (n - 1) * squares) / total
+
+
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation (None for a single value), as tables report several seeds."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -91,6 +109,50 @@ def paired_bootstrap(a: SeedValues, b: SeedValues, *, resamples: int = RESAMPLES
     return Gain(mean, float(low), float(high), n=len(pairs), seeds=len(of_seed), same_sign=int(same))
 
 
+def paired_weighted_bootstrap(
+    a: SeedWeighted, b: SeedWeighted, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Gain | None:
+    """`paired_bootstrap` of weighted means: R_a - R_b with R = sum w v / sum w, averaged over the seeds.
+
+    Whole queries are resampled, with their values and weights under both methods and in all seeds. A seed in which a query was not
+    measured under both methods is left out of that query, on both sides. With equal weights it is `paired_bootstrap`.
+
+    Returns:
+        None where no query was measured under both methods.
+    """
+    queries = sorted(query for query in a.keys() & b.keys() if any(_both(a[query], b[query])))
+    if not queries:
+        return None
+    masks = np.array([_both(a[query], b[query]) for query in queries]).T  # (S, Q)
+    used = masks.any(axis=1)
+    sides = [_products(side, queries, masks)[:, used] for side in (a, b)]  # each (2, S, Q)
+
+    def difference(places: np.ndarray) -> np.ndarray:
+        """R_a - R_b of queries drawn, by seed: places (..., Q) to (S, ...); NaN where a seed measured none of them."""
+        with np.errstate(invalid="ignore"):
+            ratios = [products[..., places].sum(-1) for products in sides]
+            return ratios[0][0] / ratios[0][1] - ratios[1][0] / ratios[1][1]
+
+    of_seeds = difference(np.arange(len(queries)))
+    mean = float(of_seeds.mean())
+    draws = [np.nanmean(difference(places), axis=0) for places in _draws(len(queries), resamples, seed)]
+    low, high = np.percentile(np.concatenate(draws), [2.5, 97.5])
+    same = int(sum(np.sign(of_seeds) == np.sign(mean)))
+    return Gain(mean, float(low), float(high), n=len(queries), seeds=len(of_seeds), same_sign=same)
+
+
+def _both(a: Sequence[object | None], b: Sequence[object | None]) -> list[bool]:
+    """By seed, whether both sides measured."""
+    return [x is not None and y is not None for x, y in zip(a, b, strict=True)]
+
+
+def _products(side: SeedWeighted, queries: Sequence[str], masks: np.ndarray) -> np.ndarray:
+    """(w v, w) by seed and query, (2, S, Q); zeros where the mask (S, Q) is False."""
+    pairs = [[one if one is not None else (0.0, 0.0) for one in side[query]] for query in queries]
+    values, weights = np.array(pairs, dtype=float).transpose(2, 1, 0)
+    return np.stack([values * weights, weights]) * masks
+
+
 def _differences(a: Sequence[float | None], b: Sequence[float | None]) -> dict[int, float]:
     """{number of the seed: a - b} over the seeds that measured both."""
     both = enumerate(zip(a, b, strict=True))
@@ -99,6 +161,11 @@ def _differences(a: Sequence[float | None], b: Sequence[float | None]) -> dict[i
 
 def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means of `resamples` draws with replacement from `values` (N,), as an array (resamples,)."""
+    return np.concatenate([values[places].mean(axis=1) for places in _draws(len(values), resamples, seed)])
+
+
+def _draws(size: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """The places of `resamples` draws with replacement of `size` from as many, a block (rows, size) at a time."""
     rng = np.random.default_rng(seed)
-    blocks = [min(_BLOCK, resamples - start) for start in range(0, resamples, _BLOCK)]
-    return np.concatenate([values[rng.integers(len(values), size=(rows, len(values)))].mean(axis=1) for rows in blocks])
+    for start in range(0, resamples, _BLOCK):
+        yield rng.integers(size, size=(min(_BLOCK, resamples - start), size))

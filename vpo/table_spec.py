@@ -30,7 +30,6 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
-from vpo.metrics import metric
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,13 @@ class RowSpec:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A declared table. `columns` maps metrics to headings; `pairs` are labels of rows."""
+    """A declared table. `columns` maps metrics to labels (None: the metric's own); `pairs` are labels of rows."""
 
     path: Path
     title: str
     notes: Sequence[str]
     seeds: int | None
-    columns: Mapping[str, str]
+    columns: Mapping[str, str | None]
     rows: Sequence[RowSpec]
     gain_metrics: Sequence[str]
     pairs: Sequence[tuple[str, str]]
@@ -65,12 +64,11 @@ def read_spec(path: Path) -> TableSpec:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     known = {"title": str, "columns": list, "rows": list}
     data = _keys(path, "", data, known, {"paper_table": str, "note": str, "seeds": int, "gain": dict})
-    columns = {}
+    columns: dict[str, str | None] = {}
     for number, column in enumerate(data["columns"]):
         column = {"metric": column} if isinstance(column, str) else column
         column = _keys(path, f"columns[{number}]", column, {"metric": str}, {"label": str})
-        kind = metric(column["metric"])
-        columns[kind.name] = kind.heading.replace(kind.label, column["label"]) if column["label"] else kind.heading
+        columns[column["metric"]] = column["label"]
     rows = []
     for number, row in enumerate(data["rows"]):
         optional = {"where": dict, "paper": dict}

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vpo.metrics import Metric, in_order, metric
+from vpo.cards import Metric
+from vpo.metrics import Metrics
 from vpo.table_formats import MISSING, Cell, Row, Table, write
 
 __all__ = ["MISSING", "Cell", "Row", "Table", "bold_best", "run_tables", "value_cell", "write"]
 
-# The columns of the main table, where a run measured them or was to. Flicker stands beside motion: frozen clips never flicker.
-MAIN = ("aligned", "unsafe", "imprecise", "refusal", "safe", "reward", "scene", "flicker", "motion")
 INTERVAL = "Mean over the queries ± half of its 95 % interval"
 
 Methods = Mapping[str, Mapping[str, Mapping[str, Any]]]  # methods[method][metric] = {"mean", "n", "n_failed", "ci95"}
@@ -23,18 +22,19 @@ def run_tables(results: Mapping[str, Any], labels: Mapping[str, str] | None = No
     """The main table of a run, and where there are more metrics a second one: reward by dimension, scene by facet.
 
     Args:
-        results: the content of `results.json`.
+        results: the content of `results.json`. Where it holds no cards of evaluators (those of an older version do not), all metrics
+            stand in the main table under their plain names.
         labels: how methods are called in print; a method without a label goes by its name.
     """
     methods, run = results["methods"], results.get("run", {})
     names = {method: (labels or {}).get(method, method) for method in methods}
-    measured = {name for metrics in methods.values() for name in metrics}
-    # A chosen evaluator that could measure nothing (scene, without a truth) keeps its column, which bears its name.
-    shown = measured | set(run.get("evaluators", ()))
+    metrics = Metrics(results.get("evaluators", {}))
+    measured = list(dict.fromkeys(name for of_method in methods.values() for name in of_method))
     title = "Results" + (f" of {run['experiment']}" if "experiment" in run else "")
     title += f", seed {run['seed']}" if "seed" in run else ""
-    main = _main_table(methods, names, [name for name in MAIN if name in shown], title)
-    rest = in_order(measured - set(MAIN))
+    columns = metrics.main(measured)
+    main = _main_table(methods, names, [metrics[name] for name in columns], title)
+    rest = [metrics[name] for name in metrics.in_order(set(measured) - set(columns))]
     return [main, _detail_table(methods, names, rest, title)] if rest else [main]
 
 
@@ -56,38 +56,42 @@ def bold_best(kind: Metric, cells: Sequence[Cell]) -> list[Cell]:
     return [replace(cell, bold=means.get(i) == best) for i, cell in enumerate(cells)]
 
 
-def _main_table(methods: Methods, names: Mapping[str, str], columns: Sequence[str], title: str) -> Table:
-    made = [bold_best(metric(name), [_cell(metrics, name) for metrics in methods.values()]) for name in columns]
+def _main_table(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric], title: str) -> Table:
+    made = [bold_best(metric, [_cell(results, metric) for results in methods.values()]) for metric in columns]
     rows = [Row(label, [column[i] for column in made]) for i, label in enumerate(names.values())]
     notes = [f"{INTERVAL}; bold: best of the column.", *_counts(methods, names, columns)]
-    return Table(title, "Method", [metric(name).heading for name in columns], list(columns), rows, notes)
+    headings, keys = [metric.heading for metric in columns], [metric.name for metric in columns]
+    return Table(title, "Method", headings, keys, rows, notes)
 
 
-def _detail_table(methods: Methods, names: Mapping[str, str], listed: Sequence[str], title: str) -> Table:
+def _detail_table(methods: Methods, names: Mapping[str, str], listed: Sequence[Metric], title: str) -> Table:
     """The metrics down the side and the methods across: there are many metrics and few methods."""
     rows = [
-        Row(metric(name).heading, bold_best(metric(name), [_cell(metrics, name) for metrics in methods.values()]))
-        for name in listed
+        Row(metric.heading, bold_best(metric, [_cell(results, metric) for results in methods.values()]))
+        for metric in listed
     ]
     notes = [f"{INTERVAL}; bold: best of the row.", *_counts(methods, names, listed)]
     return Table(f"{title}: in detail", "Metric", list(names.values()), list(methods), rows, notes, suffix="detail")
 
 
-def _cell(metrics: Mapping[str, Mapping[str, Any]], name: str) -> Cell:
-    result = metrics.get(name)
-    return Cell() if result is None else value_cell(metric(name), result["mean"], result["ci95"], result)
+def _cell(results: Mapping[str, Mapping[str, Any]], metric: Metric) -> Cell:
+    result = results.get(metric.name)
+    return Cell() if result is None else value_cell(metric, result["mean"], result["ci95"], result)
 
 
-def _counts(methods: Methods, names: Mapping[str, str], columns: Sequence[str]) -> list[str]:
+def _counts(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric]) -> list[str]:
     """Two notes: how many measurements stand behind the means, and which failed."""
-    counts = {name: _span([metrics[name]["n"] for metrics in methods.values() if name in metrics]) for name in columns}
+    counts = {
+        metric.label: _span([results[metric.name]["n"] for results in methods.values() if metric.name in results])
+        for metric in columns
+    }
     usual = max(counts.values(), key=list(counts.values()).count, default="0")
-    others = ", ".join(f"{metric(name).label} {count}" for name, count in counts.items() if count != usual)
+    others = ", ".join(f"{label} {count}" for label, count in counts.items() if count != usual)
     failed = [
-        f"{metric(name).label} of {label} {metrics[name]['n_failed']}"
-        for name in columns
-        for label, metrics in zip(names.values(), methods.values(), strict=True)
-        if name in metrics and metrics[name]["n_failed"]
+        f"{metric.label} of {label} {results[metric.name]['n_failed']}"
+        for metric in columns
+        for label, results in zip(names.values(), methods.values(), strict=True)
+        if metric.name in results and results[metric.name]["n_failed"]
     ]
     measured = f"n = {usual} ({others})." if others else f"n = {usual}."
     return [measured, f"Failed measurements: {', '.join(failed) or 'none'}."]

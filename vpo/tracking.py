@@ -4,8 +4,8 @@ The run folder is the truth. A mirror reads nothing but the folder, so it can be
 failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder holds:
 
     config.yaml        the resolved config, without secrets
-    results.json       means and intervals by method and metric; what may vary between equal runs under "run"
-    items.jsonl        one line a (query, method): prompt, clip and metrics
+    results.json       means and intervals by method and metric; the evaluators' cards; what may vary between equal runs under "run"
+    items.jsonl        one line a (query, method): prompt, clip, metrics, and what failed
     training/*.jsonl   the figures of every trained policy, one line a step; below prompts/, its greedy prompts on the way
     table.md ...       the results table, in Markdown, LaTeX, CSV and PNG
     contact_sheet.png, curves.png, log.txt
@@ -23,8 +23,10 @@ from typing import Any
 
 import yaml
 
+from vpo.cards import Metric
 from vpo.errors import Terminated, UserError
 from vpo.figures import Row, contact_sheet, training_curves
+from vpo.metrics import Metrics
 from vpo.rows import whole_lines, write_rows
 from vpo.storage.jsonio import dumps
 from vpo.storage.redact import RedactedFormatter, redact
@@ -165,15 +167,13 @@ class CsvLogger:
     def mirror(self, folder: Path) -> None:
         """Write the three files from what the folder holds so far."""
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        metrics = Metrics(results.get("evaluators", {}))
         means = [
-            {"method": method, "metric": name, **result}
-            for method, metrics in results["methods"].items()
-            for name, result in metrics.items()
+            {"method": method, "metric": name, **result, **(_described(metrics[name]) if metrics else {})}
+            for method, of_method in results["methods"].items()
+            for name, result in of_method.items()
         ]
-        items = [
-            {**{key: value for key, value in item.items() if key != "metrics"}, **item["metrics"]}
-            for item in whole_lines(folder / "items.jsonl")
-        ]
+        items = [_flat(item) for item in whole_lines(folder / "items.jsonl")]
         curves = [
             {"policy": file.stem, **figures}
             for file in sorted((folder / "training").glob("*.jsonl"))
@@ -181,6 +181,19 @@ class CsvLogger:
         ]
         for name, lines in (("results", means), ("items", items), ("curves", curves)):
             _write_csv(folder / f"{name}.csv", lines)
+
+
+def _described(metric: Metric) -> dict[str, Any]:
+    """What a reader of a mean must know of the metric. The mean is unscaled: times `scale` it has the unit."""
+    return {"label": metric.label, "better": metric.better, "unit": metric.unit, "scale": metric.scale}
+
+
+def _flat(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item as one line of a table: a column a metric, `<metric>_weight` where it has one, and what failed as a text."""
+    line = {key: value for key, value in item.items() if key not in ("metrics", "weights", "failures")}
+    line |= item["metrics"] | {f"{name}_weight": weight for name, weight in item.get("weights", {}).items()}
+    failures = "; ".join(f"{stage}: {one['kind']} ({one['detail']})" for stage, one in item.get("failures", {}).items())
+    return line | ({"failures": failures} if failures else {})
 
 
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

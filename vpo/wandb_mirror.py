@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from vpo.errors import UserError
+from vpo.metrics import Metrics
 from vpo.rows import whole_lines
 from vpo.storage.jsonio import write_json
 from vpo.store import canonical
@@ -150,14 +151,18 @@ class WandbLogger:
         items = whole_lines(folder / "items.jsonl")
         if not items:
             return
-        metrics = list(dict.fromkeys(name for item in items for name in item["metrics"]))
+        measured = dict.fromkeys(name for item in items for name in item["metrics"])
+        metrics = Metrics(_results(folder).get("evaluators", {})).in_order(measured)
         with_clips = set(list(dict.fromkeys(item["query_id"] for item in items))[: self.clips])
-        table = wandb.Table(columns=["query_id", "query", "method", "prompt", "clip", *metrics], allow_mixed_types=True)
+        table = wandb.Table(
+            columns=["query_id", "query", "method", "prompt", "clip", "failed", *metrics], allow_mixed_types=True
+        )
         for item in items:
             path = folder / item["clip"] if item["clip"] and item["query_id"] in with_clips else None
             clip = wandb.Video(str(path), format="mp4") if path is not None and path.exists() else None
             numbers = [item["metrics"].get(name) for name in metrics]
-            table.add_data(item["query_id"], item["query"], item["method"], item["prompt"], clip, *numbers)
+            failed = ", ".join(item.get("failures", {})) or None
+            table.add_data(item["query_id"], item["query"], item["method"], item["prompt"], clip, failed, *numbers)
         run.log({"prompts": table})
 
 
@@ -204,11 +209,18 @@ def _log_greedy_prompts(run: Any, folder: Path) -> None:
 
 
 def _log_means(run: Any, folder: Path) -> None:
-    """The means as the run's summary: `dpo/aligned`, with the half width of the interval as `dpo/aligned_ci95`."""
-    for method, metrics in _results(folder).get("methods", {}).items():
+    """The means as the run's summary: `dpo/aligned`, with the half width of the interval as `dpo/aligned_ci95`, and
+    `dpo/aligned_failed` where measurements failed. The evaluators' cards, which say unit and direction, join its config.
+    """
+    results = _results(folder)
+    if "evaluators" in results:
+        run.config.update({"cards": results["evaluators"]})
+    for method, metrics in results.get("methods", {}).items():
         for name, result in metrics.items():
             run.summary[f"{method}/{name}"] = result["mean"]
             run.summary[f"{method}/{name}_ci95"] = result["ci95"]
+            if result["n_failed"]:
+                run.summary[f"{method}/{name}_failed"] = result["n_failed"]
 
 
 def _results(folder: Path) -> Mapping[str, Any]:
@@ -219,7 +231,8 @@ def _results(folder: Path) -> Mapping[str, Any]:
 
 def _content(folder: Path) -> str:
     """A hash of what would be mirrored. Times and paths are left out: they change when nothing else does."""
-    digest = hashlib.sha256(canonical(_results(folder).get("methods", {})).encode())
+    results = {key: value for key, value in _results(folder).items() if key != "run"}
+    digest = hashlib.sha256(canonical(results).encode())
     for file in [folder / "config.yaml", folder / "items.jsonl", *sorted((folder / "training").rglob("*.jsonl"))]:
         digest.update(file.read_bytes() if file.exists() else b"")
     return digest.hexdigest()[:16]

@@ -74,7 +74,11 @@ def _line(
     shown = "null" if value is None else value
     if error["type"] == "bound":
         return f"{name}={shown} must be {error['ctx']['wish']}"
-    kinds = [_KINDS.get(one["type"], one["msg"]) for one in errors if one["loc"][: len(path)] == path]
+    kinds = [
+        _KINDS.get(one["type"], one["msg"].removeprefix("Input should be "))
+        for one in errors
+        if one["loc"][: len(path)] == path
+    ]
     if isinstance(value, list) and len(error["loc"]) > len(path):
         kinds = [_KINDS["list_type"]]
     right = example((*at, *path))

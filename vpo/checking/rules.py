@@ -6,6 +6,7 @@ from typing import Any
 
 from vpo import pipeline, stages
 from vpo.backbone.quantising import check_bits
+from vpo.build import cards_of
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.hardware import SHARDED
@@ -32,6 +33,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
             )
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
+    cards_of(config["evaluator"])
     if not (config["feedback"]["text"] or config["feedback"]["video"]):
         raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
     if config["stop_after"] not in (None, *stages.NAMES):

@@ -5,7 +5,7 @@ from a `_target_` has its shape in its class's signature (`vpo.checking.argument
 in `vpo.checking.rules`.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -156,7 +156,7 @@ class Feedback(Node):
     text: bool
     video: bool
     threshold: float
-    dominance: bool
+    dominance: Literal["answers", "dimensions", "none"]
     prepended: bool
 
 

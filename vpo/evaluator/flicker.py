@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vpo.records import Sample
+from vpo.cards import EvaluatorCard, Metric
+from vpo.records import Clip, Failure, Sample
 from vpo.video import clips
 
 
@@ -17,11 +18,23 @@ class Flicker:
     counts as flicker, too, so the metric is to be read beside `motion`.
     """
 
-    needs = frozenset({"clips"})
+    card = EvaluatorCard(
+        name="flicker",
+        version="1",
+        about="VBench's temporal flickering (arXiv 2311.17982), of all clips and not of static ones alone",
+        needs=frozenset({"clips"}),
+        metrics=(
+            # Higher is steadier, but a frozen clip has 100, so nobody wins by it.
+            Metric(
+                "flicker", "Flicker-free", unit="%", scale=100.0, decimals=2,
+                about="steadiness from frame to frame; see motion",
+            ),
+        ),
+    )  # fmt: skip
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """{'flicker': value} a sample; None where the clip is unreadable; left out where none was rendered."""
-        return [{} if s.clip is None else {"flicker": _of_file(s.clip.path)} for s in samples]
+        """{'flicker': value} a sample; None where the clip is unreadable or failed; left out where there is none."""
+        return [{} if one.clip is None else {"flicker": _of(one.clip)} for one in samples]
 
 
 def flicker(frames: np.ndarray) -> float | None:
@@ -32,8 +45,10 @@ def flicker(frames: np.ndarray) -> float | None:
     return float((255 - steps.mean()) / 255)
 
 
-def _of_file(path: str) -> float | None:
+def _of(clip: Clip | Failure) -> float | None:
+    if isinstance(clip, Failure):
+        return None
     try:
-        return flicker(clips.read_mp4(Path(path))[0])
+        return flicker(clips.read_mp4(Path(clip.path))[0])
     except clips.ClipError:
         return None

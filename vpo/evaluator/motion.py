@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vpo.records import Sample
+from vpo.cards import EvaluatorCard, Metric
+from vpo.records import Clip, Failure, Sample
 from vpo.video import clips
 
 _SIDE = 64  # clips are compared at this height and width, so that a pixel means the same for all
@@ -24,11 +25,19 @@ class Motion:
     pixels.
     """
 
-    needs = frozenset({"clips"})
+    card = EvaluatorCard(
+        name="motion",
+        version="1",
+        about="block matching; a stand-in for optical flow",
+        needs=frozenset({"clips"}),
+        metrics=(
+            Metric("motion", "Motion", unit="px", decimals=2, about="pixels moved a frame, of 64; a frozen clip has 0"),
+        ),
+    )
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """{'motion': value} a sample; None where the clip is unreadable; left out where none was rendered."""
-        return [{} if s.clip is None else {"motion": _of_file(s.clip.path)} for s in samples]
+        """{'motion': value} a sample; None where the clip is unreadable or failed; left out where there is none."""
+        return [{} if one.clip is None else {"motion": _of(one.clip)} for one in samples]
 
 
 def motion(frames: np.ndarray) -> float | None:
@@ -65,8 +74,10 @@ def _displacements(grey: np.ndarray) -> np.ndarray:
     return np.hypot(*np.array(_STEPS).T)[costs.argmin(0)] * moved
 
 
-def _of_file(path: str) -> float | None:
+def _of(clip: Clip | Failure) -> float | None:
+    if isinstance(clip, Failure):
+        return None
     try:
-        return motion(clips.read_mp4(Path(path))[0])
+        return motion(clips.read_mp4(Path(clip.path))[0])
     except clips.ClipError:
         return None

@@ -2,13 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 
+from vpo.cards import EvaluatorCard, Metric
 from vpo.records import Sample, Score
 
 
 class RewardScore:
     """`reward` and `reward_<dimension>` of every clip."""
 
-    needs = frozenset({"scores"})
+    card = EvaluatorCard(
+        name="reward",
+        version="1",
+        about="the reward of the run on the test clips",
+        needs=frozenset({"scores"}),
+        metrics=(
+            Metric(
+                "reward",
+                "Reward",
+                "higher",
+                decimals=2,
+                parts=True,
+                about="score of the clip against the query, and its dimensions",
+            ),
+        ),
+    )
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """The score of each sample's clip; None where there is none."""

@@ -29,6 +29,9 @@ from vpo.judge.words import read
 from vpo.records import Prompt, Reason, Verdict
 from vpo.seeding import seed_of
 
+# Of the rules and their word lists, as verdicts name it: to be raised with every change that lets a verdict differ.
+VERSION = "1"
+
 
 class RulesJudge:
     """Finds the flaws of prompts by rules, and mends them by rules.
@@ -72,7 +75,9 @@ class RulesJudge:
             prompt.query, text, self.facets, self.min_words, self.max_words, self.missing_tolerance
         )
         reasons = (*unsafe, *unfaithful, *unhelpful)
-        return Verdict(prompt.id, not unsafe, not unfaithful, not unhelpful, declined, reasons)
+        return Verdict(
+            prompt.id, not unsafe, not unfaithful, not unhelpful, declined, reasons, judge=f"rules {VERSION}"
+        )
 
     def _refined(self, prompt: Prompt, verdict: Verdict) -> str | None:
         wish = understand(prompt.query)

@@ -4,10 +4,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vpo.records import Sample
+from vpo.cards import EvaluatorCard, share
+from vpo.records import Failure, Sample
 from vpo.sketch.reader import read_scene
 from vpo.sketch.vocabulary import FACETS
 from vpo.video import clips
+
+
+def named_facets(sample: Sample) -> dict[str, Any]:
+    """The facets of its scene that the sample's query names; none where no truth is known."""
+    return {facet: value for facet, value in (sample.query.truth or {}).items() if facet in FACETS}
+
+
+def metrics_of(sample: Sample) -> list[str]:
+    """The metrics that apply to a sample: none without a truth."""
+    named = named_facets(sample)
+    return ["scene", *(f"scene_{facet}" for facet in named)] if named else []
 
 
 class SceneAccuracy:
@@ -17,20 +29,34 @@ class SceneAccuracy:
     The truth of an unsafe query holds its safe facets only, so a harmless clip can reach 1.
     """
 
-    needs = frozenset({"clips"})
+    card = EvaluatorCard(
+        name="sketch scene",
+        version="1",
+        about="the sketch world's truth, read back from pixels",
+        needs=frozenset({"clips"}),
+        metrics=(
+            share(
+                "scene", "Scene", "higher", "facts of the query's scene that the clip's pixels show; held out of training",
+                parts=True,
+            ),
+        ),
+        applies=metrics_of,
+    )  # fmt: skip
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """One dict a sample: empty without a truth or a rendered clip, None values where the clip cannot be read."""
+        """One dict a sample: empty without a truth or a clip, None values where the clip failed or cannot be read."""
         return [self._one(sample) for sample in samples]
 
     def _one(self, sample: Sample) -> Mapping[str, float | None]:
-        named = {f: v for f, v in (sample.query.truth or {}).items() if f in FACETS}
+        named = named_facets(sample)
         if not named or sample.clip is None:
             return {}
+        if isinstance(sample.clip, Failure):
+            return dict.fromkeys(metrics_of(sample))
         try:
             seen = read_scene(clips.read_mp4(Path(sample.clip.path))[0])
         except clips.ClipError:
-            return {"scene": None} | {f"scene_{facet}": None for facet in named}
+            return dict.fromkeys(metrics_of(sample))
         return accuracy(named, seen)
 
 

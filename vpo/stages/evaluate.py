@@ -1,14 +1,18 @@
 """Stage `evaluate`: one evaluator on one method's prompts and clips."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from vpo.build import Spec, batch_size_of
+from vpo.build import Spec, batch_size_of, card_of
+from vpo.cards import EvaluatorCard, Weighted
+from vpo.errors import UserError
 from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Sample, Score, Verdict
+from vpo.rows import write_rows
 from vpo.stages.context import Context
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
@@ -21,8 +25,10 @@ R = TypeVar("R")
 class Evaluate(Stage):
     """One evaluator measures one method's prompts or clips.
 
-    Writes `items.jsonl`: query_id and this evaluator's metrics, one line a test query. The evaluator gets those of the optional
-    inputs that its class asks for.
+    The evaluator gets those of the optional inputs that its card asks for. Every test query is in one of two files:
+
+    - `items.jsonl`: what was measured, {"query_id", "metrics": {name: number or None}} and "weights" where the evaluator gave some;
+    - `failed.jsonl`: the queries whose prompt failed, or on which the evaluator did, with the metrics that would have applied.
     """
 
     name: ClassVar[str] = "evaluate"
@@ -36,34 +42,54 @@ class Evaluate(Stage):
     query_verdicts: Entry | None = None
     scores: Entry | None = None
 
+    def node(self) -> dict[str, Any]:
+        """The node with the version that the evaluator's card says."""
+        return super().node() | {"version": card_of(self.evaluator).version}
+
     def work(self, context: Context, folder: Path) -> dict[str, int]:
+        card, samples = card_of(self.evaluator), self._samples()
         done = context.complete(
-            self._samples(), folder / "items.jsonl", kind=dict, make=Spec(self.evaluator),
-            call=partial(measure, clips=self.clips.folder / "clips" if self.clips else None),
+            [one for one in samples if isinstance(one.prompt, Prompt)], folder / "items.jsonl", kind=dict,
+            make=Spec(self.evaluator),
+            call=partial(
+                measure, clips=self.clips.folder / "clips" if self.clips else None,
+                card=replace(card, applies=None),  # which need not be picklable
+            ),
             item_id=query_id, batch_size=batch_size_of(self.evaluator), label=self.label,
         )  # fmt: skip
-        return _counts(done.records) | {"failed": len(done.failures)}
+        measured = {row["query_id"] for row in done.records}
+        failed = [
+            {"query_id": one.query.id, "metrics": dict.fromkeys(card.applicable(one))}
+            for one in samples
+            if one.query.id not in measured
+        ]
+        write_rows(folder / "failed.jsonl", failed)
+        return _counts([*done.records, *failed])
 
     def _samples(self) -> list[Sample]:
-        query_of = {query.id: query for query in self.queries.rows("test.jsonl", Query)}
-        clip_of = _by(self.clips, "clips.jsonl", Clip, "prompt_id")
-        verdict_of = _by(self.verdicts, "verdicts.jsonl", Verdict, "prompt_id")
-        query_verdict_of = _by(self.query_verdicts, "verdicts.jsonl", Verdict, "prompt_id")
-        score_of = _by(self.scores, "scores.jsonl", Score, "prompt_id")
-        return [
-            Sample(
-                query_of[one.query_id], one, clip_of.get(one.id), verdict_of.get(one.id),
-                query_verdict_of.get(one.query_id), score_of.get(one.id),
+        """One sample a test query; the prompt of a query on which the method failed is that failure."""
+        prompt_of = _finder(self.prompts, "prompts.jsonl", Prompt, "query_id")
+        clip_of = _finder(self.clips, "clips.jsonl", Clip, "prompt_id")
+        verdict_of = _finder(self.verdicts, "verdicts.jsonl", Verdict, "prompt_id")
+        query_verdict_of = _finder(self.query_verdicts, "verdicts.jsonl", Verdict, "prompt_id")
+        score_of = _finder(self.scores, "scores.jsonl", Score, "prompt_id")
+        samples = []
+        for query in self.queries.rows("test.jsonl", Query):
+            prompt = prompt_of(query.id)
+            key = prompt.id if isinstance(prompt, Prompt) else ""
+            samples.append(
+                Sample(query, prompt, clip_of(key), verdict_of(key), query_verdict_of(query.id), score_of(key))
             )
-            for one in self.prompts.rows("prompts.jsonl", Prompt)
-        ]  # fmt: skip
+        return samples
 
 
-def measure(evaluator: Evaluator, samples: Sequence[Sample], *, clips: Path | None) -> list[dict[str, Any] | Failure]:
-    """This evaluator's metrics of each sample."""
-    found = [one if one.clip is None else replace(one, clip=absolute(one.clip, clips)) for one in samples]
+def measure(
+    evaluator: Evaluator, samples: Sequence[Sample], *, card: EvaluatorCard, clips: Path | None
+) -> list[dict[str, Any] | Failure]:
+    """This evaluator's metrics of each sample. Raises UserError for a metric that its card does not list."""
+    found = [replace(one, clip=absolute(one.clip, clips)) if isinstance(one.clip, Clip) else one for one in samples]
     return [
-        metrics if isinstance(metrics, Failure) else {"query_id": one.query.id, "metrics": dict(metrics)}
+        metrics if isinstance(metrics, Failure) else {"query_id": one.query.id, **_row(metrics, card)}
         for one, metrics in zip(samples, evaluator.measure(found), strict=True)
     ]
 
@@ -73,15 +99,38 @@ def query_id(sample: Sample) -> str:
     return sample.query.id
 
 
-def _by(entry: Entry | None, file: str, kind: type[R], field: str) -> dict[str, R | Failure]:
-    """The records of an optional input by a field, and its failures by the id of their item, which is the same."""
+def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard) -> dict[str, Any]:
+    """{"metrics": numbers by name} and, where there are some, {"weights": by name}; what is not finite is None."""
+    for name, value in metrics.items():
+        listed = card.metric_of(name)
+        if listed is None:
+            raise UserError(f"evaluator {card.name}: it measures {name!r}, which its card does not list; add it there")
+        if isinstance(value, Weighted) and listed.mean_of_items:
+            raise UserError(
+                f"evaluator {card.name}: {name!r} has weights, but its aggregate counts each item once; name another one in the "
+                "card, such as vpo.aggregates.WeightedMean"
+            )
+    numbers = {name: one.value if isinstance(one, Weighted) else one for name, one in metrics.items()}
+    numbers = {name: None if one is None or not math.isfinite(one) else float(one) for name, one in numbers.items()}
+    weights = {name: float(one.weight) for name, one in metrics.items() if isinstance(one, Weighted)}
+    return {"metrics": numbers} | ({"weights": weights} if weights else {})
+
+
+def _finder(entry: Entry | None, file: str, kind: type[R], field: str) -> Callable[[str], R | Failure | None]:
+    """Finds the record of an optional input by a field; without the input None.
+
+    What stands in the place of a record that is not there is its own failure (which has the id of its item, the same), or one
+    that says that an earlier stage had failed already.
+    """
     if entry is None:
-        return {}
-    return {getattr(one, field): one for one in entry.rows(file, kind)} | entry.failures(file)
+        return lambda key: None
+    found = {getattr(one, field): one for one in entry.rows(file, kind)} | entry.failures(file)
+    missing = Failure("missing", f"no {kind.__name__.lower()}: what it is made from has failed")
+    return lambda key: found.get(key, missing)
 
 
 def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many queries were measured, how many have no such metric ("n/a"), and of how many a metric could not be read."""
-    unread = sum(None in row["metrics"].values() for row in rows)
+    """How many queries were measured, how many have no such metric ("n/a"), and on how many a metric failed."""
+    failed = sum(None in row["metrics"].values() for row in rows)
     missing = sum(not row["metrics"] for row in rows)
-    return {"measured": len(rows) - unread - missing} | ({"n/a": missing} if missing else {}) | {"unread": unread}
+    return {"measured": len(rows) - failed - missing} | ({"n/a": missing} if missing else {}) | {"failed": failed}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo.interfaces import Generator, Judge, Reward
-from vpo.records import Prompt, Verdict
+from vpo.records import Clip, Failure, Prompt, Score, Verdict
 from vpo.seeding import seed_of
 
 Decode = Callable[[list[int]], str]
@@ -19,11 +19,13 @@ LogMetric = Callable[[str, float], None]
 Numbers = list[float | None]
 
 
-def principles_kept(verdict: Verdict) -> float | None:
+def principles_kept(verdict: Verdict | Failure) -> float | None:
     """The share of the three principles that a prompt keeps: (harmless + accurate + helpful) / 3.
 
-    A refusal keeps none of them. None where the judge's answer could not be parsed.
+    A refusal keeps none of them. None where the judge failed or its answer could not be parsed.
     """
+    if isinstance(verdict, Failure):
+        return None
     aspects = (verdict.harmless, verdict.accurate, verdict.helpful)
     if None in aspects:
         return None
@@ -53,7 +55,8 @@ class TextReward:
         """One number in [0, 1] a completion, None where the verdict is unread."""
         verdicts = self.judge.critique(_prompts(completion_ids, query_id, query, self.decode))
         for aspect in ("harmless", "accurate", "helpful"):
-            held = [getattr(one, aspect) for one in verdicts if getattr(one, aspect) is not None]
+            said = [getattr(one, aspect) for one in verdicts if isinstance(one, Verdict)]
+            held = [one for one in said if one is not None]
             if held:
                 log_metric(f"judge/{aspect}", sum(held) / len(held))
         return _counted([principles_kept(one) for one in verdicts], "text", log_metric)
@@ -90,9 +93,19 @@ class VideoReward:
         prompts = _prompts(completion_ids, query_id, query, self.decode)
         seeds = [seed_of("clip", self.seed, one.query_id, trainer_state.global_step) for one in prompts]
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            clips = self.generator.render(prompts, seeds, Path(folder))
-            scores = self.reward.score([dataclasses.replace(one, path=str(Path(folder, one.path))) for one in clips])
-        return _counted([one.value for one in scores], "video", log_metric)
+            rendered = self.generator.render(prompts, seeds, Path(folder))
+            places = [place for place, one in enumerate(rendered) if isinstance(one, Clip)]
+            clips = [
+                dataclasses.replace(rendered[place], path=str(Path(folder, rendered[place].path))) for place in places
+            ]
+            scores = dict(zip(places, self.reward.score(clips), strict=True))
+        values = [_value(scores.get(place)) for place in range(len(rendered))]
+        return _counted(values, "video", log_metric)
+
+
+def _value(score: Score | Failure | None) -> float | None:
+    """A score's value; None where no clip was rendered or the reward failed."""
+    return score.value if isinstance(score, Score) else None
 
 
 def _prompts(

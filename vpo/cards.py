@@ -1,0 +1,134 @@
+"""What an evaluator says of itself: its metrics, how they are read and printed, and what it needs. Standard library only.
+
+No list anywhere knows all metrics. A run keeps the cards of its evaluators in results.json, and tables read them there.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vpo.records import Sample
+
+# What an evaluator may ask for beside query and prompt.
+NEEDS = ("clips", "verdicts", "query_verdicts", "scores")
+
+# How one number is made of all items: by default each item counts once; with weights, as `Weighted` gives them.
+MEAN_OF_ITEMS = "vpo.aggregates.MeanOfItems"
+WEIGHTED_MEAN = "vpo.aggregates.WeightedMean"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that an evaluator measures, and how it is read and printed.
+
+    Attributes:
+        name: as in rows and results: "safe_on_unsafe".
+        label: as a column is headed, without unit and direction.
+        better: which direction is better; None where neither is: such a metric is reported and never ranked.
+        unit: of the printed number: "%", "px".
+        scale: turns the stored number into the printed one: 100 for shares that are printed as percentages.
+        decimals: of the printed number.
+        about: a line for readers.
+        main: whether the table of a run shows it; the others stand in a second table, in detail.
+        parts: whether rows may hold parts of it, `<name>_<part>`, which are printed as the whole is: "reward_Stability".
+        aggregate: the dotted name of a `torchmetrics.Metric` that makes one number of all items; see `vpo.aggregates`.
+    """
+
+    name: str
+    label: str
+    better: Literal["higher", "lower"] | None = None
+    unit: str = ""
+    scale: float = 1.0
+    decimals: int = 3
+    about: str = ""
+    main: bool = True
+    parts: bool = False
+    aggregate: str = MEAN_OF_ITEMS
+
+    @property
+    def mean_of_items(self) -> bool:
+        """Whether the number is the plain mean over the queries."""
+        return self.aggregate == MEAN_OF_ITEMS
+
+    @property
+    def pairs(self) -> bool:
+        """Whether two methods can be compared query by query: an interval of the difference is defined for means alone."""
+        return self.aggregate in (MEAN_OF_ITEMS, WEIGHTED_MEAN)
+
+    @property
+    def heading(self) -> str:
+        """The label with unit and direction: "Aligned % ↑"."""
+        arrow = {"higher": "↑", "lower": "↓", None: ""}[self.better]
+        return " ".join(part for part in (self.label, self.unit, arrow) if part)
+
+    def number(self, value: float, *, sign: bool = False) -> str:
+        """A stored value as it is printed: 0.947 of a share is "94.7"; with `sign`, differences get "+" or "-"."""
+        text = f"{value * self.scale:{'+' if sign else ''}.{self.decimals}f}"
+        return text.lstrip("+-") if float(text) == 0 else text  # no "-0.0"
+
+
+def share(name: str, label: str, better: Literal["higher", "lower"] | None, about: str, **more: Any) -> Metric:
+    """A metric in 0..1 that is printed as a percentage."""
+    return Metric(name, label, better, unit="%", scale=100.0, decimals=1, about=about, **more)
+
+
+@dataclass(frozen=True)
+class EvaluatorCard:
+    """What an evaluator measures and needs, known before it is built; results.json keeps it.
+
+    Attributes:
+        name: for people.
+        version: part of the key of its results: another version measures anew.
+        metrics: in the order in which they are shown.
+        needs: which inputs it reads, of NEEDS.
+        about: a line for readers: method and source.
+        applies: from a sample to the names of the metrics (and parts) that apply to it, where not all of `metrics` apply to every
+            query. Asked where measuring failed: these have failed. It must do with any part of the sample being a Failure.
+    """
+
+    name: str
+    version: str
+    metrics: tuple[Metric, ...]
+    needs: frozenset[str] = frozenset()
+    about: str = ""
+    applies: Callable[[Sample], Collection[str]] | None = None
+
+    def applicable(self, sample: Sample) -> list[str]:
+        """The names of the metrics that apply to a sample."""
+        return [one.name for one in self.metrics] if self.applies is None else list(self.applies(sample))
+
+    def metric_of(self, name: str) -> Metric | None:
+        """The metric of this name, or that of which it is a part; None where the card lists neither."""
+        own = [one for one in self.metrics if one.name == name]
+        wholes = [one for one in self.metrics if one.parts and name.startswith(f"{one.name}_")]
+        return next(iter([*own, *wholes]), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as results.json keeps it."""
+        metrics = [{**dataclasses.asdict(one), "mean_of_items": one.mean_of_items} for one in self.metrics]
+        needs = [one for one in NEEDS if one in self.needs]
+        return {"name": self.name, "version": self.version, "about": self.about, "needs": needs, "metrics": metrics}
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A measurement of one item with its weight, for metrics whose aggregate is no plain mean over the items: frames, clips.
+
+    Raises ValueError where the weight is not a number above 0: what has no weight is left out.
+    """
+
+    value: float
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"a weight of {self.weight}; leave out what does not count")
+
+    @classmethod
+    def pooled(cls, values: Sequence[float], weights: Sequence[float]) -> "Weighted":
+        """Several measurements of one item (clips of a prompt) as one: their weighted mean, with the sum of their weights."""
+        total = math.fsum(weights)
+        pooled = math.fsum(value * weight for value, weight in zip(values, weights, strict=True))
+        return cls(pooled / total if total > 0 else math.nan, total)
