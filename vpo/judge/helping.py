@@ -94,7 +94,7 @@ def _found(name: str, text: str) -> re.Match[str] | None:
 
 @cache
 def _compiled(name: str) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(r"\W*" + pattern, re.I) for _, pattern in lexicon.patterns(name))
+    return tuple(re.compile(rf"\W*(?:{pattern})", re.I) for _, pattern in lexicon.patterns(name))
 
 
 @cache

@@ -71,7 +71,7 @@ _RULES = (
     _rule(MARKUP, r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});", lambda match: html.unescape(match.group())),
     _rule(MARKUP, r"!?\[([^\[\]\n]{0,300})\]\([^()\s]{1,500}(?:\s+\"[^\"\n]{0,200}\")?\)", r"\1"),
     _rule(LINK, r"\b(?:(?:https?|ftp)://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]"),
-    _rule(LINK, r"(?<![\w.@/-])(?:[\w-]{1,63}\.){1,4}[a-z]{2,10}/[\w%/?=&#.~+-]*"),
+    _rule(LINK, r"(?<![\w.@/-])(?:[\w-]{1,63}\.){1,4}[a-z]{2,10}/(?:[\w%/?=&#.~+-]*[\w%/=&#~-])?"),
     _rule(LINK, r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[a-z]{2,10})+\b"),
     _rule(FILE_NAME, rf"(?<![^\s,;!?<>\"'*(\[`])[^\s,;!?<>\"'*()\[\]`]{{1,255}}\.(?:{_FILES})\b"),
     _rule(FILE_NAME, r"\b(?:IMG|DSC|DSCN|DSCF|PXL|VID|MVI|MOV|GOPR)[_-]?\d{3,}\w*"),
@@ -91,11 +91,11 @@ _RULES = (
     _rule(FLAG, rf"{_CLOSE_BY}{_DASH}+\s?(?:{_SETTINGS})[\s:=]*{_DASH}*{_NUMBER}"),
     _rule(FLAG, rf"{_APART}{_DASH}+\s?[vscqmwh][\s:=]*{_DASH}*{_NUMBER}"),
     _rule(FLAG, rf"{_APART}{_DASH}+(?:{_PLAIN_SETTINGS})\b(?:[\s:=]+(?:raw|expressive|original)\b)?"),
-    _rule(FLAG, rf"(?<!\S)--+[a-z][\w-]*(?:[\s:=]+{_NUMBER})?"),
+    _rule(FLAG, rf"(?<![\w-])--+[a-z][\w-]*(?:[\s:=]+{_NUMBER})?"),
     _rule(FLAG, rf"\b(?:ar|gs|fps|seed|motion)\s?(?:{_DASH}+|[:=])\s?{_NUMBER}|\bar\s?\d+:\d+"),
     _rule(FLAG, rf"(?<!\S){_DASH}+\s?\d+:\d+\b"),
     _rule(FLAG, r"::\s?-?\d+(?:\.\d+)?"),
-    _rule(FLAG, r"(?<!\S)-+(?=[a-z])", " "),  # '-realistic': the word is content, its dash is not
+    _rule(FLAG, r"(?<![\w-])-+(?=[a-z])", " "),  # '-realistic': the word is content, its dash is not
     _rule(MARKUP, r"\(([^():\n]{1,200}):\d\.\d+\)", r"\1"),
     _rule(MARKUP, r"^[ \t]*(?:(?:[-*_][ \t]?){3,})$|^[ \t]*#{1,6}[ \t]+|^[ \t]*>[ \t]+|^[ \t]*[-*+\u2022][ \t]+(?=\S)"),
     _rule(MARKUP, r"(?<!\w)#(?=\w*[^\W\d])\w+|#\d{4,}"),

@@ -120,8 +120,11 @@ def in_grammar(text: str) -> bool:
     if any(mark.text not in phrases.FLAGS and not mark.text.startswith("-camera ") for mark in strip_marks(text).marks):
         return False
     words = words_of(without_flags(text))
-    facets = [mention.facet for mention in find_mentions(words) if mention.wording not in ("a", "an")]
-    return "subject" in facets and len(facets) == len(set(facets)) and _grammar_words().issuperset(words)
+    mentions = [mention for mention in find_mentions(words) if mention.wording not in ("a", "an")]
+    facets = [mention.facet for mention in mentions]
+    if "subject" not in facets or len(facets) > len(set(facets)) or not _grammar_words().issuperset(words):
+        return False
+    return all(mention.wording in WORDINGS[mention.facet][mention.concept].user for mention in mentions)
 
 
 @cache
