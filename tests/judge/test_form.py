@@ -48,6 +48,19 @@ def test_flags_are_read_in_any_order() -> None:
     assert (wish.text, wish.motion) == (QUERY, 1)
 
 
+@pytest.mark.parametrize(
+    ("query", "plain"),
+    [
+        ("a forest - 4k, camera pan right", "a forest, camera pan right"),
+        ("a man, 8k, 24 fps, motion 5, film", "a man, film"),
+        ("a bright city. Motion-4, 28k, 24-fps, gs-28.", "a bright city."),
+        ("wait for it...", "wait for it..."),
+    ],
+)
+def test_no_punctuation_is_left_where_a_flag_was(query: str, plain: str) -> None:
+    assert understand(query).text == plain
+
+
 @pytest.mark.parametrize("place", ["front", "middle", "end"])
 @pytest.mark.parametrize(("sign", "kind"), [*((flag, "flag") for flag in FLAGS), *MARKUP.items()])
 def test_left_in_a_prompt_it_is_a_flaw_that_refine_removes(judge: RulesJudge, sign: str, kind: str, place: str) -> None:

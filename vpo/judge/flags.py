@@ -23,5 +23,6 @@ def split_flags(query: str) -> tuple[str, str, int | None, tuple[str, ...]]:
     text, _, camera, motion, excluded = strip_marks(html.unescape(html.unescape(query)))
     text = _TECHNICAL.sub(" ", " ".join(text.split()))
     text = _DEMAND.sub("", " ".join(text.split()), count=1)
-    text = re.sub(r"\s+([,.;!?])", r"\1", " ".join(text.split())).strip(" ,;:-/")
+    text = re.sub(r"(?:\s+[-/]+)?\s+([,.;!?])", r"\1", " ".join(text.split())).strip(" ,;:-/")
+    text = re.sub(r"(?<=[.!?])\.$", "", re.sub(r"[,;]\s*(?=[.!?,;])", "", text)) if text[-3:] != "..." else text
     return text, camera, motion, excluded

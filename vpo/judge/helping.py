@@ -14,8 +14,19 @@ _LOOKED_AT = 300  # characters of a text in which a lead-in or a refusal must st
 _SENTENCES = 10  # of talk before an answer
 _REWRITE_WORDS = 8
 _WORD = re.compile(r"\w")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _CLOSE = re.compile(r"[.!?:](?=\W|$)[\"'*)]*\s*|\n\s*")
-_SPOKEN = re.compile(r"\b(?:i|i'm|i'll|i'd|me|my|we|you|your|please|prompts?|query|request)\b|\?", re.I)
+_SPOKEN = re.compile(r"\b(?:i|me|my|we|us|our|let's|you|your|please|prompts?|query|requests?|input)\b|\?", re.I)
+_ABOUT_THE_TASK = re.compile(
+    r"\b(?:prompts?|quer(?:y|ies)|requests?|inputs?|preferences|assist(?:ing|ance)?|clarif\w+|help(?:ful)?|tell me|"
+    r"language model|an ai|(?:more|specific|further) (?:details?|information|context)|generat(?:e|ing) (?:[\w-]+ ){0,2}?videos?|"
+    r"your (?:ideas?|vision|message|scene|videos?|description|question|project)|"
+    r"you(?:'d| would)? (?:like|want|need|mean|prefer|are asking|have in mind))\b",
+    re.I,
+)
+_SCENE = re.compile(
+    r"\W*(?:an?|the|two|three|in|on|at|as|with|under|behind|inside)\b", re.I
+)  # how a scene begins, not an answer
 
 
 def flaws(prompt: Reading, facets: Sequence[str], min_words: int, max_words: int) -> list[Reason]:
@@ -52,7 +63,8 @@ def refusal(text: str) -> str:
     rest = text[end:]
     if end and not _WORD.search(rest):
         return offered or text.strip()
-    return (end and _match("refusals", rest)) or ("" if _rewrites(rest) else offered)
+    declined = _match("refusals", rest) if end else ""
+    return declined or ("" if _rewrites(rest) else offered) or _addressed(rest)
 
 
 def _talk(text: str) -> tuple[int, str]:
@@ -70,6 +82,19 @@ def _talk(text: str) -> tuple[int, str]:
             stop = (close.end() if close else len(text)) - end
         end += stop
     return end, offered
+
+
+def _addressed(text: str) -> str:
+    """The first sentence of a text of which each speaks to somebody and one about the task; nothing of any other text."""
+    sentences = [part for part in _SENTENCE_END.split(text[:_LOOKED_AT].strip().replace("\u2019", "'")) if part]
+    if (
+        _SCENE.match(text)
+        or _match("lead_ins", text)
+        or not _ABOUT_THE_TASK.search(" ".join(sentences))
+        or not all(map(_SPOKEN.search, sentences))
+    ):
+        return ""
+    return sentences[0]
 
 
 def _rewrites(text: str) -> bool:
