@@ -1,14 +1,18 @@
 """Drafts carry the flaws that they are said to carry, at the rates of the config."""
 
+import hashlib
+import json
 from collections import Counter
 
 import pytest
 
+from tests.conftest import OWN
 from vpo.records import Query
+from vpo.sketch import phrases
 from vpo.sketch.dataset import SketchDataset
-from vpo.sketch.drafter import FLAWS, SketchDrafter
+from vpo.sketch.drafter import FLAWS, SketchDrafter, in_grammar
 from vpo.sketch.phrases import LEAD_INS
-from vpo.sketch.vocabulary import find_facets, unsafe_words
+from vpo.sketch.vocabulary import find_facets, unsafe_words, words_of
 
 NONE = dict.fromkeys(FLAWS, 0.0)
 QUERY = Query("q", "two red dogs running on the beach with a gun -ar 16:9", {
@@ -100,3 +104,90 @@ def test_a_real_users_words_open_the_draft(text: str, kept: str) -> None:
 def test_any_query_gets_a_draft(text: str) -> None:
     method = drafter(drop=1.0, change=1.0, leak=1.0, lead_in=1.0, long=1.0, bare=1.0)
     assert len(method.optimize([Query("r", text)], 0)[0].split()) > 60
+
+
+# Queries of the grammar keep their drafts, whatever is done for other queries
+
+
+@pytest.mark.parametrize(("known", "digest"), [(True, "2dd8f56b9386a0dd"), (False, "f82b9261c81d9f2b")])
+def test_drafts_of_the_grammars_queries_stay_byte_for_byte(known: bool, digest: str) -> None:
+    """The hashes were taken before real queries got drafts of their own; without its truth a query is known by its words."""
+    method = SketchDrafter(drop=0.1, change=0.1, leak=0.3, lead_in=0.08, long=0.05, bare=0.12)
+    queries = SketchDataset(7, 300, 0, 0, 0.1).splits()["sft"]
+    drafts = method.optimize([query if known else Query(query.id, query.text) for query in queries], 5)
+    assert hashlib.sha256("\n".join(drafts).encode()).hexdigest()[:16] == digest
+
+
+def test_the_grammars_queries_are_known_by_their_words() -> None:
+    assert all(in_grammar(query.text) for query in SketchDataset(5, 1000, 0, 0, 0.2).splits()["sft"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "a dog and a horse", "a dog, a cat", "a dog running, jumping", "running on the beach", "a dog --camera zoom in",
+        "a dog -ar 4:3", "a dog IMG_2.jpg", "birds flying in the city", "a dog walking", "a hound", "a dog <b>",
+    ],
+)  # fmt: skip
+def test_other_queries_are_not(text: str) -> None:
+    assert not in_grammar(text)
+
+
+# Real queries: the user's own words, and sentences at odds with nothing
+
+REAL = [
+    *json.loads((OWN / "queries.json").read_text(encoding="utf-8"))[::4],
+    "two dogs and a horse in a dark cave",
+    "a crowded market, noisy, handheld, grainy 1980s film",
+    "a ship in a storm, lightning, no sea in view -neg people, text",
+    "--camera zoom in --motion 1 a giant eyeball eating pizza --ar 16:9",
+    "A red toy car speeds through the forest <lora:toy:0.8> IMG_2034.jpg",
+    "blooming red rose --ar 9:16  Message: I SEE THEM BLOOM (Font: MODERN)",
+    "cats with hats dancing, 3d model, black cats",
+    "a bird is a bird is a bird",
+    "**Night** drive through #tokyo https://example.com/a.mp4",
+    "nyc dinosaurs walking toward the sunset",
+    "sea storm in anime style!",
+    "what is wisdom?",
+    "a t-rex eating a pile of meat, tropical jungle -ar16:9 -motion2",
+    "bullet time, green code falling",
+    "A man puts on a car",
+]
+ADDED = [*phrases.NEUTRAL_PADDING, *(sentence for rows in phrases.NEUTRAL.values() for sentence in rows)]
+
+
+def test_there_are_thirty() -> None:
+    assert len(REAL) == 30
+
+
+@pytest.mark.parametrize("text", REAL)
+def test_nothing_is_invented_for_a_real_query(text: str) -> None:
+    for seed in range(4):
+        for method in (drafter(), drafter(drop=1.0, change=1.0, bare=1.0, long=1.0)):
+            draft, flaws = method.draft_with_truth(Query("r", text), seed)
+            assert not {"drop", "change"} & set(flaws)
+            own = draft
+            for sentence in ADDED:
+                own = own.replace(sentence, " ")
+            own = own.replace("The camera zooms in.", "camera zoom in")
+            assert set(words_of(own)) <= set(words_of(text)), own
+            asked = concepts(text.replace("--camera", "camera"))
+            assert concepts(draft).items() <= asked.items()
+            assert len(draft.split()) >= 50
+
+
+def test_the_words_of_a_real_query_are_kept_and_its_flags_are_not() -> None:
+    draft = drafter().optimize([Query("r", REAL[18])], 0)[0]
+    assert draft.startswith("A giant eyeball eating pizza. The camera zooms in. ")
+    assert not any(sign in draft for sign in ("-", ":", "motion 1"))
+
+
+def test_neutral_sentences_name_no_facet() -> None:
+    for sentence in ADDED:
+        assert concepts(sentence) == {}, sentence
+
+
+@pytest.mark.parametrize("text", ["a castle!", "who is there?", "a horse."])
+def test_own_words_end_once(text: str) -> None:
+    draft = drafter().optimize([Query("r", text)], 0)[0]
+    assert draft.startswith(f"{text[0].upper()}{text[1:]} ")

@@ -267,7 +267,17 @@ def test_emptyprompt_of(judge: RulesJudge) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["red car ", "a gun, ", "a", "the man is on the left of a dog. ", "-neg cat -ar 16:9 ", "zzqx yyvw "]
+    "unit",
+    [
+        "red car ",
+        "a gun, ",
+        "a",
+        "the man is on the left of a dog. ",
+        "-neg cat -ar 16:9 ",
+        "zzqx yyvw ",
+        "I can help you. ",
+        "**a** <b> ",
+    ],
 )
 def test_long_inputs_take_linear_work(judge: RulesJudge, unit: str) -> None:
     """Twice the text, at most thrice the calls: counted, because a clock tells of the machine."""

@@ -10,6 +10,7 @@ from vpo.judge.naming import locate
 from vpo.judge.words import Reading, Token, read, stem_phrase
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+_STACKED = 5  # 'Sure! I'd be happy to help. Here is your prompt: Video prompt: ...'
 _ROUNDS = 8  # each removes at least one unsafe word, so a text with more of them is not worth mending
 
 
@@ -28,7 +29,7 @@ def capital(text: str) -> str:
 
 def without_lead_in(text: str) -> str:
     """The text from where it really begins; lead-ins may be stacked."""
-    for _ in range(3):
+    for _ in range(_STACKED):
         opening = helping.lead_in(text)
         if not opening:
             break

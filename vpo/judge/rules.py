@@ -6,7 +6,8 @@ It reads a query and a prompt by VPO's three principles (arXiv 2503.20491, secti
 - *accurate*: what the query asks for is kept (`asking`, `fidelity`, `bonds`): each word by lemma, by another word
   for the same thing or by a kind of it; colours, counts and relations unchanged; flags read as VPO reads them. What is
   unsafe need not be kept. Praise, mood and size ("beautiful", "huge") are not counted;
-- *helpful*: begins without a lead-in, is neither long nor short, names motion, light, place and camera (`helping`).
+- *helpful*: begins without a lead-in, is plain words (no flags, links, file names or markup), is neither long nor short, names
+  motion, light, place and camera (`helping`). An answer that declines, asks or offers instead of rewriting is a refusal.
 
 What it cannot see:
 
@@ -26,6 +27,7 @@ from functools import lru_cache
 from vpo.judge import fidelity, harm, helping, mending, naming, swapping
 from vpo.judge.asking import Bond, Wish, understand
 from vpo.judge.words import read
+from vpo.language.markup import KINDS, without_marks
 from vpo.records import Prompt, Reason, Verdict
 from vpo.seeding import seed_of
 
@@ -81,7 +83,7 @@ class RulesJudge:
 
     def _refined(self, prompt: Prompt, verdict: Verdict) -> str | None:
         wish = understand(prompt.query)
-        text = mending.one_line(prompt.text)
+        text = mending.one_line(without_marks(prompt.text))
         for _ in range(self.rounds):
             text = self._mended(wish, text, verdict, seed_of(prompt.id))
             verdict = self._verdict(prompt, text)
@@ -113,6 +115,8 @@ class RulesJudge:
         kinds = {reason.kind for reason in verdict.reasons}
         if verdict.refusal or "refusal" in kinds:
             text = ""
+        if not kinds.isdisjoint(KINDS):
+            text = without_marks(text)
         if "lead_in" in kinds:
             text = mending.without_lead_in(text)
         if verdict.harmless is False:

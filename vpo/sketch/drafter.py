@@ -1,20 +1,30 @@
-"""The drafter of the sketch world: an expert with lapses, in the place of a few-shot language model."""
+"""The drafter of the sketch world: an expert with lapses, in the place of a few-shot language model.
+
+It knows scenes of the sketch world's grammar and nothing else. For any other query (`dataset=file`, `dataset=vpo`) it cannot
+write an expert's caption, so it invents nothing: it keeps the user's own words, without flags, markup and unsafe words, and adds
+sentences that could stand beside any query for what the words leave open.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import cache
 from random import Random
 from typing import Any
 
+from vpo.language.markup import strip_marks
 from vpo.records import Query
 from vpo.seeding import seed_of
 from vpo.sketch import phrases
-from vpo.sketch.grammar import Scene, changed, draw_scene, expert_caption, pad
+from vpo.sketch.grammar import MIN_WORDS, Scene, changed, draw_scene, expert_caption, pad
 from vpo.sketch.vocabulary import (
     FACETS,
+    UNSAFE_PHRASES,
     UNSAFE_WORDS,
     WORDINGS,
     Mention,
     find_facets,
+    find_mentions,
+    plural,
     unsafe_words,
     without_flags,
     words_of,
@@ -31,7 +41,7 @@ class SketchDrafter:
 
     drop: a facet that the query names is missing. change: it has become another. leak: an unsafe query's unsafe words
     are kept. lead_in: 'The video shows ...'. long: over 130 words. bare: light, camera, motion or place, which the
-    query left open, is not invented but left out.
+    query left open, is not invented but left out. For a query beyond the grammar the first two cannot happen.
     """
 
     def __init__(self, drop: float, change: float, leak: float, lead_in: float, long: float, bare: float) -> None:
@@ -45,14 +55,14 @@ class SketchDrafter:
     def draft_with_truth(self, query: Query, seed: int) -> tuple[str, tuple[str, ...]]:
         """A draft and the flaws put into it, in the order of `FLAWS`; a flaw that does not apply is not listed."""
         rng = Random(seed_of(seed, query.id, "draft"))
+        if query.truth is None and not in_grammar(query.text):
+            return self._plain_draft(query.text, rng)
         named = find_facets(query.text)
         scene = understood_scene(query, named, rng)
         words = {f: _own_wording(m) for f, m in named.items() if getattr(scene, f) == m.concept}
         known = set(query.truth or named) & set(FACETS)
         wanted = [flaw for flaw in FLAWS if rng.random() < self.rates[flaw]]
         flaws, skip = [], set[str]()
-        if query.truth is None and "subject" not in named:
-            skip.add("subject")  # 'the shape': whatever the user means
         missable = sorted(known - ({"count"} if scene.count == 1 else set()))  # 'a dog' without 'single' says the same
         if "drop" in wanted and missable:
             skip.add(rng.choice(missable))
@@ -66,12 +76,29 @@ class SketchDrafter:
             flaws.append("bare")
         text = expert_caption(scene, rng, words, skip)
         if query.truth is None:
-            text = _with_own_words(query.text, text, knows_subject="subject" in named)
-        for flaw in ("leak", "lead_in", "long"):
-            if flaw in wanted and (flaw != "leak" or unsafe_words(query.text)):
-                text = _spoil(text, flaw, query.text, rng)
-                flaws.append(flaw)
-        return text, tuple(flaw for flaw in FLAWS if flaw in flaws)
+            text = f"{_own_sentence(without_flags(query.text).replace('-camera', 'camera'))} {text}"
+        text, worded = _worded(text, wanted, query.text, rng)
+        return text, tuple(flaw for flaw in FLAWS if flaw in (*flaws, *worded))
+
+    def _plain_draft(self, query: str, rng: Random) -> tuple[str, tuple[str, ...]]:
+        """A draft that holds nothing but the query's words and sentences at odds with nothing."""
+        plain = strip_marks(query)
+        own = _own_sentence(plain.text)
+        if plain.camera:
+            move = phrases.CAMERA_VERBS.get(plain.camera)
+            own = f"{own} The camera {move}." if move else f"{own} The camera move is {plain.camera}."
+        open_facets = [facet for facet in _BARE_FACETS if facet not in find_facets(own)]
+        wanted = [flaw for flaw in FLAWS if rng.random() < self.rates[flaw]]
+        bare = "bare" in wanted and bool(open_facets)
+        if bare:
+            open_facets.remove(rng.choice(open_facets))
+        rng.shuffle(open_facets)
+        added = [rng.choice(phrases.NEUTRAL[facet]) for facet in open_facets]
+        padding = rng.sample(phrases.NEUTRAL_PADDING, len(phrases.NEUTRAL_PADDING))
+        while padding and len(" ".join([own, *added]).split()) < MIN_WORDS:
+            added.append(padding.pop())
+        text, worded = _worded(" ".join([own, *added]).strip(), wanted, query, rng, phrases.NEUTRAL_PADDING)
+        return text, tuple(flaw for flaw in FLAWS if flaw in worded or (flaw == "bare" and bare))
 
 
 def understood_scene(query: Query, named: Mapping[str, Mention], rng: Random) -> Scene:
@@ -88,30 +115,58 @@ def _own_wording(mention: Mention) -> str:
     return mention.wording if mention.wording in wordings.user or mention.facet == "subject" else wordings.user[0]
 
 
-def _with_own_words(query: str, caption: str, knows_subject: bool) -> str:
-    """The caption behind the user's own words, so that nothing is lost that the vocabulary does not know.
+def in_grammar(text: str) -> bool:
+    """Whether a user of the sketch world could have typed the text: one subject, each facet once, and no other words."""
+    if any(mark.text not in phrases.FLAGS and not mark.text.startswith("-camera ") for mark in strip_marks(text).marks):
+        return False
+    words = words_of(without_flags(text))
+    mentions = [mention for mention in find_mentions(words) if mention.wording not in ("a", "an")]
+    facets = [mention.facet for mention in mentions]
+    if "subject" not in facets or len(facets) > len(set(facets)) or not _grammar_words().issuperset(words):
+        return False
+    return all(mention.wording in WORDINGS[mention.facet][mention.concept].user for mention in mentions)
 
-    Without a known subject the caption's opening goes, for it would speak of an invented one.
-    """
+
+@cache
+def _grammar_words() -> frozenset[str]:
+    """Every word of the queries that `grammar.user_query` writes."""
+    wordings = {wording for concepts in WORDINGS.values() for one in concepts.values() for wording in one.user}
+    nouns = {plural(wording) for one in WORDINGS["subject"].values() for wording in one.user}
+    places = {
+        f"{phrases.PLACE_PREPOSITIONS[wording]} the" for one in WORDINGS["place"].values() for wording in one.user
+    }
+    lights = {phrases.LIT[wording] for one in WORDINGS["light"].values() for wording in one.user}
+    around = {*phrases.ASKING, *phrases.QUALITY, *phrases.TYPOS.values(), *UNSAFE_PHRASES, "a an the style camera"}
+    return frozenset(word for part in wordings | nouns | places | lights | around for word in words_of(part))
+
+
+def _own_sentence(text: str) -> str:
+    """The user's words as a sentence, without the unsafe ones; empty where nothing else is there."""
     kept: list[str] = []
-    for word in without_flags(query).split():
+    for word in text.split():
         if UNSAFE_WORDS.isdisjoint(words_of(word)):
             kept.append(word)
             continue
         while kept and kept[-1].lower() in _LEADS_TO_NOUN:  # 'holding a [knife]' goes as a whole
             kept.pop()
-    own = " ".join(kept).replace("-camera", "camera").strip(" -.,")
-    if not own:
-        return caption
-    rest = caption if knows_subject else caption.split(". ", 1)[1]
-    return f"{own[:1].upper()}{own[1:]}. {rest}"
+    own = " ".join(kept).strip(" -.,")
+    return f"{own[:1].upper()}{own[1:]}{'' if own[-1] in '!?' else '.'}" if own else ""
 
 
-def _spoil(text: str, flaw: str, query: str, rng: Random) -> str:
-    """The text with one flaw of wording."""
-    if flaw == "leak":
-        first, rest = text.split(". ", 1)
-        return f"{first}, with {' and '.join(dict.fromkeys(unsafe_words(query)))}. {rest}"
-    if flaw == "lead_in":
-        return f"{rng.choice(phrases.LEAD_INS)} {text[:1].lower()}{text[1:]}"
-    return pad(text, rng, _TOO_LONG)
+def _worded(
+    text: str, wanted: Sequence[str], query: str, rng: Random, padding: Sequence[str] = phrases.PADDING
+) -> tuple[str, list[str]]:
+    """The text with those flaws of wording that are wanted and can happen, and their names."""
+    found = []
+    unsafe = dict.fromkeys(unsafe_words(query))
+    if "leak" in wanted and unsafe:
+        first, stop, rest = text.partition(". ")
+        text = f"{first}, with {' and '.join(unsafe)}{stop or '.'}{rest}"
+        found.append("leak")
+    if "lead_in" in wanted:
+        text = f"{rng.choice(phrases.LEAD_INS)} {text[:1].lower()}{text[1:]}"
+        found.append("lead_in")
+    if "long" in wanted:
+        text = pad(text, rng, _TOO_LONG, padding)
+        found.append("long")
+    return text, found

@@ -4,7 +4,7 @@ All functions are pure: the same scene and the same state of `rng` give the same
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, NamedTuple
@@ -80,11 +80,11 @@ def expert_caption(
     return " ".join(_fit(sentences, rng, min_words))
 
 
-def pad(text: str, rng: Random, min_words: int) -> str:
+def pad(text: str, rng: Random, min_words: int, padding: Sequence[str] = phrases.PADDING) -> str:
     """The text with sentences that say nothing appended until it has `min_words` words."""
     sentences = [text]
     while len(" ".join(sentences).split()) < min_words:
-        sentences.append(rng.choice(phrases.PADDING))
+        sentences.append(rng.choice(padding))
     return " ".join(sentences)
 
 

@@ -181,3 +181,35 @@ FLAGS = (
     "-neg text, watermark",
 )  # fmt: skip
 TYPOS = {"with": "wiht", "the": "teh", "and": "adn"}
+
+# For queries beyond the grammar: sentences that say nothing that could be at odds with any query.
+NEUTRAL = {
+    "motion": (
+        "Any movement looks natural from beginning to end.",
+        "Whatever moves does so at its own pace.",
+        "The movement stays true to what happens here.",
+    ),
+    "place": (
+        "The surroundings belong to the scene and give it depth.",
+        "The setting is shown with the same care as all the rest.",
+        "The background fits what happens in front of it.",
+    ),
+    "light": (
+        "The light suits the scene and shows what matters.",
+        "The lighting fits the mood that the scene has.",
+        "Light and shadow follow the forms of the scene.",
+    ),
+    "camera": (
+        "The camera keeps what matters in view.",
+        "The camera gives its whole attention to what the scene is about.",
+        "The shot is framed around what the scene is about.",
+    ),
+}
+NEUTRAL_PADDING = (
+    "Each detail that is named can be recognised at once.",
+    "The picture leaves out what does not belong to it.",
+    "The proportions are right and the forms are consistent.",
+    "Textures look as they should, near by and further away.",
+    "The picture holds together from the first frame to the last.",
+    "Every part of it is shown with care.",
+)
