@@ -65,8 +65,8 @@ def renderer(start):
     """The renderer of `start`."""
     import torch
 
-    from vpo.backbone.hf import load_pretrained
-    from vpo.backbone.rendering import Renderer
+    from vpo.language.chat.rendering import Renderer
+    from vpo.language.checkpoints.loading import load_pretrained
     from vpo.templates import read_template
 
     return Renderer(load_pretrained(start, torch.float32)[1], read_template("tiny"))

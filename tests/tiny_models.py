@@ -3,7 +3,7 @@
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from vpo.training.packing import pack, packed_logprobs, plant
+from vpo.training.packing.rows import pack, packed_logprobs, plant
 
 TINY = {
     "vocab_size": 97,

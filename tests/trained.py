@@ -10,7 +10,7 @@ import yaml
 from vpo.backbone.tiny import TinyBackbone
 from vpo.evaluator.alignment import Alignment
 from vpo.evaluator.reward import RewardScore
-from vpo.store import Entry, Store
+from vpo.storage.store import Entry, Store
 from vpo.templates import read_template
 
 CORPUS = ["a dog runs on a beach at sunset", "a red ball rolls over grass", "Query: a cat", "Prompt: a slow pan"]
@@ -93,7 +93,7 @@ def facts_by_hand(policies: dict[str, Entry], queries: Entry) -> dict[str, Any]:
         },
         "roles": {
             "dataset": {"target": "vpo.sketch.dataset.SketchDataset", "version": None, "code": code},
-            "judge": {"target": "vpo.judge.rules.RulesJudge", "version": "rules 7", "code": code},
+            "judge": {"target": "vpo.judge.rules.judge.RulesJudge", "version": "rules 7", "code": code},
         },
         "evaluators": {"alignment": {"target": "vpo.evaluator.alignment.Alignment", "version": "3", "code": code}},
         "base": None,

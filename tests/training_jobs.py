@@ -13,16 +13,16 @@ import torch
 import yaml
 
 from tests.conftest import ROOT
-from vpo import signals
-from vpo.backbone.hf import load_pretrained
-from vpo.backbone.rendering import Renderer
+from vpo.language.chat.rendering import Renderer
+from vpo.language.checkpoints.loading import load_pretrained
+from vpo.processes import launch, signals
 from vpo.records import Example, Pair
-from vpo.rows import write_rows
-from vpo.training import launch, worker
+from vpo.storage.rows import write_rows
+from vpo.training import worker
 from vpo.training.data import pair_rows
 from vpo.training.forward import Reader
 from vpo.training.reference import reference_logprobs
-from vpo.training.throughput import WALL_CLOCK
+from vpo.training.telemetry.throughput import WALL_CLOCK
 
 WORDS = ["a red dog runs", "two blue cats in the snow", "a kite over the sea at night", "three boats, slow pan"]
 
@@ -77,7 +77,8 @@ def work(spec: Path, **environment: str) -> subprocess.Popen:
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from vpo.training import launch, worker
+from vpo.training import worker
+from vpo.processes import launch
 
 moment = sys.argv[1]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"PromptOptimizer": "vpo.method.policy", "Store": "vpo.store", "UserError": "vpo.errors"}
+_PUBLIC = {"PromptOptimizer": "vpo.method.policy", "Store": "vpo.storage.store", "UserError": "vpo.errors"}
 __all__ = ["PromptOptimizer", "Store", "UserError", "__version__"]
 
 

@@ -10,7 +10,7 @@ import sys
 if not sys.flags.safe_path and os.path.abspath(sys.path[0]) == os.getcwd():
     sys.path.append(sys.path.pop(0))
 
-from vpo.cli import main
+from vpo.cli.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -32,7 +32,7 @@ ROOMS = (
     "vpo.logger", "vpo.method", "vpo.reward", "vpo.sketch",
 )  # fmt: skip
 # What may be built besides the classes of the rooms: functions are none of them, unless they are listed.
-CHOICES = ("vpo.sketch.dataset.corpus", "vpo.tracking.CsvLogger", "vpo.wandb_mirror.WandbLogger")
+CHOICES = ("vpo.sketch.dataset.corpus",)
 # Where a config may hold a `_target_`: one object each, or one object a name.
 ROLES = (
     "backbone", "dataset", "drafter", "engine", "executor", "generator", "judge", "reward", "search", "target",
@@ -110,7 +110,7 @@ def check_target(target: Any) -> None:
     """Raise UserError for a name that a config may not build, or that is not there."""
     parts = target.split(".") if isinstance(target, str) else []
     if len(parts) < 2 or not all(part.isidentifier() and not part.startswith("__") for part in parts):
-        raise UserError(f"_target_ {target} is not allowed; name a class, as in vpo.judge.rules.RulesJudge")
+        raise UserError(f"_target_ {target} is not allowed; name a class, as in vpo.judge.rules.judge.RulesJudge")
     if _is_ours(target):
         _check_ours(target)
     elif any(_within(target, package) for package in _trusted):
@@ -336,7 +336,7 @@ def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
     if not names or len(set(names)) < len(names):
         raise UserError(f"{target}: its card lists {', '.join(names) or 'no metric'}; give one or more, each once")
     for aggregate in {metric.aggregate for metric in card.metrics if not metric.mean_of_items}:
-        from vpo.aggregates import aggregate_class  # which imports torch
+        from vpo.results.aggregates import aggregate_class  # which imports torch
 
         aggregate_class(aggregate)  # a wrong one is found now, not at the end of a run
     unknown = sorted(set(card.needs) - set(NEEDS))

@@ -15,8 +15,8 @@ from vpo.records import Sample
 NEEDS = ("clips", "verdicts", "query_verdicts", "scores")
 
 # How one number is made of all items: by default each item counts once; with weights, as `Weighted` gives them.
-MEAN_OF_ITEMS = "vpo.aggregates.MeanOfItems"
-WEIGHTED_MEAN = "vpo.aggregates.WeightedMean"
+MEAN_OF_ITEMS = "vpo.results.aggregates.MeanOfItems"
+WEIGHTED_MEAN = "vpo.results.aggregates.WeightedMean"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Metric:
         about: a line for readers.
         main: whether the table of a run shows it; the others stand in a second table, in detail.
         parts: whether rows may hold parts of it, `<name>_<part>`, which are printed as the whole is: "reward_Stability".
-        aggregate: the dotted name of a `torchmetrics.Metric` that makes one number of all items; see `vpo.aggregates`.
+        aggregate: the dotted name of a `torchmetrics.Metric` that makes one number of all items; see `vpo.results.aggregates`.
     """
 
     name: str

@@ -36,7 +36,7 @@ from vpo.stages.score import ScoreClips
 from vpo.stages.sft import Sft
 from vpo.stages.stage import Stage
 from vpo.stages.start import Start, check_prompts, check_training
-from vpo.store import Entry, Store
+from vpo.storage.store import Entry, Store
 
 log = logging.getLogger(__name__)
 Config = Mapping[str, Any]

@@ -5,7 +5,7 @@ tuning ("full" | "lora"), shape, lengths, lora (values of train_step.yaml), fold
 
 What is the same for all: the random weights, the rows and their order, fp32 on a CPU and bf16 autocast on a GPU, there with
 weights as the worker holds them (in fp32 where they are trained, in bf16 beside an adapter), PyTorch's SDPA (ours, packed:
-through `vpo.training.attention`), no gradient checkpointing, no loader processes, clipping at the same norm. Reference
+through `vpo.training.packing.attention`), no gradient checkpointing, no loader processes, clipping at the same norm. Reference
 log-probabilities are computed beforehand and not timed.
 """
 
@@ -32,11 +32,11 @@ def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
     Returns the rows of the timed steps, as every contestant does.
     """
 
-    from vpo.training.attention import BLOCK
     from vpo.training.data import PlannedDataModule
     from vpo.training.forward import Reader
-    from vpo.training.record import JsonlLogger
+    from vpo.training.packing.attention import BLOCK
     from vpo.training.reference import reference_logprobs
+    from vpo.training.telemetry.record import JsonlLogger
     from vpo.training.worker import build_module, make_trainer
 
     recipe, hardware = recipe_of(job), hardware_of()
@@ -213,7 +213,7 @@ def build_model(job: Job) -> Any:
 
 def utilisation(job: Job, model: Any, rows: list[Any], seconds: float) -> float | None:
     """Model FLOPs utilisation of rows read in some seconds on a GPU of known peak, else None; counted as `train/mfu` is."""
-    from vpo.training.throughput import ModelShape, peak_of, training_flops
+    from vpo.training.telemetry.throughput import ModelShape, peak_of, training_flops
 
     peak = peak_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
     shape = ModelShape.of(model)
@@ -227,7 +227,7 @@ def work_of(job: Job, rows: list[Any]) -> dict[str, int]:
 
     Packed by us, a template is there once a forward pass and a query once; anywhere else, once a sequence.
     """
-    from vpo.training.packing import pack, plant
+    from vpo.training.packing.rows import pack, plant
 
     completions = sum(row.completion_tokens for row in rows)
     if job["trainer"] == "packed":

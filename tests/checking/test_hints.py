@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from vpo.hints import one_line
+from vpo.checking.hints import one_line
 
 
 def composed(override: str):

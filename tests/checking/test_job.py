@@ -5,7 +5,7 @@ import sys
 import pytest
 import yaml
 
-from vpo.cli import main
+from vpo.cli.entry import main
 
 MARK = "marked.txt"
 

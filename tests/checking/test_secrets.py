@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from vpo.checking.secrets import check_override_secrets, check_secrets
-from vpo.cli import main
+from vpo.cli.entry import main
 from vpo.errors import UserError
-from vpo.store import stage_key
+from vpo.storage.store import stage_key
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "s3cr3t-Pa55.word-0123"

@@ -64,7 +64,7 @@ def test_every_choice_of_ours_has_its_shape(choice):
         ("judge._target_", 3, r"judge\._target_=3 must be a text"),
         (
             "judge._target_",
-            "vpo.judge.rules.Nope",
+            "vpo.judge.rules.judge.Nope",
             r"judge\.rules\.Nope cannot be imported: .* its classes are RulesJudge",
         ),
         ("generator.fps", "8", r"generator\.fps=8 must be a number"),
@@ -129,4 +129,4 @@ def test_arguments_are_read_from_the_source():
         .model_fields["argument_0"]
         .is_required()
     )
-    assert definition_of("vpo.judge.rules.RulesJudge").name == "RulesJudge"
+    assert definition_of("vpo.judge.rules.judge.RulesJudge").name == "RulesJudge"

@@ -9,7 +9,7 @@ from vpo import build as building
 from vpo.build import allow, build, check_targets, target_class
 from vpo.errors import UserError
 
-CSV = {"_target_": "vpo.tracking.CsvLogger"}
+CSV = {"_target_": "vpo.logger.csv.CsvLogger"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def mine(tmp_path, monkeypatch):
         "def film(**given): return Film(**given)\n"
         "quick = partial(run, ['true'])\n"
         "@wraps(run)\ndef wrapped(*given, **named): return run(*given, **named)\n"
-        "RulesJudge = __import__('vpo.judge.rules', fromlist=['RulesJudge']).RulesJudge\n"
+        "RulesJudge = __import__('vpo.judge.rules.judge', fromlist=['RulesJudge']).RulesJudge\n"
         "popen = Popen.communicate\nbuilt_already = Film()\nnumber = 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -52,19 +52,24 @@ FORBIDDEN = [
     "transformers.utils.hub.cached_file", "transformers.dynamic_module_utils.get_class_from_dynamic_module",
     "diffusers.DiffusionPipeline.from_pretrained", "peft.PeftModel.from_pretrained", "torchmetrics.utilities.data.torch.load",
     "hydra.utils.get_method", "hydra.utils.get_class", "hydra.utils.instantiate", "hydra.utils.call", "omegaconf.OmegaConf.load",
-    "vpo.training.launch.train_in_child", "vpo.training.worker.main", "vpo.build.build", "vpo.build.import_module",
-    "vpo.wandb_mirror.shutil.rmtree", "vpo.wandb_mirror._remove", "vpo.tracking.RunRecord", "vpo.tracking.shutil.rmtree",
-    "vpo.store.shutil.rmtree", "vpo.store.discard", "vpo.store.Store", "vpo.hub.push_command", "vpo.cli.main",
-    "vpo.rows.write_rows", "vpo.housekeeping.store_command", "vpo.video.clips.write_mp4", "vpo.export.export_command",
+    "vpo.processes.launch.train_in_child", "vpo.training.worker.main", "vpo.build.build", "vpo.build.import_module",
+    "vpo.logger.wandb.shutil.rmtree", "vpo.logger.wandb._remove", "vpo.results.record.RunRecord", "vpo.results.record.shutil.rmtree",
+    "vpo.storage.store.shutil.rmtree", "vpo.storage.store.discard",
+    "vpo.storage.store.Store", "vpo.export.hub.push_command", "vpo.cli.entry.main",
+    "vpo.storage.rows.write_rows", "vpo.storage.housekeeping.store_command",
+    "vpo.video.clips.write_mp4", "vpo.export.folder.export_command",
     # within the rooms of choices: functions, methods, and what their modules import
-    "vpo.backbone.hf.load_pretrained", "vpo.backbone.hf.AutoModelForCausalLM.from_pretrained", "vpo.backbone.hf.AutoTokenizer",
-    "vpo.backbone.hf.torch.load", "vpo.backbone.hf.json.loads", "vpo.backbone.merging.merge", "vpo.backbone.hf.HFBackbone.load",
+    "vpo.language.checkpoints.loading.load_pretrained",
+    "vpo.backbone.hf.AutoModelForCausalLM.from_pretrained", "vpo.backbone.hf.AutoTokenizer",
+    "vpo.backbone.hf.torch.load", "vpo.backbone.hf.json.loads",
+    "vpo.language.checkpoints.merging.merge", "vpo.backbone.hf.HFBackbone.load",
     "vpo.executor.processes.os.system", "vpo.executor.processes.signal.raise_signal", "vpo.executor.processes.get_context",
     "vpo.executor.processes.ProcessPoolExecutor", "vpo.dataset.file.Path", "vpo.dataset.file.seed_of", "vpo.dataset.file.Query",
-    "vpo.judge.rules.__builtins__.eval", "vpo.judge.rules.RulesJudge.__init__.__globals__", "vpo.judge.rules.RulesJudge.mro",
-    "vpo.judge.rules.UserError", "vpo.judge.mending.one_line", "vpo.sketch.painter", "vpo.sketch.generator.write_mp4",
-    "vpo.sketch.dataset.SketchDataset.splits", "vpo.judge", "vpo", "", "Nope", "vpo..judge", ".os.system", "vpo.judge.rules.",
-    "vpo.judge.rules.RulesJudge ", "vpo.judge/../training/launch.train_in_child", "vpo.sketch.../os.system", "vpox.judge.X",
+    "vpo.judge.rules.judge.__builtins__.eval",
+    "vpo.judge.rules.judge.RulesJudge.__init__.__globals__", "vpo.judge.rules.judge.RulesJudge.mro",
+    "vpo.judge.rules.judge.UserError", "vpo.judge.rules.mending.one_line", "vpo.sketch.painter", "vpo.sketch.generator.write_mp4",
+    "vpo.sketch.dataset.SketchDataset.splits", "vpo.judge", "vpo", "", "Nope", "vpo..judge", ".os.system", "vpo.judge.rules.judge.",
+    "vpo.judge.rules.judge.RulesJudge ", "vpo.judge/../training/launch.train_in_child", "vpo.sketch.../os.system", "vpox.judge.X",
     "vpo.judgement.rules.RulesJudge", "vpo.sketch.dataset.corpus.__call__",
 ]  # fmt: skip
 
@@ -194,7 +199,7 @@ def test_every_room_is_there_or_to_come():
     assert missing - folders <= to_come
 
 
-@pytest.mark.parametrize("target", ["vpo.judge.rules.Nope", "vpo.judge.nope.RulesJudge"])
+@pytest.mark.parametrize("target", ["vpo.judge.rules.judge.Nope", "vpo.judge.nope.RulesJudge"])
 def test_a_class_that_is_not_there_names_those_that_are(target):
     with pytest.raises(UserError, match=rf"_target_ {target} cannot be imported: "):
         target_class({"_target_": target})

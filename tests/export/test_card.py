@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import run_vpo
 from tests.trained import COMMIT, entry_of, logits, make_run, run_of
-from vpo.backbone.hf import load_pretrained
-from vpo.backbone.rendering import Renderer
-from vpo.export import export_command
-from vpo.export_card import public
+from vpo.export.card import public
+from vpo.export.folder import export_command
+from vpo.language.chat.rendering import Renderer
+from vpo.language.checkpoints.loading import load_pretrained
 
 LLAMA3 = (
     "{% for one in messages %}<s>[{{ one['role'] }}]{{ one['content'] }}</s>{% endfor %}"
@@ -65,7 +65,7 @@ def test_the_card_says_by_which_judge_data_and_code_as_the_run_recorded_it(home)
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     export_command([run_of(home), "to=mine"])
     card = (home / "mine/README.md").read_text()
-    assert "| judge | `vpo.judge.rules.RulesJudge` | rules 7 | `fedcba9876543210` |" in card
+    assert "| judge | `vpo.judge.rules.judge.RulesJudge` | rules 7 | `fedcba9876543210` |" in card
     assert "| evaluator alignment | `vpo.evaluator.alignment.Alignment` | 3 |" in card
     assert "judged by rules over words" in card
     assert "Queries, with the sha256 of their file: sft 3 (`aaaaaaaaaaaaaaaa`), test 200 (`bbbbbbbbbbbbbbbb`)." in card

@@ -11,9 +11,9 @@ import yaml
 from tests.conftest import run_vpo
 from tests.trained import entry_of, policy, run_of
 from vpo.errors import UserError
-from vpo.export import export_command, new_folder
-from vpo.export_source import find_source
-from vpo.store import Store
+from vpo.export.folder import export_command, new_folder
+from vpo.export.source import find_source
+from vpo.storage.store import Store
 
 
 def test_the_told_overrides_name_the_folder_whatever_it_is_called(home, capsys):

@@ -10,9 +10,10 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.trained import entry_of, logits, make_policy, run_of
-from vpo.backbone.hf import HFBackbone, load_pretrained
+from vpo.backbone.hf import HFBackbone
 from vpo.errors import UserError
-from vpo.export import export_command
+from vpo.export.folder import export_command
+from vpo.language.checkpoints.loading import load_pretrained
 
 
 def test_plain_transformers_loads_it_and_gives_the_logits_of_the_policy(home, capsys):

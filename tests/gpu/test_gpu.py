@@ -12,12 +12,12 @@ import torch
 from tests.conftest import ROOT
 from tests.tiny_models import build, rows
 from tests.training_jobs import LORA, RECIPE, job, losses, steps, train_here, write_reference
-from vpo.training.attention import BLOCK, PADDING, dense_mask, tree_attention_forward
 from vpo.training.data import Row, arrange
 from vpo.training.forward import Reader
 from vpo.training.memory import Row as RowLengths
 from vpo.training.memory import Shape, estimate
-from vpo.training.packing import pack, plant
+from vpo.training.packing.attention import BLOCK, PADDING, dense_mask, tree_attention_forward
+from vpo.training.packing.rows import pack, plant
 
 GPU = {
     "accelerator": "gpu", "precision": "bf16-mixed", "peak_tflops": None, "activation_checkpointing": False,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vpo.judge.rules import RulesJudge
+from vpo.judge.rules.judge import RulesJudge
 from vpo.records import Prompt, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +18,7 @@ GOOD = (
 @pytest.fixture(scope="module")
 def judge() -> RulesJudge:
     values = yaml.safe_load((ROOT / "conf" / "judge" / "rules.yaml").read_text())
-    assert values.pop("_target_") == "vpo.judge.rules.RulesJudge"
+    assert values.pop("_target_") == "vpo.judge.rules.judge.RulesJudge"
     return RulesJudge(**values)
 
 

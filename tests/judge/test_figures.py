@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.judge.conftest import ROOT, prompt_of, verdict_of
-from vpo.judge import harm
-from vpo.judge.rules import RulesJudge
-from vpo.judge.words import read
+from vpo.judge.rules import harm
+from vpo.judge.rules.judge import RulesJudge
+from vpo.judge.rules.words import read
 from vpo.records import Prompt
 
 VBENCH = ROOT.parent / "shared" / "data" / "vbench"

@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from tests.judge.conftest import GOOD, kinds, mended_of, verdict_of
-from vpo.judge import helping
-from vpo.judge.asking import understand
-from vpo.judge.rules import RulesJudge
+from vpo.judge.rules import helping
+from vpo.judge.rules.asking import understand
+from vpo.judge.rules.judge import RulesJudge
 from vpo.language.markup import find_marks, without_marks
 
 QUERY = "a red car driving at sunset"

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.judge.conftest import GOOD, mended_of, prompt_of, verdict_of
-from vpo.judge.rules import RulesJudge
+from vpo.judge.rules.judge import RulesJudge
 
 # Refine
 

@@ -5,10 +5,10 @@ import sys
 import pytest
 
 from tests.judge.conftest import GOOD, kinds, prompt_of, verdict_of
-from vpo.judge import harm, lexicon
-from vpo.judge.asking import understand
-from vpo.judge.rules import RulesJudge
-from vpo.judge.words import near, read, stem
+from vpo.judge.rules import harm, lexicon
+from vpo.judge.rules.asking import understand
+from vpo.judge.rules.judge import RulesJudge
+from vpo.judge.rules.words import near, read, stem
 
 # Words
 

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.chat_models import edit_json
-from vpo.backbone.hf import HFBackbone, load_pretrained
+from vpo.backbone.hf import HFBackbone
+from vpo.language.checkpoints.loading import load_pretrained
 
 Weights = dict[str, Tensor]
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 16060522496\n"

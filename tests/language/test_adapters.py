@@ -9,8 +9,8 @@ from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, 
 
 from tests.chat_models import edit_json, llama3_tokenizer, save_llama
 from tests.language.folders import LFS_POINTER, edit_weights, logits, prepare, renamed, without
-from vpo.backbone.hf import load_pretrained
 from vpo.errors import UserError
+from vpo.language.checkpoints.loading import load_pretrained
 from vpo.stages.start import base_folder
 
 FILE = "adapter_model.safetensors"

@@ -7,9 +7,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.chat_models import llama3_tokenizer
 from tests.language.folders import edit_weights, prepare, without
 from tests.training_jobs import LORA, job, train_here
-from vpo.backbone.hf import HFBackbone, load_pretrained
+from vpo.backbone.hf import HFBackbone
 from vpo.errors import UserError
-from vpo.language.limits import Limits
+from vpo.language.checkpoints.limits import Limits
+from vpo.language.checkpoints.loading import load_pretrained
 from vpo.records import Sampling
 from vpo.training.lora import add_adapter
 from vpo.training.policy_folder import PolicyWriter

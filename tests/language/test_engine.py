@@ -10,9 +10,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.chat_models import llama3_tokenizer, save_llama
 from tests.training_jobs import WORDS
-from vpo.backbone.hf import HFBackbone, load_pretrained
-from vpo.backbone.rendering import Renderer
+from vpo.backbone.hf import HFBackbone
 from vpo.errors import UserError
+from vpo.language.chat.rendering import Renderer
+from vpo.language.checkpoints.loading import load_pretrained
 from vpo.language.hf import HFEngine, PretrainedEngine
 from vpo.language.policy import InstructedPolicy, TrainedPolicy
 from vpo.records import Completion, Failure, Message, Request, Sampling, Usage

@@ -9,9 +9,9 @@ import torch
 from tests.chat_models import edit_json, llama3_tokenizer, save_llama
 from tests.language.folders import LFS_POINTER, prepare
 from tests.training_jobs import job, train_here
-from vpo.backbone.hf import load_pretrained
 from vpo.errors import UserError
-from vpo.language.files import share
+from vpo.language.checkpoints.files import share
+from vpo.language.checkpoints.loading import load_pretrained
 
 
 @pytest.fixture(scope="module")

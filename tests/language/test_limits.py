@@ -20,13 +20,13 @@ from transformers import (
 from tests.chat_models import llama3_tokenizer
 from tests.language.folders import prepare
 from tests.training_jobs import job, train_here
-from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
-from vpo.language.limits import Limits, positions_of
+from vpo.language.chat.rendering import Renderer
+from vpo.language.checkpoints.limits import Limits, positions_of
 from vpo.records import Example, Query
-from vpo.rows import read_rows, write_rows
 from vpo.stages.start import check_prompts
-from vpo.store import Entry
+from vpo.storage.rows import read_rows, write_rows
+from vpo.storage.store import Entry
 from vpo.templates import read_template
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.chat_models import LLAMA3_CHAT, llama3_tokenizer
-from vpo.backbone.rendering import Renderer
-from vpo.language.messages import message_ids
+from vpo.language.chat.messages import message_ids
+from vpo.language.chat.rendering import Renderer
 from vpo.records import Message
 
 BOS, START, END, EOT = 0, 2, 3, 4

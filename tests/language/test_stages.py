@@ -17,13 +17,13 @@ from vpo.language.hf import HFEngine
 from vpo.method.llm import EngineMethod
 from vpo.method.policy import PromptOptimizer
 from vpo.records import Completion, Failure, Prompt, Query
-from vpo.rows import write_rows
 from vpo.seeding import seed_of
 from vpo.stages.context import Context
 from vpo.stages.draft import Draft, draft
 from vpo.stages.optimize import Optimize, optimize
 from vpo.stages.sample import Sample
-from vpo.store import Entry, Store
+from vpo.storage.rows import write_rows
+from vpo.storage.store import Entry, Store
 
 SAMPLING = {"k": 2, "temperature": 0.9, "top_p": 0.9, "max_new_tokens": 6, "batch_size": 3}
 QUERIES = [Query("q0", "a dog"), Query("q1", "two cats on a roof"), Query("q2", "a boat")]

@@ -13,10 +13,10 @@ from tests.chat_models import edit_json, llama3_tokenizer, save_llama
 from tests.conftest import run_vpo
 from tests.language.folders import edit_weights, logits, prepare, quantise_to_fp8, renamed, without
 from tests.training_jobs import job, train_here
-from vpo.backbone.hf import load_pretrained
 from vpo.errors import UserError
+from vpo.language.checkpoints.loading import load_pretrained
 from vpo.stages.start import check_training
-from vpo.store import Entry
+from vpo.storage.store import Entry
 from vpo.training.policy_folder import PolicyWriter
 
 

@@ -16,9 +16,9 @@ import torch
 import yaml
 
 from vpo.errors import UserError
-from vpo.export import new_folder
+from vpo.export.folder import new_folder
 from vpo.storage.disk import disk_problem, is_full
-from vpo.store import Store
+from vpo.storage.store import Store
 from vpo.training import worker
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from vpo.records import Score
-from vpo.rows import read_rows, write_rows
 from vpo.storage.jsonio import dumps, write_json
-from vpo.store import Store
+from vpo.storage.rows import read_rows, write_rows
+from vpo.storage.store import Store
 
 PACKAGE = Path(__file__).resolve().parents[2] / "vpo"
 
@@ -63,8 +63,8 @@ def test_manifests_are_valid_and_infinity_in_a_node_is_another_key(tmp_path):
 
 
 def test_training_figures_are_valid_and_a_gap_is_drawn(tmp_path):
-    from vpo.figures import read_curves, training_curves
-    from vpo.training.record import JsonlLogger
+    from vpo.results.pictures import read_curves, training_curves
+    from vpo.training.telemetry.record import JsonlLogger
 
     logger = JsonlLogger(tmp_path / "sft.jsonl")
     for step in range(80):

@@ -8,12 +8,12 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from vpo import pipeline
-from vpo import store as store_module
-from vpo.job import open_context, resolve
 from vpo.records import Reason, Verdict
-from vpo.rows import whole_lines, write_rows
+from vpo.runs import open_context, resolve
 from vpo.stages.context import StopHere
-from vpo.store import Store
+from vpo.storage import store as store_module
+from vpo.storage.rows import whole_lines, write_rows
+from vpo.storage.store import Store
 
 
 class Killed(BaseException):
@@ -32,7 +32,7 @@ def judge(root, answer: str, **options):
 
 
 def refine(store, verdicts, *, die_after: int | None = None, node=None):
-    """Mend item by item, going on after the lines that are there, as `vpo.items.complete` does."""
+    """Mend item by item, going on after the lines that are there, as `vpo.storage.items.complete` does."""
 
     def work(folder):
         path = folder / "refinements.jsonl"

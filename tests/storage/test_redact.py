@@ -102,7 +102,7 @@ def test_a_secret_is_hidden_wherever_it_stands(value):
             "ssh": "ssh://git@example.org/a/b",
             "mail": "a@example.org",
         },
-        {"path": "/data/q:1@b/c.json", "target": "vpo.judge.rules.RulesJudge", "cost_per_token": 0.1},
+        {"path": "/data/q:1@b/c.json", "target": "vpo.judge.rules.judge.RulesJudge", "cost_per_token": 0.1},
         "method@drafter=sketch_fewshot",
         "sampling.max_new_tokens=5",
         "judge={api_key_env: NAME}",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vpo.errors import UserError
-from vpo.housekeeping import store_command
-from vpo.store import Store
+from vpo.storage.housekeeping import store_command
+from vpo.storage.store import Store
 
 
 def made(folder: Path) -> dict[str, int]:

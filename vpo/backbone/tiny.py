@@ -7,9 +7,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from vpo.backbone.hf import load_pretrained
-from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.language.chat.rendering import Renderer
+from vpo.language.checkpoints.loading import load_pretrained
 from vpo.language.hf import HFEngine
 from vpo.language.policy import TrainedPolicy
 from vpo.templates import read_template

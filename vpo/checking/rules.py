@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from vpo import pipeline, stages
-from vpo.backbone.quantising import check_bits
 from vpo.build import cards_of
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
-from vpo.hardware import SHARDED
+from vpo.language.checkpoints.quantising import check_bits
+from vpo.processes.hardware import SHARDED
 from vpo.training.recipe import bits_of, check_recipe
 
 

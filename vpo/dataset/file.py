@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vpo.dataset.decoding import decode
-from vpo.dataset.entries import Entry, read_entry
-from vpo.dataset.formats import read_values
-from vpo.dataset.problems import FileProblem, Place, RowProblem, in_one_line, shown
-from vpo.dataset.reading import local_path, read_bytes, shown_path, suffix_of, unpack
+from vpo.dataset.reading.decoding import decode
+from vpo.dataset.reading.entries import Entry, read_entry
+from vpo.dataset.reading.formats import read_values
+from vpo.dataset.reading.problems import FileProblem, Place, RowProblem, in_one_line, shown
+from vpo.dataset.reading.source import local_path, read_bytes, shown_path, suffix_of, unpack
 from vpo.errors import UserError
 from vpo.records import Query
 from vpo.seeding import seed_of
@@ -32,9 +32,9 @@ class FileDataset:
     one are named by the hash of their text. Splits are sft (or train), dpo (or validation, valid, val, dev) and test.
 
     `Query.text` is what the user typed apart from HTML's entities and tags, control characters and white space at the ends
-    (`vpo.dataset.text.tidy`); models, judges and tables all see this text. A text that occurs again is kept once, under its
+    (`vpo.dataset.reading.text.tidy`); models, judges and tables all see this text. A text that occurs again is kept once, under its
     first id, so that no test query is trained on: case, white space, composition of accents and characters that show
-    nothing make no other text (`vpo.dataset.text.comparison_key`).
+    nothing make no other text (`vpo.dataset.reading.text.comparison_key`).
 
     Rows that cannot be used are an error, which names all of them, and nothing is left out silently.
 

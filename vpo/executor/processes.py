@@ -14,7 +14,7 @@ from typing import Any
 from vpo.executor.lanes import WorkerDied, run_lanes
 from vpo.executor.worker import Worker
 from vpo.interfaces import Task
-from vpo.signals import ignore_save
+from vpo.processes.signals import ignore_save
 
 LEAVE = 5.0  # seconds that an idle worker has to let its role go
 

@@ -10,12 +10,16 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
-from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
-from vpo.language.limits import positions_of
-from vpo.language.messages import message_ids
+from vpo.language.chat.messages import message_ids
+from vpo.language.chat.rendering import Renderer
+from vpo.language.checkpoints.intake import fetch_and_check
+from vpo.language.checkpoints.limits import positions_of
+from vpo.language.checkpoints.loading import load_pretrained
+from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.sampling import GumbelNoise
 from vpo.records import Completion, Failure, Request, Sampling, Usage
+from vpo.storage.jsonio import write_json
 
 Rows = list[tuple[int, list[int], int]]  # place among the requests, ids of the prompt, seed
 
@@ -136,14 +140,12 @@ class PretrainedEngine(HFEngine):
     def __init__(
         self, model: str, revision: str | None, dtype: str, device: str, bits: int | None, batch_size: int
     ) -> None:
-        from vpo.backbone.hf import HFBackbone, load_pretrained
-        from vpo.backbone.quantising import check_bits
-
         check_bits(bits, "engine.bits")
         device = "cuda" if device == "gpu" else device
         try:
             with TemporaryDirectory() as folder:
-                HFBackbone(model, revision, "optimizer", False, dtype, device).prepare(Path(folder))
+                pointer = fetch_and_check(model, revision, "{}", needs_chat_template=False)
+                write_json(Path(folder) / "start.json", pointer)
                 loaded, tokenizer = load_pretrained(folder, getattr(torch, dtype), bits, device=device)
         except UserError as error:
             raise UserError(str(error).replace("backbone.", "engine.")) from error  # whose keys the user has written

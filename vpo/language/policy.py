@@ -3,8 +3,8 @@
 Plain classes: Hydra takes a dataclass that a constructor is given for a config.
 """
 
-from vpo.backbone.rendering import Renderer
 from vpo.interfaces import Engine
+from vpo.language.chat.rendering import Renderer
 from vpo.records import Message, Request, Sampling
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vpo.checklist import Question, dimension_scores, weighted_sum
+from vpo.feedback.checklist import Question, dimension_scores, weighted_sum
 from vpo.records import Clip, Score
 from vpo.sketch.measures import measure
 from vpo.sketch.vocabulary import find_facets

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vpo import items as item_work
 from vpo.executor.local import LocalExecutor
 from vpo.interfaces import Executor, Task
-from vpo.items import Results, Work
 from vpo.stages.stage import Stage
-from vpo.store import Entry, Store
+from vpo.storage import items as item_work
+from vpo.storage.items import Results, Work
+from vpo.storage.store import Entry, Store
 
 R = TypeVar("R")
 
@@ -68,7 +68,7 @@ class Context:
         batch_size: int,
         label: str,
     ) -> Results[R]:
-        """Item-by-item work that survives a kill; see `vpo.items.complete`.
+        """Item-by-item work that survives a kill; see `vpo.storage.items.complete`.
 
         `make` builds the role where the work is done and `call` does the work with (role, items); both travel to workers.
         """

@@ -11,7 +11,7 @@ from vpo.interfaces import Judge
 from vpo.records import Failure, Prompt, Query, Verdict
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vpo.processes.launch import WORKER
 from vpo.records import Pair
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.stages.training import exempt_of, job_of, node_of, train
-from vpo.store import Entry
-from vpo.training.launch import WORKER
+from vpo.storage.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.optimize import arguments_of, write_prompts
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

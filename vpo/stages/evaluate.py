@@ -12,11 +12,11 @@ from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Sample, Score, Verdict
-from vpo.rows import write_rows
 from vpo.stages.context import Context
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.rows import write_rows
+from vpo.storage.store import Entry
 
 R = TypeVar("R")
 
@@ -108,7 +108,7 @@ def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard) ->
         if isinstance(value, Weighted) and listed.mean_of_items:
             raise UserError(
                 f"evaluator {card.name}: {name!r} has weights, but its aggregate counts each item once; name another one in the "
-                "card, such as vpo.aggregates.WeightedMean"
+                "card, such as vpo.results.aggregates.WeightedMean"
             )
     numbers = {name: one.value if isinstance(one, Weighted) else one for name, one in metrics.items()}
     numbers = {name: None if one is None or not math.isfinite(one) else float(one) for name, one in numbers.items()}

@@ -10,11 +10,11 @@ from vpo.errors import UserError
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.stages.training import exempt_of, job_of, node_of, train
-from vpo.store import Entry
+from vpo.storage.store import Entry
 from vpo.training.recipe import bits_of
 
 STRATEGIES = ("auto", "ddp")
-WORKER = "vpo.training.grpo"
+WORKER = "vpo.training.online.grpo"
 
 
 @dataclass(frozen=True, kw_only=True)

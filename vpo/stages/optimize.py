@@ -13,7 +13,7 @@ from vpo.records import Completion, Failure, Prompt, Query
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.store import Entry
 
 # What a method's node says besides the arguments of its class.
 BESIDES = ("policy", "batch_size", "label")

@@ -1,16 +1,16 @@
-"""Stage `pair`: feedback to preference pairs (VPO paper 3.3; rules in `vpo.pairing`)."""
+"""Stage `pair`: feedback to preference pairs (VPO paper 3.3; rules in `vpo.feedback.pairing`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from vpo.errors import UserError
-from vpo.pairing import merge, text_pairs, video_pairs
+from vpo.feedback.pairing import merge, text_pairs, video_pairs
 from vpo.records import Pair, Prompt, Refinement, Score
-from vpo.rows import write_rows
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.rows import write_rows
+from vpo.storage.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

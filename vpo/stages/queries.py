@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vpo.build import build
-from vpo.dataset.text import comparison_key
+from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
 from vpo.records import Query
-from vpo.rows import write_rows
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
+from vpo.storage.rows import write_rows
 
 SPLITS = ("sft", "dpo", "test")
 
@@ -54,7 +54,7 @@ class Queries(Stage):
 def check_splits(splits: Mapping[str, Sequence[Query]]) -> None:
     """Raise UserError where a split is empty, an id stands for two queries or a text stands in two splits.
 
-    Texts are compared as readers see them: see `vpo.dataset.text.comparison_key`.
+    Texts are compared as readers see them: see `vpo.dataset.reading.text.comparison_key`.
     """
     ids: set[str] = set()
     texts: dict[str, tuple[str, str]] = {}  # by comparison key: split and id

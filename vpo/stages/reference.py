@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vpo.rows import read_rows
+from vpo.processes.launch import train_in_child
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.stages.training import job_of
-from vpo.store import Entry
+from vpo.storage.rows import read_rows
+from vpo.storage.store import Entry
 from vpo.templates import template_hash
-from vpo.training.launch import train_in_child
 from vpo.training.recipe import base_dtype, bits_of
 
 WORKER = "vpo.training.reference"

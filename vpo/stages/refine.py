@@ -10,7 +10,7 @@ from vpo.interfaces import Judge
 from vpo.records import Failure, Prompt, Refinement, Verdict
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.store import Entry
 
 Flawed = tuple[Prompt, Verdict]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from vpo.build import Spec, batch_size_of
+from vpo.feedback.pairing import video_candidates
 from vpo.interfaces import Generator
-from vpo.pairing import video_candidates
 from vpo.records import Clip, Failure, Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

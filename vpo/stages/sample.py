@@ -12,7 +12,7 @@ from vpo.records import Failure, Prompt, Query, Sampling
 from vpo.seeding import seed_of
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.store import Entry
 
 Draw = tuple[Query, int]  # a query, and which of its candidates
 

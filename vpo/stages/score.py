@@ -14,7 +14,7 @@ from vpo.records import Clip, Failure, Score
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.storage.jsonio import write_json
-from vpo.store import Entry
+from vpo.storage.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

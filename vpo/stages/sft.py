@@ -6,14 +6,14 @@ from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vpo.pairing import sft_examples
+from vpo.feedback.pairing import sft_examples
+from vpo.processes.launch import WORKER
 from vpo.records import Example, Pair, Prompt, Refinement, Verdict
-from vpo.rows import write_rows
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.stages.training import exempt_of, job_of, node_of, train
-from vpo.store import Entry
-from vpo.training.launch import WORKER
+from vpo.storage.rows import write_rows
+from vpo.storage.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

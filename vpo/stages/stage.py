@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vpo.store import Entry, numbered
+from vpo.storage.store import Entry, numbered
 
 if TYPE_CHECKING:
     from vpo.stages.context import Context

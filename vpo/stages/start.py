@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vpo.backbone.merging import read_base
 from vpo.build import build
 from vpo.errors import UserError
-from vpo.language.limits import Limits
+from vpo.language.checkpoints.limits import Limits
+from vpo.language.checkpoints.merging import read_base
 from vpo.records import Query
 from vpo.stages.context import Context
 from vpo.stages.queries import SPLITS
 from vpo.stages.stage import Node, Stage
-from vpo.store import Entry
+from vpo.storage.store import Entry
 from vpo.templates import template_hash
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja")
@@ -76,8 +76,8 @@ def check_prompts(start: Entry, queries: Entry, backbone: Node, new_tokens: Mapp
     # A tokenizer makes no more tokens of a text than it has bytes, so that most runs need none to know.
     if limits.template_tokens + max(len(one.text.encode()) for one in items) + new_tokens[key] <= limits.positions:
         return
-    from vpo.backbone.hf import load_tokenizer
-    from vpo.backbone.rendering import Renderer
+    from vpo.language.chat.rendering import Renderer
+    from vpo.language.checkpoints.loading import load_tokenizer
     from vpo.templates import read_template
 
     renderer = Renderer(load_tokenizer(start.folder / "policy"), read_template(backbone["template"]))

@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from vpo.processes.launch import WORKER, train_in_child
 from vpo.stages.stage import Node
-from vpo.store import Entry
+from vpo.storage.store import Entry
 from vpo.templates import template_hash
-from vpo.training.launch import WORKER, train_in_child
 
 log = logging.getLogger(__name__)
 

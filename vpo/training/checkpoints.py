@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vpo.errors import UserError
-from vpo.signals import LEFT, REQUESTS, die_of
+from vpo.processes.signals import LEFT, REQUESTS, die_of
 from vpo.training.strategy import SHARDED
 
 

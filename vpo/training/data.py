@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vpo.backbone.rendering import Renderer
 from vpo.errors import UserError
+from vpo.language.chat.rendering import Renderer
 from vpo.records import Example, Pair
 from vpo.seeding import seed_of
-from vpo.training.packing import PackedRow, pack, pad_right, plant
+from vpo.training.packing.rows import PackedRow, pack, pad_right, plant
 
 
 @dataclass(frozen=True)

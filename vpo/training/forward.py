@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from vpo.training.data import Padded
-from vpo.training.flex_probe import flex_problem
 from vpo.training.logprobs import SequenceLogprobs, completion_logprobs, head_problem
-from vpo.training.packing import PackedRow, enable_packing, packed_logprobs, packing_problem
+from vpo.training.packing.flex_probe import flex_problem
+from vpo.training.packing.rows import PackedRow, enable_packing, packed_logprobs, packing_problem
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Reader:
 
     Attributes:
         model: a causal language model.
-        packing: whether it takes packed rows (`vpo.training.packing`).
+        packing: whether it takes packed rows (`vpo.training.packing.rows`).
         own_logits: whether its own logits must be used, because it does more than a linear head.
     """
 

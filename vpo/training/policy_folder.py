@@ -10,9 +10,9 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from vpo.backbone.merging import write_base
 from vpo.errors import UserError
-from vpo.language.files import share
+from vpo.language.checkpoints.files import share
+from vpo.language.checkpoints.merging import write_base
 from vpo.storage.jsonio import write_json
 from vpo.training.strategy import whole_state
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vpo.backbone.quantising import check_bits
 from vpo.errors import UserError
-from vpo.hardware import SHARDED
+from vpo.language.checkpoints.quantising import check_bits
+from vpo.processes.hardware import SHARDED
 
 SCHEDULES = ("constant", "linear", "cosine", "step")  # those of `vpo.training.modules`, which imports torch
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from vpo.backbone.hf import load_pretrained
-from vpo.backbone.rendering import Renderer
 from vpo.executor.local import LocalExecutor
 from vpo.interfaces import Task
-from vpo.items import Work, complete
-from vpo.language.limits import readable_length
+from vpo.language.chat.rendering import Renderer
+from vpo.language.checkpoints.limits import readable_length
+from vpo.language.checkpoints.loading import load_pretrained
 from vpo.records import Pair
-from vpo.rows import read_rows
+from vpo.storage.items import Work, complete
+from vpo.storage.rows import read_rows
 from vpo.templates import read_template
-from vpo.training.attention import BLOCK
 from vpo.training.data import Row, arrange, pair_rows
 from vpo.training.forward import Reader
+from vpo.training.packing.attention import BLOCK
 from vpo.training.worker import device_of, main
 
 

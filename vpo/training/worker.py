@@ -3,7 +3,7 @@
 The file holds the stage's resolved node and where things lie; the worker knows no Hydra, no lock and no other stage. Ranks
 come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), as torchrun sets it. Memory, the
 GPU's too, is given back when the process ends. Exit code 2 means that `error.txt` holds one line for the user,
-143 that all ranks saved a checkpoint and left because a signal asked them to (`vpo.signals`).
+143 that all ranks saved a checkpoint and left because a signal asked them to (`vpo.processes.signals`).
 """
 
 import dataclasses
@@ -23,14 +23,12 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
-from vpo.signals import REQUESTS
+from vpo.processes.launch import DISK_FULL, TRACEBACK
+from vpo.processes.signals import REQUESTS
 from vpo.storage.disk import disk_problem, is_full
 from vpo.storage.redact import RedactedFormatter, redact_text, redact_uncaught, redacted_traceback
 
 log = logging.getLogger(__name__)
-
-DISK_FULL = 28  # exit code: there may be no room even for a line that says so
-TRACEBACK = "traceback.txt"  # beside the stage file, of what is told in one line
 
 
 def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> int:
@@ -84,18 +82,18 @@ def train(job: dict[str, Any]) -> None:
     import pytorch_lightning as pl
     import torch
 
-    from vpo.backbone.hf import load_pretrained
-    from vpo.backbone.rendering import Renderer
-    from vpo.language.limits import readable_length
+    from vpo.language.chat.rendering import Renderer
+    from vpo.language.checkpoints.limits import readable_length
+    from vpo.language.checkpoints.loading import load_pretrained
     from vpo.templates import read_template
     from vpo.training.checkpoints import Checkpoints, steps_done
     from vpo.training.forward import Reader
     from vpo.training.lora import add_adapter, switch_dropout_on
     from vpo.training.policy_folder import BestPolicy, PolicyWriter, settle
     from vpo.training.recipe import base_dtype, bits_of, check_recipe
-    from vpo.training.record import JsonlLogger, Progress
     from vpo.training.strategy import WholePolicy, checkpoint_activations
-    from vpo.training.telemetry import telemetry
+    from vpo.training.telemetry.callbacks import telemetry
+    from vpo.training.telemetry.record import JsonlLogger, Progress
 
     _quiet()
     out, recipe, hardware = Path(job["out"]), job["recipe"], job["trainer"]
@@ -209,10 +207,10 @@ def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: in
 def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, world: int) -> Any:
     """The rows of the job, split into training and validation, as a DataModule that knows the plan."""
     from vpo.records import Example, Pair
-    from vpo.rows import read_rows
-    from vpo.training.attention import BLOCK
+    from vpo.storage.rows import read_rows
     from vpo.training.data import PlannedDataModule, pair_rows, sft_rows
-    from vpo.training.watch import reasons
+    from vpo.training.packing.attention import BLOCK
+    from vpo.training.telemetry.watch import reasons
 
     recipe, path = job["recipe"], Path(job["rows"])
     if job["task"] == "sft":
@@ -248,7 +246,7 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
 
 def with_reference(rows: list[Any], path: Path) -> list[Any]:
     """The rows with their reference log-probabilities. Raises UserError when the file lacks one of them."""
-    from vpo.rows import read_rows
+    from vpo.storage.rows import read_rows
 
     known = {
         one["query_id"]: tuple(math.nan if one[side] is None else one[side] for side in ("chosen", "rejected"))

@@ -1,0 +1,230 @@
+"""From rows to one number: plain means as ever, and an evaluator whose clips do not count alike, worked out by hand."""
+
+import random
+
+import pytest
+
+from vpo import build
+from vpo.build import card_of, cards_of
+from vpo.cards import EvaluatorCard, Metric, Weighted, share
+from vpo.errors import UserError
+from vpo.records import Clip, Failure, Prompt, Query, to_json
+from vpo.results.gathering import _fail_parts, gather_items, summarize_items
+from vpo.results.intervals import summarize
+from vpo.results.metrics import Metrics
+from vpo.stages.context import Context
+from vpo.stages.evaluate import Evaluate
+from vpo.storage.rows import write_rows
+from vpo.storage.store import Store
+
+STEADINESS = "tests.results.test_aggregates.Steadiness"
+
+
+class Steadiness:
+    """As VBench sums subject consistency: over all steps from frame to frame of all clips, so that long clips weigh more.
+
+    A clip of one frame has no step and is dropped. The value of a step stands in the prompt, so that everything can be seen here.
+    """
+
+    def __init__(self, aggregate):
+        self.aggregate = aggregate
+
+    @staticmethod
+    def card(aggregate):
+        metrics = (Metric("steadiness", "Steadiness", "higher", unit="pt", decimals=2, aggregate=aggregate),)
+        return EvaluatorCard("steadiness", "1", metrics, frozenset({"clips"}))
+
+    def measure(self, samples):
+        return [self._one(sample) for sample in samples]
+
+    def _one(self, sample):
+        if isinstance(sample.clip, Failure):
+            return {"steadiness": None}
+        if sample.clip.frames < 2:
+            return {}
+        return {"steadiness": Weighted(float(sample.prompt.text), sample.clip.frames - 1)}
+
+
+# A clip of 4 frames has 3 steps of 0.5, one of 10 frames 9 steps of 0.9, one of 1 frame none; the fourth could not be rendered.
+CLIPS = {"a": ("0.5", 4), "b": ("0.9", 10), "c": ("0.1", 1), "d": ("0.3", None)}
+
+
+@pytest.fixture
+def context(tmp_path):
+    build.allow(["tests."])
+    yield Context(Store(tmp_path / "store"))
+    build.allow([])
+
+
+def evaluated(context, node):
+    """What one method with one evaluator leaves: the results' items and means."""
+
+    def stored(stage, **files):
+        def work(folder):
+            for name, records in files.items():
+                write_rows(folder / f"{name.replace('__', '.')}.jsonl", records)
+            return {}
+
+        return context.store.get(stage, {}, {}, work)
+
+    prompts = [Prompt(f"{one}-m", one, "a fox", text, "m") for one, (text, _) in CLIPS.items()]
+    clips = [
+        Clip(one.id, one.id, one.query_id, one.query, one.text, "x.mp4", 0, CLIPS[one.query_id][1], 8.0, 64, 64)
+        for one in prompts[:3]
+    ]
+    away = [{"id": "d-m", "failure": to_json(Failure("timeout", "no answer"))}]
+    parts = {
+        "queries": stored("queries", test=[Query(one, "a fox") for one in CLIPS]),
+        "prompts": stored("optimize", prompts=prompts),
+        "clips": stored("render", clips=clips, clips__failures=away),
+    }
+    entry = context.make(Evaluate(evaluator_name="steadiness", evaluator=node, **parts))
+    metrics = Metrics({name: card.to_json() for name, card in cards_of({"steadiness": node}).items()})
+    items = gather_items({"m": {"parts": parts, "evaluators": {"steadiness": entry}}}, metrics, context.store.root)
+    return items, summarize_items(items, metrics)["m"]["steadiness"]
+
+
+def test_a_frame_weighted_mean_drops_a_clip_and_counts_the_failed_one(context):
+    items, result = evaluated(context, {"_target_": STEADINESS, "aggregate": "vpo.results.aggregates.WeightedMean"})
+    # (3 * 0.5 + 9 * 0.9) / 12 = 0.8, where the mean over the clips is 0.7
+    assert result["mean"] == pytest.approx(0.8)
+    # residuals 3 * -0.3 and 9 * 0.1: sqrt(2/1 * (0.81 + 0.81)) / 12 = 0.15
+    assert result["ci95"] == pytest.approx(1.96 * 0.15)
+    assert (result["n"], result["n_failed"]) == (2, 1)
+    assert [item["metrics"] for item in items] == [
+        {"steadiness": 0.5}, {"steadiness": 0.9}, {}, {"steadiness": None},
+    ]  # fmt: skip
+    assert [item.get("weights") for item in items] == [{"steadiness": 3.0}, {"steadiness": 9.0}, None, None]
+    assert [set(item.get("failures", {})) for item in items] == [set(), set(), set(), {"render"}]
+
+
+def test_torchmetrics_own_mean_will_do_without_an_interval(context):
+    _, result = evaluated(context, {"_target_": STEADINESS, "aggregate": "torchmetrics.MeanMetric"})
+    assert result == {"mean": pytest.approx(0.8, abs=1e-12), "n": 2, "n_failed": 1, "ci95": None}
+
+
+def test_another_version_or_aggregate_is_another_result(context):
+    node = {"_target_": STEADINESS, "aggregate": "vpo.results.aggregates.WeightedMean"}
+    metric = card_of(node).metrics[0]
+    assert not metric.mean_of_items
+    assert metric.heading == "Steadiness pt ↑"
+    stage = Evaluate(evaluator_name="steadiness", evaluator=node, queries=None, prompts=None)
+    assert stage.node()["version"] == "1"
+
+
+def test_several_clips_of_a_prompt_pool_into_one_row():
+    # clips of 2 and 6 steps: (2 * 1 + 6 * 0.5) / 8
+    assert Weighted.pooled([1.0, 0.5], [2, 6]) == Weighted(0.625, 8)
+    with pytest.raises(ValueError, match="leave out what does not count"):
+        Weighted.pooled([], [])
+
+
+def test_plain_means_are_what_they_were():
+    """As `summarize` alone gave them, number for number; without cards, too."""
+    draw = random.Random(0)
+    values = [[draw.choice([None, draw.gauss(0, 1), 1.0]) for _ in range(50)] for _ in range(2)]
+    items = [
+        {"method": method, "metrics": {"safe": value} | ({"mine": value} if number % 3 else {})}
+        for method, of_method in zip("ab", values, strict=True)
+        for number, value in enumerate(of_method)
+    ]
+    card = EvaluatorCard("safety", "1", (share("safe", "Safe", "higher", ""),)).to_json()
+    for metrics in (Metrics({"safety": card}), Metrics({})):
+        found = summarize_items(items, metrics)
+        for method, of_method in zip("ab", values, strict=True):
+            assert found[method]["safe"] == to_json(summarize(of_method))
+            assert found[method]["mine"] == to_json(summarize([one for i, one in enumerate(of_method) if i % 3]))
+
+
+def test_a_part_fails_with_its_whole():
+    """The reward of the second clip failed, and nobody knows its dimensions but the first clip's score."""
+    items = [
+        {"method": "m", "metrics": {"reward": 3.0, "reward_Quality": 2.0, "reward_Motion": None}},
+        {"method": "m", "metrics": {"reward": None}},
+        {"method": "m", "metrics": {}},  # of an evaluator that has no reward here: nothing applies
+    ]
+    card = EvaluatorCard("reward", "1", (Metric("reward", "Reward", parts=True),)).to_json()
+
+    _fail_parts(items, Metrics({"reward": card}))
+    assert items[1]["metrics"] == {"reward": None, "reward_Quality": None, "reward_Motion": None}
+    assert items[2]["metrics"] == {}
+
+
+class Cardless:
+    needs = frozenset()
+
+
+class Greedy:
+    card = EvaluatorCard("greedy", "1", (Metric("a", "A"),), frozenset({"clip"}))
+
+
+class Empty:
+    card = EvaluatorCard("empty", "1", ())
+
+
+class Lost:
+    card = EvaluatorCard("lost", "1", (Metric("a", "A", aggregate="torchmetrics.MeanMetrik"),))
+
+
+class Wrong:
+    card = EvaluatorCard("wrong", "1", (Metric("a", "A", aggregate="math.fsum"),))
+
+
+class Rival:
+    card = EvaluatorCard("rival", "1", (Metric("scene_count", "Count"),))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            {"x": {"_target_": "tests.results.test_aggregates.Cardless"}},
+            "Cardless has no card; an evaluator says by `card =",
+        ),
+        (
+            {"x": {"_target_": "tests.results.test_aggregates.Greedy"}},
+            "needs 'clip', which nothing gives; known are clips, verd",
+        ),
+        (
+            {"x": {"_target_": "tests.results.test_aggregates.Empty"}},
+            "its card lists no metric; give one or more, each once",
+        ),
+        ({"x": {"_target_": "tests.results.test_aggregates.Lost"}}, "aggregate torchmetrics.MeanMetrik cannot be imp"),
+        (
+            {"x": {"_target_": "tests.results.test_aggregates.Wrong"}},
+            "the aggregate math.fsum is no torchmetrics.Metric",
+        ),
+        ({"x": {"_target_": STEADINESS, "agregate": "a"}}, r"Steadiness.card does not take the keys of its config: .*"),
+        (
+            {
+                "x": {"_target_": "tests.results.test_aggregates.Rival"},
+                "y": {"_target_": "vpo.sketch.evaluator.SceneAccuracy"},
+            },
+            "evaluators y and x both measure 'scene_count'; leave one of them out",
+        ),
+    ],
+)
+def test_a_card_that_cannot_be_is_one_line(context, nodes, message):
+    with pytest.raises(UserError, match=message) as raised:
+        cards_of(nodes)
+    assert "\n" not in str(raised.value)
+
+
+class Undeclared(Steadiness):
+    @staticmethod
+    def card(aggregate):
+        return EvaluatorCard("undeclared", "1", (Metric("calm", "Calm", aggregate=aggregate),), frozenset({"clips"}))
+
+
+def test_a_metric_that_no_card_lists_is_an_error(context):
+    with pytest.raises(UserError, match="evaluator undeclared: it measures 'steadiness', which its card does not list"):
+        evaluated(
+            context, {"_target_": "tests.results.test_aggregates.Undeclared", "aggregate": "torchmetrics.MeanMetric"}
+        )
+
+
+def test_weights_that_would_be_ignored_are_an_error(context):
+    with pytest.raises(
+        UserError, match="'steadiness' has weights, but its aggregate counts each item once; name another"
+    ):
+        evaluated(context, {"_target_": STEADINESS, "aggregate": "vpo.results.aggregates.MeanOfItems"})

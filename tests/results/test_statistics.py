@@ -1,0 +1,114 @@
+"""Means, intervals and the paired bootstrap, against numbers worked out by hand."""
+
+import math
+
+import pytest
+
+from vpo.records import Result
+from vpo.results.intervals import (
+    mean_and_deviation,
+    paired_bootstrap,
+    paired_weighted_bootstrap,
+    summarize,
+    weighted_mean,
+)
+
+
+def test_summarize_gives_the_normal_interval_of_the_mean():
+    # 0, 0, 1, 1: mean 1/2, sample variance 4 * (1/2)^2 / 3 = 1/3, so the half width is 1.96 * sqrt(1/3) / 2
+    result = summarize([0, 1, 0, 1])
+    assert (result.mean, result.n, result.n_failed) == (0.5, 4, 0)
+    assert result.ci95 == pytest.approx(1.96 * math.sqrt(1 / 3) / 2)
+
+
+def test_a_failure_is_counted_and_is_never_a_score():
+    result = summarize([1.0, None, 3.0, math.nan])
+    assert (result.mean, result.n, result.n_failed) == (2.0, 2, 2)
+    assert result.ci95 == pytest.approx(1.96)  # sample deviation sqrt(2), over sqrt(2)
+
+
+def test_summarize_of_one_or_no_value():
+    assert summarize([2.0]) == Result(mean=2.0, n=1, n_failed=0, ci95=None)
+    assert summarize([None]) == Result(mean=None, n=0, n_failed=1, ci95=None)
+    assert summarize([]) == Result(mean=None, n=0, n_failed=0, ci95=None)
+
+
+def test_a_weighted_mean_is_a_ratio_of_sums_and_so_is_its_interval():
+    # (3 * 1 + 1 * 0) / 4 = 3/4; residuals 3 * 1/4 and 1 * -3/4, squares 2 * 9/16, so sqrt(2/1 * 18/16) / 4 = 3/8
+    mean, half = weighted_mean([1.0, 0.0], [3.0, 1.0])
+    assert (mean, half) == (0.75, pytest.approx(1.96 * 3 / 8))
+    # with equal weights it is the plain mean with its interval
+    mean, half = weighted_mean([0.0, 1.0, 0.0, 1.0], [7.0] * 4)
+    assert (mean, half) == (0.5, pytest.approx(1.96 * math.sqrt(1 / 3) / 2))
+    assert weighted_mean([2.0], [5.0]) == (2.0, None)
+
+
+def test_mean_and_deviation_over_seeds():
+    assert mean_and_deviation([1.0, 2.0, 3.0]) == (2.0, 1.0)
+    assert mean_and_deviation([5.0]) == (5.0, None)
+
+
+def test_the_gain_averages_over_seeds_first_and_counts_the_seeds_that_agree():
+    a = {"q1": [3.0, 1.0], "q2": [1.0, 0.0]}
+    b = {"q1": [1.0, 1.0], "q2": [0.0, 1.0]}
+    # differences: q1 (2, 0), q2 (1, -1); per query 1 and 0; their mean 1/2. Seed 0: +3/2, seed 1: -1/2.
+    gain = paired_bootstrap(a, b)
+    assert (gain.mean, gain.n, gain.seeds, gain.same_sign) == (0.5, 2, 2, 1)
+    # of two queries a resample has mean 0, 1/2 or 1 with probability 1/4, 1/2, 1/4: the 95 % interval is all of it
+    assert (gain.low, gain.high) == (0.0, 1.0)
+    assert not gain.clear
+
+
+def test_the_bootstrap_interval_of_a_share_is_close_to_the_normal_one():
+    a = {f"q{i}": [float(i % 2)] for i in range(400)}
+    b = {f"q{i}": [0.0] for i in range(400)}
+    gain = paired_bootstrap(a, b)
+    half = 1.96 * 0.5 / math.sqrt(400)  # = 0.049
+    assert gain.low == pytest.approx(0.5 - half, abs=0.004)
+    assert gain.high == pytest.approx(0.5 + half, abs=0.004)
+    assert gain.clear
+
+
+def test_the_same_data_in_another_order_give_the_same_interval():
+    a, b = {"x": [1.0], "y": [0.0], "z": [4.0]}, {"x": [0.0], "y": [2.0], "z": [1.0]}
+    assert paired_bootstrap(a, b) == paired_bootstrap(dict(reversed(a.items())), dict(reversed(b.items())))
+
+
+def test_a_seed_that_failed_on_one_side_is_left_out_on_both():
+    # q1 keeps seed 1 only (difference 1); q2 has no seed that both sides measured
+    gain = paired_bootstrap({"q1": [9.0, 2.0], "q2": [5.0, None]}, {"q1": [None, 1.0], "q2": [None, 1.0]})
+    assert (gain.mean, gain.n, gain.seeds, gain.same_sign) == (1.0, 1, 1, 1)
+
+
+def test_no_common_query_is_no_gain():
+    assert paired_bootstrap({"q1": [1.0]}, {"q2": [1.0]}) is None
+    assert paired_bootstrap({}, {}) is None
+
+
+def test_the_gain_of_weighted_means_is_a_difference_of_ratios():
+    a = {"q1": [(1.0, 3.0)], "q2": [(0.0, 1.0)], "q3": [(9.0, 9.0)]}
+    b = {"q1": [(0.0, 1.0)], "q2": [(1.0, 1.0)], "q3": [None]}
+    # a: (3 * 1 + 1 * 0) / 4 = 3/4; b: (0 + 1) / 2 = 1/2; q3 is left out on both sides
+    gain = paired_weighted_bootstrap(a, b)
+    assert (gain.mean, gain.n, gain.seeds, gain.same_sign) == (0.25, 2, 1, 1)
+    # a resample has q1 twice (1 - 0), q2 twice (0 - 1) or both (1/4): the 95 % interval is all of it
+    assert (gain.low, gain.high) == (-1.0, 1.0)
+    assert paired_weighted_bootstrap({"q1": [None]}, {"q1": [(1.0, 1.0)]}) is None
+
+
+def test_the_gain_of_weighted_means_averages_over_the_seeds_that_measured():
+    # seed 0: q1 alone, 1 - 0; seed 1: q2 alone, 0 - 0.5; seed 2: nothing on both sides. The mean of 1 and -0.5 is 0.25.
+    a = {"q1": [(1.0, 2.0), None, None], "q2": [None, (0.0, 5.0), (1.0, 1.0)]}
+    b = {"q1": [(0.0, 7.0), (1.0, 1.0), None], "q2": [(1.0, 1.0), (0.5, 1.0), None]}
+    gain = paired_weighted_bootstrap(a, b)
+    assert (gain.mean, gain.n, gain.seeds, gain.same_sign) == (0.25, 2, 2, 1)
+    assert (gain.low, gain.high) == (-0.5, 1.0)  # a resample of q1 alone has seed 0 only
+
+
+def test_with_equal_weights_it_is_the_plain_bootstrap():
+    a = {f"q{i}": [float(i % 3), float(i % 5)] for i in range(40)}
+    b = {f"q{i}": [float(i % 2), 1.0] for i in range(40)}
+    plain = paired_bootstrap(a, b)
+    weighted = paired_weighted_bootstrap(*({q: [(v, 4.0) for v in of] for q, of in side.items()} for side in (a, b)))
+    assert (weighted.mean, weighted.low, weighted.high) == pytest.approx((plain.mean, plain.low, plain.high))
+    assert (weighted.n, weighted.seeds, weighted.same_sign) == (plain.n, plain.seeds, plain.same_sign)

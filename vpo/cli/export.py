@@ -1,0 +1,44 @@
+"""`vpo export`: a trained policy as a folder that plain transformers loads, with a model card."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from vpo.cli.arguments import Parser, as_path, expanded
+from vpo.export.card import public
+from vpo.export.folder import as_backbone, export, new_folder
+from vpo.export.source import find_source
+from vpo.export.weights import DTYPES
+from vpo.storage.housekeeping import readable, size_of
+
+USAGE = (
+    "vpo export <run folder> [policy=dpo] [to=folder] [dtype=bfloat16] [license=...] [force=true] [paths.store=store]"
+)
+
+
+def export_command(arguments: list[str]) -> int:
+    """Write the model and say how to use it. Returns the exit code."""
+    parser = Parser("export", usage=USAGE, description="a trained policy as a folder that plain transformers loads")
+    parser.add_argument(
+        "place", metavar="<run folder>", help="or a folder of the store, such as store/dpo/<key>", type=expanded
+    )
+    parser.option("policy", "which of the run's trained policies (its last one)", metavar="name")
+    parser.option("to", "the new folder (exported/<run>)", metavar="folder", type=as_path)
+    parser.option("dtype", "what the weights are saved in", choices=DTYPES)
+    parser.option("license", "for the model card", metavar="name")
+    parser.option("paths.store", "the store, if it has moved since", dest="store", metavar="folder", type=as_path)
+    parser.flag("force", "replace a model that lies there")
+    told = parser.parse(arguments)
+    source = find_source(Path(told.place), told.policy, told.store)
+    to = told.to or Path(f"exported/{source.name}")
+    asked = [f"{key}={value}" for key in ("dtype", "license") if (value := getattr(told, key))]
+    command = shlex.join(["vpo", "export", public(told.place), f"policy={source.policy}", *asked])
+    with new_folder(to, "export", force=told.force) as out:
+        export(source, out, name=to.name, dtype=told.dtype, license=told.license, command=command)
+    lines = [
+        f"{to}: the policy {source.policy}, {readable(size_of(to))}; its card is README.md",
+        f"  use it here:  vpo run {as_backbone(to)}",
+        f"  publish it:   vpo push {shlex.quote(str(to))} <owner>/<name>",
+    ]
+    sys.stdout.write("\n".join([*lines, ""]))
+    return 0

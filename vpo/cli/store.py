@@ -1,0 +1,81 @@
+"""`vpo store ls` and `vpo store prune`: what is stored, how large it is, and who refers to it."""
+
+import sys
+from pathlib import Path
+
+from vpo.cli.arguments import Parser, as_path
+from vpo.errors import UserError
+from vpo.storage.housekeeping import (
+    Stored,
+    check_gone,
+    forgotten,
+    leftovers,
+    prune,
+    readable,
+    stored,
+    users_of,
+    warn_of_unseen,
+)
+
+USAGE = "vpo store ls | prune [yes=true] [gone=folder] [paths.store=store] [paths.runs=runs]"
+
+
+def store_command(arguments: list[str]) -> int:
+    """Run `ls` or `prune`. Returns the exit code."""
+    parser = Parser("store", usage=USAGE, description="what is stored, how large it is and which runs use it")
+    parser.add_argument("action", choices=("ls", "prune"), help="list all, or what no run refers to, to delete it")
+    parser.flag("yes", "prune: delete it, not only list it")
+    parser.option(
+        "paths.store", "the store (store)", dest="store", metavar="folder", type=as_path, default=Path("store")
+    )
+    parser.option("paths.runs", "the runs (runs)", dest="runs", metavar="folder", type=as_path, default=Path("runs"))
+    parser.option(
+        "gone",
+        "prune: runs there, which cannot be seen, are gone for good",
+        metavar="folder",
+        type=as_path,
+        default=None,
+    )
+    told = parser.parse(arguments)
+    if not told.store.is_dir():
+        raise UserError(f"store: {told.store} is no folder; set paths.store")
+    sure = told.action == "prune" and told.yes
+    if told.gone is not None:
+        check_gone(told.store, told.gone)
+    gone = forgotten(told.store, told.gone)
+    warn_of_unseen(told.store, gone, sure)
+    users = users_of(told.store, told.runs, gone)
+    results, rest = list(stored(told.store, users)), list(leftovers(told.store, users))
+    if told.action == "ls":
+        _list(results, rest)
+    elif sure:
+        prune(results + rest, told.store, told.runs)
+    else:
+        _announce(results + rest)
+    return 0
+
+
+def _list(results: list[Stored], rest: list[Stored]) -> None:
+    lines = [f"{readable(one.size):>10}  {one.created:<20}  {one.name:<30} {_users(one)}" for one in results + rest]
+    total = sum(one.size for one in results)
+    free = sum(one.size for one in results if not one.used_by)
+    lines.append(
+        f"{readable(total):>10}  in {len(results)} results; {readable(free)} of it in results that no run refers to"
+    )
+    sys.stdout.write("\n".join([*lines, ""]))
+
+
+def _users(one: Stored) -> str:
+    return (
+        "no run"
+        if not one.used_by
+        else one.used_by[0] + (f" and {len(one.used_by) - 1} more" if len(one.used_by) > 1 else "")
+    )
+
+
+def _announce(found: list[Stored]) -> None:
+    idle = [one for one in found if not one.used_by]
+    lines = [f"{readable(one.size):>10}  {one.name}" for one in idle]
+    total = readable(sum(one.size for one in idle))
+    lines.append(f"{total} in {len(idle)} results that no run refers to; add yes=true to delete them")
+    sys.stdout.write("\n".join([*lines, ""]))

@@ -1,0 +1,80 @@
+"""`vpo export`: a trained policy as a folder that plain transformers loads, with a model card."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vpo.errors import UserError
+from vpo.export.card import card, methods_of
+from vpo.export.source import Source
+from vpo.export.weights import has_chat_template, set_sampling, stop_ids_of, write_weights
+from vpo.language.checkpoints.files import share
+from vpo.storage.disk import disk_problem
+from vpo.templates import name_of_template
+
+
+def export(source: Source, out: Path, *, name: str, dtype: str | None, license: str | None, command: str) -> None:
+    """Write weights, tokenizer, template, sampling and card of a policy to the empty folder `out`."""
+    notes = write_weights(source.folder, out, dtype)
+    set_sampling(out, next(iter(methods_of(source).values()), None), stop_ids_of(out))
+    chat = has_chat_template(out)
+    text = card(source, name, chat=chat, notes=notes, command=command, license=license)
+    (out / "README.md").write_text(text, encoding="utf-8")
+    share(out)
+
+
+def as_backbone(folder: Path) -> str:
+    """The overrides that make a model folder the backbone of a run, with its template where vpo has it under a name."""
+    place, template = str(folder), name_of_template(folder / "template.txt")
+    place = place if re.fullmatch(r"[\w./@%+-]+", place) else f'"{place}"'  # Hydra reads '=' and ',' as its own
+    told = ["backbone=hf", f"backbone.model={place}", *([f"backbone.template={template}"] if template else [])]
+    return shlex.join(told)
+
+
+@contextmanager
+def new_folder(to: Path, verb: str, *, force: bool, keep_partial: bool = False) -> Iterator[Path]:
+    """A folder beside `to` that becomes `to` when all went well.
+
+    Args:
+        to: where the result shall lie. With `force` a model that lies there is replaced, and nothing but a model.
+        verb: who asks, for messages.
+        force: whether `to` may be there already.
+        keep_partial: what an earlier start left is kept, and also what this one leaves if it fails: a download goes on.
+
+    Raises:
+        UserError: `to` is taken, cannot be written or the disk is full.
+    """
+    if to.exists() and not force:
+        raise UserError(f"{verb}: {to} is there already; set to=<another folder>, or force=true to replace it")
+    if to.exists() and not (to / "config.json").is_file():
+        raise UserError(f"{verb}: {to} holds no model, so force=true does not replace it; set to=<another folder>")
+    partial, trash = (to.with_name(to.name + suffix) for suffix in (".partial", ".trash"))
+    try:
+        if not keep_partial:
+            shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{verb}: {to}: {error.strerror.lower()}; set to=<a folder that can be written>") from error
+    try:
+        yield partial
+        if to.exists():
+            shutil.rmtree(trash, ignore_errors=True)
+            to.rename(trash)
+        partial.rename(to)
+        shutil.rmtree(trash, ignore_errors=True)
+    except UserError:
+        raise
+    except Exception as error:
+        problem = disk_problem(error, to.parent)
+        if problem is None:
+            raise
+        where, cure = to, "make room, or set to=<a folder elsewhere>"
+        if problem.elsewhere is not None:
+            where, cure = problem.elsewhere, problem.cure
+        raise UserError(f"{verb}: {where}: {problem.reason}; {cure}") from error
+    finally:
+        if not keep_partial:
+            shutil.rmtree(partial, ignore_errors=True)

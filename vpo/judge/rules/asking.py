@@ -1,0 +1,288 @@
+"""What a query asks for: the content words, colours, counts and relations that a prompt must keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from vpo.judge.rules import harm, lexicon
+from vpo.judge.rules.flags import split_flags
+from vpo.judge.rules.words import Reading, near, read, stem, stem_phrase
+
+_NOT = frozenset({"no", "without", "not", "never", "dont", "don't"})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing the prompt must keep: its words in the query, its stems, what it is, and where it begins and ends."""
+
+    words: str
+    key: str
+    kind: str  # "object" | "name" | "style" | "camera" | "soft" | "word"
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Bond:
+    """A constraint on a noun: kind 'colour' (value 'red'), 'count' ('2') or 'one' ('1': a plain singular)."""
+
+    kind: str
+    value: str
+    noun: Item | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """`a` stands in `value` ('left', 'above', ...) to `b`."""
+
+    value: str
+    a: Item
+    b: Item
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A query, read: its cleaned text and everything a prompt is held to."""
+
+    text: str
+    reading: Reading
+    items: tuple[Item, ...]
+    bonds: tuple[Bond, ...]
+    relations: tuple[Relation, ...]
+    excluded: tuple[str, ...]
+    motion: int | None
+
+
+@lru_cache(maxsize=1024)
+def understand(query: str) -> Wish:
+    """Reads a query. Cached, because the candidates of one query are judged one after the other."""
+    text, camera, motion, excluded = split_flags(query)
+    text = _plain_case(text)
+    reading = read(text)
+    free = _free_tokens(reading)
+    items = _items(reading, free)
+    bonds = (*_colours(reading, items, free), *_counts(reading, items, free))
+    asked = tuple(item for item in items if item.kind != "colour")
+    if camera:
+        asked += (Item(camera, stem_phrase(camera), "camera", -1, -1),)
+    return Wish(text, reading, asked, bonds, _relations(reading, asked), excluded, motion)
+
+
+def _plain_case(text: str) -> str:
+    """Shouting in lower case, and a colour at the beginning too, so that 'Violet rocket' is no rocket called Violet."""
+    if text.isupper():
+        return text.lower()
+    first = text.split(" ", 1)[0]
+    shades = {shade for head, items in lexicon.table("colours").items() for shade in (head, *items)}
+    return first.lower() + text[len(first) :] if first.lower() in shades else text
+
+
+def _free_tokens(reading: Reading) -> frozenset[int]:
+    """Tokens that no prompt is held to: unsafe ones, the verbs that go with them, and what stands under a 'no'."""
+    free: set[int] = set()
+    for found in harm.find(reading):
+        free.update(range(found.first, found.last + 1))
+        around = range(max(0, found.first - 4), min(len(reading.tokens), found.last + 4))
+        free.update(i for i in around if reading.tokens[i].stem in _aggressive())
+    for i, token in enumerate(reading.tokens):
+        if token.word in _NOT:
+            free.update(range(i, min(i + 3, len(reading.tokens))))
+    return frozenset(free)
+
+
+def _items(reading: Reading, free: frozenset[int]) -> tuple[Item, ...]:
+    """Cuts the query into known phrases (longest first) and single content words."""
+    items: list[Item] = []
+    index = 0
+    while index < len(reading.tokens):
+        length = _phrase_length(reading, index)
+        span = range(index, index + length)
+        index += length
+        if free.isdisjoint(span):
+            item = _item(reading, span)
+            if item is not None and item.key not in {other.key for other in items}:
+                items.append(item)
+    return tuple(items)
+
+
+def _phrase_length(reading: Reading, index: int) -> int:
+    stems = [token.stem for token in reading.tokens[index : index + 4]]
+    for length in range(len(stems), 1, -1):
+        if " ".join(stems[:length]) in _kinds_of_words():
+            return length
+    return 1
+
+
+def _item(reading: Reading, span: range) -> Item | None:
+    tokens = reading.tokens[span.start : span.stop]
+    text = reading.text[tokens[0].start : tokens[-1].end]
+    key = " ".join(token.stem for token in tokens)
+    if len(tokens) == 1:
+        word = tokens[0].word
+        if (
+            word in lexicon.words("stop")
+            or len(word) < 2
+            or word.isdigit()
+            or _number(word)
+            or word in ("pair", "trio")
+        ):
+            return None
+        if _is_colour(reading, span.start):
+            return Item(text, key, "colour", span.start, span.start)
+        if word in lexicon.words("soft") or stem(word) in _soft_stems() or _slip_of_filler(word):
+            return Item(text, key, "soft", span.start, span.start)
+    kind = _kinds_of_words().get(key, "word")
+    if kind == "object" and _in_name(reading, span):
+        kind = "name"
+    return Item(text, key, kind, span.start, span.stop - 1)
+
+
+def _in_name(reading: Reading, span: range) -> bool:
+    """Whether a thing's word is part of a longer proper name, which has no other words: 'Eiffel Tower'."""
+    if reading.text.isupper() or reading.text.istitle():
+        return False
+    around = reading.tokens[max(0, span.start - 1) : span.stop]
+    return len(around) > 1 and all(
+        reading.text[token.start].isupper() and token.word not in lexicon.words("stop") for token in around
+    )
+
+
+def _is_colour(reading: Reading, index: int) -> bool:
+    """Whether the word is a colour here; 'orange' with no noun after it is the fruit."""
+    word = reading.tokens[index].word
+    if word not in lexicon.table("colours") and word != "gray":
+        return False
+    if word in ("orange", "rose"):
+        after = reading.tokens[index + 1 : index + 2]
+        return bool(after) and after[0].word not in lexicon.words("stop")
+    return True
+
+
+def _colours(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Bond]:
+    bonds = []
+    for item in items:
+        if item.kind == "colour":
+            noun = _noun_after(reading, items, item.last + 1)
+            bonds.append(
+                Bond("colour", "grey" if item.words.lower() == "gray" else item.words.lower(), noun, item.words)
+            )
+    return bonds
+
+
+def _counts(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Bond]:
+    """Numbers before nouns, and plain singulars ('a dog'), which a prompt must not multiply."""
+    bonds = []
+    for i, token in enumerate(reading.tokens):
+        following = reading.tokens[i + 1].word if i + 1 < len(reading.tokens) else ""
+        number = _number(token.word) or (_group_number(token.word) if following == "of" else None)
+        noun = _noun_after(reading, items, i + 1 + (number is not None and following == "of"))
+        if i in free or noun is None or noun.kind not in ("object", "word") or noun.last - i > 4:
+            continue
+        if number is not None and number != "1":
+            bonds.append(Bond("count", number, noun, token.word))
+        elif (number == "1" or token.word in ("a", "an")) and noun.kind == "object" and _singular(reading, noun):
+            bonds.append(Bond("one", "1", noun, token.word))
+    return bonds
+
+
+def _singular(reading: Reading, noun: Item) -> bool:
+    return not reading.tokens[noun.last].word.endswith("s")
+
+
+def _noun_after(reading: Reading, items: Sequence[Item], index: int) -> Item | None:
+    """The noun to which a word just before `index` belongs: the first thing in the run of content words after it.
+
+    Where the run names no known thing, its first plain word.
+    """
+    run: list[Item] = []
+    for item in (item for item in items if item.first >= index):
+        gap = reading.tokens[run[-1].last + 1 if run else index : item.first]
+        if gap and (run or any(token.word in lexicon.words("stop") - {"and"} for token in gap)):
+            break
+        if run and "," in reading.text[reading.tokens[run[-1].last].end : reading.tokens[item.first].start]:
+            break
+        run.append(item)
+        if item.kind == "object" or len(run) == 4:
+            break
+    if run and run[-1].kind == "object":
+        return run[-1]
+    return next((item for item in run if item.kind == "word"), None)
+
+
+def _number(word: str) -> str | None:
+    return _numbers().get(word)
+
+
+def _relations(reading: Reading, items: Sequence[Item]) -> tuple[Relation, ...]:
+    objects = [item for item in items if item.kind in ("object", "word")]
+    found = []
+    for i, token in enumerate(reading.tokens):
+        value = relation_words().get(token.word)
+        if value is None or not _prepositional(reading, i, value):
+            continue
+        before = [item for item in objects if item.last < i and item.kind == "object"]
+        after = [item for item in objects if i < item.first <= i + 5 and item.kind == "object"]
+        if before and after:
+            found.append(Relation(value, before[-1], after[0]))
+    return tuple(found)
+
+
+def _prepositional(reading: Reading, index: int, value: str) -> bool:
+    """Whether the word relates two things here: 'left of', 'on top of', 'under'; not 'left hand'."""
+    following = [token.word for token in reading.tokens[index + 1 : index + 3]]
+    word = reading.tokens[index].word
+    if word in ("left", "right", "front", "top", "bottom"):
+        return "of" in following
+    return word in ("above", "atop", "below", "beneath", "under", "underneath", "behind", "inside", "outside")
+
+
+@cache
+def relation_words() -> dict[str, str]:
+    """Each relation word with the relation it says."""
+    return {word: head for head, items in lexicon.table("relations").items() for word in items}
+
+
+_GROUPS = frozenset(
+    {"pair", "couple", "trio", "dozen"}
+)  # numbers only where 'of' follows: 'a couple dancing' are a couple
+
+
+def _group_number(word: str) -> str | None:
+    return next((n for n, words in lexicon.table("counts").items() if word in _GROUPS and word in words), None)
+
+
+@cache
+def _numbers() -> dict[str, str]:
+    vague = _GROUPS | {"both", "twin", "duo", "solitary", "lone"}
+    return {word: n for n, words in lexicon.table("counts").items() for word in words if word not in vague}
+
+
+@cache
+def _aggressive() -> frozenset[str]:
+    return frozenset(stem(word) for word in lexicon.words("aggressive"))
+
+
+@cache
+def _soft_stems() -> frozenset[str]:
+    return frozenset(stem(word) for word in lexicon.words("soft"))
+
+
+@lru_cache(maxsize=10_000)
+def _slip_of_filler(word: str) -> bool:
+    """Whether an unknown word is a slip of the fingers for a word that need not be kept: 'teh', 'beautifull'."""
+    if len(word) < 3 or stem(word) in _kinds_of_words():
+        return False
+    fillers = (filler for name in ("stop", "soft") for filler in lexicon.words(name) if len(filler) > 2)
+    return any(near(word, filler, 1) and (len(word) > 6 or sorted(word) == sorted(filler)) for filler in fillers)
+
+
+@cache
+def _kinds_of_words() -> dict[str, str]:
+    """Known words and phrases by what they are; later tables win over earlier ones."""
+    kinds = {stem_phrase(p): "word" for group in lexicon.groups("same") for p in group if p.strip()}
+    kinds |= {stem_phrase(p): "word" for p in lexicon.table("signs")}
+    kinds |= {stem_phrase(p): "object" for head, items in lexicon.table("kinds").items() for p in (head, *items)}
+    kinds |= {stem_phrase(p): "style" for p in lexicon.table("styles")}
+    kinds |= {stem_phrase(p): "camera" for p in lexicon.table("camera")}
+    return kinds

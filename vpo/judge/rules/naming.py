@@ -1,0 +1,120 @@
+"""What the lexicon says of a word: its other names, its kinds and siblings, the signs that show it.
+
+Keys are stems of words or phrases, as `words.stem_phrase` gives them.
+"""
+
+from functools import cache, lru_cache
+
+from vpo.judge.rules import lexicon
+from vpo.judge.rules.asking import Item
+from vpo.judge.rules.words import Reading, stem, stem_phrase
+
+
+def locate(item: Item | None, prompt: Reading) -> list[int]:
+    """Where the prompt names the item: indices of the last token of each naming."""
+    if item is None:
+        return []
+    keys = ({item.key} | names(item.key)) & prompt.places.keys()
+    return sorted({i + key.count(" ") for key in keys for i in prompt.places[key]})
+
+
+@cache
+def _same() -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for group in lexicon.groups("same"):
+        keys = {stem_phrase(phrase) for phrase in group}
+        for key in keys:
+            found.setdefault(key, set()).update(keys - {key})
+    return {key: frozenset(others) for key, others in found.items()}
+
+
+@cache
+def members() -> dict[str, frozenset[str]]:
+    """Each kind with its members."""
+    rows: dict[str, frozenset[str]] = {}
+    for kind, items in lexicon.table("kinds").items():
+        rows[stem_phrase(kind)] = rows.get(stem_phrase(kind), frozenset()) | {stem_phrase(item) for item in items}
+    return rows
+
+
+@cache
+def kinds() -> dict[str, tuple[str, ...]]:
+    """Each member with its kinds."""
+    found: dict[str, tuple[str, ...]] = {}
+    for kind, row in members().items():
+        for member in row:
+            found[member] = (*found.get(member, ()), kind)
+    return found
+
+
+@lru_cache(maxsize=10_000)
+def names(key: str) -> frozenset[str]:
+    """Every key that names what `key` names: words for the same thing, and two levels of kinds below it."""
+    direct = members().get(key, frozenset())
+    below = frozenset().union(*(members().get(member, frozenset()) for member in direct))
+    return (_same().get(key, frozenset()) | direct | below) - {key}
+
+
+@lru_cache(maxsize=10_000)
+def siblings(key: str) -> frozenset[str]:
+    """The other members of its kinds, and of their kinds; people and the like apart, which come together in a scene."""
+    own = [kind for kind in kinds().get(key, ()) if kind not in _COMPANIONS]
+    wider = [kind for near_kind in own for kind in kinds().get(near_kind, ()) if kind not in _COMPANIONS]
+    return frozenset().union(*(members()[kind] for kind in (*own, *wider))) - {key, *own}
+
+
+_COMPANIONS = frozenset(
+    stem_phrase(kind)
+    for kind in (
+        *("person", "people", "family", "weather", "daytime"),
+        *("clothing", "plant", "building", "tool", "shape"),
+    )
+)
+
+
+@lru_cache(maxsize=10_000)
+def marks(key: str, *tables: str) -> frozenset[str]:
+    """The signs of a key in the tables; by default in those whose signs stand by themselves."""
+    rows = (row for name in tables or ("signs", "styles", "camera") for row in lexicon.table(name).items())
+    return frozenset(stem_phrase(sign) for head, signs in rows if stem_phrase(head) == key for sign in signs)
+
+
+def is_place(key: str) -> bool:
+    """Whether the key names a place rather than a thing."""
+    return not {"plac", "room", "outdoor"}.isdisjoint(kinds().get(key, ()))
+
+
+@cache
+def moves() -> dict[str, str]:
+    """The known camera moves, each with the opposite one if it has one."""
+    turned = {"in": "out", "out": "in", "left": "right", "right": "left", "up": "down", "down": "up"}
+    rows = {}
+    for move in lexicon.table("camera"):
+        verb, *rest = move.split()
+        rows[stem_phrase(move)] = stem_phrase(" ".join([verb, *(turned.get(word, "") for word in rest)]))
+    return rows
+
+
+@cache
+def object_keys() -> frozenset[str]:
+    """Every known thing and kind of things."""
+    return frozenset(members()) | frozenset(kinds())
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """Every known word: none of them is taken for a slip of the fingers."""
+    plain = {stem(word) for name in ("stop", "soft") for word in lexicon.words(name)}
+    signs = {stem_phrase(p) for items in lexicon.table("signs").values() for p in items}
+    facets = {stem_phrase(p) for items in lexicon.table("facets").values() for p in items}
+    return frozenset(plain | signs | facets | set(_same()) | object_keys())
+
+
+@cache
+def by_initial() -> dict[str, tuple[str, ...]]:
+    """The single known words by their first letter."""
+    rows: dict[str, list[str]] = {}
+    for word in sorted(vocabulary()):
+        if word and " " not in word:
+            rows.setdefault(word[0], []).append(word)
+    return {initial: tuple(found) for initial, found in rows.items()}

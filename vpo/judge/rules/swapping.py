@@ -1,0 +1,129 @@
+"""Style, camera, light and place put right in the words that tell them wrong, with as little else changed as can be.
+
+A weak video model draws both of two cameras that a text names, so the right one beside the wrong one would mend the words
+and spoil the clip. And whoever learns from 'mended is better' learns every difference between the two texts: the fewer of
+them have nothing to do with the flaw, the better.
+"""
+
+import re
+from functools import cache
+
+from vpo.judge.rules import lexicon
+from vpo.judge.rules.asking import Item, Wish
+from vpo.judge.rules.mending import SENTENCE_END, camera_sentence, capital, joined
+from vpo.judge.rules.words import read, stem_phrase
+
+_NAMED_STYLE = re.compile(r"\b(an?|the)(\s+)([\w-]+(?: [\w-]+)?)(?=\s+(?:style|look)\b)", re.I)
+_CAMERA_SUBJECT = re.compile(r"\W*(?:\w+,?\s+){0,2}(?:the|a) camera\b", re.I)
+_MOVE = re.compile(
+    r"\b(is )?(pan|zoom|tilt|sweep|push|pull|crane|hold|stay|remain)(n?ing|s|es)"
+    r"( its place| to the (?:left|right)| left| right| in| out| up(?:ward)?| down(?:ward)?| closer| away| static| fixed)?\b",
+    re.I,
+)
+# Lights as a caption names them: 'at night', 'lit by a warm candle glow'.
+_LIGHTS = ("midday sun", "sunny day", "daylight", "sunset", "golden hour", "sunrise", "dawn", "dusk", "moonlight",
+           "starlight", "night", "fog", "mist", "haze", "neon lights", "neon glow", "electric signs", "candlelight",
+           "candle glow", "firelight")  # fmt: skip
+_AT = {"night": "at", "sunset": "at", "sunrise": "at", "dawn": "at", "dusk": "at", "golden hour": "at", "sunny day": "on a",
+       "neon lights": "under", "starlight": "under", "candlelight": "by", "firelight": "by"}  # fmt: skip
+_NO_PLACE = ("background", "backdrop", "setting", "environment", "surroundings", "landscape", "scenery", "interior", "outdoor",
+             "indoor", "table", "desk", "counter", "house", "home", "sky", "track", "stage")  # fmt: skip
+_LIT = re.compile(
+    rf"\b((?:at|in|under|by|on|beneath)(?: an?| the)?) ({'|'.join(_LIGHTS)})\b|\b({'|'.join(_LIGHTS)})\b", re.I
+)
+
+
+def swapped(wish: Wish, text: str, item: Item) -> str:
+    """The text with the item in the place of its rival; as it was where the item is of no such kind or has no rival."""
+    if item.kind == "style":
+        return _style_set(text, item)
+    if item.kind == "camera":
+        return _camera_set(text, item)
+    if item.words.lower() in _LIGHTS:
+        return _light_set(text, item.words.lower())
+    if item.key in _places():
+        return _place_set(wish, text, item)
+    return text
+
+
+def _style_set(text: str, item: Item) -> str:
+    style = item.words.lower().removesuffix(" style")
+    article = "an" if style[0] in "aeiou" else "a"
+
+    def instead(match: re.Match[str]) -> str:
+        told = match.group(1)
+        word = article if told.lower() in ("a", "an") else told.lower()
+        return (capital(word) if told[0].isupper() else word) + match.group(2) + style
+
+    return _NAMED_STYLE.sub(instead, text)
+
+
+def _camera_set(text: str, item: Item) -> str:
+    """The camera's move replaced in its own sentence, in the same form of the verb; a second camera sentence is dropped."""
+    sentences = SENTENCE_END.split(text)
+    told = [number for number, sentence in enumerate(sentences) if _CAMERA_SUBJECT.match(sentence)]
+    if not told:
+        return text
+    first = sentences[told[0]]
+    move = _MOVE.search(first)
+    if move is None:
+        sentences[told[0]] = camera_sentence(item)
+    else:
+        sentences[told[0]] = first[: move.start()] + _move_of(item, ongoing=bool(move.group(1))) + first[move.end() :]
+    return joined(*(sentence for number, sentence in enumerate(sentences) if number not in told[1:]))
+
+
+def _move_of(item: Item, ongoing: bool) -> str:
+    """'zooms in' or 'is zooming in', from 'zoom in' or 'zooming in'; 'stays static' for a still camera."""
+    verb, *rest = item.words.lower().split()
+    if verb in ("static", "fixed"):
+        return f"stays {verb}"
+    base = "pan" if verb.startswith("pan") else verb.removesuffix("ing").removesuffix("s")
+    form = f"is {base}{'n' if base == 'pan' else ''}ing" if ongoing else f"{base}s"
+    return " ".join([form, *rest])
+
+
+def _light_set(text: str, light: str) -> str:
+    """Every other light that the text names becomes the one that is asked for."""
+
+    def instead(match: re.Match[str]) -> str:
+        if match.group(2) is None:
+            return light
+        words = f"{_AT.get(light, 'in')} {light}"
+        return capital(words) if match.group(1)[0].isupper() else words
+
+    return _LIT.sub(instead, text)
+
+
+def _place_set(wish: Wish, text: str, item: Item) -> str:
+    """The first other place becomes the one asked for; later sentences about it are dropped, for they would not fit."""
+    reading = read(text)
+    asked = {one.key for one in wish.items}
+    rivals = [key for key in _places() if key in reading.places and key not in asked]
+    if not rivals:
+        return text
+    rival = min(rivals, key=lambda key: (reading.places[key][0], -len(key)))
+    at = reading.places[rival][0]
+    start, end = reading.tokens[at].start, reading.tokens[at + rival.count(" ")].end
+    changed = text[:start] + item.words.lower() + text[end:]
+    first, *rest = SENTENCE_END.split(changed)
+    return joined(first, *(sentence for sentence in rest if rival not in read(sentence).places))
+
+
+@cache
+def _places() -> frozenset[str]:
+    """Stems of the places that the lexicon knows and that a scene can be moved to; a 'background' is none."""
+    return frozenset(map(stem_phrase, lexicon.table("facets")["place"])) - frozenset(map(stem_phrase, _NO_PLACE))
+
+
+def aside(item: Item) -> str:
+    """A short sentence that tells a missing style, camera, light or place; nothing for any other item."""
+    words = item.words.lower()
+    if item.kind == "style":
+        style = words.removesuffix(" style")
+        return f"It is made in {'an' if style[0] in 'aeiou' else 'a'} {style} style."
+    if item.kind == "camera":
+        return camera_sentence(item)
+    if words in _LIGHTS:
+        return f"Everything stands {_AT.get(words, 'in')} {words}."
+    return f"Behind it all, we can see the {words}." if item.key in _places() else ""

@@ -1,0 +1,131 @@
+"""From the entries of a run to its results: items, means with intervals, and which rows a picture shows."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vpo.cards import Metric
+from vpo.records import Clip, Failure, Prompt, Query, to_json
+from vpo.results.metrics import Metrics
+from vpo.storage.store import Entry
+
+Made = Mapping[str, Mapping[str, Mapping[str, Entry]]]  # method -> "parts" or "evaluators" -> name -> entry
+Items = list[dict[str, Any]]
+
+# By the name of a part: its file of records, and of what its failures have the id.
+_FILES = {
+    "prompts": ("prompts.jsonl", "query"),
+    "clips": ("clips.jsonl", "prompt"),
+    "verdicts": ("verdicts.jsonl", "prompt"),
+    "query_verdicts": ("verdicts.jsonl", "query"),
+    "scores": ("scores.jsonl", "prompt"),
+}
+
+
+def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
+    """One line a (test query, method), whatever failed on it.
+
+    It holds the prompt (None where the method failed), the clip's path relative to `folder`, every metric, "weights" of metrics
+    where there are some, and "failures" by stage where there are some: {"render": failure, "evaluate motion": failure}.
+    """
+    items = [item for method, entries in made.items() for item in _items_of(method, entries, folder)]
+    _fail_parts(items, metrics)
+    return items
+
+
+def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[str, Any]]]:
+    """{method: {metric: {mean, n, n_failed, ci95}}}, each by the aggregate that its card names.
+
+    `n` counts the queries on which the metric was measured, `n_failed` those on which it was not though it applies to them.
+    """
+    values: dict[str, dict[str, list[tuple[float | None, float]]]] = {}
+    for item in items:
+        of_method = values.setdefault(item["method"], {})
+        for name, value in item["metrics"].items():
+            of_method.setdefault(name, []).append((value, item.get("weights", {}).get(name, 1.0)))
+    return {
+        method: {name: _result(metrics[name], pairs) for name, pairs in of_method.items()}
+        for method, of_method in values.items()
+    }
+
+
+def contact_rows(items: Items, folder: Path, count: int) -> list[tuple[str, dict[str, str | None]]]:
+    """The first `count` queries, spread evenly over the test set, with each method's clip."""
+    clips: dict[str, dict[str, str | None]] = {}
+    texts = {}
+    for item in items:
+        texts[item["query_id"]] = item["query"]
+        clips.setdefault(item["query_id"], {})[item["method"]] = str(folder / item["clip"]) if item["clip"] else None
+    ids = list(texts)
+    shown = ids[:: max(1, len(ids) // count)][:count]
+    return [(texts[one], clips[one]) for one in shown]
+
+
+def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: Path) -> Iterator[dict[str, Any]]:
+    parts = entries["parts"]
+    prompts = {one.query_id: one for one in parts["prompts"].rows("prompts.jsonl", Prompt)}
+    clips = {one.prompt_id: one for one in parts["clips"].rows("clips.jsonl", Clip)} if "clips" in parts else {}
+    rows = [(one.rows("items.jsonl", dict), one.rows("failed.jsonl", dict)) for one in entries["evaluators"].values()]
+    rows_of = [{row["query_id"]: row for row in [*measured, *failed]} for measured, failed in rows]
+    failures = list(_failures(entries))
+    for query in parts["queries"].rows("test.jsonl", Query):
+        prompt = prompts.get(query.id)
+        clip = clips.get(prompt.id) if prompt else None
+        shown = clip is not None and clip.status == "ok"
+        ids = {"query": query.id, "prompt": prompt.id if prompt else None}
+        failed = {stage: to_json(found[ids[kind]]) for stage, kind, found in failures if ids[kind] in found}
+        weights = {name: one for row in rows_of for name, one in row[query.id].get("weights", {}).items()}
+        yield {
+            "query_id": query.id,
+            "query": query.text,
+            "method": method,
+            "prompt": prompt.text if prompt else None,
+            "clip": os.path.relpath(parts["clips"].folder / "clips" / clip.path, folder) if shown else None,
+            "metrics": {name: value for row in rows_of for name, value in row[query.id]["metrics"].items()},
+            **({"weights": weights} if weights else {}),
+            **({"failures": failed} if failed else {}),
+        }
+
+
+def _failures(entries: Mapping[str, Mapping[str, Entry]]) -> Iterator[tuple[str, str, Mapping[str, Failure]]]:
+    """(stage, of what the ids are, failures by id) of everything that was made for a method."""
+    for part, (file, kind) in _FILES.items():
+        entry = entries["parts"].get(part)
+        if entry is not None:
+            yield entry.stage + (" queries" if part == "query_verdicts" else ""), kind, entry.failures(file)
+    for name, entry in entries["evaluators"].items():
+        yield f"{entry.stage} {name}", "query", entry.failures("items.jsonl")
+
+
+def _fail_parts(items: Items, metrics: Metrics) -> None:
+    """Where a metric failed and its item names no part of it, the parts that other items have have failed, too."""
+    parts: dict[str, list[str]] = {}
+    for item in items:
+        for name in item["metrics"]:
+            whole = metrics.whole_of(name)
+            if whole is not None and name not in parts.setdefault(whole.name, []):
+                parts[whole.name].append(name)
+    for item in items:
+        own = item["metrics"]
+        for whole, names in parts.items():
+            if whole in own and own[whole] is None and not own.keys() & set(names):
+                own.update(dict.fromkeys(names))
+
+
+def _result(metric: Metric, pairs: Sequence[tuple[float | None, float]]) -> dict[str, Any]:
+    from vpo.results.aggregates import (
+        aggregated,  # here, because it imports torch, which a plan of a run can do without
+    )
+
+    measured = [(value, weight) for value, weight in pairs if value is not None]
+    found: dict[str, float | None] = {"mean": None}
+    if measured:
+        values, weights = zip(*measured, strict=True)
+        found = aggregated(metric.aggregate, values, weights)
+    return {
+        "mean": found["mean"],
+        "n": len(measured),
+        "n_failed": len(pairs) - len(measured),
+        "ci95": found.get("ci95"),
+    }

@@ -1,0 +1,182 @@
+"""`vpo store ls` and `vpo store prune`: what is stored, how large it is, and who refers to it.
+
+The store lists the run folders that use it, wherever they lie (`vpo.storage.users`). A run also refers to what its own
+`entries.json` and `results.json` name, which is all that is known of runs from before there was such a list: these are found
+below paths.runs.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vpo.errors import UserError
+from vpo.storage.folders import discard
+from vpo.storage.store import read_manifest
+from vpo.storage.users import User, is_gone, is_there, registered
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One folder of the store: its size in bytes, when it was made (or its state), and the runs that refer to it."""
+
+    name: str
+    folder: Path
+    size: int
+    created: str
+    used_by: tuple[str, ...]
+
+
+def users_of(store: Path, runs: Path, gone: Iterable[Path] = ()) -> dict[str, list[str]]:
+    """The runs that refer to each "stage/key". Raises UserError for a file that cannot be read.
+
+    Args:
+        store: lists run folders that use it.
+        runs: where further run folders are looked for.
+        gone: run folders that are listed, and known not to be there any more.
+    """
+    missing, home = set(gone), runs.resolve()
+    entries = {user.run: set(user.entries) for user in registered(store) if user.run not in missing}
+    files = (path for name in ("entries.json", "results.json") for path in runs.rglob(name))
+    for folder in [*entries, *(path.parent.resolve() for path in files)]:
+        entries.setdefault(folder, set()).update(_entries(folder))
+    users: dict[str, list[str]] = {}
+    for folder in sorted(entries):
+        called = str(folder.relative_to(home)) if folder.is_relative_to(home) else str(folder)
+        for name in sorted(entries[folder]):
+            users.setdefault(name, []).append(called)
+    return users
+
+
+def forgotten(store: Path, said: Path | None) -> set[Path]:
+    """The listed run folders that are gone: deleted, as far as can be told, or `said` to be so."""
+    known = registered(store)
+    return {user.run for user in known if is_gone(user, store) or (not is_there(user) and _is_said(user, said))}
+
+
+def _is_said(user: User, said: Path | None) -> bool:
+    return said is not None and user.run.is_relative_to(said.resolve())
+
+
+def check_gone(store: Path, said: Path) -> None:
+    there = [user for user in registered(store) if _is_said(user, said) and is_there(user)]
+    if there:
+        raise UserError(
+            f"store: gone={said}: {there[0].run} is still there; delete it first if its results may be pruned"
+        )
+    if not any(_is_said(user, said) for user in registered(store)):
+        raise UserError(
+            f"store: gone={said}: no run there uses {store}; `vpo store ls` lists the runs that cannot be seen"
+        )
+
+
+def warn_of_unseen(store: Path, gone: set[Path], sure: bool) -> None:
+    """One line for each listed run folder that is not there; those that are gone leave the list where that was asked for."""
+    for user in registered(store):
+        if user.run in gone:
+            sys.stdout.write(f"{user.run} is gone: {'forgotten' if sure else 'it no longer counts as a user'}\n")
+            if sure:
+                user.file.unlink(missing_ok=True)
+        elif not is_there(user):
+            sys.stdout.write(
+                f"{user.run} cannot be seen (a disk that is not mounted, another machine's?): its results are kept; if it is gone "
+                f"for good, add gone={user.run}\n"
+            )
+
+
+def stored(store: Path, users: Mapping[str, list[str]]) -> Iterator[Stored]:
+    """Every finished result of the store, by stage and time."""
+    manifests = [path for path in store.glob("*/*/manifest.json") if not path.parent.suffix]
+    for path in sorted(manifests, key=lambda path: (path.parent.parent.name, path.stat().st_mtime)):
+        folder = path.parent
+        name = f"{folder.parent.name}/{folder.name}"
+        yield Stored(name, folder, size_of(folder), read_manifest(folder)["created"], tuple(users.get(name, ())))
+
+
+def leftovers(store: Path, users: Mapping[str, list[str]]) -> Iterator[Stored]:
+    """Unfinished results, which a run that refers to them goes on with, and what a killed prune left."""
+    for suffix, label in ((".partial", "unfinished"), (".trash", "half deleted")):
+        for folder in sorted(path for path in store.glob(f"*/*{suffix}") if path.is_dir()):
+            name = f"{folder.parent.name}/{folder.name}"
+            yield Stored(name, folder, size_of(folder), label, tuple(users.get(_wanted_as(name), ())))
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # a run that is at work renames its files
+                total += os.stat(os.path.join(root, name)).st_size
+    return total
+
+
+def readable(size: int) -> str:
+    """Bytes as a person reads them: 1536 is '1.5 kB'."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1024 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def _entries(folder: Path) -> set[str]:
+    paths = (folder / "entries.json", folder / "results.json")
+    return {name for path in paths if path.exists() for name in _names(path)}
+
+
+def _names(path: Path) -> list[str]:
+    """The "stage/key" names in a run's file. A damaged one is an error, as its results would be taken for unused."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = content if path.name == "entries.json" else content["run"].get("entries", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError('a list of "stage/key" is due')
+        return names
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); start its run again, or delete the file if its results may be pruned"
+        ) from error
+
+
+def prune(found: list[Stored], store: Path, runs: Path) -> None:
+    deleted = [one for one in found if not one.used_by and _delete(one, store, runs)]
+    sys.stdout.write(f"deleted {readable(sum(one.size for one in deleted))} in {len(deleted)} results\n")
+
+
+def _delete(one: Stored, store: Path, runs: Path) -> bool:
+    """Delete one folder under its result's lock; False where it is kept, which is said, or gone already."""
+    # The lock file stays: to unlink it could split one lock into two. It is empty, and the next run takes it again.
+    lock = FileLock(one.folder.with_name(_key(one.folder) + ".lock"))
+    try:
+        with lock.acquire(timeout=0):
+            # Looked up anew: a run may have come to it since the folders were measured.
+            if _wanted_as(one.name) in users_of(store, runs):
+                sys.stdout.write(f"kept {one.name}: a run refers to it by now\n")
+                return False
+            if not one.folder.exists():
+                return False
+            discard(one.folder)
+            return True
+    except Timeout:
+        sys.stdout.write(f"kept {one.name}: another process holds it\n")
+        return False
+    except OSError as error:
+        raise UserError(
+            f"{one.folder}: {(error.strerror or str(error)).lower()}; make it deletable, then prune again"
+        ) from error
+
+
+def _key(folder: Path) -> str:
+    return folder.name.split(".")[0]
+
+
+def _wanted_as(name: str) -> str:
+    """What a run calls the result that a folder holds or will hold; nobody asks for trash, which keeps its name."""
+    return name.removesuffix(".partial")

@@ -1,0 +1,266 @@
+"""Where stage results live: `<root>/<stage>/<key>/` with a `manifest.json` and the payload.
+
+The key hashes the stage's config node and the keys of its inputs, nothing else, so an equal request finds its result
+whichever experiment asks. Fields that cannot change a result are left out of the key; the stage names each by its full path.
+A stage writes into `<key>.partial` and the folder is renamed when it is complete; a kill leaves the partial folder, which says
+what it is made from (`vpo.storage.partial`), for the next start. Of two processes that need the same result one computes and
+the other waits. Who uses the store is listed in the store (`vpo.storage.users`).
+"""
+
+import hashlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from vpo.errors import UserError
+from vpo.records import Failure
+from vpo.storage.code_hash import code_hash
+from vpo.storage.disk import disk_problem
+from vpo.storage.folders import discard
+from vpo.storage.items import read_failures
+from vpo.storage.jsonio import canonical, write_json
+from vpo.storage.partial import STATEMENT, open_partial, reopen
+from vpo.storage.redact import redact
+from vpo.storage.rows import read_rows
+from vpo.storage.users import Registration, references
+
+R = TypeVar("R")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished (or, in a plan, a promised) stage result. `label` says to people what it is of: a method, "drafts"."""
+
+    stage: str
+    key: str
+    folder: Path
+    label: str = ""
+
+    def rows(self, name: str, kind: type[R]) -> list[R]:
+        """The records of one of the payload's JSONL files."""
+        return read_rows(self.folder / name, kind)
+
+    def failures(self, name: str) -> dict[str, Failure]:
+        """What failed beside the records of one of the payload's JSONL files, by the id of the item."""
+        return read_failures(self.folder / name)
+
+    @property
+    def called(self) -> str:
+        """The stage and what it is of, as people read it: "render sft"."""
+        return f"{self.stage} {self.label}".rstrip()
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
+
+class Store:
+    """Finds stage results by what they depend on, or has them made once.
+
+    Args:
+        root: the folder of all results.
+        recompute: names of stages whose results are to be made anew, once, with everything that depends on them.
+        dry: promise results without making them; for plans and for tests of keys.
+    """
+
+    def __init__(self, root: Path, recompute: tuple[str, ...] = (), dry: bool = False) -> None:
+        self.root, self.recompute, self.dry = root, recompute, dry
+        self.used: dict[str, Entry] = {}
+        # Told which results the run has asked for so far, before each is made; a run's folder keeps the list for `prune`.
+        self.announce: Callable[[list[str]], None] = lambda names: None
+        self._registration: Registration | None = None
+        self._redone: set[str] = set()  # by this process: recompute redoes a stage once
+        self._older: dict[str, bool] = {}  # stages with results of older code: whether that was said
+
+    def register(self, run: Path, runs: Path, config: Mapping[str, Any]) -> None:
+        """List a run folder, which lies in the folder of all runs, as a user of this store, before the run's first stage."""
+        self._registration = Registration(self.root, run, runs, references(config, self.root))
+
+    def finish(self) -> None:
+        """Say that the registered run is done: it uses what it has asked for, and nothing that an earlier start did."""
+        if self._registration is not None:
+            self._registration.finish(self.used)
+
+    def get(
+        self,
+        stage: str,
+        node: Mapping[str, Any],
+        inputs: Mapping[str, Entry],
+        work: Callable[[Path], Mapping[str, Any]],
+        label: str = "",
+        exempt: Collection[str] = (),
+        retry_failed: bool = False,
+    ) -> Entry:
+        """The result of `stage` for this node and these inputs; `work(folder)` makes it and returns counts for the manifest.
+
+        Args:
+            stage, node, inputs: what the key names.
+            work: makes the result.
+            label: for log and plan alone; it is no part of the key.
+            exempt: fields of the node that cannot change the result, by their full dotted paths ("trainer.memory_gb").
+            retry_failed: give a finished result, of which some items failed, to `work` once more.
+        """
+        key = stage_key(stage, node, inputs, exempt)
+        entry = Entry(stage, key, self.root / stage / key, label if label != stage else "")
+        self.used[f"{stage}/{key}"] = entry
+        if self.dry:
+            return entry
+        if self._registration is not None:
+            self._registration.write(self.used)
+        self.announce(sorted(self.used))
+        asked = stage in self.recompute and key not in self._redone
+        retry = retry_failed and key not in self._redone and _has_failures(entry)
+        if self._fresh(entry, inputs) and not asked and not retry:
+            self._check_code(entry, node)
+            return entry
+        with self._lock(entry):
+            if entry.done and (asked or not self._fresh(entry, inputs)):
+                log.info("%s: made anew (%s)", entry.called, "recompute" if asked else "its inputs were")
+                discard(entry.folder)
+            statement, before = self._statement(entry, node, inputs, exempt), {}
+            if entry.done and retry:
+                log.info("%s: the items that failed are done again", entry.called)
+                statement, before = reopen(entry.folder, statement)
+            if not entry.done:
+                self._make(entry, statement, work, anew=asked, before=before)
+            self._redone.add(key)
+        return entry
+
+    def _statement(
+        self, entry: Entry, node: Mapping[str, Any], inputs: Mapping[str, Entry], exempt: Collection[str]
+    ) -> dict[str, Any]:
+        """What a result is made from, known before the work begins."""
+        return {
+            "stage": entry.stage,
+            "key": entry.key,
+            "node": redact(node),
+            "not_in_key": sorted(exempt),
+            "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
+            "stamps": _stamps(inputs),  # as they are now: after the work they might be those of inputs it has not seen
+            "code": code_hash(entry.stage, node),
+        }
+
+    def _make(
+        self,
+        entry: Entry,
+        statement: Mapping[str, Any],
+        work: Callable[[Path], Mapping[str, Any]],
+        *,
+        anew: bool,
+        before: Mapping[str, Any],
+    ) -> None:
+        """Make a result; `before` is the manifest of one whose failures are done again."""
+        self.warn_of_older_code()
+        partial = entry.folder.with_name(entry.key + ".partial")
+        try:
+            open_partial(partial, statement, called=entry.called, anew=anew)
+            start = time.time()
+            counts = work(partial)
+            manifest = {
+                **statement,
+                # What failed again has changed nothing for those who read the result.
+                "stamp": before["stamp"] if before.get("counts") == dict(counts) else uuid.uuid4().hex,
+                "counts": dict(counts),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "seconds": round(time.time() - start, 2),
+            }
+            write_json(partial / "manifest.json", manifest, indent=1)
+            partial.rename(entry.folder)
+            (entry.folder / STATEMENT).unlink(missing_ok=True)  # the manifest says it all
+        except UserError:
+            raise
+        except Exception as error:
+            problem = disk_problem(error, self.root)
+            if problem is None:
+                raise
+            where, cure = self.root, "make room (`vpo store prune`) or set paths.store"
+            if problem.elsewhere is not None:
+                where, cure = problem.elsewhere, problem.cure
+            raise UserError(
+                f"{where}: {problem.reason} while writing {entry.stage}; {cure}, then start again: what was finished is kept"
+            ) from error
+        shown = ", ".join(f"{name} {value}" for name, value in counts.items())
+        log.info("%s: %s (%.1f s)", entry.called, shown or "done", manifest["seconds"])
+
+    def _fresh(self, entry: Entry, inputs: Mapping[str, Entry]) -> bool:
+        """Whether the result is there and was made from its inputs as they are now.
+
+        An input that was recomputed has the same key and another stamp. The stamps are in the manifests, so that this holds
+        after a kill and for every other run that shares the input.
+        """
+        if not entry.done:
+            return False
+        return read_manifest(entry.folder)["stamps"] == _stamps(inputs)
+
+    def warn_of_older_code(self) -> None:
+        """Say once, in one line, of which stages results were found that other code has made. Before something is made of
+        them, and at the end of a run."""
+        stages = ",".join(stage for stage, said in self._older.items() if not said)
+        if stages:
+            log.warning("the code has changed since results of these were stored; recompute=[%s] redoes them", stages)
+        self._older = dict.fromkeys(self._older, True)
+
+    def _check_code(self, entry: Entry, node: Mapping[str, Any]) -> None:
+        if read_manifest(entry.folder)["code"] != code_hash(entry.stage, node):
+            self._older.setdefault(entry.stage, False)
+
+    def _lock(self, entry: Entry) -> AbstractContextManager[object]:
+        try:
+            entry.folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(entry.folder.with_name(entry.key + ".lock"))
+            try:
+                return lock.acquire(timeout=1)
+            except Timeout:
+                log.info("%s: another process is making it; waiting", entry.called)
+                return lock.acquire()
+        except OSError as error:
+            raise UserError(
+                f"{self.root}: {error.strerror}; set paths.store to a folder that can be written"
+            ) from error
+
+
+def numbered(name: str, entries: Sequence[Entry]) -> dict[str, Entry]:
+    """Several inputs of one kind: `pairs`, `pairs_2`, ..., so that a second one does not rename the first."""
+    return {name if number == 1 else f"{name}_{number}": entry for number, entry in enumerate(entries, 1)}
+
+
+def stage_key(stage: str, node: Mapping[str, Any], inputs: Mapping[str, Entry], exempt: Collection[str] = ()) -> str:
+    """16 hex digits that name a result: stage, node without secrets and exempt fields, and the inputs' keys."""
+    named = {name: one.key for name, one in sorted(inputs.items())}
+    counted = redact(without(node, exempt), environment=False)
+    return hashlib.sha256(canonical([stage, counted, named]).encode()).hexdigest()[:16]
+
+
+def without(node: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """The node without the fields at these full dotted paths; one that is not there is no error."""
+    kept: dict[str, Any] = {}
+    for key, value in node.items():
+        below = [path.removeprefix(f"{key}.") for path in paths if path.startswith(f"{key}.")]
+        if key not in paths:
+            kept[key] = without(value, below) if below and isinstance(value, Mapping) else value
+    return kept
+
+
+def _has_failures(entry: Entry) -> bool:
+    return entry.done and any(entry.folder.glob("*.failures.jsonl"))
+
+
+def _stamps(inputs: Mapping[str, Entry]) -> dict[str, str]:
+    return {name: read_manifest(one.folder)["stamp"] for name, one in inputs.items()}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A stored result's manifest. Raises UserError when it cannot be read."""
+    try:
+        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}/manifest.json cannot be read ({error}); delete this folder to redo it") from error

@@ -1,0 +1,274 @@
+"""Tables over several runs: rows averaged over seeds, and paired differences. Reads run folders only; no torch, no W&B.
+
+A row averages over seeds: each cell is the mean over the seeds of the runs' means. Rows are compared only where they
+were measured alike, by the same judge, reward and evaluators on the same queries; anything else is refused.
+"""
+
+import difflib
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vpo.cards import Metric
+from vpo.checking.choices import files_of
+from vpo.errors import UserError
+from vpo.results.intervals import Gain, SeedWeighted, mean_and_deviation, paired_bootstrap, paired_weighted_bootstrap
+from vpo.results.metrics import Metrics
+from vpo.results.run_folder import ABSENT, Run
+from vpo.tables.run_tables import Cell, Row, Table, bold_best, value_cell
+from vpo.tables.spec import RowSpec, TableSpec, read_spec
+
+log = logging.getLogger(__name__)
+
+
+def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
+    """The declared table over these runs and, where `gain` is declared, the table of paired differences.
+
+    Runs that no row asks for are left out, damaged ones with a warning. Raises UserError on a malformed declaration, an
+    unfinished or damaged run that a row takes, two runs of one row with the same seed, runs that were not measured alike,
+    and names of methods or metrics that nothing here has.
+    """
+    spec = read_spec(declared)
+    runs = [Run(Path(folder)) for folder in folders]
+    readable = _readable(spec, runs)
+    _check_methods(spec, readable)
+    chosen = {row.label: _runs_of(row, readable, spec) for row in spec.rows}
+    used = list({run.folder: run for of_seed in chosen.values() for run in of_seed.values()}.values())
+    metrics = Metrics.of_all(run.cards for run in used or readable)
+    _check_metrics(spec, readable, used, metrics)
+    _check_alike(used)
+    _check_counts(spec, used)
+    comparison = Comparison(spec, chosen, used, metrics)
+    tables = [_main_table(comparison)]
+    if spec.pairs:
+        tables.append(_gain_table(comparison))
+    return tables
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A declared table with its runs: by label of the row and seed, and all that are used; and what their metrics are."""
+
+    spec: TableSpec
+    chosen: Mapping[str, Mapping[int, Run]]
+    used: Sequence[Run]
+    metrics: Metrics
+
+    def heading(self, name: str) -> str:
+        """How a column is headed, by the label that the declaration gives it."""
+        metric = self.metrics[name]
+        return replace(metric, label=self.spec.columns.get(name) or metric.label).heading
+
+
+def _readable(spec: TableSpec, runs: Sequence[Run]) -> list[Run]:
+    """The runs without those that are damaged and that no row takes. Raises UserError for a damaged one that a row takes."""
+    found = []
+    for run in runs:
+        if run.damage is None:
+            found.append(run)
+        elif any(run.may_fit(row) for row in spec.rows):
+            raise run.damage
+        else:
+            log.warning("%s; no row takes it, so it is left out", run.damage)
+    return found
+
+
+def _check_methods(spec: TableSpec, runs: Sequence[Run]) -> None:
+    """A row's method is that of a run, or of a config (then its runs may still be made). Raises UserError on others."""
+    made = {name for run in runs for name in run.results["methods"]}
+    for row in spec.rows:
+        if row.method not in made | configured_methods():
+            known = made or configured_methods()
+            raise UserError(
+                f"{spec.path}: no run has the method {row.method!r} of row {row.label!r}; {_hint(row.method, known)}"
+            )
+
+
+def configured_methods() -> set[str]:
+    """The methods that `vpo run method=[...]` knows, ours and those of the user's own conf/, by their rows' names."""
+    lines = [file.read_text(encoding="utf-8").partition("\n")[0] for file in files_of("method")]
+    return {line.rpartition("method.")[2].strip() for line in lines if line.startswith("# @package method.")}
+
+
+def _check_metrics(spec: TableSpec, runs: Sequence[Run], used: Sequence[Run], metrics: Metrics) -> None:
+    """Once rows have runs, a metric is one that some run has, or one that a card lists (a run may lack it); and a gain is a
+    difference of means. UserError on others.
+    """
+    known = {name for run in runs for metrics in run.results["methods"].values() for name in metrics}
+    for name in [*spec.columns, *spec.gain_metrics]:
+        if used and name not in known and name not in metrics:
+            raise UserError(f"{spec.path}: no run has the metric {name!r}; {_hint(name, known)}")
+    for name in spec.gain_metrics:
+        if not metrics[name].pairs:
+            raise UserError(
+                f"{spec.path}: gain.metrics has {name!r}, which is no mean over the queries but {metrics[name].aggregate}'s; no "
+                "interval of its paired differences is defined, so leave it out"
+            )
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{f'did you mean {near[0]}? ' if near else ''}known are {', '.join(sorted(known))}"
+
+
+def _runs_of(row: RowSpec, runs: Sequence[Run], spec: TableSpec) -> dict[int, Run]:
+    """The runs of a row, by seed."""
+    for path in row.where:
+        if runs and all(run.value(path) is ABSENT for run in runs):
+            raise UserError(f"{spec.path}: where of row {row.label!r} names {path!r}, which no run's config has")
+    found: dict[int, Run] = {}
+    for run in runs:
+        fits = all(run.value(path) == value for path, value in row.where.items())
+        if not fits or row.method not in run.results["methods"]:
+            continue
+        seed = run.config["seed"]
+        if seed in found:
+            both = f"{found[seed].folder} and {run.folder}"
+            raise UserError(
+                f"{spec.path}: row {row.label!r} fits two runs with seed {seed}, {both}; narrow its `where`"
+            )
+        found[seed] = run
+    return dict(sorted(found.items()))
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    """Refuse to put numbers beside one another that were not measured in the same way."""
+    for run in runs[1:]:
+        first, other = runs[0].measured_by(), run.measured_by()
+        for name in first:
+            if first[name] != other[name]:
+                raise UserError(f"{runs[0].folder} and {run.folder} differ in {name}; such runs cannot share a table")
+
+
+def _check_counts(spec: TableSpec, runs: Sequence[Run]) -> None:
+    """Every row of a column must have tried the metric on as many queries as the others."""
+    methods = {row.method for row in spec.rows}
+    for name in spec.columns:
+        found: dict[int, Run] = {}
+        for run in runs:
+            for method in methods & run.results["methods"].keys():
+                result = run.results["methods"][method].get(name)
+                if result is not None:
+                    found.setdefault(result["n"] + result["n_failed"], run)
+        if len(found) > 1:
+            (first, run), (second, other) = list(found.items())[:2]
+            where = f"{first} queries ({run.folder}) and {second} ({other.folder})"
+            raise UserError(f"{spec.path}: {name} was measured on {where}; such numbers cannot share a column")
+
+
+def _main_table(comparison: Comparison) -> Table:
+    spec, chosen, metrics = comparison.spec, comparison.chosen, comparison.metrics
+    single = all(len(of_seed) <= 1 for of_seed in chosen.values())
+    columns = []
+    for name in spec.columns:
+        cells = [_cell(metrics[name], row, chosen[row.label].values(), single) for row in spec.rows]
+        columns.append(bold_best(metrics[name], cells))
+    rows = []
+    for number, row in enumerate(spec.rows):
+        seeds = len(chosen[row.label])
+        rows.append(Row(row.label, [*(column[number] for column in columns), Cell(str(seeds), {"n": seeds})]))
+    meaning = (
+        "Mean over the queries ± half of its 95 % interval" if single else "Mean ± standard deviation over the seeds"
+    )
+    notes = [f"{meaning}; bold: best of the column.", *spec.notes, *_shortfall(spec, chosen)]
+    failed = [
+        f"{spec.columns[name] or metrics[name].label} of {row.label} {row.cells[number].fields['n_failed']}"
+        for number, name in enumerate(spec.columns)
+        for row in rows
+        if row.cells[number].fields["n_failed"]
+    ]
+    notes += [f"Failed measurements, over all seeds: {', '.join(failed)}."] if failed else []
+    if any(row.paper for row in spec.rows):
+        notes.append("In brackets: the paper's number.")
+    headings, keys = [*map(comparison.heading, spec.columns), "Seeds"], [*spec.columns, "seeds"]
+    return Table(spec.title, "Method", headings, keys, rows, notes, [run.source for run in comparison.used])
+
+
+def _cell(metric: Metric, row: RowSpec, runs: Iterable[Run], single: bool) -> Cell:
+    """The mean over the seeds, ± their standard deviation (or, with one seed everywhere, the interval over queries)."""
+    results = [run.results["methods"][row.method].get(metric.name) for run in runs]
+    tried = [result for result in results if result is not None]
+    measured = [result for result in tried if result["mean"] is not None]
+    paper = row.paper.get(metric.name)
+    mean, spread = mean_and_deviation([one["mean"] for one in measured]) if measured else (None, None)
+    if single and measured:
+        spread = measured[0]["ci95"]
+    counts = {count: sum(one[count] for one in tried) for count in ("n", "n_failed")}
+    fields = {"mean": mean, "spread": spread, "seeds": len(measured), **counts}
+    if paper is None:
+        return value_cell(metric, mean, spread, fields)
+    cell = value_cell(metric, mean, spread, {**fields, "paper": paper})
+    return Cell(f"{cell.text} ({paper:.{metric.decimals}f})", cell.fields)
+
+
+def _shortfall(spec: TableSpec, chosen: Mapping[str, Mapping[int, Run]]) -> list[str]:
+    """A note on the rows with fewer seeds than declared."""
+    wanted = spec.seeds or 0
+    short = [f"{label} has {len(of_seed)}" for label, of_seed in chosen.items() if len(of_seed) < wanted]
+    return [f"Incomplete: {wanted} seeds are due, {', '.join(short)}."] if short else []
+
+
+def _gain_table(comparison: Comparison) -> Table:
+    spec, chosen, metrics = comparison.spec, comparison.chosen, comparison.metrics
+    methods = {row.label: row.method for row in spec.rows}
+    rows, failed = [], []
+    for better, worse in spec.pairs:
+        label = f"{better} − {worse}"
+        seeds = sorted(chosen[better].keys() & chosen[worse].keys())
+        cells = []
+        for name in spec.gain_metrics:
+            sides = [([chosen[one][seed] for seed in seeds], methods[one]) for one in (better, worse)]
+            gain = _gain(metrics[name], sides)
+            lost = len(set().union(*(_failed(runs, method, name) for runs, method in sides)))
+            cells.append(_gain_cell(metrics[name], gain, lost))
+            failed += [f"{metrics[name].label} of {label} {lost}"] if lost else []
+        rows.append(Row(label, cells))
+    notes = [
+        "Mean difference [95 % interval], and in how many seeds it has this sign; bold: the interval excludes 0.",
+        "Per query the mean over the seeds; paired bootstrap over the queries, 10,000 resamples.",
+    ]
+    notes += [f"Left out, as a measurement failed on either side: {', '.join(failed)}."] if failed else []
+    headings = [comparison.heading(name) for name in spec.gain_metrics]
+    sources = [run.source for run in comparison.used]
+    return Table(f"{spec.title}: gains", "Difference", headings, list(spec.gain_metrics), rows, notes, sources, "gain")
+
+
+def _gain(metric: Metric, sides: Sequence[tuple[Sequence[Run], str]]) -> Gain | None:
+    """The difference between two methods, each with its runs."""
+    a, b = (_measured(runs, method, metric.name) for runs, method in sides)
+    if not metric.mean_of_items:
+        return paired_weighted_bootstrap(a, b)
+    plain = ({query: [one and one[0] for one in pairs] for query, pairs in side.items()} for side in (a, b))
+    return paired_bootstrap(*plain)
+
+
+def _measured(runs: Sequence[Run], method: str, name: str) -> SeedWeighted:
+    """found[query id][number of the run] = (value, weight); None where the metric failed or does not apply."""
+    found: dict[str, list[tuple[float, float] | None]] = {}
+    for number, run in enumerate(runs):
+        for item in run.items:
+            if item["method"] == method:
+                of_query = found.setdefault(item["query_id"], [None] * len(runs))
+                value = item["metrics"].get(name)
+                of_query[number] = None if value is None else (value, item.get("weights", {}).get(name, 1.0))
+    return found
+
+
+def _failed(runs: Sequence[Run], method: str, name: str) -> set[tuple[int, str]]:
+    """(number of the run, query id) wherever the metric applies and failed."""
+    return {
+        (number, item["query_id"])
+        for number, run in enumerate(runs)
+        for item in run.items
+        if item["method"] == method and item["metrics"].get(name, 0) is None
+    }
+
+
+def _gain_cell(metric: Metric, gain: Gain | None, failed: int) -> Cell:
+    if gain is None:
+        return Cell()
+    mean, low, high = (metric.number(value, sign=True) for value in (gain.mean, gain.low, gain.high))
+    fields = {"mean": gain.mean, "low": gain.low, "high": gain.high, "n": gain.n, "n_failed": failed}
+    fields |= {"seeds": gain.seeds, "same_sign": gain.same_sign}
+    return Cell(f"{mean} [{low}, {high}] {gain.same_sign}/{gain.seeds}", fields, bold=gain.clear)

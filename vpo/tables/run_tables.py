@@ -1,0 +1,103 @@
+"""The tables of one run: its methods against the metrics. Never imports torch; tables are rebuilt from files anywhere.
+
+Tables over several runs are declared in YAML and built by `vpo.tables.comparison`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vpo.cards import Metric
+from vpo.results.metrics import Metrics
+from vpo.tables.formats import MISSING, Cell, Row, Table, write
+
+__all__ = ["MISSING", "Cell", "Row", "Table", "bold_best", "run_tables", "value_cell", "write"]
+
+INTERVAL = "Mean over the queries ± half of its 95 % interval"
+
+Methods = Mapping[str, Mapping[str, Mapping[str, Any]]]  # methods[method][metric] = {"mean", "n", "n_failed", "ci95"}
+
+
+def run_tables(results: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> list[Table]:
+    """The main table of a run, and where there are more metrics a second one: reward by dimension, scene by facet.
+
+    Args:
+        results: the content of `results.json`. Where it holds no cards of evaluators (those of an older version do not), all metrics
+            stand in the main table under their plain names.
+        labels: how methods are called in print; a method without a label goes by its name.
+    """
+    methods, run = results["methods"], results.get("run", {})
+    names = {method: (labels or {}).get(method, method) for method in methods}
+    metrics = Metrics(results.get("evaluators", {}))
+    measured = list(dict.fromkeys(name for of_method in methods.values() for name in of_method))
+    title = "Results" + (f" of {run['experiment']}" if "experiment" in run else "")
+    title += f", seed {run['seed']}" if "seed" in run else ""
+    columns = metrics.main(measured)
+    main = _main_table(methods, names, [metrics[name] for name in columns], title)
+    rest = [metrics[name] for name in metrics.in_order(set(measured) - set(columns))]
+    return [main, _detail_table(methods, names, rest, title)] if rest else [main]
+
+
+def value_cell(
+    kind: Metric, mean: float | None, spread: float | None, fields: Mapping[str, float | int | None]
+) -> Cell:
+    """'94.7 ± 1.2', or '-' where nothing was measured."""
+    if mean is None:
+        return Cell(MISSING, fields)
+    return Cell(kind.number(mean) + ("" if spread is None else f" ± {kind.number(spread)}"), fields)
+
+
+def bold_best(kind: Metric, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, those with the best mean in bold. Numbers that print alike are alike; where all do, none is best."""
+    means = {i: float(kind.number(cell.fields["mean"])) for i, cell in enumerate(cells) if not cell.missing}
+    if kind.better is None or len(set(means.values())) < 2:
+        return list(cells)
+    best = (max if kind.better == "higher" else min)(means.values())
+    return [replace(cell, bold=means.get(i) == best) for i, cell in enumerate(cells)]
+
+
+def _main_table(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric], title: str) -> Table:
+    made = [bold_best(metric, [_cell(results, metric) for results in methods.values()]) for metric in columns]
+    rows = [Row(label, [column[i] for column in made]) for i, label in enumerate(names.values())]
+    notes = [f"{INTERVAL}; bold: best of the column.", *_counts(methods, names, columns)]
+    headings, keys = [metric.heading for metric in columns], [metric.name for metric in columns]
+    return Table(title, "Method", headings, keys, rows, notes)
+
+
+def _detail_table(methods: Methods, names: Mapping[str, str], listed: Sequence[Metric], title: str) -> Table:
+    """The metrics down the side and the methods across: there are many metrics and few methods."""
+    rows = [
+        Row(metric.heading, bold_best(metric, [_cell(results, metric) for results in methods.values()]))
+        for metric in listed
+    ]
+    notes = [f"{INTERVAL}; bold: best of the row.", *_counts(methods, names, listed)]
+    return Table(f"{title}: in detail", "Metric", list(names.values()), list(methods), rows, notes, suffix="detail")
+
+
+def _cell(results: Mapping[str, Mapping[str, Any]], metric: Metric) -> Cell:
+    result = results.get(metric.name)
+    return Cell() if result is None else value_cell(metric, result["mean"], result["ci95"], result)
+
+
+def _counts(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric]) -> list[str]:
+    """Two notes: how many measurements stand behind the means, and which failed."""
+    counts = {
+        metric.label: _span([results[metric.name]["n"] for results in methods.values() if metric.name in results])
+        for metric in columns
+    }
+    usual = max(counts.values(), key=list(counts.values()).count, default="0")
+    others = ", ".join(f"{label} {count}" for label, count in counts.items() if count != usual)
+    failed = [
+        f"{metric.label} of {label} {results[metric.name]['n_failed']}"
+        for metric in columns
+        for label, results in zip(names.values(), methods.values(), strict=True)
+        if metric.name in results and results[metric.name]["n_failed"]
+    ]
+    measured = f"n = {usual} ({others})." if others else f"n = {usual}."
+    return [measured, f"Failed measurements: {', '.join(failed) or 'none'}."]
+
+
+def _span(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "0"
+    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)}-{max(numbers)}"
