@@ -16,10 +16,12 @@ FILES = (*MODEL_FILES, "README.md", "LICENSE*", "NOTICE*")
 
 
 def travels(name: str) -> bool:
+    """Whether a file of a repository is one that a model consists of."""
     return "/" not in name and any(fnmatch(name, pattern) for pattern in FILES)
 
 
 def check_online(verb: str) -> None:
+    """Raise UserError where the client is told to stay offline."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

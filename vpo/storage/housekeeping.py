@@ -64,6 +64,7 @@ def _is_said(user: User, said: Path | None) -> bool:
 
 
 def check_gone(store: Path, said: Path) -> None:
+    """Raise UserError where run folders that are said to be gone are there, or are no users of the store."""
     there = [user for user in registered(store) if _is_said(user, said) and is_there(user)]
     if there:
         raise UserError(
@@ -146,6 +147,7 @@ def _names(path: Path) -> list[str]:
 
 
 def prune(found: list[Stored], store: Path, runs: Path) -> None:
+    """Delete what no run refers to, and say how much that was."""
     deleted = [one for one in found if not one.used_by and _delete(one, store, runs)]
     sys.stdout.write(f"deleted {readable(sum(one.size for one in deleted))} in {len(deleted)} results\n")
 
