@@ -2,7 +2,7 @@
 
 import pytest
 
-from vpo import templates
+from vpo import stages, templates
 from vpo.storage.code_hash import code_hash, code_of, templates_of
 
 REWARD = {"reward": {"_target_": "vpo.sketch.reward.SketchReward"}}
@@ -20,8 +20,7 @@ STAGES = {
     "refine": ("refine", JUDGE),
     "sft": ("sft", {}),
     "sample": ("sample", BACKBONE),
-    "render of candidates": ("render", {**GENERATOR, "selected": True}),
-    "render of a method": ("render", {**GENERATOR, "selected": False}),
+    "render": ("render", GENERATOR),
     "score": ("score", REWARD),
     "pair": ("pair", {}),
     "reference": ("reference", BACKBONE),
@@ -31,13 +30,14 @@ STAGES = {
     "evaluate reward": ("evaluate", {"evaluator": {"_target_": "vpo.evaluator.reward.RewardScore"}, **REWARD}),
     "evaluate motion": ("evaluate", MOTION),
 }
+RUNS = {stage.name: stage.runs for stage in stages.STAGES}
 
 
 @pytest.mark.parametrize(
     ("module", "used"),
     [
-        ("vpo.feedback.pairing", {"sft", "render of candidates", "render of a method", "pair"}),
-        ("vpo.video.clips", {"render of candidates", "render of a method", "score", "evaluate reward", "evaluate motion"}),
+        ("vpo.feedback.pairing", {"sft", "render", "pair"}),
+        ("vpo.video.clips", {"render", "score", "evaluate reward", "evaluate motion"}),
         ("vpo.training.losses", {"sft", "dpo", "grpo", "reference"}),
         ("vpo.training.online.grpo", {"grpo"}),
         ("vpo.training.data", {"sft", "dpo", "grpo", "reference"}),
@@ -49,13 +49,13 @@ STAGES = {
     ],
 )  # fmt: skip
 def test_an_edit_is_one_of_the_stages_that_use_the_module(module, used):
-    assert {name for name, (stage, node) in STAGES.items() if module in code_of(stage, node)} == used
+    assert {name for name, (stage, node) in STAGES.items() if module in code_of(stage, node, RUNS[stage])} == used
 
 
 def test_the_rewards_arithmetic_and_the_seeds_are_watched():
     for name in ("score", "evaluate reward"):
         assert "vpo.feedback.checklist" in code_of(*STAGES[name])
-    for name in ("sample", "render of a method", "draft", "queries"):
+    for name in ("sample", "render", "draft", "queries"):
         assert "vpo.seeding" in code_of(*STAGES[name])
     assert "vpo.feedback.checklist" not in code_of(*STAGES["critique"])
 

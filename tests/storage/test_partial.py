@@ -88,7 +88,7 @@ def test_what_still_fits_goes_on(tmp_path, caplog):
 def test_code_that_changed_meanwhile_makes_it_all(tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO, logger="vpo")
     begun(tmp_path)
-    monkeypatch.setattr(store_module, "code_hash", lambda stage, node: "of today")
+    monkeypatch.setattr(store_module, "code_hash", lambda *given: "of today")
     store, verdicts = judge(tmp_path, "old")
     (partial,) = tmp_path.glob("refine/*.partial")
     (partial / "refinements.jsonl").write_text('{"id": 0, "of": "older code"}\n')

@@ -46,7 +46,7 @@ class Context:
             raise StopHere(self.stop_after)
         entry = self.store.get(
             stage.name, stage.node(), stage.inputs(), partial(stage.work, self),
-            label=stage.label, exempt=stage.exempt_paths(), retry_failed=self.retry_failed,
+            label=stage.label, exempt=stage.exempt_paths(), retry_failed=self.retry_failed, runs=stage.runs,
         )  # fmt: skip
         self.requested.append((stage, entry))
         return entry

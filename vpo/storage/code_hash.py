@@ -13,7 +13,7 @@ A template is code, too: what a judge is asked decides what it answers. A stage 
 
 import ast
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from glob import escape
@@ -34,9 +34,9 @@ READERS = ("read_template", "template_hash")
 LIBRARIES = ("torch", "transformers", "peft", "diffusers", "torchmetrics")
 
 
-def code_hash(stage: str, node: Mapping[str, Any]) -> str:
-    """16 hex digits that name the code that makes a stage's results."""
-    return _digest(code_of(stage, node), node)
+def code_hash(stage: str, node: Mapping[str, Any], runs: Iterable[str] = ()) -> str:
+    """16 hex digits that name the code that makes a stage's results; `runs` are modules that it starts without importing them."""
+    return _digest(code_of(stage, node, runs), node)
 
 
 def class_hash(node: Mapping[str, Any]) -> str:
@@ -44,9 +44,9 @@ def class_hash(node: Mapping[str, Any]) -> str:
     return _digest(_files_of(_modules(node)), node)
 
 
-def code_of(stage: str, node: Mapping[str, Any]) -> dict[str, Path]:
+def code_of(stage: str, node: Mapping[str, Any], runs: Iterable[str] = ()) -> dict[str, Path]:
     """The modules that make a stage's results, in order of their names, and their files."""
-    return _files_of([f"vpo.stages.{stage}", *_unimported(stage, node), *_modules(node)])
+    return _files_of([f"vpo.stages.{stage}", *runs, *_modules(node)])
 
 
 def _digest(files: Mapping[str, Path], node: Mapping[str, Any]) -> str:
@@ -140,13 +140,6 @@ def _patterns(value: ast.AST) -> set[str]:
 def _last_name(value: ast.AST) -> str:
     """`c` of `a.b.c`."""
     return value.attr if isinstance(value, ast.Attribute) else value.id if isinstance(value, ast.Name) else ""
-
-
-def _unimported(stage: str, node: Mapping[str, Any]) -> list[str]:
-    """What a stage runs without importing it: a worker started by its name, a choice that the pipeline hands over."""
-    if stage == "grpo":
-        return ["vpo.training.online.grpo"]
-    return ["vpo.feedback.pairing"] if stage == "render" and node.get("selected") else []
 
 
 def _file_of(module: str) -> Path | None:

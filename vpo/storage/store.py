@@ -99,6 +99,7 @@ class Store:
         label: str = "",
         exempt: Collection[str] = (),
         retry_failed: bool = False,
+        runs: Collection[str] = (),
     ) -> Entry:
         """The result of `stage` for this node and these inputs; `work(folder)` makes it and returns counts for the manifest.
 
@@ -108,6 +109,7 @@ class Store:
             label: for log and plan alone; it is no part of the key.
             exempt: fields of the node that cannot change the result, by their full dotted paths ("trainer.memory_gb").
             retry_failed: give a finished result, of which some items failed, to `work` once more.
+            runs: modules that the work starts without importing them; its code hash covers them.
         """
         key = stage_key(stage, node, inputs, exempt)
         entry = Entry(stage, key, self.root / stage / key, label if label != stage else "")
@@ -120,13 +122,13 @@ class Store:
         asked = stage in self.recompute and key not in self._redone
         retry = retry_failed and key not in self._redone and _has_failures(entry)
         if self._fresh(entry, inputs) and not asked and not retry:
-            self._check_code(entry, node)
+            self._check_code(entry, node, runs)
             return entry
         with self._lock(entry):
             if entry.done and (asked or not self._fresh(entry, inputs)):
                 log.info("%s: made anew (%s)", entry.called, "recompute" if asked else "its inputs were")
                 discard(entry.folder)
-            statement, before = self._statement(entry, node, inputs, exempt), {}
+            statement, before = self._statement(entry, node, inputs, exempt, runs), {}
             if entry.done and retry:
                 log.info("%s: the items that failed are done again", entry.called)
                 statement, before = reopen(entry.folder, statement)
@@ -136,7 +138,12 @@ class Store:
         return entry
 
     def _statement(
-        self, entry: Entry, node: Mapping[str, Any], inputs: Mapping[str, Entry], exempt: Collection[str]
+        self,
+        entry: Entry,
+        node: Mapping[str, Any],
+        inputs: Mapping[str, Entry],
+        exempt: Collection[str],
+        runs: Collection[str],
     ) -> dict[str, Any]:
         """What a result is made from, known before the work begins."""
         return {
@@ -146,7 +153,7 @@ class Store:
             "not_in_key": sorted(exempt),
             "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
             "stamps": _stamps(inputs),  # as they are now: after the work they might be those of inputs it has not seen
-            "code": code_hash(entry.stage, node),
+            "code": code_hash(entry.stage, node, runs),
         }
 
     def _make(
@@ -209,8 +216,8 @@ class Store:
             log.warning("the code has changed since results of these were stored; recompute=[%s] redoes them", stages)
         self._older = dict.fromkeys(self._older, True)
 
-    def _check_code(self, entry: Entry, node: Mapping[str, Any]) -> None:
-        if read_manifest(entry.folder)["code"] != code_hash(entry.stage, node):
+    def _check_code(self, entry: Entry, node: Mapping[str, Any], runs: Collection[str]) -> None:
+        if read_manifest(entry.folder)["code"] != code_hash(entry.stage, node, runs):
             self._older.setdefault(entry.stage, False)
 
     def _lock(self, entry: Entry) -> AbstractContextManager[object]:
