@@ -152,7 +152,7 @@ def colour_set(text: str, bond: Bond, wrong: str | None) -> str:
         return _replace_word(text, wrong, bond.words.lower())
     reading = read(text)
     places = locate(bond.noun, reading)
-    if not places:
+    if bond.noun is None or not places:
         return text
     token = reading.tokens[places[0]]
     if " " in bond.noun.key and places[0] and bond.noun.key.split()[0] == reading.tokens[places[0] - 1].stem:
@@ -165,6 +165,8 @@ def count_set(text: str, bond: Bond, wrong: str) -> str:
     """The noun's number put right; for a plain singular the noun takes the query's own form."""
     if bond.kind == "count":
         return _replace_word(text, wrong, bond.words.lower())
+    if bond.noun is None:
+        return text
     reading = read(text)
     for place in reversed(locate(bond.noun, reading)):
         before = reading.tokens[max(0, place - 4) : place]
