@@ -67,7 +67,7 @@ FORBIDDEN = [
     "vpo.executor.processes.ProcessPoolExecutor", "vpo.dataset.file.Path", "vpo.dataset.file.seed_of", "vpo.dataset.file.Query",
     "vpo.judge.rules.judge.__builtins__.eval",
     "vpo.judge.rules.judge.RulesJudge.__init__.__globals__", "vpo.judge.rules.judge.RulesJudge.mro",
-    "vpo.judge.rules.judge.UserError", "vpo.judge.rules.mending.one_line", "vpo.sketch.painter", "vpo.sketch.generator.write_mp4",
+    "vpo.judge.rules.judge.UserError", "vpo.judge.rules.repairs.one_line", "vpo.sketch.painter", "vpo.sketch.generator.write_mp4",
     "vpo.sketch.dataset.SketchDataset.splits", "vpo.judge", "vpo", "", "Nope", "vpo..judge", ".os.system", "vpo.judge.rules.judge.",
     "vpo.judge.rules.judge.RulesJudge ", "vpo.judge/../training/launch.train_in_child", "vpo.sketch.../os.system", "vpox.judge.X",
     "vpo.judgement.rules.RulesJudge", "vpo.sketch.dataset.corpus.__call__",

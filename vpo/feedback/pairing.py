@@ -19,7 +19,7 @@ DOMINANCE: Mapping[str, Callable[[Score, Score], bool]] = {
     "dimensions": lambda a, b: dimensions_dominate(a.dimensions, b.dimensions),  # VisionReward, arXiv 2412.21059
     "none": lambda a, b: True,  # VPO's paper, section 3.3: the gap alone
 }
-OPENING = 25  # characters by which a text's beginning is known again, though its end may be mended
+OPENING = 25  # characters by which a text's beginning is known again, though its end may be changed
 
 
 def sft_examples(
@@ -27,7 +27,7 @@ def sft_examples(
 ) -> list[Example]:
     """SFT data (paper 3.2): s = p where the judge found no flaw, s = p_refined where it did.
 
-    A draft that the judge failed on, could not read, or could not mend, is left out; the caller counts.
+    A draft that the judge failed on, could not read, or could not refine, is left out; the caller counts.
     """
     verdict_of = {one.prompt_id: one for one in verdicts}
     refined = _usable(refinements)

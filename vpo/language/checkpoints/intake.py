@@ -153,7 +153,7 @@ def check_files(folder: Path, where: str) -> None:
             GenerationConfig.from_pretrained(folder)
         except Exception as error:  # values that cannot be, or cannot go together
             raise UserError(
-                f"{where}: generation_config.json says what cannot be ({in_short(error)}); mend it, or delete it: it is not used here"
+                f"{where}: generation_config.json says what cannot be ({in_short(error)}); fix it, or delete it: it is not used here"
             ) from error
 
 
