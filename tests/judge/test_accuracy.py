@@ -177,7 +177,7 @@ def test_sketch_experts_pass(judge: RulesJudge) -> None:
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
-def test_sketch_flaws_are_found_and_mended(judge: RulesJudge, flaw: str) -> None:
+def test_sketch_flaws_are_found_and_repaired(judge: RulesJudge, flaw: str) -> None:
     prompts = [prompt for prompt, flaws in _drafts({flaw: 1.0}, 600) if flaw in flaws]
     verdicts = judge.critique(prompts)
     found = sum(getattr(verdict, FLAWS[flaw]) is False for verdict in verdicts)

@@ -311,6 +311,6 @@ def test_tables_load(name: str) -> None:
     assert rows
 
 
-def test_every_mend_is_harmless() -> None:
+def test_every_repair_is_harmless() -> None:
     for _, both in lexicon.patterns("repairs"):
         assert not harm.find(read(both.replace("|", ".")))
