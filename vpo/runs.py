@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vpo import build, pipeline
+from vpo import build, pipeline, targets
 from vpo.checking.hints import check_types, compose_ahead
 from vpo.checking.hydra_settings import check_hydra_settings
 from vpo.checking.memory_plan import memory_lines
@@ -137,7 +137,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     check_secrets(config)
     check_types(overrides or [], config)
     trust(config, overrides)
-    build.check_targets(config)
+    targets.check_targets(config)
     check_rules(config)
     return config
 
@@ -155,7 +155,7 @@ def trust(config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
             f"config: build.allow=[{named}] stands in a file; what may be built is said on the command line only: if you trust it, "
             f"add build.allow=[{named}]"
         )
-    build.allow(packages)
+    targets.allow(packages)
 
 
 def labels_of(config: Mapping[str, Any]) -> dict[str, str]:

@@ -6,10 +6,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from vpo.build import definition_of
 from vpo.checking.arguments import arguments_model
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
+from vpo.targets import definition_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = ("method", "evaluator", "logger")
@@ -65,7 +65,7 @@ def test_every_choice_of_ours_has_its_shape(choice):
         (
             "judge._target_",
             "vpo.judge.rules.judge.Nope",
-            r"judge\.rules\.Nope cannot be imported: .* its classes are RulesJudge",
+            r"judge\.rules\.judge\.Nope cannot be imported: .* its classes are RulesJudge",
         ),
         ("generator.fps", "8", r"generator\.fps=8 must be a number"),
         ("generator.fps", 0, r"generator\.fps=0 must be a number above 0"),
