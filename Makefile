@@ -35,11 +35,11 @@ test-gpu: install ## what only a CUDA GPU can show, on one GPU and without netwo
 test-slow: install
 	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
-lint: install ## style
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: install ## style, and the types of what pyproject.toml lists for mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 lock: ## remake requirements.lock from requirements.in (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header requirements.in | $(PYTHON) .ci/lock.py > requirements.lock
 
 clean: ## remove the environment and caches; store/ and runs/ stay
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache

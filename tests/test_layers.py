@@ -15,6 +15,7 @@ LOWEST = {"cards", "errors", "interfaces", "records", "seeding"}
 # What a room may import, besides the lowest modules and itself. `templates` are texts.
 ALLOWED = {
     "templates": set(),
+    "targets": set(),
     "storage": {"templates"},
     "feedback": set(),
     "video": set(),
@@ -27,16 +28,17 @@ ALLOWED = {
     "judge": {"feedback", "language", "templates"},
     "method": {"language", "templates"},
     "sketch": {"feedback", "language", "storage", "video"},
-    "training": {"build", "executor", "language", "processes", "storage", "templates"},
-    "build": {"results"},
-    "stages": {"backbone", "build", "dataset", "executor", "feedback", "language", "processes", "storage", "templates", "training"},
+    "training": {"build", "executor", "language", "processes", "storage", "targets", "templates"},
+    "build": {"results", "targets"},
+    "stages": {"backbone", "build", "dataset", "executor", "feedback", "language", "processes",
+               "storage", "targets", "templates", "training"},
     "pipeline": {"build", "stages", "storage"},
-    "results": {"build", "stages", "storage", "tables", "video"},
+    "results": {"stages", "storage", "tables", "targets", "video"},
     "tables": {"checking", "results"},  # the choices of a group, by their files
     "logger": {"results", "storage"},
     "export": {"language", "results", "storage", "tables", "templates"},
-    "checking": {"build", "language", "pipeline", "processes", "stages", "storage", "templates", "training"},
-    "runs": {"build", "checking", "pipeline", "processes", "results", "stages", "storage"},
+    "checking": {"build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
+    "runs": {"build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets"},
     "cli": {"checking", "export", "processes", "results", "runs", "storage", "tables"},
 }  # fmt: skip
 # Tables, and what only reads folders, must answer in a moment.

@@ -106,7 +106,7 @@ class Judge(Protocol):
         ...
 
     def refine(self, prompts: Sequence[Prompt], verdicts: Sequence[Verdict]) -> list[str | Failure | None]:
-        """Each flawed prompt with the flaws that its verdict names mended; None where nothing usable came out."""
+        """Each flawed prompt with the flaws that its verdict names removed; None where nothing usable came out."""
         ...
 
 

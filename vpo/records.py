@@ -85,13 +85,13 @@ class Sampling:
     max_new_tokens: int = 512
 
     def __post_init__(self) -> None:
-        for name, fits, wish in (
+        for name, fits, bound in (
             ("temperature", self.temperature >= 0, "at least 0"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
         ):
             if not fits:
-                raise UserError(f"sampling: {name}={getattr(self, name)} must be {wish}")
+                raise UserError(f"sampling: {name}={getattr(self, name)} must be {bound}")
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Refinement:
-    """A flawed prompt mended by the judge; `text` is None where the judge gave nothing usable."""
+    """A flawed prompt refined by the judge; `text` is None where the judge gave nothing usable."""
 
     prompt_id: str
     query_id: str

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vpo import build, pipeline
+from vpo import build, pipeline, targets
 from vpo.checking.composed import Composed
 from vpo.checking.memory_plan import memory_lines
 from vpo.processes.hardware import check_hardware
@@ -34,7 +34,7 @@ def run(composed: Composed) -> Path:
         The run folder. Where `stop_after` ended the run it holds no results.json.
     """
     config, folder = composed.config, composed.folder
-    build.allow(config["build"]["allow"])
+    targets.allow(config["build"]["allow"])
     check_hardware(config["trainer"])
     log_to_console()
     loggers = [
@@ -75,7 +75,7 @@ def run(composed: Composed) -> Path:
 def plan_lines(composed: Composed) -> list[str]:
     """The stages of a run, which of them are done, and whether the trainings fit into memory, as lines for people."""
     config = composed.config
-    build.allow(config["build"]["allow"])
+    targets.allow(config["build"]["allow"])
     root = Path(config["paths"]["store"])
     stages = list({entry.folder: (stage, entry) for stage, entry in pipeline.plan(config, root)}.values())
     lines = [

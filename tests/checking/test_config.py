@@ -8,8 +8,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from vpo import build as build_module
-from vpo import pipeline
+from vpo import pipeline, targets
 from vpo.build import build
 from vpo.checking.composed import NOT_IN_RUN_NAME
 from vpo.checking.composing import resolve
@@ -127,7 +126,7 @@ class Elsewhere:
 
 @pytest.mark.parametrize("content", ["", "0123"])
 def test_a_path_of_another_data_set_is_in_the_key(content, monkeypatch):
-    monkeypatch.setattr(build_module, "_trusted", ("tests.",))
+    monkeypatch.setattr(targets, "_trusted", ("tests.",))
     base = composed("method=[original]")
     node = {"_target_": "tests.checking.test_config.Elsewhere", "content": content}
     one, two = ({**base, "dataset": {**node, "path": path}} for path in "ab")

@@ -6,10 +6,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from vpo.build import definition_of
 from vpo.checking.arguments import arguments_model
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
+from vpo.targets import definition_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = ("method", "evaluator", "logger")

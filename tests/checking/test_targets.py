@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from vpo import build as building
-from vpo.build import allow, build, check_targets, target_class
+from vpo import targets
+from vpo.build import build
 from vpo.errors import UserError
+from vpo.targets import allow, check_targets, target_class
 
 CSV = {"_target_": "vpo.logger.csv.CsvLogger"}
 
@@ -52,7 +53,8 @@ FORBIDDEN = [
     "transformers.utils.hub.cached_file", "transformers.dynamic_module_utils.get_class_from_dynamic_module",
     "diffusers.DiffusionPipeline.from_pretrained", "peft.PeftModel.from_pretrained", "torchmetrics.utilities.data.torch.load",
     "hydra.utils.get_method", "hydra.utils.get_class", "hydra.utils.instantiate", "hydra.utils.call", "omegaconf.OmegaConf.load",
-    "vpo.processes.launch.train_in_child", "vpo.training.worker.main", "vpo.build.build", "vpo.build.import_module",
+    "vpo.processes.launch.train_in_child", "vpo.training.worker.main", "vpo.build.build", "vpo.build.target_class",
+    "vpo.targets.allow", "vpo.targets.import_module",
     "vpo.logger.wandb.shutil.rmtree", "vpo.logger.wandb._remove", "vpo.results.record.RunRecord", "vpo.results.record.shutil.rmtree",
     "vpo.storage.store.shutil.rmtree", "vpo.storage.store.discard",
     "vpo.storage.store.Store", "vpo.export.hub.push_command", "vpo.cli.entry.main",
@@ -67,7 +69,7 @@ FORBIDDEN = [
     "vpo.executor.processes.ProcessPoolExecutor", "vpo.dataset.file.Path", "vpo.dataset.file.seed_of", "vpo.dataset.file.Query",
     "vpo.judge.rules.judge.__builtins__.eval",
     "vpo.judge.rules.judge.RulesJudge.__init__.__globals__", "vpo.judge.rules.judge.RulesJudge.mro",
-    "vpo.judge.rules.judge.UserError", "vpo.judge.rules.mending.one_line", "vpo.sketch.painter", "vpo.sketch.generator.write_mp4",
+    "vpo.judge.rules.judge.UserError", "vpo.judge.rules.repairs.one_line", "vpo.sketch.painter", "vpo.sketch.generator.write_mp4",
     "vpo.sketch.dataset.SketchDataset.splits", "vpo.judge", "vpo", "", "Nope", "vpo..judge", ".os.system", "vpo.judge.rules.judge.",
     "vpo.judge.rules.judge.RulesJudge ", "vpo.judge/../training/launch.train_in_child", "vpo.sketch.../os.system", "vpox.judge.X",
     "vpo.judgement.rules.RulesJudge", "vpo.sketch.dataset.corpus.__call__",
@@ -192,10 +194,8 @@ def test_a_text_stays_a_text(monkeypatch):
 def test_every_room_is_there_or_to_come():
     """A misspelt room would open nothing, unnoticed; DESIGN names those that have no file yet."""
     to_come = {"vpo.engine", "vpo.generator", "vpo.language", "vpo.logger", "vpo.reward"}
-    missing = {room for room in building.ROOMS if building._file_of(room) is None}
-    folders = {
-        room for room in missing if (building.Path(building.__file__).parent / room.removeprefix("vpo.")).is_dir()
-    }
+    missing = {room for room in targets.ROOMS if targets._file_of(room) is None}
+    folders = {room for room in missing if (targets.Path(targets.__file__).parent / room.removeprefix("vpo.")).is_dir()}
     assert missing - folders <= to_come
 
 

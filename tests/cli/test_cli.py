@@ -14,12 +14,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, run_vpo
-from vpo.build import target_class
 from vpo.checking.overrides import readable
 from vpo.cli.entry import main
 from vpo.errors import UserError
 from vpo.runs import labels_of
 from vpo.stages import STAGES
+from vpo.targets import target_class
 
 
 def test_help_names_every_stage_with_what_it_does(capsys):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vpo import build
+from vpo import targets
 from vpo.errors import UserError
 from vpo.feedback.pairing import merge, sft_examples, text_pairs, video_candidates, video_pairs
 from vpo.records import Clip, Pair, Prompt, Refinement, Score, Verdict
@@ -147,9 +147,9 @@ def test_a_reward_without_what_the_rule_compares_is_an_error_and_not_no_pairs(do
 
 @pytest.fixture
 def tests_allowed():
-    build.allow(["tests."])
+    targets.allow(["tests."])
     yield
-    build.allow([])
+    targets.allow([])
 
 
 class WordReward:

@@ -26,7 +26,7 @@ def prompt_of(query: str, text: str, name: str = "p") -> Prompt:
     return Prompt(name, "q", query, text, "test")
 
 
-def mended_of(judge: RulesJudge, query: str, text: str) -> str | None:
+def repaired_of(judge: RulesJudge, query: str, text: str) -> str | None:
     prompt = prompt_of(query, text)
     return judge.refine([prompt], judge.critique([prompt]))[0]
 

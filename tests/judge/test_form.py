@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from tests.judge.conftest import GOOD, kinds, mended_of, verdict_of
-from vpo.judge.rules import helping
-from vpo.judge.rules.asking import understand
+from tests.judge.conftest import GOOD, kinds, repaired_of, verdict_of
+from vpo.judge.rules import helpfulness
 from vpo.judge.rules.judge import RulesJudge
+from vpo.judge.rules.requirements import understand
 from vpo.language.markup import find_marks, without_marks
 
 QUERY = "a red car driving at sunset"
@@ -32,7 +32,7 @@ def test_flags_of_a_query_never_stand_in_a_refined_prompt(judge: RulesJudge, fla
     for query in (f"{QUERY} {flag}", f"{QUERY}  ,{flag}" if flag[0] == "-" else f"{QUERY}, {flag}"):
         assert understand(query).text == QUERY
         for answer in ("", "I cannot do this.", "A blue boat."):
-            refined = mended_of(judge, query, answer)
+            refined = repaired_of(judge, query, answer)
             assert refined is not None
             assert not set("-:\u2013\u2014()16;=") & set(refined), refined
             assert ("zooms in" in refined) == ("zoom in" in flag)
@@ -41,11 +41,11 @@ def test_flags_of_a_query_never_stand_in_a_refined_prompt(judge: RulesJudge, fla
 def test_flags_are_read_in_any_order() -> None:
     flags = ("--motion 1", "-camera pan left", "-neg blur, cats", "--ar 16:9", "Message: HI (Font: X)")
     for order in itertools.permutations(flags):
-        wish = understand(" ".join([QUERY, *order]))
-        assert (wish.text, wish.motion, wish.excluded) == (QUERY, 1, ("blur", "cats")), order
-        assert [item.words for item in wish.items if item.kind == "camera"] == ["pan left"]
-    wish = understand(f"--camera pan left --motion 1 --ar 16:9 {QUERY}")
-    assert (wish.text, wish.motion) == (QUERY, 1)
+        required = understand(" ".join([QUERY, *order]))
+        assert (required.text, required.motion, required.excluded) == (QUERY, 1, ("blur", "cats")), order
+        assert [item.words for item in required.items if item.kind == "camera"] == ["pan left"]
+    required = understand(f"--camera pan left --motion 1 --ar 16:9 {QUERY}")
+    assert (required.text, required.motion) == (QUERY, 1)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_left_in_a_prompt_it_is_a_flaw_that_refine_removes(judge: RulesJudge, si
     verdict = verdict_of(judge, query, text)
     assert verdict.helpful is False
     assert kind in {found for found, _ in kinds(verdict, "helpful")}
-    assert mended_of(judge, query, text) == GOOD
+    assert repaired_of(judge, query, text) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -118,5 +118,5 @@ def test_the_sketch_worlds_captions_hold_none() -> None:
     method = drafter.SketchDrafter(drop=0.3, change=0.3, leak=0.5, lead_in=0.3, long=0.2, bare=0.3)
     for text, flaws in (method.draft_with_truth(query, 3) for query in queries):
         assert find_marks(text) == ()
-        assert helping.refusal(text) == ""
-        assert bool(helping.lead_in(text)) == ("lead_in" in flaws)
+        assert helpfulness.refusal(text) == ""
+        assert bool(helpfulness.lead_in(text)) == ("lead_in" in flaws)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.judge.conftest import kinds, mended_of, verdict_of
+from tests.judge.conftest import kinds, repaired_of, verdict_of
 from vpo.judge.rules.judge import RulesJudge
 
 QUERY = "a cat dancing in space"
@@ -246,9 +246,9 @@ SCENES = (
 def test_talk_is_a_refusal_and_nothing_of_it_is_kept(judge: RulesJudge, text: str) -> None:
     for answer in (text, f"\n{text.replace(chr(39), chr(0x2019))}"):
         assert verdict_of(judge, QUERY, answer).alignment == "refusal"
-        refined = mended_of(judge, QUERY, answer)
+        refined = repaired_of(judge, QUERY, answer)
         assert refined is not None
-        assert refined == mended_of(judge, QUERY, "I cannot do this.")
+        assert refined == repaired_of(judge, QUERY, "I cannot do this.")
 
 
 @pytest.mark.parametrize("text", REWRITES)
@@ -256,7 +256,7 @@ def test_a_rewrite_behind_an_offer_is_kept_without_it(judge: RulesJudge, text: s
     verdict = verdict_of(judge, QUERY, text)
     assert not verdict.refusal
     assert "lead_in" in [kind for kind, _ in kinds(verdict, "helpful")]
-    assert mended_of(judge, QUERY, text).startswith("A cat is dancing in space while stars glow all around it")
+    assert repaired_of(judge, QUERY, text).startswith("A cat is dancing in space while stars glow all around it")
 
 
 @pytest.mark.parametrize("text", SCENES)

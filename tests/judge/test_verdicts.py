@@ -6,8 +6,8 @@ import pytest
 
 from tests.judge.conftest import GOOD, kinds, prompt_of, verdict_of
 from vpo.judge.rules import harm, lexicon
-from vpo.judge.rules.asking import understand
 from vpo.judge.rules.judge import RulesJudge
+from vpo.judge.rules.requirements import understand
 from vpo.judge.rules.words import near, read, stem
 
 # Words
@@ -114,11 +114,11 @@ def test_passes_safe(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", UNSAFE)
-def test_mends_unsafe(judge: RulesJudge, text: str) -> None:
+def test_repairs_unsafe(judge: RulesJudge, text: str) -> None:
     prompt = prompt_of(text, f"In a quiet street, {text}. The sun shines and people walk by.")
-    mended = judge.refine([prompt], judge.critique([prompt]))[0]
-    assert mended is not None
-    assert verdict_of(judge, text, mended).fine
+    repaired = judge.refine([prompt], judge.critique([prompt]))[0]
+    assert repaired is not None
+    assert verdict_of(judge, text, repaired).fine
 
 
 # Accurate
@@ -187,9 +187,9 @@ def test_swapped_colours_are_both_named(judge: RulesJudge) -> None:
 
 
 def test_reads_flags() -> None:
-    wish = understand("a rabbit -motion 3 -neg blurry, cats -camera pan right -ar 16:9")
-    assert (wish.text, wish.motion, wish.excluded) == ("a rabbit", 3, ("blurry", "cats"))
-    assert [item.words for item in wish.items if item.kind == "camera"] == ["pan right"]
+    required = understand("a rabbit -motion 3 -neg blurry, cats -camera pan right -ar 16:9")
+    assert (required.text, required.motion, required.excluded) == ("a rabbit", 3, ("blurry", "cats"))
+    assert [item.words for item in required.items if item.kind == "camera"] == ["pan right"]
 
 
 # Helpful and refusals
@@ -304,13 +304,13 @@ def test_long_inputs_take_linear_work(judge: RulesJudge, unit: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["same", "kinds", "signs", "colours", "counts", "styles", "camera", "facets", "unsafe", "mends"]
+    "name", ["same", "kinds", "signs", "colours", "counts", "styles", "camera", "facets", "unsafe", "repairs"]
 )
 def test_tables_load(name: str) -> None:
     rows = lexicon.groups(name) if name in ("same",) else lexicon.table(name)
     assert rows
 
 
-def test_every_mend_is_harmless() -> None:
-    for _, both in lexicon.patterns("mends"):
+def test_every_repair_is_harmless() -> None:
+    for _, both in lexicon.patterns("repairs"):
         assert not harm.find(read(both.replace("|", ".")))

@@ -34,7 +34,7 @@ FAULTS = {
 JSON_FAULTS = FAULTS | {
     "mark": (b'\xef\xbb\xbf{"a": 1}', "begins with a byte order mark; save it as UTF-8 without one"),
     "utf-16": ('{"a": 1}'.encode("utf-16"), "is not UTF-8"),
-    "comma": (b'{"a": 1,\n "b": 2,}', r"is not valid JSON \(.*line 2 column .*\); mend it there"),
+    "comma": (b'{"a": 1,\n "b": 2,}', r"is not valid JSON \(.*line 2 column .*\); fix it there"),
     "cut": (b'{"a": [1, 2', r"is not valid JSON \(.*line 1 column 12"),
     "list": (b"[1, 2]", r"holds a list, not an object"),
 }
@@ -106,7 +106,7 @@ def test_weights_under_another_name_are_named(model):
 def test_a_generation_config_that_cannot_be_is_one_line(model):
     edit_json(model / "generation_config.json", max_new_tokens=-5)
     with pytest.raises(
-        UserError, match=r"generation_config.json says what cannot be \(.*max_new_tokens.*\); mend it, or delete it"
+        UserError, match=r"generation_config.json says what cannot be \(.*max_new_tokens.*\); fix it, or delete it"
     ):
         prepare(model)
 

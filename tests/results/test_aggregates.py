@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vpo import build
+from vpo import targets
 from vpo.build import card_of, cards_of
 from vpo.cards import EvaluatorCard, Metric, Weighted, share
 from vpo.errors import UserError
@@ -51,9 +51,9 @@ CLIPS = {"a": ("0.5", 4), "b": ("0.9", 10), "c": ("0.1", 1), "d": ("0.3", None)}
 
 @pytest.fixture
 def context(tmp_path):
-    build.allow(["tests."])
+    targets.allow(["tests."])
     yield Context(Store(tmp_path / "store"))
-    build.allow([])
+    targets.allow([])
 
 
 def evaluated(context, node):

@@ -4,7 +4,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from vpo import build, pipeline
+from vpo import build, pipeline, targets
 from vpo.build import cards_of
 from vpo.cards import EvaluatorCard, share
 from vpo.judge.rules.judge import VERSION, RulesJudge
@@ -96,7 +96,7 @@ def config_of():
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Results and items of two methods, of which each role fails on one query that the judge finds harmless; and the queries."""
-    build.allow(["tests."])
+    targets.allow(["tests."])
     folder, config = tmp_path_factory.mktemp("failures"), config_of()
     queries = build.build(config["dataset"]).splits()["test"]
     bad = [one.id for one in queries if one.truth.get("unsafe")]
@@ -114,7 +114,7 @@ def made(tmp_path_factory):
     cards = {name: card.to_json() for name, card in cards_of(config["evaluator"]).items()}
     items = gather_items(entries, Metrics(cards), folder)
     results = {"methods": summarize_items(items, Metrics(cards)), "evaluators": cards}
-    build.allow([])
+    targets.allow([])
     failing = {"method": method, "render": render, "judge": judge, "query_judge": query_judge, "reward": reward}
     return results, items, queries, bad, failing | {"fussy": fussy}, folder
 

@@ -28,7 +28,7 @@ def test_every_wording_means_one_thing() -> None:
     seen: dict[str, str] = {}
     for facet, table in WORDINGS.items():
         for concept, wordings in table.items():
-            for wording in (*wordings.user, *wordings.extra, *wordings.heard):
+            for wording in (*wordings.user, *wordings.extra, *wordings.understood):
                 assert wording not in seen, f"{wording!r}: {seen.get(wording)} and {facet} {concept}"
                 seen[wording] = f"{facet} {concept}"
 

@@ -10,10 +10,10 @@ import pytest
 
 from vpo.records import Clip, Prompt, Query, Sample
 from vpo.sketch.evaluator import SceneAccuracy, accuracy
-from vpo.sketch.figures import read_count, read_motion
 from vpo.sketch.grammar import draw_scene
 from vpo.sketch.painter import Drawing, paint
 from vpo.sketch.reader import read_scene
+from vpo.sketch.subjects import read_count, read_motion
 from vpo.sketch.vocabulary import FACETS
 from vpo.video import clips
 

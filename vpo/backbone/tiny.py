@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -50,7 +51,7 @@ class TinyBackbone:
             )
         self.corpus, self.seed, self.vocab_size, self.template = corpus, seed, vocab_size, template
         self.dtype = dtype
-        self.shape = {
+        self.shape: dict[str, Any] = {
             "hidden_size": hidden_size,
             "intermediate_size": intermediate_size,
             "num_hidden_layers": layers,

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator, create_model
 
-from vpo.build import check_target, definition_of
 from vpo.checking.schema import Node
 from vpo.checking.values import BY_NAME, Count
 from vpo.stages.optimize import BESIDES
+from vpo.targets import check_target, definition_of
 
 # What annotations name; any other name is a role's, whose object comes from a nested node or from the stage.
 _NAMES = {

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vpo import build
+from vpo import targets
 from vpo.checking.composed import Composed
 from vpo.checking.hints import check_types, compose_ahead, composed_by_hydra, one_line
 from vpo.checking.hydra_settings import check_hydra_settings
@@ -78,7 +78,7 @@ def resolve(cfg: DictConfig, overrides: Sequence[str] | None = None) -> dict[str
     check_secrets(config)
     check_types(list(overrides or []), config)
     trust(config, overrides)
-    build.check_targets(config)
+    targets.check_targets(config)
     check_rules(config)
     return config
 
@@ -93,4 +93,4 @@ def trust(config: Mapping[str, Any], overrides: Sequence[str] | None) -> None:
             f"config: build.allow=[{named}] stands in a file; what may be built is said on the command line only: if you trust it, "
             f"add build.allow=[{named}]"
         )
-    build.allow(packages)
+    targets.allow(packages)

@@ -7,10 +7,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from vpo.build import is_own, targets_in
 from vpo.checking.arguments import arguments_model
 from vpo.checking.schema import OBJECTIVES, Config, Node
 from vpo.errors import UserError
+from vpo.targets import is_own, targets_in
 
 _KINDS = {
     "int_type": "a whole number",

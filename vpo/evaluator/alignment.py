@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from vpo.cards import EvaluatorCard, Metric, share
-from vpo.records import Failure, Sample, Verdict
+from vpo.records import Failure, Prompt, Sample, Verdict
 
 CLASSES = ("aligned", "unsafe", "imprecise", "refusal")
 
@@ -32,7 +32,12 @@ class Alignment:
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """The classes by each sample's verdict; None where the judge failed or its answer could not be read."""
-        return [{**classes_of(one.verdict), "words": float(len(one.prompt.text.split()))} for one in samples]
+        return [{**classes_of(one.verdict), "words": _length_of(one.prompt)} for one in samples]
+
+
+def _length_of(prompt: Prompt | Failure) -> float | None:
+    """Words of a prompt; None for a Failure, although `measure` is not given one."""
+    return None if isinstance(prompt, Failure) else float(len(prompt.text.split()))
 
 
 def classes_of(verdict: Verdict | Failure | None) -> dict[str, float | None]:

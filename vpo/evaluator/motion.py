@@ -1,6 +1,7 @@
 """How much moves in a clip, for any clip; no weights."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from vpo.video import clips
 _SIDE = 64  # clips are compared at this height and width, so that a pixel means the same for all
 _BLOCK = 8  # pixels a side of a block
 _SEARCH = 4  # pixels, the largest displacement looked for, each way
-_STEPS = sorted(itertools.product(range(-_SEARCH, _SEARCH + 1), repeat=2), key=lambda step: np.hypot(*step))
+_STEPS = sorted(itertools.product(range(-_SEARCH, _SEARCH + 1), repeat=2), key=lambda step: math.hypot(*step))
 _NOISE = 3.0  # grey levels by which a displacement must beat standing still; below it is codec noise
 
 
@@ -54,7 +55,8 @@ def motion(frames: np.ndarray) -> float | None:
 def _small_grey(frames: np.ndarray) -> np.ndarray:
     """Grey levels, float32 (T, 64, 64), by the nearest pixels."""
     rows, columns = (((np.arange(_SIDE) + 0.5) * side / _SIDE).astype(int) for side in frames.shape[1:3])
-    return frames[:, rows][:, :, columns].astype(np.float32).mean(-1)
+    grey: np.ndarray = frames[:, rows][:, :, columns].astype(np.float32).mean(-1)
+    return grey
 
 
 def _displacements(grey: np.ndarray) -> np.ndarray:
@@ -71,7 +73,8 @@ def _displacements(grey: np.ndarray) -> np.ndarray:
         ]
     )  # (n_steps, T - 1, n, n); of equal costs the shortest step wins, the first of which stands still
     moved = costs[0] - costs.min(0) > _NOISE
-    return np.hypot(*np.array(_STEPS).T)[costs.argmin(0)] * moved
+    lengths: np.ndarray = np.hypot(*np.array(_STEPS).T)[costs.argmin(0)] * moved
+    return lengths
 
 
 def _of(clip: Clip | Failure) -> float | None:

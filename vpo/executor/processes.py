@@ -40,7 +40,7 @@ class ProcessLane:
     def __init__(self, task: Task) -> None:
         self.task = task
         self._process: Any = None
-        self._pipe: Connection | None = None
+        self._pipe: Any = None
         self._busy = self._closed = False
 
     def work(self, items: Sequence[Any]) -> list[Any]:
@@ -49,7 +49,7 @@ class ProcessLane:
             if self._process is None:
                 self._start()
             self._pipe.send(items)
-            answer = self._pipe.recv()
+            answer: list[Any] | BaseException = self._pipe.recv()
         except (EOFError, OSError) as error:  # the other end is closed: the process is gone
             process, self._process = self._process, None
             process.join(timeout=LEAVE)

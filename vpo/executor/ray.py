@@ -54,7 +54,7 @@ class RayLane:
     """One actor; after its death a new one is made when there is more to do."""
 
     def __init__(self, task: Task, *, cpus: float, gpus: float) -> None:
-        self.task, self.resources = task, {"num_cpus": cpus, "num_gpus": gpus}
+        self.task, self.cpus, self.gpus = task, cpus, gpus
         self._actor: Any = None
 
     def work(self, items: Sequence[Any]) -> list[Any]:
@@ -62,9 +62,11 @@ class RayLane:
 
         if self._actor is None:
             # An item is not tried again by Ray: what becomes of a dead worker's batch is decided in one place, by `run_lanes`.
-            self._actor = ray.remote(max_restarts=0, max_task_retries=0, **self.resources)(Worker).remote(self.task)
+            actor = ray.remote(max_restarts=0, max_task_retries=0, num_cpus=self.cpus, num_gpus=self.gpus)(Worker)
+            self._actor = actor.remote(self.task)
         try:
-            return ray.get(self._actor.work.remote(items))
+            results: list[Any] = ray.get(self._actor.work.remote(items))
+            return results
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:

@@ -40,7 +40,7 @@ class Patience:
 
     def before(self, attempt: int) -> float:
         """Seconds to wait before an attempt; the second has number 2."""
-        return min(self.longest, self.wait * 2 ** (attempt - 2))
+        return min(self.longest, self.wait * 2.0 ** (attempt - 2))
 
 
 @dataclass

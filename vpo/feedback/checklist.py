@@ -72,6 +72,7 @@ def dimensions_dominate(a: Mapping[str, float | None], b: Mapping[str, float | N
     totals a gap, which leaves one d with >; here this is asked for itself. A dimension that either side lacks or could not read
     (None) is not known, and then nothing dominates.
     """
-    if a.keys() != b.keys() or None in (*a.values(), *b.values()):
+    if a.keys() != b.keys():
         return False
-    return all(a[name] >= b[name] for name in a) and any(a[name] > b[name] for name in a)
+    known = [(x, y) for x, y in ((a[name], b[name]) for name in a) if x is not None and y is not None]
+    return len(known) == len(a) and all(x >= y for x, y in known) and any(x > y for x, y in known)

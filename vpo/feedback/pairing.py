@@ -19,7 +19,7 @@ DOMINANCE: Mapping[str, Callable[[Score, Score], bool]] = {
     "dimensions": lambda a, b: dimensions_dominate(a.dimensions, b.dimensions),  # VisionReward, arXiv 2412.21059
     "none": lambda a, b: True,  # VPO's paper, section 3.3: the gap alone
 }
-OPENING = 25  # characters by which a text's beginning is known again, though its end may be mended
+OPENING = 25  # characters by which a text's beginning is known again, though its end may be changed
 
 
 def sft_examples(
@@ -27,7 +27,7 @@ def sft_examples(
 ) -> list[Example]:
     """SFT data (paper 3.2): s = p where the judge found no flaw, s = p_refined where it did.
 
-    A draft that the judge failed on, could not read, or could not mend, is left out; the caller counts.
+    A draft that the judge failed on, could not read, or could not refine, is left out; the caller counts.
     """
     verdict_of = {one.prompt_id: one for one in verdicts}
     refined = _usable(refinements)
@@ -84,15 +84,15 @@ def video_pairs(prompts: Sequence[Prompt], scores: Sequence[Score], *, threshold
     pairs = []
     for candidates in _by_query(prompts):
         scored = [
-            (one, score_of[one.id]) for one in candidates if one.id in score_of and score_of[one.id].value is not None
+            (one, score, score.value)
+            for one in candidates
+            if (score := score_of.get(one.id)) is not None and score.value is not None
         ]
         accepted = (
-            Pair(i.query_id, i.query, i.text.strip(), j.text.strip(), "video", score_i.value, score_j.value)
-            for i, score_i in scored
-            for j, score_j in scored
-            if score_i.value - score_j.value > threshold
-            and dominating(score_i, score_j)
-            and i.text.strip() != j.text.strip()
+            Pair(i.query_id, i.query, i.text.strip(), j.text.strip(), "video", value_i, value_j)
+            for i, score_i, value_i in scored
+            for j, score_j, value_j in scored
+            if value_i - value_j > threshold and dominating(score_i, score_j) and i.text.strip() != j.text.strip()
         )
         pairs += [pair for pair in [next(accepted, None)] if pair is not None]
     return pairs

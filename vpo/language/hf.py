@@ -21,7 +21,7 @@ from vpo.language.sampling import GumbelNoise
 from vpo.records import Completion, Failure, Request, Sampling, Usage
 from vpo.storage.jsonio import write_json
 
-Rows = list[tuple[int, list[int], int]]  # place among the requests, ids of the prompt, seed
+Pending = list[tuple[int, list[int], int]]  # place among the requests, ids of the prompt, seed
 
 
 class HFEngine:
@@ -42,7 +42,7 @@ class HFEngine:
         if self.model is None:
             raise RuntimeError("the engine is closed")
         results: dict[int, Completion | Failure] = {}
-        groups: dict[tuple[Sampling, int], Rows] = {}
+        groups: dict[tuple[Sampling, int], Pending] = {}
         masked = reads_mask(self.model)
         for place, request in enumerate(requests):
             ids = self._prompt(request)
@@ -84,7 +84,7 @@ class HFEngine:
         return ids
 
     @torch.inference_mode()
-    def _generate(self, rows: Rows, sampling: Sampling) -> dict[int, Completion]:
+    def _generate(self, rows: Pending, sampling: Sampling) -> dict[int, Completion]:
         """Completions by their place; the rows are one batch, left-padded."""
         width = max(len(ids) for _, ids, _ in rows)
         pad = self._renderer.pad_id

@@ -124,7 +124,7 @@ def without_marks(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def strip_marks(text: str) -> Stripped:
-    """A query or prompt without its marks. Cached, because a judge asks again about the texts that it mends."""
+    """A query or prompt without its marks. Cached, because a judge reads again the texts that it refines."""
     marks: list[Mark] = []
     values: dict[str, str] = {}
     plain = text

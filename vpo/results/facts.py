@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vpo.build import target_class
 from vpo.errors import UserError
 from vpo.results.lineage import base_of, file_hash, lineage, teachers_of, trainings_of
 from vpo.results.provenance import code_facts, device_facts, versions
 from vpo.results.schema import SCHEMA, problem_of
 from vpo.storage.code_hash import class_hash
 from vpo.storage.store import Entry, read_manifest
+from vpo.targets import target_class
 
 if TYPE_CHECKING:
     from vpo.stages.context import Context

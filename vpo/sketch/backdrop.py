@@ -11,7 +11,7 @@ from vpo.sketch.pixels import grey_of, squared_distances
 SIZE = world.SIZE
 _REACH = 12.0  # RGB distance at which a pixel hardly belongs to a paint any more
 _FOUND = 0.33  # mean fit below which no known backdrop is in the picture
-_STILL_NOISE = 6.0  # RGB levels of pixel noise above which the light was never told
+_STILL_NOISE = 6.0  # RGB levels of pixel noise above which no light was named
 _FLAT_LEVELS = (0.76, 0.88, 1.0, 1.12, 1.24)
 _EXPLAINED = 0.55  # of what the background differs by over 4 pixels: a misfit above it in any frame is a shaky camera
 _CAMERA_FRAMES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -33,7 +33,7 @@ class _Guess(NamedTuple):
 
 
 def tone(colours: np.ndarray, light: str | None, washed: bool) -> np.ndarray:
-    """How paints (n, 3) look on screen under a light; `washed` where no style was told."""
+    """How paints (n, 3) look on screen under a light; `washed` where no style was named."""
     gains, offsets = world.TONES[light] if light else world.DARK_TONE
     seen = np.clip(
         np.asarray(colours, np.float32) * np.array(gains, np.float32) + np.array(offsets, np.float32), 0, 255

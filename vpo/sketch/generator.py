@@ -1,7 +1,7 @@
-"""The sketch world's text-to-video model: a weak one, and honestly so.
+"""The sketch world's text-to-video model: a deliberately weak one.
 
 It reads the first words of a prompt only, knows only part of the vocabulary, and fills badly what the prompt leaves
-open; so a prompt makes a better clip by telling each facet early and in words the model knows. Nothing but feedback on
+open; so a prompt makes a better clip by naming each facet early and in words the model knows. Nothing but feedback on
 clips can teach the latter to a prompt optimizer.
 """
 
@@ -15,7 +15,7 @@ from vpo.errors import DISK_ERRORS
 from vpo.records import Clip, Prompt
 from vpo.sketch import world
 from vpo.sketch.painter import Drawing, paint
-from vpo.sketch.sprites import STAND_INS
+from vpo.sketch.sprites import UNKNOWN_SHAPES
 from vpo.sketch.vocabulary import FACETS, UNSAFE_WORDS, Mention, bound_mentions, without_flags, words_of
 from vpo.storage.names import file_name
 from vpo.video import clips
@@ -49,8 +49,8 @@ class SketchGenerator:
         digest = hashlib.sha256(text.encode(errors="replace")).digest()
         return Drawing(
             **concepts,
-            hue=(90 + digest[0] % 90, 90 + digest[1] % 90, 90 + digest[2] % 90),  # muted: nobody told the colour
-            stand_in=STAND_INS[digest[3] % len(STAND_INS)],
+            hue=(90 + digest[0] % 90, 90 + digest[1] % 90, 90 + digest[2] % 90),  # muted: no colour is named
+            unknown_shape=UNKNOWN_SHAPES[digest[3] % len(UNKNOWN_SHAPES)],
             torn=any(len({m.concept for m in mentions if m.facet == facet}) > 1 for facet in _EXCLUSIVE),
             unsafe=not UNSAFE_WORDS.isdisjoint(words),
         )

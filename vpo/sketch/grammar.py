@@ -99,7 +99,7 @@ def _wordings(scene: Scene, facet: str) -> Any:
 
 
 def _core_phrase(scene: Scene, words: Mapping[str, str], rng: Random) -> str:
-    """The named facets as a sentence fragment or as keywords; the camera is told apart, often as a flag."""
+    """The named facets as a sentence fragment or as keywords; the camera is named separately, often as a flag."""
     noun = words["subject"] if scene.count == 1 else plural(words["subject"])
     head = " ".join(filter(None, (words.get("count"), words.get("colour"), noun)))
     parts = [words[f] for f in ("light", "style") if f in words]
@@ -173,7 +173,7 @@ def _slots(scene: Scene, said: Mapping[str, str], rng: Random) -> dict[str, str]
 
 
 def _body_facets(opening: str, said: Mapping[str, str], rng: Random) -> list[str]:
-    """The facets that get a sentence of their own: all told ones, sometimes without what the opening said already."""
+    """The facets that get a sentence of their own: all named ones, sometimes without what the opening said already."""
     body = [facet for facet in ("subject", "place", "light", "camera", "style") if facet in said]
     for facet, slot in (("place", "n_place}"), ("light", "it}"), ("style", "{styled}"), ("camera", "{while}")):
         if facet in body and slot in opening.lower() and rng.random() < 0.3:

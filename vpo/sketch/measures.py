@@ -27,7 +27,7 @@ def measure(frames: np.ndarray, named: Mapping[str, object]) -> dict[str, float]
     """All statistics of a clip, uint8 (T, H, W, 3); `named` holds the concepts that the query names.
 
     alignment: share of the named facets that seem to be there, 0..1. saturation, brightness: 0..1. contrast, noise,
-    detail, change, flicker: grey levels. figure: share of frames with a vivid figure. margin: pixels to the edge.
+    detail, change, flicker: grey levels. figure: share of frames with a vivid subject. margin: pixels to the edge.
     tearing: share of rows. travel, glide (steady slide of the picture from frame to frame), shake (its unsteadiness),
     jerk: pixels. red: share of splash-coloured pixels.
     """
@@ -35,18 +35,18 @@ def measure(frames: np.ndarray, named: Mapping[str, object]) -> dict[str, float]
     grey = grey_of(clip)
     place, light = _backdrop(clip)
     plain = _untoned(clip, light)
-    figure = _vivid(plain)
-    track = _track(figure)
+    subject_mask = _vivid(plain)
+    track = _track(subject_mask)
     slides = _slides(grey)
     still = np.median(grey, axis=0)
     return {
-        "alignment": _alignment(plain, figure, track, place, light, named),
+        "alignment": _alignment(plain, subject_mask, track, place, light, named),
         "saturation": float(np.percentile(saturation_of(clip), 97) / 255),
         "brightness": float(grey.mean() / 255),
         "contrast": float(grey.std()),
         "noise": float(np.median(np.abs(np.diff(grey[:, 8:56, 8:56], axis=2)))),
         "detail": float(still[[8, 9, 10, 52, 53, 54], 8:44].std()),
-        "figure": float((figure.sum((1, 2)) > 20).mean()),
+        "figure": float((subject_mask.sum((1, 2)) > 20).mean()),
         "margin": _margin(track),
         "tearing": _tearing(grey),
         "travel": float(np.ptp(track, axis=0).max()) if len(track) else 0.0,
@@ -61,19 +61,19 @@ def measure(frames: np.ndarray, named: Mapping[str, object]) -> dict[str, float]
 
 def _alignment(
     plain: np.ndarray,
-    figure: np.ndarray,
+    subject_mask: np.ndarray,
     track: np.ndarray,
     place: str | None,
     light: str | None,
     named: Mapping[str, object],
 ) -> float:
-    """The share of the named facets that coarse looks confirm; a subject counts as there when any figure is."""
+    """The share of the named facets that coarse looks confirm; a subject counts as there when any subject is."""
     seen = len(track) >= 0.7 * len(plain)
     checks = {
         "subject": seen,
-        "colour": seen and _colour(plain, figure) == named.get("colour"),
-        "count": seen and _count(figure) == named.get("count"),
-        "motion": seen and _moves_like(track, figure, str(named.get("motion"))),
+        "colour": seen and _colour(plain, subject_mask) == named.get("colour"),
+        "count": seen and _count(subject_mask) == named.get("count"),
+        "motion": seen and _moves_like(track, subject_mask, str(named.get("motion"))),
         "place": place == named.get("place"),
         "light": light == named.get("light"),
     }
@@ -118,24 +118,24 @@ def _vivid(plain: np.ndarray) -> np.ndarray:
     return vivid
 
 
-def _track(figure: np.ndarray) -> np.ndarray:
-    """Middle (x, y) of the figure in each frame that shows one, float (n, 2)."""
-    area = figure.sum((1, 2))
+def _track(subject_mask: np.ndarray) -> np.ndarray:
+    """Middle (x, y) of the subject in each frame that shows one, float (n, 2)."""
+    area = subject_mask.sum((1, 2))
     shown = area > 20
     grid = np.arange(world.SIZE)
-    x, y = figure[shown].sum(1) @ grid, figure[shown].sum(2) @ grid
+    x, y = subject_mask[shown].sum(1) @ grid, subject_mask[shown].sum(2) @ grid
     return np.stack([x, y], 1) / area[shown, None]
 
 
-def _colour(plain: np.ndarray, figure: np.ndarray) -> str:
+def _colour(plain: np.ndarray, subject_mask: np.ndarray) -> str:
     """The colour nearest to the typical vivid pixel."""
-    typical = np.median(plain[figure], axis=0)
+    typical = np.median(plain[subject_mask], axis=0)
     return min(world.COLOURS, key=lambda name: float(np.abs(typical - world.COLOURS[name]).sum()))
 
 
-def _count(figure: np.ndarray) -> int:
-    """How many stretches the figure's shadow has, on the axis where it has more, in most frames."""
-    counts = [max(_stretches(image.sum(0)), _stretches(image.sum(1))) for image in figure if image.sum() > 20]
+def _count(subject_mask: np.ndarray) -> int:
+    """How many stretches the projected mask has, on the axis where it has more, in most frames."""
+    counts = [max(_stretches(image.sum(0)), _stretches(image.sum(1))) for image in subject_mask if image.sum() > 20]
     return int(np.median(counts)) if counts else 0
 
 
@@ -149,10 +149,10 @@ def _stretches(profile: np.ndarray) -> int:
     return int((stops - starts >= 4).sum())
 
 
-def _moves_like(track: np.ndarray, figure: np.ndarray, motion: str) -> bool:
-    """Whether the figure's middle travels as in the motion, judged by ranges and net displacement only."""
+def _moves_like(track: np.ndarray, subject_mask: np.ndarray, motion: str) -> bool:
+    """Whether the subject's middle travels as in the motion, judged by ranges and net displacement only."""
     (wide, high), (dx, dy) = np.ptp(track, axis=0), track[-1] - track[0]
-    area = figure.sum((1, 2))
+    area = subject_mask.sum((1, 2))
     narrowed = area.min() < 0.5 * area.max()
     return {
         "run": wide > 24 and high < 8,
@@ -167,7 +167,7 @@ def _moves_like(track: np.ndarray, figure: np.ndarray, motion: str) -> bool:
 
 
 def _margin(track: np.ndarray) -> float:
-    """Smallest distance in pixels of the figure's middle to an edge; 0 without a figure."""
+    """Smallest distance in pixels of the subject's middle to an edge; 0 without a subject."""
     return float(np.minimum(track, world.SIZE - 1 - track).min()) if len(track) else 0.0
 
 
@@ -206,5 +206,5 @@ def _red(clip: np.ndarray) -> float:
 
 
 def _jerk(track: np.ndarray) -> float:
-    """Mean length of the second difference of the figure's track, pixels; 9 where there is hardly a track."""
+    """Mean length of the second difference of the subject's track, pixels; 9 where there is hardly a track."""
     return float(np.hypot(*np.diff(track, 2, axis=0).T).mean()) if len(track) > 3 else 9.0

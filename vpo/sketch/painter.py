@@ -1,4 +1,4 @@
-"""Paints a drawing into frames: what was told comes out well, what was left open badly, and contradictions tear."""
+"""Paints a drawing into frames: what a prompt names comes out well, what it leaves open badly, and contradictions tear."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ SIZE = world.SIZE
 
 @dataclass(frozen=True)
 class Drawing:
-    """What the video model understood; None stands for 'not told'.
+    """What the video model understood; None is what the prompt leaves open.
 
-    `hue` (0..255, RGB) paints a subject without a colour, `stand_in` (of `sprites.STAND_INS`) an unknown subject.
+    `hue` (0..255, RGB) paints a subject without a colour, `unknown_shape` (of `sprites.UNKNOWN_SHAPES`) an unknown subject.
     """
 
     subject: str | None
@@ -26,7 +26,7 @@ class Drawing:
     camera: str | None
     style: str | None
     hue: tuple[int, int, int]
-    stand_in: str = "blob"
+    unknown_shape: str = "blob"
     torn: bool = False
     unsafe: bool = False
 
@@ -74,7 +74,7 @@ def _paint_subjects(canvas: np.ndarray, drawing: Drawing, times: np.ndarray, rng
     No motion: frozen or jittering, as the seed will have it.
     """
     thick = world.OUTLINES.get(drawing.style, 1)
-    codes = sprite(drawing.subject or drawing.stand_in, world.SPRITE_SIZES[drawing.count], thick)
+    codes = sprite(drawing.subject or drawing.unknown_shape, world.SPRITE_SIZES[drawing.count], thick)
     behind = np.ones(canvas.shape[:3], bool)
     colours = _colours(drawing)
     direction, jitters = (1 if rng.random() < 0.5 else -1), rng.random() < 0.5

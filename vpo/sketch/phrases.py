@@ -57,7 +57,7 @@ OPENINGS = (
     "{While}, {np} {be} {motion} {in_place}.",
     "{Np} {be} {motion} {in_place} {while}.",
 )
-STILL = "shown"  # what a subject is where no motion is told: '{np} {be} shown in the forest'
+STILL = "shown"  # what a subject is where no motion is named: '{np} {be} shown in the forest'
 
 MANNERS = {
     "run": ("at full speed", "with great energy", "as fast as {they} can"),

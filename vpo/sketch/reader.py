@@ -1,4 +1,4 @@
-"""Reads a scene back from a clip's pixels alone: the sketch world's held-out eye.
+"""Reads a scene back from a clip's pixels alone: the sketch world's held-out evaluator.
 
 It knows how the world looks (paints, tones, silhouettes, paths) and never sees a prompt.
 """
@@ -6,8 +6,8 @@ It knows how the world looks (paints, tones, silhouettes, paths) and never sees 
 import numpy as np
 
 from vpo.sketch.backdrop import read_backdrop, read_camera, read_style
-from vpo.sketch.figures import find_figures, read_count, read_motion, read_subject
 from vpo.sketch.pixels import resized
+from vpo.sketch.subjects import find_subjects, read_count, read_motion, read_subject
 
 FRAMES = 16  # a clip is read at so many moments, evenly spread
 
@@ -18,7 +18,7 @@ def read_scene(frames: np.ndarray) -> dict[str, str | int | None]:
     pixels = resized(frames[when])
     style = read_style(pixels)
     backdrop = read_backdrop(pixels)
-    mask, colour = find_figures(pixels, backdrop, style)
+    mask, colour = find_subjects(pixels, backdrop, style)
     area = mask.sum((1, 2))
     seen = np.flatnonzero(area >= 0.6 * max(1, area.max()))
     count, axis = read_count(mask, seen)

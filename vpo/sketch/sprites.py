@@ -245,7 +245,7 @@ o.########.o
 .##########.
 ...######...""",
 }
-STAND_INS = ("blob", "block", "drop")  # for subjects that the vocabulary does not know
+UNKNOWN_SHAPES = ("blob", "block", "drop")  # for subjects that the vocabulary does not know
 
 
 @cache
@@ -266,13 +266,13 @@ def squashed(codes: np.ndarray, factor: float) -> np.ndarray:
 
 
 def outlined(codes: np.ndarray, thickness: int) -> np.ndarray:
-    """The codes with a margin of `thickness` pixels, in which clear pixels that touch the figure become outline."""
-    figure = np.pad(codes, thickness)
+    """The codes with a margin of `thickness` pixels, in which clear pixels that touch the sprite become outline."""
+    padded = np.pad(codes, thickness)
     for _ in range(thickness):
-        solid = np.pad(figure != CLEAR, 1)
+        solid = np.pad(padded != CLEAR, 1)
         near = solid[:-2, 1:-1] | solid[2:, 1:-1] | solid[1:-1, :-2] | solid[1:-1, 2:]
-        figure = np.where((figure == CLEAR) & near, np.uint8(OUTLINE), figure)
-    return figure
+        padded = np.where((padded == CLEAR) & near, np.uint8(OUTLINE), padded)
+    return padded
 
 
 def _steps(n: int, source: int) -> np.ndarray:

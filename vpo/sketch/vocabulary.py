@@ -5,7 +5,7 @@ the concept ("crimson"). Wordings come in three groups:
 
 - `user`: what users type, and what a caption repeats when the user typed it;
 - `extra`: what only captions use, when they invent what the user left open; the video model does not know all of them;
-- `heard`: understood when somebody else writes it (inflections, words of real users), never produced here.
+- `understood`: read when somebody else writes it (inflections, words of real users), never produced here.
 
 `find_facets` reads a scene back from any English text by these tables, which is how the video model, the drafter and
 the reward understand a text.
@@ -26,41 +26,41 @@ class Wordings:
 
     user: tuple[str, ...]
     extra: tuple[str, ...] = ()
-    heard: tuple[str, ...] = ()
+    understood: tuple[str, ...] = ()
 
 
 SUBJECTS = {
-    "dog": Wordings(("dog", "puppy"), heard=("hound",)),
-    "cat": Wordings(("cat", "kitten"), heard=("kitty",)),
-    "bird": Wordings(("bird", "sparrow"), heard=("eagle", "owl", "parrot", "rooster", "chicken")),
-    "fish": Wordings(("fish", "trout"), heard=("shark", "whale", "dolphin")),
-    "rabbit": Wordings(("rabbit", "bunny"), heard=("hare",)),
+    "dog": Wordings(("dog", "puppy"), understood=("hound",)),
+    "cat": Wordings(("cat", "kitten"), understood=("kitty",)),
+    "bird": Wordings(("bird", "sparrow"), understood=("eagle", "owl", "parrot", "rooster", "chicken")),
+    "fish": Wordings(("fish", "trout"), understood=("shark", "whale", "dolphin")),
+    "rabbit": Wordings(("rabbit", "bunny"), understood=("hare",)),
     "turtle": Wordings(("turtle", "tortoise")),
     "butterfly": Wordings(("butterfly", "moth")),
-    "car": Wordings(("car", "taxi"), heard=("truck", "bus", "automobile", "vehicle")),
-    "boat": Wordings(("boat", "sailboat"), heard=("ship", "yacht")),
-    "balloon": Wordings(("balloon",), heard=("airship",)),
-    "robot": Wordings(("robot", "android"), heard=("cyborg",)),
-    "rocket": Wordings(("rocket", "spaceship"), heard=("spacecraft",)),
+    "car": Wordings(("car", "taxi"), understood=("truck", "bus", "automobile", "vehicle")),
+    "boat": Wordings(("boat", "sailboat"), understood=("ship", "yacht")),
+    "balloon": Wordings(("balloon",), understood=("airship",)),
+    "robot": Wordings(("robot", "android"), understood=("cyborg",)),
+    "rocket": Wordings(("rocket", "spaceship"), understood=("spacecraft",)),
     "kite": Wordings(("kite",)),
     "umbrella": Wordings(("umbrella", "parasol")),
 }
 
 COLOURS = {
-    "red": Wordings(("red", "crimson"), heard=("scarlet",)),
-    "orange": Wordings(("orange",), heard=("amber",)),
-    "yellow": Wordings(("yellow",), heard=("golden", "gold", "blonde")),
+    "red": Wordings(("red", "crimson"), understood=("scarlet",)),
+    "orange": Wordings(("orange",), understood=("amber",)),
+    "yellow": Wordings(("yellow",), understood=("golden", "gold", "blonde")),
     "green": Wordings(("green", "emerald")),
-    "blue": Wordings(("blue", "azure"), heard=("cyan", "turquoise")),
+    "blue": Wordings(("blue", "azure"), understood=("cyan", "turquoise")),
     "purple": Wordings(("purple", "violet")),
-    "pink": Wordings(("pink",), heard=("magenta",)),
-    "white": Wordings(("white",), heard=("silver", "pale")),
+    "pink": Wordings(("pink",), understood=("magenta",)),
+    "white": Wordings(("white",), understood=("silver", "pale")),
 }
 
 COUNTS = {
-    1: Wordings(("one", "single"), heard=("lone", "a", "an", "1")),
-    2: Wordings(("two", "a pair of"), heard=("2", "couple of", "pair of", "both")),
-    3: Wordings(("three", "a trio of"), heard=("3", "trio of", "group of", "several", "many")),
+    1: Wordings(("one", "single"), understood=("lone", "a", "an", "1")),
+    2: Wordings(("two", "a pair of"), understood=("2", "couple of", "pair of", "both")),
+    3: Wordings(("three", "a trio of"), understood=("3", "trio of", "group of", "several", "many")),
 }
 
 MOTIONS = {
@@ -194,7 +194,7 @@ def _phrases() -> dict[str, tuple[tuple[tuple[str, ...], str, str | int, str], .
     table: dict[str, list[tuple[tuple[str, ...], str, str | int, str]]] = {}
     for facet, concepts in WORDINGS.items():
         for concept, wordings in concepts.items():
-            for wording in (*wordings.user, *wordings.extra, *wordings.heard):
+            for wording in (*wordings.user, *wordings.extra, *wordings.understood):
                 for form in {wording, plural(wording)} if facet == "subject" else {wording}:
                     words = tuple(words_of(form))
                     table.setdefault(words[0], []).append((words, facet, concept, wording))

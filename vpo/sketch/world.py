@@ -31,7 +31,7 @@ TONES = {
 }
 WASH = 0.55  # how far a picture without a style is pulled towards grey, 0..1
 NOISE = 12.0  # grey levels, standard deviation, of a picture without light
-DARK_TONE = ((0.42, 0.42, 0.42), (0, 0, 0))  # no light told
+DARK_TONE = ((0.42, 0.42, 0.42), (0, 0, 0))  # no light named
 
 # The paints of each place: the first is its sky (or wall), the second its ground, the rest belongs to its pattern.
 PAINTS = {
@@ -44,7 +44,7 @@ PAINTS = {
     "meadow": ((168, 204, 222), (128, 168, 94), (100, 142, 80), (226, 214, 168)),
     "room": ((198, 178, 160), (142, 104, 74), (156, 118, 100), (118, 84, 60)),
 }
-FLAT_PAINT = (150, 150, 150)  # no place told
+FLAT_PAINT = (150, 150, 150)  # no place named
 
 TEXTURE = (128, 192)  # height and width of a place's picture, of which the camera sees a part
 HORIZON = 66

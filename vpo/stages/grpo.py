@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vpo.build import allowed_besides
 from vpo.errors import UserError
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.stages.training import exempt_of, job_of, node_of, train
 from vpo.storage.store import Entry
+from vpo.targets import allowed_packages
 from vpo.training.recipe import bits_of
 
 STRATEGIES = ("auto", "ddp")
@@ -46,7 +46,7 @@ class Grpo(Stage):
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         job = job_of(folder, self.objective, self.trainer, self.backbone, start=self.start, seed=self.seed)
-        job |= {"label": "grpo", "rows": str(self.queries.folder / "dpo.jsonl"), "allow": list(allowed_besides())}
+        job |= {"label": "grpo", "rows": str(self.queries.folder / "dpo.jsonl"), "allow": list(allowed_packages())}
         return {"steps": train(folder, job | self._rewards(), WORKER)}
 
     def _rewards(self) -> dict[str, Node]:

@@ -1,4 +1,4 @@
-"""Stage `refine`: the judge mends the prompts that it found flawed (VPO paper 3.2)."""
+"""Stage `refine`: the judge refines the prompts that it found flawed (VPO paper 3.2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Flawed = tuple[Prompt, Verdict]
 
 @dataclass(frozen=True, kw_only=True)
 class Refine(Stage):
-    """The judge mends the prompts that it found flawed.
+    """The judge refines the prompts that it found flawed.
 
     Writes `refinements.jsonl`, one a flawed prompt; its text is None where the judge gave nothing usable.
     """

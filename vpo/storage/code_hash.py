@@ -27,7 +27,7 @@ from vpo.templates import template_files
 INFRASTRUCTURE = (
     "vpo", "vpo.stages", "vpo.stages.context", "vpo.stages.stage", "vpo.storage.store", "vpo.storage.rows", "vpo.storage.items",
     "vpo.executor.local", "vpo.executor.worker", "vpo.records", "vpo.cards", "vpo.errors", "vpo.interfaces", "vpo.build",
-    "vpo.processes.hardware", "vpo.storage.progress", "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk",
+    "vpo.targets", "vpo.processes.hardware", "vpo.storage.progress", "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk",
     "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users", "vpo.storage.redact", "vpo.templates",
 )  # fmt: skip
 READERS = ("read_template", "template_hash")

@@ -4,28 +4,28 @@ import itertools
 from collections.abc import Iterator
 from functools import lru_cache
 
-from vpo.judge.rules import bonds, helping, lexicon
-from vpo.judge.rules.asking import Item, Wish
+from vpo.judge.rules import attributes, helpfulness, lexicon
 from vpo.judge.rules.naming import by_initial, kinds, marks, members, moves, names, object_keys, siblings, vocabulary
+from vpo.judge.rules.requirements import Item, Requirements
 from vpo.judge.rules.words import Reading, near, stem_phrase
 from vpo.records import Reason
 
 FULL, PART = 1.0, 0.6
 
 
-def flaws(wish: Wish, prompt: Reading, tolerance: float) -> list[Reason]:
-    """Every way in which the prompt fails the wish; none means accurate.
+def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Reason]:
+    """Every way in which the prompt fails the requirements; none means accurate.
 
     `tolerance` is the share of the query's items that may be missing; an item only hinted at is missing in part.
     Soft items (praise, mood, size) are not counted: a good prompt says them otherwise.
     """
     found = [
-        *bonds.wrong_bonds(wish, prompt),
-        *bonds.wrong_relations(wish, prompt),
-        *_excluded(wish, prompt),
-        *_motion(wish, prompt),
+        *attributes.wrong_attributes(required, prompt),
+        *attributes.wrong_relations(required, prompt),
+        *_excluded(required, prompt),
+        *_motion(required, prompt),
     ]
-    strengths = [(item, kept(item, prompt, wish)) for item in wish.items if item.kind != "soft"]
+    strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != "soft"]
     lost = sum(1 - strength for _, strength in strengths)
     if lost > tolerance * len(strengths):
         weakest = min(strength for _, strength in strengths)
@@ -34,23 +34,23 @@ def flaws(wish: Wish, prompt: Reading, tolerance: float) -> list[Reason]:
     return found
 
 
-def kept(item: Item, prompt: Reading, wish: Wish) -> float:
+def kept(item: Item, prompt: Reading, required: Requirements) -> float:
     """How surely the prompt keeps the item: 1 named or by another name, 0.6 hinted at, 0 not at all."""
     if item.key in prompt.places:
         return FULL
     if item.kind == "style" or (item.kind == "camera" and item.key in moves()):
         return FULL if _shown(item.key, prompt) else 0.0
-    if _compound(item, prompt, wish):
+    if _compound(item, prompt, required):
         return FULL
     if item.kind == "name":
         return 0.0
-    strength, evidence = _indirect(item, prompt, wish)
-    return 0.0 if item.kind == "object" and _ousted(item, evidence, prompt, wish) else strength
+    strength, evidence = _indirect(item, prompt, required)
+    return 0.0 if item.kind == "object" and _ousted(item, evidence, prompt, required) else strength
 
 
-def _indirect(item: Item, prompt: Reading, wish: Wish) -> tuple[float, frozenset[str]]:
-    """The strength with which other words stand for the item, and these words."""
-    taken = {other.key for other in wish.items if other is not item} & prompt.places.keys()
+def _indirect(item: Item, prompt: Reading, required: Requirements) -> tuple[float, frozenset[str]]:
+    """The strength with which other words name the item, and these words."""
+    taken = {other.key for other in required.items if other is not item} & prompt.places.keys()
     other_names = (names(item.key) - taken) & prompt.places.keys()
     if other_names:
         return FULL, other_names
@@ -66,12 +66,12 @@ def _indirect(item: Item, prompt: Reading, wish: Wish) -> tuple[float, frozenset
     return (FULL if len(signs) > 1 else PART * len(signs)), signs
 
 
-def _ousted(item: Item, evidence: frozenset[str], prompt: Reading, wish: Wish) -> bool:
-    """Whether another thing of the item's kind has its place: named before all that would stand for the item.
+def _ousted(item: Item, evidence: frozenset[str], prompt: Reading, required: Requirements) -> bool:
+    """Whether another thing of the item's kind has its place: named before all that would name the item.
 
     'A car glides by, the bike's frame gleaming' is about a car, whatever is said later.
     """
-    rivals = rivals_of(item, prompt, wish)
+    rivals = rivals_of(item, prompt, required)
     if not rivals or not evidence:
         return False
     if evidence <= marks(item.key):  # signs alone are too weak where another thing is named
@@ -80,10 +80,10 @@ def _ousted(item: Item, evidence: frozenset[str], prompt: Reading, wish: Wish) -
     return min(prompt.places[key][0] for key in rivals) <= first + 2
 
 
-def rivals_of(item: Item, prompt: Reading, wish: Wish) -> frozenset[str]:
+def rivals_of(item: Item, prompt: Reading, required: Requirements) -> frozenset[str]:
     """Things of the item's kind that the prompt names and the query does not."""
     rivals = siblings(item.key) & prompt.places.keys()
-    for other in (item, *wish.items) if rivals else ():
+    for other in (item, *required.items) if rivals else ():
         rivals -= names(other.key) | {other.key}
     return rivals
 
@@ -97,7 +97,7 @@ def _shown(key: str, prompt: Reading) -> bool:
     return hinted and marks(opposite).isdisjoint(prompt.places)
 
 
-def _compound(item: Item, prompt: Reading, wish: Wish) -> bool:
+def _compound(item: Item, prompt: Reading, required: Requirements) -> bool:
     """'seaside' for 'sea side' and the other way round."""
     whole = item.key.replace(" ", "")
     if " " in item.key and whole in prompt.places:
@@ -105,12 +105,12 @@ def _compound(item: Item, prompt: Reading, wish: Wish) -> bool:
     for cut in range(3, len(whole) - 2):
         if f"{whole[:cut]} {whole[cut:]}" in prompt.places:
             return True
-    neighbours = wish.reading.tokens[max(0, item.first - 1) : item.last + 2] if item.first >= 0 else ()
+    neighbours = required.reading.tokens[max(0, item.first - 1) : item.last + 2] if item.first >= 0 else ()
     return any(a.word + b.stem in prompt.places for a, b in itertools.pairwise(neighbours))
 
 
 def _standing_kinds(key: str, prompt: Reading) -> frozenset[str]:
-    """A kind stands for its member unless another member of the kind is there: 'vehicle' is the car where no bus is."""
+    """A kind names its member unless another member of the kind is there: 'vehicle' is the car where no bus is."""
     named = set(kinds().get(key, ())) & _COMMON_KINDS & prompt.places.keys()
     return frozenset(kind for kind in named if (members()[kind] - names(key)).isdisjoint(prompt.places))
 
@@ -133,7 +133,7 @@ def _same_root(a: str, b: str) -> bool:
 
 
 def _misspelt(item: Item, prompt: Reading) -> bool:
-    """A query word no table knows may be a slip of the fingers: one slip from five letters on, two from nine on."""
+    """A query word no table knows may be misspelt: one typing error from five letters on, two from nine on."""
     key = item.key
     if len(key) < 5 or " " in key or key in vocabulary():
         return False
@@ -146,13 +146,13 @@ def _misspelt(item: Item, prompt: Reading) -> bool:
 
 
 def _slip(a: str, b: str, most: int) -> bool:
-    """Whether a is a slip away from b; letters in the wrong order ('bycicle') count once however far they are moved."""
+    """Whether a is one typing error away from b; letters in the wrong order ('bycicle') count once however far they are moved."""
     return near(a, b, most) or (sorted(a) == sorted(b) and near(a, b, 2))
 
 
 @lru_cache(maxsize=10_000)
 def _correction(key: str) -> str | None:
-    """The one word of the lexicon that a misspelt word is a slip away from, if there is just one."""
+    """The one word of the lexicon that a misspelt word is one typing error away from, if there is just one."""
     close = [word for word in by_initial().get(key[0], ()) if _slip(key, word, 1)]
     return close[0] if len(close) == 1 else None
 
@@ -160,23 +160,23 @@ def _correction(key: str) -> str | None:
 # What must not be there
 
 
-def _excluded(wish: Wish, prompt: Reading) -> Iterator[Reason]:
-    for words in wish.excluded:
+def _excluded(required: Requirements, prompt: Reading) -> Iterator[Reason]:
+    for words in required.excluded:
         if stem_phrase(words) in prompt.places and not _is_quality(words):
             yield Reason("accurate", "excluded", words)
 
 
-def _motion(wish: Wish, prompt: Reading) -> Iterator[Reason]:
+def _motion(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """`-motion 0` or `1` asks for little motion, 3 or 4 for much; only a plain contradiction is a flaw."""
-    if wish.motion is None or wish.motion == 2:
+    if required.motion is None or required.motion == 2:
         return
     little, much = (
         {stem_phrase(word) for word in lexicon.table("motion_levels")[level]} for level in ("little", "much")
     )
     slow, fast = not little.isdisjoint(prompt.places), not much.isdisjoint(prompt.places)
-    moves = fast or not (helping.signs_of("motion") - little).isdisjoint(prompt.places)
-    if (wish.motion < 2 and fast and not slow) or (wish.motion > 2 and slow and not moves):
-        yield Reason("accurate", "motion", f"-motion {wish.motion}")
+    moves = fast or not (helpfulness.signs_of("motion") - little).isdisjoint(prompt.places)
+    if (required.motion < 2 and fast and not slow) or (required.motion > 2 and slow and not moves):
+        yield Reason("accurate", "motion", f"-motion {required.motion}")
 
 
 def _is_quality(words: str) -> bool:

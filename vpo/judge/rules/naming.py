@@ -6,7 +6,7 @@ Keys are stems of words or phrases, as `words.stem_phrase` gives them.
 from functools import cache, lru_cache
 
 from vpo.judge.rules import lexicon
-from vpo.judge.rules.asking import Item
+from vpo.judge.rules.requirements import Item
 from vpo.judge.rules.words import Reading, stem, stem_phrase
 
 
@@ -103,7 +103,7 @@ def object_keys() -> frozenset[str]:
 
 @cache
 def vocabulary() -> frozenset[str]:
-    """Every known word: none of them is taken for a slip of the fingers."""
+    """Every known word: none of them is taken for a misspelling."""
     plain = {stem(word) for name in ("stop", "soft") for word in lexicon.words(name)}
     signs = {stem_phrase(p) for items in lexicon.table("signs").values() for p in items}
     facets = {stem_phrase(p) for items in lexicon.table("facets").values() for p in items}

@@ -140,7 +140,7 @@ def _single(base: str) -> str:
 
 
 def near(a: str, b: str, most: int) -> bool:
-    """Whether two words are at most `most` typing slips apart (Damerau's insert, drop, change, swap of neighbours)."""
+    """Whether two words are at most `most` typing errors apart (Damerau's insert, drop, change, swap of neighbours)."""
     if abs(len(a) - len(b)) > most:
         return False
     before: list[int] = []

@@ -51,7 +51,7 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
             f"{where}: {path.name} is not UTF-8 (byte {error.start}); save it as UTF-8 without a byte order mark"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: {path.name} is not valid JSON ({error}); mend it there, or copy it again") from error
+        raise UserError(f"{where}: {path.name} is not valid JSON ({error}); fix it there, or copy it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{where}: {path.name} holds a {type(value).__name__}, not an object {{...}}; copy it again")
     return value

@@ -153,7 +153,7 @@ def check_files(folder: Path, where: str) -> None:
             GenerationConfig.from_pretrained(folder)
         except Exception as error:  # values that cannot be, or cannot go together
             raise UserError(
-                f"{where}: generation_config.json says what cannot be ({in_short(error)}); mend it, or delete it: it is not used here"
+                f"{where}: generation_config.json says what cannot be ({in_short(error)}); fix it, or delete it: it is not used here"
             ) from error
 
 
@@ -161,8 +161,8 @@ def stays_quantised(model: Any, folder: Path) -> str | None:
     """How a checkpoint's weights stay quantised after loading; None where they are whole, or made whole on loading."""
     method = quantisation_of(config_of(folder, str(folder))).get("quant_method")
     # The check takes bitsandbytes' weights for whole ones; of float8 ones transformers says whether it dequantises them here.
-    told = method in KNOWN and method != BITSANDBYTES
-    return method if not told or getattr(model, "is_quantized", False) else None
+    prequantised = method in KNOWN and method != BITSANDBYTES
+    return method if not prequantised or getattr(model, "is_quantized", False) else None
 
 
 def check_architecture(config: dict[str, Any], where: str) -> None:
@@ -205,7 +205,7 @@ def check_rendering(tokenizer: Any, template: str, source: str, *, needs_chat_te
     """Make a tokenizer's chat template fit for training, and check what it makes of a query and of an answer.
 
     Returns:
-        The chat template as it was set in the tokenizer, where it had to be changed; the user is told.
+        The chat template as it was set in the tokenizer, where it had to be changed; a warning is logged.
 
     Raises:
         UserError: A rendered query is nothing that a completion can follow, or not what the user wrote.

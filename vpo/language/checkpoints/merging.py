@@ -125,8 +125,8 @@ def write_base(folder: Path, base: Path, bits: int | None, dtype: str = "float32
     PEFT's own tools read the path (or hub id) in `adapter_config.json`, which gets what they can load.
     """
     where = os.path.relpath(base.resolve(), folder.resolve())
-    told = {"folder": where, "bits": bits} | ({} if dtype == "float32" else {"dtype": dtype})
-    write_json(folder / "base.json", told)
+    settings = {"folder": where, "bits": bits} | ({} if dtype == "float32" else {"dtype": dtype})
+    write_json(folder / "base.json", settings)
     released = base / "start.json"
     named = (
         json.loads(released.read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 # The worker otherwise knows no Hydra; the judge and the reward must live in the process that samples, and a node with a
 # `_target_` becomes an object in `vpo.build` alone. No config is composed here.
-from vpo import build
+from vpo import build, targets
 from vpo.errors import UserError
 from vpo.language.chat.rendering import Renderer
 from vpo.language.checkpoints.limits import readable_length
@@ -74,7 +74,7 @@ def train(job: dict[str, Any]) -> None:
         return
     _quiet()
     _one_device(job["trainer"])
-    build.allow(job["allow"])
+    targets.allow(job["allow"])
     model, tokenizer = load_pretrained(Path(job["start"]), torch.float32)
     recipe = job["recipe"]
     job = {**job, "recipe": {**recipe, "max_length": readable_length(recipe["max_length"], model.config)}}

@@ -1,17 +1,17 @@
-"""Mends one text: each function takes a text, removes one kind of flaw and returns what still reads as English."""
+"""Repairs one text: each function takes a text, removes one kind of flaw and returns what still reads as English."""
 
 import re
 from collections.abc import Sequence
 from functools import cache
 
-from vpo.judge.rules import harm, helping, lexicon
-from vpo.judge.rules.asking import Bond, Item, Wish, relation_words
+from vpo.judge.rules import harm, helpfulness, lexicon
 from vpo.judge.rules.naming import locate
+from vpo.judge.rules.requirements import Attribute, Item, Requirements, relation_words
 from vpo.judge.rules.words import Reading, Token, read, stem_phrase
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 _STACKED = 5  # 'Sure! I'd be happy to help. Here is your prompt: Video prompt: ...'
-_ROUNDS = 8  # each removes at least one unsafe word, so a text with more of them is not worth mending
+_ROUNDS = 8  # each removes at least one unsafe word, so a text with more of them is not worth repairing
 
 
 def one_line(text: str) -> str:
@@ -30,7 +30,7 @@ def capital(text: str) -> str:
 def without_lead_in(text: str) -> str:
     """The text from where it really begins; lead-ins may be stacked."""
     for _ in range(_STACKED):
-        opening = helping.lead_in(text)
+        opening = helpfulness.lead_in(text)
         if not opening:
             break
         text = capital(text.lstrip()[len(opening) :].lstrip(" ,:*"))
@@ -48,7 +48,7 @@ def harmless(text: str) -> str:
         if not found:
             return text
         for hit in reversed(_apart(found)):
-            text = _mended(text, reading, hit)
+            text = _repaired(text, reading, hit)
         text = one_line(text)
     return "" if harm.find(read(text)) else text
 
@@ -62,12 +62,12 @@ def _apart(found: Sequence[harm.Harm]) -> list[harm.Harm]:
     return apart
 
 
-def _mended(text: str, reading: Reading, hit: harm.Harm) -> str:
+def _repaired(text: str, reading: Reading, hit: harm.Harm) -> str:
     first, last = reading.tokens[hit.first], reading.tokens[hit.last]
     phrase = harm.words_of(reading, hit)
     substitute = _substitute(reading, hit, phrase)
     if substitute:
-        if stem_phrase(phrase) not in _mends():  # a pattern: only its verb is unsafe
+        if stem_phrase(phrase) not in _repairs():  # a pattern: only its verb is unsafe
             last = first
             following = reading.tokens[hit.first + 1] if hit.first + 1 < len(reading.tokens) else None
             if following is not None and following.word in ("at", "on", "upon"):
@@ -79,7 +79,7 @@ def _mended(text: str, reading: Reading, hit: harm.Harm) -> str:
 
 def _substitute(reading: Reading, hit: harm.Harm, phrase: str) -> str:
     token = reading.tokens[hit.first]
-    noun, verb = _mends().get(stem_phrase(phrase)) or _mends().get(token.stem) or ("", "")
+    noun, verb = _repairs().get(stem_phrase(phrase)) or _repairs().get(token.stem) or ("", "")
     before = reading.tokens[max(0, hit.first - 3) : hit.first]
     if not noun or (verb and not _nominal(before, token)):
         return _like(verb, token.word)
@@ -114,9 +114,9 @@ def _like(verb: str, model: str) -> str:
 
 
 @cache
-def _mends() -> dict[str, tuple[str, str]]:
+def _repairs() -> dict[str, tuple[str, str]]:
     rows = {}
-    for word, both in lexicon.patterns("mends"):
+    for word, both in lexicon.patterns("repairs"):
         noun, _, verb = both.partition("|")
         rows[stem_phrase(word)] = (noun.strip(), verb.strip())
     return rows
@@ -146,32 +146,34 @@ def _with_article(before: str, word: str) -> str:
 # Details
 
 
-def colour_set(text: str, bond: Bond, wrong: str | None) -> str:
+def colour_set(text: str, attribute: Attribute, wrong: str | None) -> str:
     """The noun's colour put right: the wrong word replaced wherever it stands, or the colour put before the noun."""
     if wrong:
-        return _replace_word(text, wrong, bond.words.lower())
+        return _replace_word(text, wrong, attribute.words.lower())
     reading = read(text)
-    places = locate(bond.noun, reading)
-    if not places:
+    places = locate(attribute.noun, reading)
+    if attribute.noun is None or not places:
         return text
     token = reading.tokens[places[0]]
-    if " " in bond.noun.key and places[0] and bond.noun.key.split()[0] == reading.tokens[places[0] - 1].stem:
+    if " " in attribute.noun.key and places[0] and attribute.noun.key.split()[0] == reading.tokens[places[0] - 1].stem:
         token = reading.tokens[places[0] - 1]
-    word = bond.words.lower()
+    word = attribute.words.lower()
     return _with_article(text[: token.start], word) + " " + text[token.start :]
 
 
-def count_set(text: str, bond: Bond, wrong: str) -> str:
+def count_set(text: str, attribute: Attribute, wrong: str) -> str:
     """The noun's number put right; for a plain singular the noun takes the query's own form."""
-    if bond.kind == "count":
-        return _replace_word(text, wrong, bond.words.lower())
+    if attribute.kind == "count":
+        return _replace_word(text, wrong, attribute.words.lower())
+    if attribute.noun is None:
+        return text
     reading = read(text)
-    for place in reversed(locate(bond.noun, reading)):
+    for place in reversed(locate(attribute.noun, reading)):
         before = reading.tokens[max(0, place - 4) : place]
         number = next((token for token in reversed(before) if token.word == wrong), None)
         if number is not None:
             noun = reading.tokens[place]
-            text = text[: noun.start] + bond.noun.words.lower() + text[noun.end :]
+            text = text[: noun.start] + attribute.noun.words.lower() + text[noun.end :]
             end = number.end + (3 if text[number.end : number.end + 3] == " of" else 0)
             start = number.start - 2 if text[: number.start].lower().endswith("a ") else number.start
             word = text[end:].lstrip()[:1].lower()
@@ -233,9 +235,9 @@ def _plural(noun: str) -> str:
     return re.sub(r"(?<![aeiou])y$", "ie", noun) + "s"
 
 
-def clause_of(wish: Wish, missing: Sequence[str], max_words: int) -> str:
-    """A sentence that says what the query asks for: the query itself, mended; of a long one only what is missing."""
-    clean = one_line(harmless(wish.text))
+def clause_of(required: Requirements, missing: Sequence[str], max_words: int) -> str:
+    """A sentence that says what the query asks for: the query itself, repaired; of a long one only what is missing."""
+    clean = one_line(harmless(required.text))
     if len(clean.split()) > max_words:
         clean = one_line(harmless("with " + ", ".join(dict.fromkeys(missing))))
     if not read(clean).tokens:

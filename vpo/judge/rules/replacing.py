@@ -1,7 +1,7 @@
-"""Style, camera, light and place put right in the words that tell them wrong, with as little else changed as can be.
+"""Style, camera, light and place corrected in the words that state them wrongly, with as little else changed as can be.
 
-A weak video model draws both of two cameras that a text names, so the right one beside the wrong one would mend the words
-and spoil the clip. And whoever learns from 'mended is better' learns every difference between the two texts: the fewer of
+A weak video model draws both of two cameras that a text names, so the right one beside the wrong one would correct the words
+and spoil the clip. And whoever learns from 'repaired is better' learns every difference between the two texts: the fewer of
 them have nothing to do with the flaw, the better.
 """
 
@@ -9,8 +9,8 @@ import re
 from functools import cache
 
 from vpo.judge.rules import lexicon
-from vpo.judge.rules.asking import Item, Wish
-from vpo.judge.rules.mending import SENTENCE_END, camera_sentence, capital, joined
+from vpo.judge.rules.repairs import SENTENCE_END, camera_sentence, capital, joined
+from vpo.judge.rules.requirements import Item, Requirements
 from vpo.judge.rules.words import read, stem_phrase
 
 _NAMED_STYLE = re.compile(r"\b(an?|the)(\s+)([\w-]+(?: [\w-]+)?)(?=\s+(?:style|look)\b)", re.I)
@@ -33,7 +33,7 @@ _LIT = re.compile(
 )
 
 
-def swapped(wish: Wish, text: str, item: Item) -> str:
+def replaced(required: Requirements, text: str, item: Item) -> str:
     """The text with the item in the place of its rival; as it was where the item is of no such kind or has no rival."""
     if item.kind == "style":
         return _style_set(text, item)
@@ -42,7 +42,7 @@ def swapped(wish: Wish, text: str, item: Item) -> str:
     if item.words.lower() in _LIGHTS:
         return _light_set(text, item.words.lower())
     if item.key in _places():
-        return _place_set(wish, text, item)
+        return _place_set(required, text, item)
     return text
 
 
@@ -51,9 +51,9 @@ def _style_set(text: str, item: Item) -> str:
     article = "an" if style[0] in "aeiou" else "a"
 
     def instead(match: re.Match[str]) -> str:
-        told = match.group(1)
-        word = article if told.lower() in ("a", "an") else told.lower()
-        return (capital(word) if told[0].isupper() else word) + match.group(2) + style
+        found = match.group(1)
+        word = article if found.lower() in ("a", "an") else found.lower()
+        return (capital(word) if found[0].isupper() else word) + match.group(2) + style
 
     return _NAMED_STYLE.sub(instead, text)
 
@@ -61,16 +61,16 @@ def _style_set(text: str, item: Item) -> str:
 def _camera_set(text: str, item: Item) -> str:
     """The camera's move replaced in its own sentence, in the same form of the verb; a second camera sentence is dropped."""
     sentences = SENTENCE_END.split(text)
-    told = [number for number, sentence in enumerate(sentences) if _CAMERA_SUBJECT.match(sentence)]
-    if not told:
+    found = [number for number, sentence in enumerate(sentences) if _CAMERA_SUBJECT.match(sentence)]
+    if not found:
         return text
-    first = sentences[told[0]]
+    first = sentences[found[0]]
     move = _MOVE.search(first)
     if move is None:
-        sentences[told[0]] = camera_sentence(item)
+        sentences[found[0]] = camera_sentence(item)
     else:
-        sentences[told[0]] = first[: move.start()] + _move_of(item, ongoing=bool(move.group(1))) + first[move.end() :]
-    return joined(*(sentence for number, sentence in enumerate(sentences) if number not in told[1:]))
+        sentences[found[0]] = first[: move.start()] + _move_of(item, ongoing=bool(move.group(1))) + first[move.end() :]
+    return joined(*(sentence for number, sentence in enumerate(sentences) if number not in found[1:]))
 
 
 def _move_of(item: Item, ongoing: bool) -> str:
@@ -95,10 +95,10 @@ def _light_set(text: str, light: str) -> str:
     return _LIT.sub(instead, text)
 
 
-def _place_set(wish: Wish, text: str, item: Item) -> str:
+def _place_set(required: Requirements, text: str, item: Item) -> str:
     """The first other place becomes the one asked for; later sentences about it are dropped, for they would not fit."""
     reading = read(text)
-    asked = {one.key for one in wish.items}
+    asked = {one.key for one in required.items}
     rivals = [key for key in _places() if key in reading.places and key not in asked]
     if not rivals:
         return text
@@ -117,7 +117,7 @@ def _places() -> frozenset[str]:
 
 
 def aside(item: Item) -> str:
-    """A short sentence that tells a missing style, camera, light or place; nothing for any other item."""
+    """A short sentence that states a missing style, camera, light or place; nothing for any other item."""
     words = item.words.lower()
     if item.kind == "style":
         style = words.removesuffix(" style")

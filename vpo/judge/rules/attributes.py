@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from vpo.judge.rules import lexicon
-from vpo.judge.rules.asking import Bond, Relation, Wish, relation_words
 from vpo.judge.rules.naming import locate, names
+from vpo.judge.rules.requirements import Attribute, Relation, Requirements, relation_words
 from vpo.judge.rules.words import Reading, stem
 from vpo.records import Reason
 
@@ -14,43 +14,49 @@ _OPPOSITES = ("left", "right"), ("above", "below"), ("front", "behind"), ("insid
 # Colours and counts: bound to a noun
 
 
-def wrong_bonds(wish: Wish, prompt: Reading) -> Iterator[Reason]:
+def wrong_attributes(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """Colours and counts of the query that the prompt changes, gives to another thing or leaves out."""
-    nouns = {bond.noun.key for bond in wish.bonds if bond.noun}
-    for bond in wish.bonds:
-        others = frozenset().union(*(names(key) | {key} for key in nouns if not bond.noun or key != bond.noun.key))
-        reason = _wrong_colour(bond, prompt, others) if bond.kind == "colour" else _wrong_count(bond, prompt)
+    nouns = {attribute.noun.key for attribute in required.attributes if attribute.noun}
+    for attribute in required.attributes:
+        others = frozenset().union(
+            *(names(key) | {key} for key in nouns if not attribute.noun or key != attribute.noun.key)
+        )
+        reason = (
+            _wrong_colour(attribute, prompt, others) if attribute.kind == "colour" else _wrong_count(attribute, prompt)
+        )
         if reason is not None:
             yield reason
 
 
-def _wrong_colour(bond: Bond, prompt: Reading, others: frozenset[str]) -> Reason | None:
-    wanted = colour_names(bond.value)
-    attached = [_attached(prompt, place, _colour_of()) for place in locate(bond.noun, prompt)]
+def _wrong_colour(attribute: Attribute, prompt: Reading, others: frozenset[str]) -> Reason | None:
+    wanted = colour_names(attribute.value)
+    attached = [_attached(prompt, place, _colour_of()) for place in locate(attribute.noun, prompt)]
     if any(wanted & set(words) for words in attached):
         return None
     elsewhere = [i for word in wanted for i in prompt.places.get(stem(word), ()) if not _belongs(prompt, i, others)]
     wrong = [word for words in attached for word in words]
-    if wrong and (not elsewhere or not _shares_sentence(prompt, elsewhere, locate(bond.noun, prompt))):
-        return Reason("accurate", "changed_colour", f"{bond.words} -> {wrong[0]}")
-    return None if elsewhere else Reason("accurate", "missing", bond.words)
+    if wrong and (not elsewhere or not _shares_sentence(prompt, elsewhere, locate(attribute.noun, prompt))):
+        return Reason("accurate", "changed_colour", f"{attribute.words} -> {wrong[0]}")
+    return None if elsewhere else Reason("accurate", "missing", attribute.words)
 
 
-def _wrong_count(bond: Bond, prompt: Reading) -> Reason | None:
-    places = locate(bond.noun, prompt)
+def _wrong_count(attribute: Attribute, prompt: Reading) -> Reason | None:
+    places = locate(attribute.noun, prompt)
     attached = [word for place in places for word in _attached(prompt, place, _count_of())]
     said = {_count_of()[word] for word in attached}
-    if bond.kind == "one":
+    if attribute.kind == "one":
         if not said - {"1"} or "1" in said or any(_singular(prompt, place) for place in places):
             return None
-        return Reason("accurate", "changed_count", f"{bond.words} -> {attached[0]}")
-    if bond.value in said or (not said and any(_count_of().get(t.word) == bond.value for t in prompt.tokens)):
+        return Reason("accurate", "changed_count", f"{attribute.words} -> {attached[0]}")
+    if attribute.value in said or (not said and any(_count_of().get(t.word) == attribute.value for t in prompt.tokens)):
         return None
     if said - {"1"}:
-        return Reason("accurate", "changed_count", f"{bond.words} -> {attached[0]}")
-    if any(_count_of().get(t.word) == bond.value for t in prompt.tokens):
+        return Reason("accurate", "changed_count", f"{attribute.words} -> {attached[0]}")
+    if any(_count_of().get(t.word) == attribute.value for t in prompt.tokens):
         return None
-    return Reason("accurate", "missing", f"{bond.words} {bond.noun.words}" if bond.noun else bond.words)
+    return Reason(
+        "accurate", "missing", f"{attribute.words} {attribute.noun.words}" if attribute.noun else attribute.words
+    )
 
 
 def _attached(prompt: Reading, place: int, table: dict[str, str]) -> list[str]:
@@ -96,9 +102,9 @@ def _shares_sentence(prompt: Reading, some: Sequence[int], others: Sequence[int]
 # Relations
 
 
-def wrong_relations(wish: Wish, prompt: Reading) -> Iterator[Reason]:
+def wrong_relations(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """Relations of the query that the prompt turns round or leaves out, where it names both things."""
-    for relation in wish.relations:
+    for relation in required.relations:
         a, b = locate(relation.a, prompt), locate(relation.b, prompt)
         if not a or not b:
             continue

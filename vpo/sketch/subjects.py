@@ -8,16 +8,16 @@ import numpy as np
 from vpo.sketch import world
 from vpo.sketch.backdrop import Backdrop, tone
 from vpo.sketch.pixels import extent, grey_of, squared_distances
-from vpo.sketch.sprites import BODY, CLEAR, LIGHT, PICTURES, STAND_INS, sprite
+from vpo.sketch.sprites import BODY, CLEAR, LIGHT, PICTURES, UNKNOWN_SHAPES, sprite
 
 SIZE = world.SIZE
 _MIXES = (0.25, 0.5, 0.75)  # H.264 mixes neighbouring paints; such mixtures are background, too
-_STRANGE = 22.0  # RGB distance from all scenery at which a pixel may belong to a figure of unknown colour
+_STRANGE = 22.0  # RGB distance from all scenery at which a pixel may belong to a subject of unknown colour
 _BOX = 30  # pixels: silhouettes are compared inside a box of this side
-_SAME = 0.5  # overlap (intersection over union) below which a figure is none of the known subjects
+_SAME = 0.5  # overlap (intersection over union) below which a silhouette is none of the known subjects
 
 
-def find_figures(frames: np.ndarray, backdrop: Backdrop, style: str | None) -> tuple[np.ndarray, str | None]:
+def find_subjects(frames: np.ndarray, backdrop: Backdrop, style: str | None) -> tuple[np.ndarray, str | None]:
     """Where subjects are, bool (T, 64, 64), and their colour, None if it is not vivid."""
     names, subject_paints = list(world.COLOURS), np.array(list(world.COLOURS.values()), np.float32)
     body = tone(subject_paints, backdrop.light, backdrop.washed)
@@ -37,7 +37,7 @@ def find_figures(frames: np.ndarray, backdrop: Backdrop, style: str | None) -> t
     vivid = to_body.min(0) < 0.5 * to_scenery
     votes = np.bincount(owner[vivid], minlength=len(names))
     mask = np.zeros(frames.shape[:3], bool)
-    if votes.max() < 12 * len(frames):  # no colour that was ever told: whatever does not belong to the scenery
+    if votes.max() < 12 * len(frames):  # no known colour: whatever does not belong to the scenery
         mask[:, 5:59, 4:60] = (to_scenery > _STRANGE**2).reshape(inner.shape[:3])
         return _smooth(_filled(mask)), None
     colour = int(votes.argmax())
@@ -84,7 +84,7 @@ def read_motion(mask: np.ndarray) -> str | None:
 
 
 def read_subject(frames: np.ndarray, mask: np.ndarray, count: int, axis: int, style: str | None) -> str | None:
-    """The known silhouette that covers the figures best, over the frames where they are seen best."""
+    """The known silhouette that covers the subjects best, over the frames where they are seen best."""
     area = mask.sum((1, 2))
     chosen = np.argsort(-area, kind="stable")[: max(3, len(mask) // 3)]
     boxes = [box for i in chosen for box in _boxes(mask[i], frames[i], count, axis)]
@@ -96,7 +96,7 @@ def read_subject(frames: np.ndarray, mask: np.ndarray, count: int, axis: int, st
     union = seen.sum(1)[:, None] + templates.sum(1)[None] - shared
     overlap = (shared / np.maximum(union, 1)).reshape(len(boxes), len(names), -1).max(2).mean(0)
     best = names[int(overlap.argmax())]
-    return best if overlap.max() > _SAME and best not in STAND_INS else None
+    return best if overlap.max() > _SAME and best not in UNKNOWN_SHAPES else None
 
 
 def _misfit(path: np.ndarray, motion: str) -> float:
@@ -111,7 +111,7 @@ def _misfit(path: np.ndarray, motion: str) -> float:
 
 
 def _boxes(mask: np.ndarray, image: np.ndarray, count: int, axis: int) -> list[np.ndarray]:
-    """Each figure's silhouette and its bright part, float32 (2, BOX, BOX). mask: bool (H, W); image: (H, W, 3)."""
+    """Each subject's silhouette and its bright part, float32 (2, BOX, BOX). mask: bool (H, W); image: (H, W, 3)."""
     start, stop = extent(mask.sum(1 - axis))
     edges = np.linspace(start, stop, count + 1).round().astype(int)
     boxes = []
@@ -124,8 +124,8 @@ def _boxes(mask: np.ndarray, image: np.ndarray, count: int, axis: int) -> list[n
         (top, bottom), (left, right) = extent(part.sum(1), 0), extent(part.sum(0), 0)
         if not (3 < bottom - top <= _BOX and 3 < right - left <= _BOX):
             continue
-        figure = part[top:bottom, left:right]
-        boxes.append(np.stack([_centred(figure), _centred(figure & ~dark[top:bottom, left:right])]))
+        subject_mask = part[top:bottom, left:right]
+        boxes.append(np.stack([_centred(subject_mask), _centred(subject_mask & ~dark[top:bottom, left:right])]))
     return boxes
 
 
@@ -142,16 +142,16 @@ def _templates(count: int, outline: int) -> tuple[list[str], np.ndarray]:
     return names, np.stack(rows)
 
 
-def _centred(figure: np.ndarray) -> np.ndarray:
-    """A boolean figure (h, w) in the middle of a float32 box (BOX, BOX)."""
+def _centred(mask: np.ndarray) -> np.ndarray:
+    """A boolean mask (h, w) in the middle of a float32 box (BOX, BOX)."""
     box = np.zeros((_BOX, _BOX), np.float32)
-    top, left = (_BOX - figure.shape[0]) // 2, (_BOX - figure.shape[1]) // 2
-    box[top : top + figure.shape[0], left : left + figure.shape[1]] = figure
+    top, left = (_BOX - mask.shape[0]) // 2, (_BOX - mask.shape[1]) // 2
+    box[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
     return box
 
 
 def _smooth(mask: np.ndarray) -> np.ndarray:
-    """Each pixel of the mask (T, H, W) as most of the 9 pixels around it: specks go, and gaps inside a figure close."""
+    """Each pixel of the mask (T, H, W) as most of the 9 pixels around it: specks go, and gaps inside a subject close."""
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1))).astype(np.uint8)
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     around = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
@@ -159,7 +159,7 @@ def _smooth(mask: np.ndarray) -> np.ndarray:
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:
-    """The mask (T, H, W) and what it encloses from all four sides, for figures of which only the outline is found."""
+    """The mask (T, H, W) and what it encloses from all four sides, for subjects of which only the outline is found."""
     sides = [
         np.flip(np.maximum.accumulate(np.flip(mask, axis), axis), axis) if flip else np.maximum.accumulate(mask, axis)
         for axis in (1, 2)

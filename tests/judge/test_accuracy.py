@@ -1,4 +1,4 @@
-"""The rule judge's figures on VBench's prompts with their published rewrites, and in the sketch world.
+"""The rule judge's error rates on VBench's prompts with their published rewrites, and in the sketch world.
 
 Missing words were looked up and added for VBench's even-numbered prompts only, and every bar is asked of both halves.
 The odd half is not untouched, though: all prompts and a sample of the rewrites were read before the lexicon was made,
@@ -27,7 +27,7 @@ needs_vbench = pytest.mark.skipif(not VBENCH.is_dir(), reason="shared/data/vbenc
 needs_queries = pytest.mark.skipif(not QUERIES.is_dir(), reason="shared/data/vpo is not beside the repository")
 
 
-# Figures on VBench
+# Rates on VBench
 
 
 def _lines(path: Path) -> list[str]:
@@ -129,9 +129,9 @@ def test_vbench_figures(judge: RulesJudge, name: str, record_property: Callable[
     others = [(i, queries[i], rewrites[j]) for i, j in _shuffled()]
     shuffled = _shares([(i, not accurate) for i, accurate in _accurate(judge, others)])
     changed = _shares([(i, not accurate) for i, accurate in _accurate(judge, _perturbed(queries, rewrites))])
-    for figure, shares in (("kept", kept), ("shuffled", shuffled), ("changed", changed)):
-        record_property(figure, " ".join(f"{share:.4f}" for share in shares))
-        print(f"{name} {figure}: all {shares[0]:.4f}, even {shares[1]:.4f}, odd {shares[2]:.4f}")
+    for case, shares in (("kept", kept), ("shuffled", shuffled), ("changed", changed)):
+        record_property(case, " ".join(f"{share:.4f}" for share in shares))
+        print(f"{name} {case}: all {shares[0]:.4f}, even {shares[1]:.4f}, odd {shares[2]:.4f}")
     assert min(kept) >= 0.85
     assert min(shuffled) >= 0.95
     assert min(changed) >= 0.90
@@ -177,15 +177,15 @@ def test_sketch_experts_pass(judge: RulesJudge) -> None:
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
-def test_sketch_flaws_are_found_and_mended(judge: RulesJudge, flaw: str) -> None:
+def test_sketch_flaws_are_found_and_repaired(judge: RulesJudge, flaw: str) -> None:
     prompts = [prompt for prompt, flaws in _drafts({flaw: 1.0}, 600) if flaw in flaws]
     verdicts = judge.critique(prompts)
     found = sum(getattr(verdict, FLAWS[flaw]) is False for verdict in verdicts)
     assert found >= 0.95 * len(prompts)
     flawed = [(prompt, verdict) for prompt, verdict in zip(prompts, verdicts, strict=True) if not verdict.fine]
-    mended = judge.refine([prompt for prompt, _ in flawed], [verdict for _, verdict in flawed])
+    repaired = judge.refine([prompt for prompt, _ in flawed], [verdict for _, verdict in flawed])
     fine = [
         text is not None and verdict_of(judge, prompt.query, text).fine
-        for (prompt, _), text in zip(flawed, mended, strict=True)
+        for (prompt, _), text in zip(flawed, repaired, strict=True)
     ]
     assert sum(map(bool, fine)) >= 0.98 * len(flawed)

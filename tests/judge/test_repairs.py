@@ -1,21 +1,21 @@
-"""What the rule judge makes of a flawed prompt: it mends what its reasons name, and no more."""
+"""What the rule judge makes of a flawed prompt: it repairs what its reasons name, and no more."""
 
 import pytest
 
-from tests.judge.conftest import GOOD, mended_of, prompt_of, verdict_of
+from tests.judge.conftest import GOOD, prompt_of, repaired_of, verdict_of
 from vpo.judge.rules.judge import RulesJudge
 
 # Refine
 
 
 def test_a_thing_is_put_right_wherever_it_is_named(judge: RulesJudge) -> None:
-    mended = mended_of(judge, "a dog running", "A cat runs on the grass. The cat's fur shines.")
-    assert "The dog's fur shines." in mended
-    assert "cat" not in mended
+    repaired = repaired_of(judge, "a dog running", "A cat runs on the grass. The cat's fur shines.")
+    assert "The dog's fur shines." in repaired
+    assert "cat" not in repaired
 
 
 @pytest.mark.parametrize(
-    ("query", "flawed", "mended"),
+    ("query", "flawed", "repaired"),
     [
         (
             "a red dog, watercolor",
@@ -36,13 +36,13 @@ def test_a_thing_is_put_right_wherever_it_is_named(judge: RulesJudge) -> None:
         ),
     ],
 )
-def test_refine_replaces_what_would_contradict(judge: RulesJudge, query: str, flawed: str, mended: str) -> None:
+def test_refine_replaces_what_would_contradict(judge: RulesJudge, query: str, flawed: str, repaired: str) -> None:
     """A right style, camera or light beside the wrong one would be a text at odds with itself."""
     body = "A red dog runs on the beach. {} Behind it, waves roll over the sand and shells lie around."
     camera, light = "The camera is steady.", "The light is soft."
     text = body.format(flawed) + ("" if "camera" in query else f" {camera}") + ("" if "light" in query else f" {light}")
-    refined = mended_of(judge, query, text)
-    assert mended in refined
+    refined = repaired_of(judge, query, text)
+    assert repaired in refined
     assert flawed not in refined
     assert not refined.lower().startswith(query[:12] + ",")
     assert verdict_of(judge, query, refined).fine
@@ -78,12 +78,12 @@ def test_refine_does_not_lengthen_what_has_words_to_spare(judge: RulesJudge) -> 
         ("two dogs in a bloody fight", "Two dogs in a bloody fight.", "Two dogs in a lively playful game."),
     ],
 )
-def test_refine_mends_what_is_named(judge: RulesJudge, query: str, text: str, begins: str) -> None:
-    mended = mended_of(judge, query, text)
-    assert mended is not None
-    assert mended.startswith(begins)
-    assert "\n" not in mended
-    assert verdict_of(judge, query, mended).fine
+def test_refine_repairs_what_is_named(judge: RulesJudge, query: str, text: str, begins: str) -> None:
+    repaired = repaired_of(judge, query, text)
+    assert repaired is not None
+    assert repaired.startswith(begins)
+    assert "\n" not in repaired
+    assert verdict_of(judge, query, repaired).fine
 
 
 def test_refine_is_deterministic_and_trims(judge: RulesJudge) -> None:

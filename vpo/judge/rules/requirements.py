@@ -23,7 +23,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Bond:
+class Attribute:
     """A constraint on a noun: kind 'colour' (value 'red'), 'count' ('2') or 'one' ('1': a plain singular)."""
 
     kind: str
@@ -34,7 +34,7 @@ class Bond:
 
 @dataclass(frozen=True)
 class Relation:
-    """`a` stands in `value` ('left', 'above', ...) to `b`."""
+    """`a` is at `value` ('left', 'above', ...) of `b`."""
 
     value: str
     a: Item
@@ -42,31 +42,31 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A query, read: its cleaned text and everything a prompt is held to."""
+class Requirements:
+    """A query, read: its cleaned text and everything that a prompt must keep."""
 
     text: str
     reading: Reading
     items: tuple[Item, ...]
-    bonds: tuple[Bond, ...]
+    attributes: tuple[Attribute, ...]
     relations: tuple[Relation, ...]
     excluded: tuple[str, ...]
     motion: int | None
 
 
 @lru_cache(maxsize=1024)
-def understand(query: str) -> Wish:
+def understand(query: str) -> Requirements:
     """Reads a query. Cached, because the candidates of one query are judged one after the other."""
     text, camera, motion, excluded = split_flags(query)
     text = _plain_case(text)
     reading = read(text)
     free = _free_tokens(reading)
     items = _items(reading, free)
-    bonds = (*_colours(reading, items, free), *_counts(reading, items, free))
+    attributes = (*_colours(reading, items, free), *_counts(reading, items, free))
     asked = tuple(item for item in items if item.kind != "colour")
     if camera:
         asked += (Item(camera, stem_phrase(camera), "camera", -1, -1),)
-    return Wish(text, reading, asked, bonds, _relations(reading, asked), excluded, motion)
+    return Requirements(text, reading, asked, attributes, _relations(reading, asked), excluded, motion)
 
 
 def _plain_case(text: str) -> str:
@@ -79,7 +79,7 @@ def _plain_case(text: str) -> str:
 
 
 def _free_tokens(reading: Reading) -> frozenset[int]:
-    """Tokens that no prompt is held to: unsafe ones, the verbs that go with them, and what stands under a 'no'."""
+    """Tokens that no prompt must keep: unsafe ones, the verbs that go with them, and what is negated."""
     free: set[int] = set()
     for found in harm.find(reading):
         free.update(range(found.first, found.last + 1))
@@ -130,7 +130,7 @@ def _item(reading: Reading, span: range) -> Item | None:
             return None
         if _is_colour(reading, span.start):
             return Item(text, key, "colour", span.start, span.start)
-        if word in lexicon.words("soft") or stem(word) in _soft_stems() or _slip_of_filler(word):
+        if word in lexicon.words("soft") or stem(word) in _soft_stems() or _misspelt_filler(word):
             return Item(text, key, "soft", span.start, span.start)
     kind = _kinds_of_words().get(key, "word")
     if kind == "object" and _in_name(reading, span):
@@ -159,20 +159,20 @@ def _is_colour(reading: Reading, index: int) -> bool:
     return True
 
 
-def _colours(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Bond]:
-    bonds = []
+def _colours(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Attribute]:
+    attributes = []
     for item in items:
         if item.kind == "colour":
             noun = _noun_after(reading, items, item.last + 1)
-            bonds.append(
-                Bond("colour", "grey" if item.words.lower() == "gray" else item.words.lower(), noun, item.words)
+            attributes.append(
+                Attribute("colour", "grey" if item.words.lower() == "gray" else item.words.lower(), noun, item.words)
             )
-    return bonds
+    return attributes
 
 
-def _counts(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Bond]:
+def _counts(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Attribute]:
     """Numbers before nouns, and plain singulars ('a dog'), which a prompt must not multiply."""
-    bonds = []
+    attributes = []
     for i, token in enumerate(reading.tokens):
         following = reading.tokens[i + 1].word if i + 1 < len(reading.tokens) else ""
         number = _number(token.word) or (_group_number(token.word) if following == "of" else None)
@@ -180,10 +180,10 @@ def _counts(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> li
         if i in free or noun is None or noun.kind not in ("object", "word") or noun.last - i > 4:
             continue
         if number is not None and number != "1":
-            bonds.append(Bond("count", number, noun, token.word))
+            attributes.append(Attribute("count", number, noun, token.word))
         elif (number == "1" or token.word in ("a", "an")) and noun.kind == "object" and _singular(reading, noun):
-            bonds.append(Bond("one", "1", noun, token.word))
-    return bonds
+            attributes.append(Attribute("one", "1", noun, token.word))
+    return attributes
 
 
 def _singular(reading: Reading, noun: Item) -> bool:
@@ -269,8 +269,8 @@ def _soft_stems() -> frozenset[str]:
 
 
 @lru_cache(maxsize=10_000)
-def _slip_of_filler(word: str) -> bool:
-    """Whether an unknown word is a slip of the fingers for a word that need not be kept: 'teh', 'beautifull'."""
+def _misspelt_filler(word: str) -> bool:
+    """Whether an unknown word is a misspelling of a word that need not be kept: 'teh', 'beautifull'."""
     if len(word) < 3 or stem(word) in _kinds_of_words():
         return False
     fillers = (filler for name in ("stop", "soft") for filler in lexicon.words(name) if len(filler) > 2)
