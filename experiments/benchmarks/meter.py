@@ -28,7 +28,7 @@ class Meter:
         self._first = register_module_forward_pre_hook(self._first_forward)
         self._last = register_optimizer_step_post_hook(self._step_ends)
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Timed steps, seconds and CPU seconds of all of them together, and peak memory in bytes above the level before.
 
         CPU seconds are those of all threads of this process, which a busy machine changes less than it does seconds.

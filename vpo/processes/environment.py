@@ -36,7 +36,7 @@ NUMBERS = (
     "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD",
 )  # fmt: skip
-LEFT_BEHIND = (*SCHEDULERS, *LAUNCHERS, *DEFAULTS, *NUMBERS)  # each is a name or the beginning of one
+FOREIGN = (*SCHEDULERS, *LAUNCHERS, *DEFAULTS, *NUMBERS)  # each is a name or the beginning of one
 SPINS = "1000"  # turns of a loop, some microseconds
 
 
@@ -52,11 +52,9 @@ def import_path() -> str:
     return os.pathsep.join([*(one for one in places if one != here), *([here] if here in places else [])])
 
 
-def without_leftovers(environment: Mapping[str, str]) -> dict[str, str]:
+def without_foreign_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without the variables of other programs (see the module's text)."""
-    return {
-        name: value for name, value in environment.items() if name not in RANKS and not name.startswith(LEFT_BEHIND)
-    }
+    return {name: value for name, value in environment.items() if name not in RANKS and not name.startswith(FOREIGN)}
 
 
 def rank_variables(rank: int, world: int, port: int, run: str) -> dict[str, str]:
@@ -81,10 +79,10 @@ def rank_variables(rank: int, world: int, port: int, run: str) -> dict[str, str]
 
 def training_environment(rank: int, world: int, port: int, run: str) -> dict[str, str]:
     """The whole environment of one rank of a training."""
-    environment = without_leftovers(os.environ)
+    environment = without_foreign_variables(os.environ)
     if world > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world)))
-    spin_briefly(environment)
+    limit_openmp_spin(environment)
     environment |= {
         "VPO_PARENT": str(os.getpid()),
         "PYTHONSAFEPATH": "1",  # a file of the user's folder called queue.py must not stand in for the library's
@@ -95,7 +93,7 @@ def training_environment(rank: int, world: int, port: int, run: str) -> dict[str
     return environment | rank_variables(rank, world, port, run)
 
 
-def spin_briefly(environment: MutableMapping[str, str]) -> None:
+def limit_openmp_spin(environment: MutableMapping[str, str]) -> None:
     """Let OpenMP's threads sleep soon when they wait, unless the user decided; it counts from the import of torch on.
 
     GNU's OpenMP has them spin for some milliseconds first. Where several trainings share the cores, each then waits for
@@ -119,10 +117,10 @@ def prepare_run() -> None:
     for name in [one for one in os.environ if one in RANKS or one.startswith((*LAUNCHERS, *DEFAULTS, *NUMBERS))]:
         del os.environ[name]
     os.environ["PYTHONSAFEPATH"] = "1"
-    spin_briefly(os.environ)
+    limit_openmp_spin(os.environ)
 
 
-def in_utf8() -> None:
+def ensure_utf8() -> None:
     """See to it that this process reads and writes UTF-8, whatever the locale.
 
     Under a POSIX locale Python can neither open a file whose name is not ASCII nor write its name anywhere, so the same

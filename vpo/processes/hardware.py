@@ -42,7 +42,7 @@ def _visible_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def give_back_gpu() -> None:
+def release_gpu_memory() -> None:
     """Return cached GPU memory of this process before a child trains: what was sampled with is gone, its blocks are not."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

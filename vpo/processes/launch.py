@@ -14,8 +14,8 @@ import yaml
 
 from vpo.errors import Terminated, UserError
 from vpo.processes.environment import python_command, training_environment
-from vpo.processes.hardware import give_back_gpu
-from vpo.processes.signals import LEFT, Relay, held
+from vpo.processes.hardware import release_gpu_memory
+from vpo.processes.signals import EXIT_SAVED, SignalRelay, signals_blocked
 from vpo.storage.redact import redact
 
 WORKER = "vpo.training.worker"
@@ -39,21 +39,21 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
         OSError: the disk is full.
         RuntimeError: it died of something else; its traceback is on stderr.
     """
-    give_back_gpu()
+    release_gpu_memory()
     spec = folder / "stage.yaml"
     stage = yaml.safe_dump(redact(job, environment=False), sort_keys=False, allow_unicode=True)
     spec.write_text(stage, encoding="utf-8")
-    complaint = folder / "error.txt"
-    complaint.unlink(missing_ok=True)
+    error_file = folder / "error.txt"
+    error_file.unlink(missing_ok=True)
     (folder / TRACEBACK).unlink(missing_ok=True)
     world = job["trainer"]["devices"]
     port = _free_port()
-    with Relay() as relay:
+    with SignalRelay() as relay:
         codes = _wait([_start(spec, rank, world, port, worker) for rank in range(world)], relay)
     if DISK_FULL in codes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if complaint.exists():
-        raise UserError(complaint.read_text(encoding="utf-8"))
+    if error_file.exists():
+        raise UserError(error_file.read_text(encoding="utf-8"))
     _end_if_asked(relay.ended_by, codes)
     if any(codes):
         raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")
@@ -61,11 +61,11 @@ def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> N
 
 def _end_if_asked(ended_by: int | None, codes: list[int]) -> None:
     """Raise what ends the run, where this process or its ranks alone (`kill` of a rank) were asked to leave."""
-    if ended_by is None and any(codes) and set(codes) <= {0, LEFT, -signal.SIGTERM}:
+    if ended_by is None and any(codes) and set(codes) <= {0, EXIT_SAVED, -signal.SIGTERM}:
         ended_by = signal.SIGTERM
     if ended_by is None:
         return
-    if set(codes) <= {0, LEFT}:
+    if set(codes) <= {0, EXIT_SAVED}:
         outcome = "the training saved its checkpoint" if any(codes) else "the training was finished"
     else:
         outcome = "the training saved nothing more, what it saved before is kept"
@@ -76,11 +76,11 @@ def _start(spec: Path, rank: int, world: int, port: int, worker: str = WORKER) -
     """One rank, which knows who it is as under torchrun. Its standard input stays open as long as we live."""
     environment = training_environment(rank, world, port, spec.parent.name)
     command = python_command(worker, str(spec))
-    with held():
+    with signals_blocked():
         return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]], relay: Relay | None = None) -> list[int]:
+def _wait(ranks: list[subprocess.Popen[bytes]], relay: SignalRelay | None = None) -> list[int]:
     """Exit codes; when one rank fails the others, which would wait for it for ever, are ended.
 
     Ranks that are asked to leave have as long as they need while none fails: a checkpoint of a large model takes minutes.
@@ -89,7 +89,7 @@ def _wait(ranks: list[subprocess.Popen[bytes]], relay: Relay | None = None) -> l
     """
     try:
         while any(rank.poll() is None for rank in ranks):
-            if any(rank.poll() not in (None, 0, LEFT) for rank in ranks):
+            if any(rank.poll() not in (None, 0, EXIT_SAVED) for rank in ranks):
                 break
             if relay is not None:
                 relay.pass_on(ranks)

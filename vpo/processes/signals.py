@@ -27,10 +27,10 @@ SAVE = getattr(signal, "SIGUSR1", None)
 LEAVE = (signal.SIGTERM, signal.SIGINT)
 ALL = LEAVE if SAVE is None else (SAVE, *LEAVE)
 ONE_REQUEST = 1.0  # seconds; what repeats within them comes of one sender
-LEFT = 128 + signal.SIGTERM  # exit code of a rank that was asked to leave, once all ranks have saved together
+EXIT_SAVED = 128 + signal.SIGTERM  # exit code of a rank that was asked to leave, once all ranks have saved together
 
 
-def answer_outside_of_training() -> None:
+def handle_signals_outside_training() -> None:
     """Let SIGUSR1 pass, and end at SIGTERM at once: what is done is stored item by item, as after a kill at any moment."""
     if _can_listen():
         if SAVE is not None:
@@ -52,7 +52,7 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Hold all signals back. A rank that starts meanwhile inherits that, and lets them in when it can answer (`Requests`)."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -70,7 +70,7 @@ def ignore_save() -> None:
         signal.signal(SAVE, signal.SIG_IGN)
 
 
-class Relay:
+class SignalRelay:
     """As a context it hears the signals that are sent to this process, for `pass_on` to bring to the ranks.
 
     A handler that raised could do so between a rank's start and the list that it belongs to. In another thread than the main
@@ -82,15 +82,15 @@ class Relay:
 
     def __init__(self) -> None:
         self.ended_by: int | None = None
-        self._heard: list[tuple[int, float]] = []  # with the second in which it came
+        self._received: list[tuple[int, float]] = []  # with the second in which it came
         self._asked_at = 0.0
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> "Relay":
+    def __enter__(self) -> "SignalRelay":
         if _can_listen():
             for number in ALL:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, self._hear)
+                    self._before[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *unused: object) -> None:
@@ -98,13 +98,13 @@ class Relay:
             signal.signal(number, handler)
         self.pass_on([])  # what came after the last rank had left still ends the run
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._heard.append((number, time.monotonic()))
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received.append((number, time.monotonic()))
 
     def pass_on(self, ranks: Sequence[subprocess.Popen[bytes]]) -> None:
         """Ask the ranks for what this process was asked since the last call."""
-        while self._heard:
-            number, came_at = self._heard.pop(0)
+        while self._received:
+            number, came_at = self._received.pop(0)
             if number == SAVE:
                 log.info("SIGUSR1: the training saves at the end of its step and goes on")
                 _send(ranks, SAVE)
@@ -153,10 +153,10 @@ class Requests:
         elif self._training:
             self._leave = True
         else:
-            die_of(number)
+            exit_by_signal(number)
 
 
-def die_of(number: int) -> None:
+def exit_by_signal(number: int) -> None:
     """End this process as the signal does by default, which says that it saved nothing."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vpo.errors import UserError
-from vpo.processes.signals import LEFT, REQUESTS, die_of
+from vpo.processes.signals import EXIT_SAVED, REQUESTS, exit_by_signal
 from vpo.training.strategy import SHARDED
 
 
@@ -22,7 +22,7 @@ class Checkpoints(pl.Callback):
 
     The file is replaced by a rename, so a kill at any moment leaves a whole checkpoint. The state is saved at the end of a
     step, where Lightning can go on bit by bit, but Lightning logs and validates only after that, and a resumed run does
-    neither again. So the rename waits until the next step begins: what `last.ckpt` counts as done stands in the figures.
+    neither again. So the rename waits until the next step begins: what `last.ckpt` counts as done stands in the metrics.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -37,7 +37,7 @@ class Checkpoints(pl.Callback):
         """
         REQUESTS.listen(training=True)
         if trainer.received_sigterm:  # by Lightning's handler; nothing is done yet that could be saved
-            die_of(signal.SIGTERM)
+            exit_by_signal(signal.SIGTERM)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
@@ -74,7 +74,7 @@ class Checkpoints(pl.Callback):
             self._partial.replace(self.path)
         self._saved = False
         if self._leaving:
-            os._exit(LEFT)  # what comes after a SIGTERM may be a SIGKILL at any moment
+            os._exit(EXIT_SAVED)  # what comes after a SIGTERM may be a SIGKILL at any moment
 
 
 def _any_rank(trainer: pl.Trainer, asked: bool) -> bool:

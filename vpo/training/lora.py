@@ -41,13 +41,13 @@ def add_adapter(model: Any, recipe: Mapping[str, Any]) -> Any:
     """
     from peft import get_peft_model
 
-    with refusing_targets(recipe):
+    with adapter_errors_as_user_errors(recipe):
         adapted = get_peft_model(model, lora_config(recipe, model), autocast_adapter_dtype=True).eval()
-    tell_what_is_left_out(adapted, all_linear=recipe["target_modules"] == ALL_LINEAR)
+    warn_of_weights_without_adapter(adapted, all_linear=recipe["target_modules"] == ALL_LINEAR)
     return adapted
 
 
-def tell_what_is_left_out(model: Any, *, all_linear: bool) -> None:
+def warn_of_weights_without_adapter(model: Any, *, all_linear: bool) -> None:
     """Say in one line which weight matrices an adapter does not reach, where they are more than a few.
 
     So are gpt_oss' experts, which are one tensor each and in no linear layer, and routers.
@@ -99,7 +99,7 @@ def lora_config(recipe: Mapping[str, Any], model: Any) -> "LoraConfig":
 
 
 @contextmanager
-def refusing_targets(recipe: Mapping[str, Any]) -> Iterator[None]:
+def adapter_errors_as_user_errors(recipe: Mapping[str, Any]) -> Iterator[None]:
     """Turn the ValueError of a model that lacks the adapter's layers, or cannot have it there, into a UserError."""
     try:
         yield
@@ -108,7 +108,7 @@ def refusing_targets(recipe: Mapping[str, Any]) -> Iterator[None]:
         raise UserError(f"adapter.target_modules={recipe['target_modules']}: {reason}") from error
 
 
-def switch_dropout_on(model: nn.Module) -> None:
+def enable_adapter_dropout(model: nn.Module) -> None:
     """Put the adapters' dropout into training mode; everything else stays as loaded, in evaluation mode.
 
     A policy's own dropout stays off in both trainings, because DPO compares its log-probabilities with a reference that

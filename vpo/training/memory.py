@@ -28,7 +28,7 @@ ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_pro
 
 
 @dataclass(frozen=True)
-class Shape:
+class DecoderShape:
     """The sizes of a Llama-like decoder, as its config.json names them."""
 
     vocab_size: int
@@ -44,7 +44,7 @@ class Shape:
     head_norms: int = 0  # vectors of head_dim in a layer
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Shape | None":
+    def of(cls, config: Mapping[str, Any]) -> "DecoderShape | None":
         """The shape that a config.json describes; None for a kind of model that is not known here."""
         kind = config.get("model_type")
         if kind not in ("llama", "mistral", "qwen2", "qwen3"):
@@ -99,7 +99,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Row:
+class BatchShape:
     """One forward pass in tokens: `items` queries of `completions` each, behind a template."""
 
     items: int
@@ -154,7 +154,9 @@ class Estimate:
         return self.process + self.weights + self.optimizer + max(backward, self.gradients + self.scratch)
 
 
-def estimate(shape: Shape, row: Row, trainer: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> Estimate:
+def estimate(
+    shape: DecoderShape, row: BatchShape, trainer: Mapping[str, Any], adapter: Mapping[str, Any] | None
+) -> Estimate:
     """What a training of this model takes.
 
     Args:
@@ -191,7 +193,7 @@ def estimate(shape: Shape, row: Row, trainer: Mapping[str, Any], adapter: Mappin
     )
 
 
-def standing(shape: Shape, trainer: Mapping[str, Any], *, reference: bool) -> float:
+def fixed_memory(shape: DecoderShape, trainer: Mapping[str, Any], *, reference: bool) -> float:
     """Bytes that training all weights holds whatever its rows: the process, weights, gradients, AdamW's moments, all in fp32.
 
     Args:
@@ -199,12 +201,14 @@ def standing(shape: Shape, trainer: Mapping[str, Any], *, reference: bool) -> fl
         trainer: its node; no sharded one.
         reference: whether a frozen copy of the policy stands beside it, in fp32, too.
     """
-    nothing = Row(0, 0, 0, 0, 0, packing=False)
+    nothing = BatchShape(0, 0, 0, 0, 0, packing=False)
     held = estimate(shape, nothing, trainer, None)
     return held.process + held.weights * (2 if reference else 1) + held.gradients + held.optimizer
 
 
-def _activations(shape: Shape, row: Row, half: bool, gpu: bool, checkpointing: bool, narrow: bool) -> float:
+def _activations(
+    shape: DecoderShape, row: BatchShape, half: bool, gpu: bool, checkpointing: bool, narrow: bool
+) -> float:
     """Bytes that autograd keeps of a row.
 
     A layer keeps for each token, in fp32: of both norms their input, the normalised vector and the output (6 h); the rotated
@@ -229,7 +233,7 @@ def _activations(shape: Shape, row: Row, half: bool, gpu: bool, checkpointing: b
     )  # the inputs of all layers, the inside of one
 
 
-def _logits(shape: Shape, row: Row, full: bool) -> float:
+def _logits(shape: DecoderShape, row: BatchShape, full: bool) -> float:
     """Bytes of one chunk's probabilities and their gradient, and of the head's own gradient."""
     return 2 * 4 * min(CHUNK, row.targets * shape.vocab_size) + (
         4 * shape.vocab_size * shape.hidden_size if full else 0

@@ -14,7 +14,7 @@ from vpo.errors import UserError
 from vpo.language.checkpoints.files import share
 from vpo.language.checkpoints.merging import write_base
 from vpo.storage.jsonio import write_json
-from vpo.training.strategy import whole_state
+from vpo.training.strategy import gather_state
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class BestPolicy(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["val/loss"])
-        state = whole_state(trainer, module)  # all ranks take part, whatever the loss
+        state = gather_state(trainer, module)  # all ranks take part, whatever the loss
         if trainer.is_global_zero and loss < self.least():
             self.write(self.folder, state=state)
             write_json(self.record, {"step": trainer.global_step, "val/loss": loss})
@@ -88,7 +88,7 @@ class BestPolicy(pl.Callback):
         return json.loads(self.record.read_text(encoding="utf-8"))["val/loss"] if self.record.exists() else float("inf")
 
 
-def settle(out: Path, keep: str, write: Callable[[Path], None]) -> None:
+def publish_policy(out: Path, keep: str, write: Callable[[Path], None]) -> None:
     """Make `policy/` the last policy or the best one; the other of the two stays beside it where there is one.
 
     May be killed and called again: the best policy is moved after everything else is written.

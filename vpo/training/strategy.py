@@ -28,14 +28,14 @@ MIXED = {
 SHARDED = (FSDPStrategy, DeepSpeedStrategy)
 
 
-class FSDPAsIs(FSDPPrecision):
+class UncastFSDPPrecision(FSDPPrecision):
     """FSDP's precision, with batches as they are: reference log-probabilities stay in 32 bits whatever the layers compute in."""
 
     def convert_input(self, data: Any) -> Any:
         return data
 
 
-class DeepSpeedAsIs(DeepSpeedPrecision):
+class UncastDeepSpeedPrecision(DeepSpeedPrecision):
     """DeepSpeed's precision, with batches as they are."""
 
     def convert_input(self, data: Any) -> Any:
@@ -54,9 +54,9 @@ def placement(hardware: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
         policy = ModuleWrapPolicy(decoder_layers(model))
         mixed = MIXED.get(precision)
         strategy = FSDPStrategy(auto_wrap_policy=policy, mixed_precision=mixed, state_dict_type="full", **options)
-        return where | {"strategy": strategy, "plugins": [FSDPAsIs(precision)]}
+        return where | {"strategy": strategy, "plugins": [UncastFSDPPrecision(precision)]}
     if hardware["strategy"] == "deepspeed":
-        return where | {"strategy": DeepSpeedStrategy(**options), "plugins": [DeepSpeedAsIs(precision)]}
+        return where | {"strategy": DeepSpeedStrategy(**options), "plugins": [UncastDeepSpeedPrecision(precision)]}
     return where | {"strategy": hardware["strategy"], "precision": precision}
 
 
@@ -77,7 +77,7 @@ def checkpoint_activations(model: nn.Module, hardware: Mapping[str, Any]) -> Non
                 module.training = True
 
 
-def averages(trainer: pl.Trainer) -> int:
+def averaging_divisor(trainer: pl.Trainer) -> int:
     """By what number a micro-batch's loss is divided on its way to the global gradient.
 
     Lightning divides by the accumulation and ranks average. DeepSpeed's engine divides by the accumulation once more
@@ -111,7 +111,7 @@ def clip_gradients(trainer: pl.Trainer, module: pl.LightningModule, limit: float
         module.clip_gradients(trainer.optimizers[0], limit, "norm")
 
 
-class WholePolicy(pl.Callback):
+class PolicyGatherer(pl.Callback):
     """Collects a sharded policy's weights on rank 0 at the end of training.
 
     Attributes:
@@ -123,10 +123,10 @@ class WholePolicy(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """All ranks take part, while the strategy is still set up."""
-        self.state = whole_state(trainer, module)
+        self.state = gather_state(trainer, module)
 
 
-def whole_state(trainer: pl.Trainer, module: Any) -> dict[str, Tensor] | None:
+def gather_state(trainer: pl.Trainer, module: Any) -> dict[str, Tensor] | None:
     """The weights of `module.model`, whole; a collective call. None where nothing is sharded, and on ranks other than 0."""
     if isinstance(trainer.strategy, FSDPStrategy):
         state = trainer.strategy.lightning_module_state_dict()

@@ -43,7 +43,7 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
     try:
         (task or train)(job)
     except UserError as error:
-        return _complain(path.parent, redact_text(str(error)))
+        return _write_error(path.parent, redact_text(str(error)))
     except Exception as error:
         problem = disk_problem(error, Path(job["out"]))
         if problem is None or not problem.full:
@@ -52,11 +52,11 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
             (path.parent / TRACEBACK).write_text(redacted_traceback(), encoding="utf-8")
         if problem.elsewhere is None:
             return DISK_FULL
-        return _complain(path.parent, f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
+        return _write_error(path.parent, f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
     return 0
 
 
-def _complain(folder: Path, line: str) -> int:
+def _write_error(folder: Path, line: str) -> int:
     """Leave one line for the user. Returns the exit code."""
     try:
         (folder / "error.txt").write_text(line, encoding="utf-8")
@@ -69,7 +69,7 @@ def _complain(folder: Path, line: str) -> int:
 
 
 def train(job: dict[str, Any]) -> None:
-    """Fit the module that the job names and save the policy beside its figures.
+    """Fit the module that the job names and save the policy beside its metrics.
 
     `steps.txt` is written last; where it exists already nothing is left to do.
 
@@ -88,10 +88,10 @@ def train(job: dict[str, Any]) -> None:
     from vpo.templates import read_template
     from vpo.training.checkpoints import Checkpoints, steps_done
     from vpo.training.forward import Reader
-    from vpo.training.lora import add_adapter, switch_dropout_on
-    from vpo.training.policy_folder import BestPolicy, PolicyWriter, settle
+    from vpo.training.lora import add_adapter, enable_adapter_dropout
+    from vpo.training.policy_folder import BestPolicy, PolicyWriter, publish_policy
     from vpo.training.recipe import base_dtype, bits_of, check_recipe
-    from vpo.training.strategy import WholePolicy, checkpoint_activations
+    from vpo.training.strategy import PolicyGatherer, checkpoint_activations
     from vpo.training.telemetry.callbacks import telemetry
     from vpo.training.telemetry.record import JsonlLogger, Progress
 
@@ -125,13 +125,13 @@ def train(job: dict[str, Any]) -> None:
     module = build_module(
         job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"], rows=len(data.rows)
     )
-    switch_dropout_on(model)
+    enable_adapter_dropout(model)
     policy = PolicyWriter(model, tokenizer, renderer.template, start, bits, dtype)
     last = out / "last.ckpt"
-    figures = JsonlLogger(out / "training.jsonl")
+    metrics = JsonlLogger(out / "training.jsonl")
     done = steps_done(last, module.trained_state())
-    figures.forget_after(done)
-    whole = WholePolicy()
+    metrics.drop_steps_from(done)
+    whole = PolicyGatherer()
     callbacks = [
         Checkpoints(last, recipe["checkpoint_every"]),
         BestPolicy(out / "best", policy.write),
@@ -139,16 +139,16 @@ def train(job: dict[str, Any]) -> None:
         Progress(job["label"]),
         whole,
     ]
-    trainer = make_trainer(hardware, recipe, model, data, figures, callbacks)
+    trainer = make_trainer(hardware, recipe, model, data, metrics, callbacks)
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:
-        settle(out, recipe["keep"], partial(policy.write, state=whole.state))
-        finish(out / "steps.txt", trainer.global_step)
+        publish_policy(out, recipe["keep"], partial(policy.write, state=whole.state))
+        mark_finished(out / "steps.txt", trainer.global_step)
         _drop_checkpoints(last)
 
 
 def make_trainer(
-    hardware: dict[str, Any], recipe: dict[str, Any], model: Any, data: Any, figures: Any, callbacks: list[Any]
+    hardware: dict[str, Any], recipe: dict[str, Any], model: Any, data: Any, metrics: Any, callbacks: list[Any]
 ) -> Any:
     """Lightning's trainer for the planned steps of `data`: no checkpoint, bar or sampler but ours."""
     import pytorch_lightning as pl
@@ -167,7 +167,7 @@ def make_trainer(
         limit_val_batches=None if data.validation else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=recipe["log_every"],
-        logger=figures,
+        logger=metrics,
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -176,7 +176,7 @@ def make_trainer(
     )
 
 
-def finish(path: Path, steps: int) -> None:
+def mark_finished(path: Path, steps: int) -> None:
     """Write the mark of a whole training, all or nothing: who finds it does not train again."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(f"{steps}\n", encoding="utf-8")
@@ -195,20 +195,21 @@ def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: in
     """The LightningModule of a task; `rows` of an epoch matter where the learning rate falls by epochs."""
     from fractions import Fraction
 
+    from vpo.training.losses import PairObjective
     from vpo.training.modules import DPOModule, SFTModule
 
-    pace = {"epoch_steps": Fraction(rows, recipe["global_batch_size"])}
+    epoch_steps = Fraction(rows, recipe["global_batch_size"])
     if task == "sft":
-        return SFTModule(reader, recipe["optimizer"], total_steps, seed, **pace)
-    named = {name: recipe[name] for name in ("beta", "loss", "label_smoothing", "sft_weight")}
-    return DPOModule(reader, recipe["optimizer"], total_steps, seed, **named, **pace)
+        return SFTModule(reader, recipe["optimizer"], total_steps, seed, epoch_steps=epoch_steps)
+    objective = PairObjective(recipe["beta"], recipe["loss"], recipe["label_smoothing"], recipe["sft_weight"])
+    return DPOModule(reader, recipe["optimizer"], total_steps, seed, objective=objective, epoch_steps=epoch_steps)
 
 
 def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, world: int) -> Any:
     """The rows of the job, split into training and validation, as a DataModule that knows the plan."""
     from vpo.records import Example, Pair
     from vpo.storage.rows import read_rows
-    from vpo.training.data import PlannedDataModule, pair_rows, sft_rows
+    from vpo.training.data import BatchPlan, Collator, PlannedDataModule, pair_rows, sft_rows
     from vpo.training.packing.attention import BLOCK
     from vpo.training.telemetry.watch import reasons
 
@@ -229,18 +230,18 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
     return PlannedDataModule(
         rows[held_out:],
         rows[:held_out],
-        pad_id=renderer.pad_id,
-        packing=packing,
-        pad_to=BLOCK if job["trainer"]["accelerator"] == "gpu" else 1,
+        plan=BatchPlan(
+            global_batch_size=recipe["global_batch_size"],
+            per_device=job["trainer"]["per_device_batch_size"],
+            epochs=recipe["epochs"],
+            max_steps=recipe["max_steps"],
+            seed=job["seed"],
+            rank=rank,
+            world=world,
+        ),
+        collator=Collator(renderer.pad_id, packing, pad_to=BLOCK if job["trainer"]["accelerator"] == "gpu" else 1),
+        unit="tokens" if job["task"] == "sft" else "rows",
         left_out=left_out,
-        by="tokens" if job["task"] == "sft" else "rows",
-        epochs=recipe["epochs"],
-        max_steps=recipe["max_steps"],
-        global_batch_size=recipe["global_batch_size"],
-        per_device=job["trainer"]["per_device_batch_size"],
-        rank=rank,
-        world=world,
-        seed=job["seed"],
     )
 
 

@@ -56,9 +56,9 @@ class TreeLayout:
     Attributes:
         prefix: P, tokens of the template; may be 0.
         groups: The branches as batches, for `_branch_attention`.
-        asking: (sum of b * s,), the row index of every query token of every group, group after group.
-        seen: (sum of b * (P + s),), the row index of every key: for each branch the template, then its own tokens.
-        outputs: (N - P,), for each token below the template its index in `asking`.
+        query_index: (sum of b * s,), the row index of every query token of every group, group after group.
+        key_index: (sum of b * (P + s),), the row index of every key: for each branch the template, then its own tokens.
+        outputs: (N - P,), for each token below the template its index in `query_index`.
         item: (N,), which item (query) a token belongs to; TEMPLATE or PADDING.
         branch: (N,), which completion a token belongs to; TEMPLATE or QUERY.
         block_mask: For FlexAttention; set by `to` on a GPU and by `with_block_mask`.
@@ -66,8 +66,8 @@ class TreeLayout:
 
     prefix: int
     groups: tuple[BranchGroup, ...]
-    asking: Tensor
-    seen: Tensor
+    query_index: Tensor
+    key_index: Tensor
     outputs: Tensor
     item: Tensor
     branch: Tensor
@@ -76,7 +76,7 @@ class TreeLayout:
     def to(self, device: torch.device | str) -> "TreeLayout":
         """The layout on a device; on a GPU with its block mask."""
         groups = tuple(replace(group, mask=group.mask.to(device)) for group in self.groups)
-        names = ("asking", "seen", "outputs", "item", "branch")
+        names = ("query_index", "key_index", "outputs", "item", "branch")
         moved = replace(self, groups=groups, **{name: getattr(self, name).to(device) for name in names})
         return moved.with_block_mask() if torch.device(device).type == "cuda" else moved
 
@@ -166,8 +166,8 @@ def _branch_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLay
     """
     # One gather for all groups, because the backward of each begins with a zeroed copy of the row; and token-major, so
     # that a gathered token is one contiguous piece of memory.
-    q = query[0].transpose(0, 1).index_select(0, layout.asking)  # (sum of b * s, H, D)
-    k, v = (x[0].transpose(0, 1).index_select(0, layout.seen) for x in (key, value))
+    q = query[0].transpose(0, 1).index_select(0, layout.query_index)  # (sum of b * s, H, D)
+    k, v = (x[0].transpose(0, 1).index_select(0, layout.key_index) for x in (key, value))
     prefix = layout.prefix
     qs = q.split([group.count * group.width for group in layout.groups])
     ks, vs = (x.split([group.count * (prefix + group.width) for group in layout.groups]) for x in (k, v))

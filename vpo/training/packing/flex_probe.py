@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vpo.training.logprobs import unwrap
 from vpo.training.packing.attention import BLOCK, PADDING, TreeLayout, tree_attention_forward
-from vpo.training.packing.rows import pack, plant
+from vpo.training.packing.rows import build_trees, pack
 
 TOLERANCE = 3e-2  # of the largest entry, which 16 bits keep; a wrong mask is off by more (a test)
 
@@ -57,7 +57,7 @@ def _inputs(model: nn.Module, device: torch.device, half: torch.dtype | None) ->
     keys = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     prompts = [[*range(40), 40 + number] for number in range(3)]
-    (tree,) = plant(prompts, [[list(range(70)), list(range(50))] for _ in prompts], items_per_row=len(prompts))
+    (tree,) = build_trees(prompts, [[list(range(70)), list(range(50))] for _ in prompts], items_per_row=len(prompts))
     layout = pack(tree, pad_to=BLOCK).layout
     generator = torch.Generator().manual_seed(0)
     shapes = [(1, count, layout.item.numel(), size) for count in (heads, keys, keys)]

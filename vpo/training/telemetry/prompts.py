@@ -1,4 +1,4 @@
-"""Greedy prompts of a few fixed queries while training goes on: what the figures mean, in words."""
+"""Greedy prompts of a few fixed queries while training goes on: what the metrics mean, in words."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from vpo.language.hf import HFEngine
 from vpo.language.policy import TrainedPolicy
 from vpo.records import Completion, Sampling
 from vpo.storage.jsonio import dumps
-from vpo.training.data import Row
+from vpo.training.data import TrainingRow
 from vpo.training.strategy import SHARDED
 from vpo.training.telemetry.throughput import Stopwatch
 
@@ -116,7 +116,7 @@ def greedy(model: Any, renderer: Renderer, queries: Sequence[str], max_new_token
     return [(one.text, one.usage.tokens_out) if isinstance(one, Completion) else ("", 0) for one in written]
 
 
-def queries_to_show(rows: Sequence[Row], queries: Mapping[str, str], count: int) -> list[str]:
+def queries_to_show(rows: Sequence[TrainingRow], queries: Mapping[str, str], count: int) -> list[str]:
     """The queries of the first rows, each once: always the same handful, so that tables can be compared.
 
     Args:
@@ -127,7 +127,7 @@ def queries_to_show(rows: Sequence[Row], queries: Mapping[str, str], count: int)
     return list(dict.fromkeys(queries[row.query_id] for row in rows))[:count]
 
 
-def length_limit(rows: Sequence[Row], positions: int | None) -> int:
+def length_limit(rows: Sequence[TrainingRow], positions: int | None) -> int:
     """Tokens at which a greedy prompt is cut: half as many again as the longest completion that is learnt.
 
     Args:

@@ -1,4 +1,4 @@
-"""What training says while it runs: figures, one JSON line a step, and a bar."""
+"""What training says while it runs: metrics, one JSON line a step, and a bar."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from vpo.storage.progress import Bar
 class JsonlLogger(Logger):
     """Appends `{"step": s, "train/loss": ...}` lines to a file: the local truth that W&B mirrors.
 
-    A figure that is not finite is null there: a gap in its curve. A loss that is not finite also ends the training, with a line
+    A metric that is not finite is null there: a gap in its curve. A loss that is not finite also ends the training, with a line
     that says so.
     """
 
@@ -34,24 +34,24 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        figures = {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
+        metrics = {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(dumps({"step": step, **figures}) + "\n")
+            file.write(dumps({"step": step, **metrics}) + "\n")
 
     def log_hyperparams(self, *arguments: Any, **named: Any) -> None:
         """The manifest of the stage holds the recipe."""
 
-    def forget_after(self, step: int) -> None:
+    def drop_steps_from(self, step: int) -> None:
         """Drop lines of steps that a resumed run will do again."""
-        forget_steps(self.path, step)
+        drop_steps_from(self.path, step)
 
 
 def _rounded(value: float) -> float:
-    """To the 7 digits that 32 bits hold, in which Lightning keeps figures: places after the point would make lr 5e-7 a 0."""
+    """To the 7 digits that 32 bits hold, in which Lightning keeps metrics: places after the point would make lr 5e-7 a 0."""
     return float(f"{value:.7g}")
 
 
-def forget_steps(path: Path, step: int) -> None:
+def drop_steps_from(path: Path, step: int) -> None:
     """Drop the lines of a JSONL file whose "step" is `step` or more, and torn ones: on one rank, by a rename.
 
     The rank is read from the environment, because no trainer exists yet.

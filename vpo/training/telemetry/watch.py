@@ -1,4 +1,4 @@
-"""Signs that a training goes wrong while its loss looks well: pure detectors on figures, and the callback that asks them.
+"""Signs that a training goes wrong while its loss looks well: pure detectors on metrics, and the callback that asks them.
 
 A detector returns None or one line: what, the numbers, the cure.
 """
@@ -30,7 +30,7 @@ def chosen_falls(
     """Whether the chosen side loses probability while the loss, which sees the margin alone, goes down.
 
     Known as likelihood displacement (Pal et al. 2024, arXiv 2402.13228; Razin et al. 2024, arXiv 2410.08847): both sides
-    get less likely, the rejected one more so, and what gains is a text that is in no pair. The first `window` figures are
+    get less likely, the rejected one more so, and what gains is a text that is in no pair. The first `window` metrics are
     compared with the last. The fall is read from the rewards, which are beta x (log-prob - reference's log-prob), because
     the log-prob itself varies more from batch to batch than it falls. It counts from `fall` of the log-prob that a chosen
     side has: for 120 tokens of 0.7 nats each that is 4 nats, a text 60 times less likely than before.
@@ -40,7 +40,7 @@ def chosen_falls(
         rewards: their mean implicit reward.
         margins: mean reward margin.
         beta: of the objective.
-        window: figures at both ends; fewer than twice as many say nothing.
+        window: metrics at both ends; fewer than twice as many say nothing.
         fall: least share.
     """
     if min(map(len, (logps, rewards, margins))) < 2 * window:
@@ -88,7 +88,7 @@ def completions_grow(lengths: Sequence[float], *, limit: int, window: int = 5, g
     Args:
         lengths: mean tokens of the completions of an update, at every logged step.
         limit: tokens at which a completion is cut.
-        window: figures at both ends; fewer than twice as many say nothing.
+        window: metrics at both ends; fewer than twice as many say nothing.
         growth: least share.
     """
     if len(lengths) < 2 * window:
@@ -119,7 +119,7 @@ def reasons(left_out: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
 
 
-class Watch(pl.Callback):
+class WarningMonitor(pl.Callback):
     """Asks every detector each `every` steps and at the end; tells each warning once, in the log and in a file.
 
     Detectors read what lies in the folder of the training, so a resumed run has all that a whole one has. A line of the
@@ -138,7 +138,7 @@ class Watch(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_index: int
     ) -> None:
-        """Here and not at the end of the step before, whose figures are not written until all callbacks are through."""
+        """Here and not at the end of the step before, whose metrics are not written until all callbacks are through."""
         if batch_index % trainer.accumulate_grad_batches == 0 and trainer.global_step % self.every == 0:
             self._ask(trainer)
 
