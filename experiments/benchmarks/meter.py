@@ -55,7 +55,7 @@ class Meter:
 
 
 def _reset_peak() -> int | None:
-    """Forget the peak and return the present level in bytes; None where neither CUDA nor Linux can tell."""
+    """Forget the peak and return the present level in bytes; None where neither CUDA nor Linux reports it."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()

@@ -8,7 +8,7 @@
 Every measurement is a fresh process (`trainers.py`) that trains with full optimizer steps: forward, backward,
 clipping, AdamW, and all that the trainer does around them. First every trainer runs once with each of its sizes (rows a
 forward pass); then, interleaved, `--rounds` more runs of each trainer's fastest size, whose median counts. The runs
-that chose a size do not count, or the fastest of many noisy ones would flatter whoever has more sizes. Memory is
+that chose a size do not count, or a trainer with more sizes would have an advantage: the fastest of more noisy runs. Memory is
 compared between runs of equal rows a forward pass, the most that both have.
 """
 
@@ -176,10 +176,10 @@ def ratios(task: str, rows: list[Result]) -> dict[str, float | None]:
 
 def in_words(found: dict[str, float | None]) -> str:
     """The ratios as a sentence."""
-    said = {name: "unknown" if value is None else f"{value:.2f}" for name, value in found.items()}
+    texts = {name: "unknown" if value is None else f"{value:.2f}" for name, value in found.items()}
     return (
-        f"{said['vs_trl']} times TRL's rows a second at its best, {said['vs_padded']} times our padding's; "
-        f"{said['memory_vs_trl']} of TRL's peak memory at equal rows a forward pass."
+        f"{texts['vs_trl']} times TRL's rows a second at its best, {texts['vs_padded']} times our padding's; "
+        f"{texts['memory_vs_trl']} of TRL's peak memory at equal rows a forward pass."
     )
 
 

@@ -32,9 +32,10 @@ def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
     Returns the rows of the timed steps, as every trainer does.
     """
 
-    from vpo.training.data import BatchPlan, Collator, PlannedDataModule
+    from vpo.training.data import Collator, PlannedDataModule
     from vpo.training.forward import Reader
     from vpo.training.packing.attention import BLOCK
+    from vpo.training.plan import BatchPlan
     from vpo.training.reference import reference_logprobs
     from vpo.training.telemetry.record import JsonlLogger
     from vpo.training.worker import build_module, make_trainer
@@ -234,7 +235,7 @@ def work_of(job: Job, rows: list[Any]) -> dict[str, int]:
 
 def main(path: Path) -> None:
     """Run one trainer and write its metrics."""
-    from vpo.training.data import plan_steps
+    from vpo.training.plan import plan_steps
 
     job = json.loads(path.read_text())
     batch, count = job["batch"], (job["warmup"] + job["steps"]) * job["batch"]

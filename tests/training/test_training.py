@@ -15,8 +15,9 @@ from vpo.language.checkpoints.loading import load_pretrained
 from vpo.processes import launch
 from vpo.records import Pair
 from vpo.training import modules
-from vpo.training.data import Collator, pair_rows, plan_steps
+from vpo.training.data import Collator, pair_rows
 from vpo.training.forward import Reader
+from vpo.training.plan import plan_steps
 from vpo.training.worker import build_module
 
 

@@ -4,17 +4,8 @@ import pytest
 
 from vpo.errors import UserError
 from vpo.records import Example, Pair
-from vpo.training.data import (
-    Batch,
-    BatchPlan,
-    Collator,
-    PlannedDataModule,
-    TrainingRow,
-    pair_rows,
-    plan_steps,
-    sft_rows,
-    share_of_rank,
-)
+from vpo.training.data import Batch, Collator, PlannedDataModule, TrainingRow, pair_rows, sft_rows
+from vpo.training.plan import BatchPlan, plan_steps, share_of_rank
 
 
 def test_plan_is_epochs_of_permutations_counted_in_rows():
@@ -72,3 +63,13 @@ def test_unusable_rows_are_left_out_and_counted(renderer):
         [Pair("a", "q", "same", "same ", "text"), Pair("b", "q", "x", "y", "text")], renderer, 64
     )
     assert ([row.query_id for row in rows], left_out) == (["b"], {"equal": 1})
+
+
+def test_a_plan_divides_a_global_batch_over_ranks_and_forward_passes():
+    plan = BatchPlan(global_batch_size=12, per_device=2, epochs=1, world=3)
+    assert (plan.micro_batch_size, plan.accumulate) == (2, 2)  # 12 = 2 rows x 2 passes x 3 ranks
+    small = BatchPlan(global_batch_size=3, per_device=8, epochs=1, world=3)
+    assert (small.micro_batch_size, small.accumulate) == (1, 1)  # a rank has no more than one row
+    assert [len(step) for step in plan.steps(20)] == [12, 8]
+    limited = BatchPlan(global_batch_size=12, per_device=12, epochs=1, max_steps=3)
+    assert [len(step) for step in limited.steps(20)] == [12, 12, 12]  # 36 rows: two epochs are enough

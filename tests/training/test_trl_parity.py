@@ -5,13 +5,14 @@ import pytorch_lightning as pl
 import torch
 
 from tests.tiny_models import assert_gradients_equal, build, gradients
-from vpo.training.data import BatchPlan, Collator, PlannedDataModule, PlannedLoader, TrainingRow
+from vpo.training.data import Collator, PlannedDataModule, PlannedLoader, TrainingRow
 from vpo.training.forward import Reader
 from vpo.training.logprobs import completion_logprobs
 from vpo.training.losses import PairObjective, dpo_loss
 from vpo.training.modules import DPOModule, SFTModule
 from vpo.training.packing.attention import enable_packing
 from vpo.training.packing.rows import build_trees, pack, packed_logprobs, pad_right
+from vpo.training.plan import BatchPlan
 
 TEXTS = ["a cat runs over the wet grass at dawn, soft light", "two dogs play near the old red barn",
          "a slow pan over a misty lake", "neon city street in the rain, people with umbrellas walk by",

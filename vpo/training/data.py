@@ -1,25 +1,19 @@
-"""Rows for training, and which rows each step holds: a pure function of the data, the seed and the recipe.
-
-Resuming needs no sampler state, because step s of a recipe always holds the same rows. Data-parallel ranks need no
-communication to agree on a loss's normaliser, because every rank computes the whole plan.
-"""
+"""Rows for training: rendered, put together to batches, and given to Lightning in the order of a plan (`vpo.training.plan`)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vpo.errors import UserError
 from vpo.language.chat.rendering import Renderer
 from vpo.records import Example, Pair
-from vpo.seeding import seed_of
 from vpo.training.packing.rows import PackedRow, build_trees, pack, pad_right
+from vpo.training.plan import BatchPlan
 
 
 @dataclass(frozen=True)
@@ -112,29 +106,6 @@ def _render_rows(
     return rows, left_out
 
 
-def plan_steps(count: int, *, epochs: float, global_batch_size: int, seed: int) -> list[list[int]]:
-    """Which rows make up each optimizer step: every epoch a fresh permutation, cut into global batches.
-
-    Epochs follow one another without a gap, so only the very last step can be short. Sizes are counted in rows (pairs, for
-    preferences) per optimizer step, whatever the packing or the number of devices.
-    """
-    stream: list[int] = []
-    for epoch in range(int(np.ceil(epochs))):
-        stream += np.random.default_rng(seed_of("epoch", seed, epoch)).permutation(count).tolist()
-    stream = stream[: max(1, round(count * epochs))]
-    return [stream[start : start + global_batch_size] for start in range(0, len(stream), global_batch_size)]
-
-
-def share_of_rank(
-    step: Sequence[int], *, rank: int, world: int, per_device: int, accumulate: int
-) -> list[list[tuple[int, bool]]]:
-    """This rank's micro-batches of one step, as (row, real): a short step is filled with unreal rows of weight 0."""
-    size = world * per_device * accumulate
-    filled = [(row, True) for row in step] + [(step[0], False)] * (size - len(step))
-    mine = filled[rank::world]
-    return [mine[start : start + per_device] for start in range(0, len(mine), per_device)]
-
-
 @dataclass(frozen=True)
 class Collator:
     """Puts rows together for one forward pass.
@@ -155,64 +126,6 @@ class Collator:
             return Padded(*pad_right(prompts, completions, self.pad_id))
         (tree,) = build_trees(prompts, completions, items_per_row=len(rows))
         return pack(tree, pad_to=self.pad_to, pad_id=self.pad_id)
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """How training rows are divided over optimizer steps, ranks and forward passes.
-
-    Attributes:
-        global_batch_size: rows per optimizer step, over all ranks.
-        per_device: most rows of one forward pass.
-        epochs: passes over the rows; may be a fraction.
-        max_steps: optimizer steps, instead of `epochs`; None for no limit.
-        seed: of the order of the rows.
-        rank: this process.
-        world: number of ranks.
-
-    Raises:
-        UserError: If a global batch cannot be divided equally.
-    """
-
-    global_batch_size: int
-    per_device: int
-    epochs: float
-    max_steps: int | None = None
-    seed: int = 0
-    rank: int = 0
-    world: int = 1
-
-    def __post_init__(self) -> None:
-        rows = self.micro_batch_size * self.world
-        if self.global_batch_size % rows:
-            raise UserError(
-                f"global_batch_size={self.global_batch_size} is not per_device_batch_size={self.micro_batch_size} x "
-                f"accumulation x devices={self.world}; make it a multiple of {rows}"
-            )
-
-    @property
-    def micro_batch_size(self) -> int:
-        """Rows of one forward pass: `per_device`, or less where a global batch has fewer rows for each rank."""
-        return min(self.per_device, max(1, self.global_batch_size // self.world))
-
-    @property
-    def accumulate(self) -> int:
-        """Forward passes of each rank in an optimizer step."""
-        return self.global_batch_size // (self.micro_batch_size * self.world)
-
-    def steps(self, count: int) -> list[list[int]]:
-        """Which of `count` rows make up each optimizer step."""
-        epochs = self.epochs
-        if self.max_steps is not None:
-            epochs = np.ceil(self.max_steps * self.global_batch_size / count)
-        steps = plan_steps(count, epochs=epochs, global_batch_size=self.global_batch_size, seed=self.seed)
-        return steps[: self.max_steps]
-
-    def share(self, step: Sequence[int]) -> list[list[tuple[int, bool]]]:
-        """This rank's micro-batches of one step, as `share_of_rank`."""
-        return share_of_rank(
-            step, rank=self.rank, world=self.world, per_device=self.micro_batch_size, accumulate=self.accumulate
-        )
 
 
 class PlannedLoader:
@@ -282,7 +195,7 @@ class PlannedDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> PlannedLoader:
         """Lightning calls it after a checkpoint is restored, so the trainer knows at which step to continue."""
-        return PlannedLoader(self, start=self.trainer.global_step)
+        return PlannedLoader(self, start=0 if self.trainer is None else self.trainer.global_step)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """This rank's share of the validation rows, filled up with rows of weight 0.
@@ -295,7 +208,7 @@ class PlannedDataModule(pl.LightningDataModule):
         mine = filled[self.plan.rank :: world]
         parts = [mine[start : start + size] for start in range(0, len(mine), size)]
         batches = [self.batch([row for row, _ in part], [real for _, real in part], 1.0) for part in parts]
-        return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+        return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type] # a list will do
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.to(device)

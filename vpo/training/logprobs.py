@@ -56,13 +56,15 @@ class Head(NamedTuple):
 
 def unwrap(model: nn.Module) -> Any:
     """The Hugging Face model inside a PEFT wrapper (adapters stay active: they live in the layers), or the model."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = getattr(model, "get_base_model", None)
+    return model if base is None else base()
 
 
 def decoder_of(model: nn.Module) -> nn.Module:
     """The module that maps ids to hidden states, e.g. `LlamaModel` of a `LlamaForCausalLM`."""
     inner = unwrap(model)
-    return getattr(inner, inner.base_model_prefix)
+    decoder: nn.Module = getattr(inner, inner.base_model_prefix)
+    return decoder
 
 
 def head_of(model: nn.Module) -> Head:
@@ -84,7 +86,7 @@ def head_of(model: nn.Module) -> Head:
 def head_problem(model: nn.Module) -> str | None:
     """Compare `head_of` with the model's own logits on a few tokens.
 
-    A check with numbers, because the name of a config field does not say what the model does with it: `logits_scaling`
+    A check with numbers, because the name of a config field does not define what the model does with it: `logits_scaling`
     divides in Granite and multiplies in HyperCLOVA X. Call it once, before training and before any wrapping for DDP.
 
     Args:
@@ -147,7 +149,7 @@ def _called_logprobs(hidden: Tensor, targets: Tensor, head: Head, chunk: int) ->
         logits = shape_logits(head.module(h), head.form)
         return logits.gather(-1, t[:, None]).squeeze(-1) - logits.logsumexp(-1)
 
-    pieces = zip(hidden.split(chunk), targets.split(chunk), strict=True)
+    pieces = zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True)
     return torch.cat([checkpoint(logprobs, h, t, use_reentrant=False, preserve_rng_state=False) for h, t in pieces])
 
 
@@ -160,7 +162,8 @@ def _linear_logprobs(hidden: Tensor, targets: Tensor, head: Head, chunk: int) ->
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     with torch.autocast(device, enabled=False):
-        return _LinearLogprobs.apply(hidden, weight, bias, targets, head.form, chunk)
+        logps: Tensor = _LinearLogprobs.apply(hidden, weight, bias, targets, head.form, chunk)  # type: ignore[no-untyped-call]
+    return logps
 
 
 class _LinearLogprobs(torch.autograd.Function):
@@ -178,7 +181,7 @@ class _LinearLogprobs(torch.autograd.Function):
         needs_grad = any(ctx.needs_input_grad)
         keep = needs_grad and form.softcap is None and targets.numel() <= chunk
         logps, logzs, probabilities = [], [], None
-        for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+        for h, t in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
             logits = shape_logits(F.linear(h, weight, bias), form)
             chosen = logits.gather(-1, t[:, None]).squeeze(-1)
             logz = _exponentiate_(logits)

@@ -1,8 +1,8 @@
 """Losses on preference pairs: pure functions on log-probabilities, nothing reduced over the batch.
 
 Every function takes sums of completion-token log-probabilities (`vpo.training.logprobs`) and returns one value a pair.
-The mean over the *global* batch (all ranks, all accumulation steps) is the caller's, because only the caller knows how
-many pairs the whole batch holds.
+The mean over the *global* batch (all ranks, all accumulation steps) is the caller's, because only the caller has the number of
+ pairs the whole batch holds.
 
 Notation: pi is the policy, ref the frozen reference, x the prompt, y+ the chosen and y- the rejected completion;
 `log_ratio(y) = log pi(y|x) - log ref(y|x)` and `margin = log_ratio(y+) - log_ratio(y-)`.

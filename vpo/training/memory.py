@@ -95,12 +95,13 @@ class DecoderShape:
     def adapter_parameters(self, adapter: Mapping[str, Any]) -> int:
         """T of a LoRA adapter: r (in + out) a target (arXiv 2106.09685)."""
         targets = self.linears if adapter["target_modules"] == "all-linear" else adapter["target_modules"]
-        return self.num_hidden_layers * sum(adapter["r"] * sum(self.linears.get(name, (0, 0))) for name in targets)
+        rank: int = adapter["r"]
+        return self.num_hidden_layers * sum(rank * sum(self.linears.get(name, (0, 0))) for name in targets)
 
 
 @dataclass(frozen=True)
 class BatchShape:
-    """One forward pass in tokens: `items` queries of `completions` each, behind a template."""
+    """One forward pass in tokens: `items` queries of `completions` each, after a template."""
 
     items: int
     completions: int
@@ -199,7 +200,7 @@ def fixed_memory(shape: DecoderShape, trainer: Mapping[str, Any], *, reference: 
     Args:
         shape: of the model.
         trainer: its node; no sharded one.
-        reference: whether a frozen copy of the policy stands beside it, in fp32, too.
+        reference: whether a frozen copy of the policy is in memory, too, in fp32.
     """
     nothing = BatchShape(0, 0, 0, 0, 0, packing=False)
     held = estimate(shape, nothing, trainer, None)
@@ -213,8 +214,8 @@ def _activations(
 
     A layer keeps for each token, in fp32: of both norms their input, the normalised vector and the output (6 h); the rotated
     query and the attention's output (2 h); keys and values (2 k); of the MLP gate, silu(gate), up and their product (4 i).
-    With 16 bits the norms stay in fp32 (4 h) and each of the five linear maps behind them keeps a 16-bit copy of its input.
-    Beside an adapter on 16-bit weights (`narrow`) a frozen norm keeps its widened input alone (2 h of fp32), the stream between
+    With 16 bits the norms stay in fp32 (4 h) and each of the five linear maps after them keeps a 16-bit copy of its input.
+    With an adapter on 16-bit weights (`narrow`) a frozen norm keeps its widened input alone (2 h of fp32), the stream between
     layers has 16 bits, and the adapter of the attention's output keeps a copy of that, too (h). On
     CPU a packed row also gathers queries, outputs, keys and values branch by branch, the latter with their template.
     """

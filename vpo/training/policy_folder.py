@@ -1,4 +1,4 @@
-"""What training leaves for good: policy folders that everything else can read, the last one and the best."""
+"""What training writes: policy folders that all other stages can read, the last one and the best."""
 
 import json
 import shutil
@@ -23,8 +23,8 @@ class PolicyWriter:
 
     Attributes:
         model: a causal language model, or a PEFT model, of which the adapter alone is written.
-        tokenizer: goes beside it, with its chat template.
-        template: the text that renders a query; goes beside them as `template.txt`.
+        tokenizer: saved in the same folder, with its chat template.
+        template: the text that renders a query; saved in the same folder as `template.txt`.
         start: the policy folder that training started from, which is an adapter's base.
         bits: how the base was quantised, None for not at all.
         dtype: torch dtype, by name, in which the base was read.
@@ -47,7 +47,7 @@ class PolicyWriter:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         if hasattr(self.model, "peft_config"):
-            # Embeddings are never trained; "auto" would ask the hub for the base's config to find that out.
+            # Embeddings are never trained; "auto" would read the base's config from the hub to find that out.
             self.model.save_pretrained(partial, save_embedding_layers=False, state_dict=state)
             (partial / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
             write_base(partial, self.start, self.bits, self.dtype)
@@ -60,13 +60,13 @@ class PolicyWriter:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Rename a folder to where another may be."""
+    """Rename a folder; one of the new name is deleted first."""
     shutil.rmtree(target, ignore_errors=True)
     source.rename(target)
 
 
 class BestPolicy(pl.Callback):
-    """Keeps the policy of the least validation loss in a folder, and says in `<folder>.json` which that is.
+    """Keeps the policy of the least validation loss in a folder, and writes its step and loss to `<folder>.json`.
 
     A resumed run validates some steps again. They give the same losses, so the file is the whole state: only a lesser loss
     replaces what is there.
@@ -89,7 +89,7 @@ class BestPolicy(pl.Callback):
 
 
 def publish_policy(out: Path, keep: str, write: Callable[[Path], None]) -> None:
-    """Make `policy/` the last policy or the best one; the other of the two stays beside it where there is one.
+    """Make `policy/` the last policy or the best one; the other of the two keeps its own folder where there is one.
 
     May be killed and called again: the best policy is moved after everything else is written.
     """

@@ -27,7 +27,7 @@ from vpo.training.worker import device_of, main
 
 @dataclass(frozen=True)
 class Reference:
-    """The reference policy, ready to read."""
+    """The reference policy with what it needs to compute log-probabilities."""
 
     reader: Reader
     pad_id: int
@@ -64,7 +64,7 @@ def reference_logprobs(reader: Reader, rows: Sequence[TrainingRow], pad_id: int)
     if reader.model.training:
         raise RuntimeError("reference log-probabilities need model.eval()")
     device = reader.model.device
-    pad_to = BLOCK if device.type == "cuda" else 1  # FlexAttention, which packed rows meet on a GPU, takes whole blocks
+    pad_to = BLOCK if device.type == "cuda" else 1  # FlexAttention, which packed rows use on a GPU, takes whole blocks
     sequences = Collator(packing=reader.packing, pad_id=pad_id, pad_to=pad_to)(rows).to(device)
     return [tuple(line) for line in reader.logprobs(sequences).sums.view(len(rows), -1).tolist()]
 

@@ -1,6 +1,6 @@
-"""What a sharded strategy needs beyond its name: how the model is cut, averaged, clipped and put together again.
+"""What a sharded strategy needs beyond its name: how the model is cut, averaged, clipped and gathered.
 
-On one device, and under DDP, every process holds the whole model and Lightning needs nothing from us. FSDP and DeepSpeed split
+On one device, and under DDP, every process holds the whole model and Lightning needs no help. FSDP and DeepSpeed split
 weights, gradients and optimizer states over the ranks: a gradient's norm is a sum over ranks, and a policy can be saved only
 when all ranks bring their parts.
 """
@@ -43,7 +43,7 @@ class UncastDeepSpeedPrecision(DeepSpeedPrecision):
 
 
 def placement(hardware: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """The arguments of Lightning's Trainer that say where and how a trainer node places this model.
+    """The arguments of Lightning's Trainer that place this model as a trainer node requests.
 
     FSDP shards by decoder layer; embeddings, final norm and head form the outermost unit, so tied weights stay together. Its
     checkpoint is one file, as everywhere else. DeepSpeed's is a folder.
@@ -67,7 +67,7 @@ def decoder_layers(model: nn.Module) -> set[type[nn.Module]]:
 
 
 def checkpoint_activations(model: nn.Module, hardware: Mapping[str, Any]) -> None:
-    """Let the layers drop their activations and compute them again in backward, if the trainer asks for it."""
+    """Let the layers drop their activations and compute them again in backward, if the trainer node requests it."""
     if hardware.get("activation_checkpointing"):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # the reentrant kind loses LoRA's gradients
         for (
@@ -78,7 +78,7 @@ def checkpoint_activations(model: nn.Module, hardware: Mapping[str, Any]) -> Non
 
 
 def averaging_divisor(trainer: pl.Trainer) -> int:
-    """By what number a micro-batch's loss is divided on its way to the global gradient.
+    """By what number a micro-batch's loss is divided until it is part of the global gradient.
 
     Lightning divides by the accumulation and ranks average. DeepSpeed's engine divides by the accumulation once more
     (`DeepSpeedEngine.backward`, scale_wrt_gas).
@@ -88,7 +88,7 @@ def averaging_divisor(trainer: pl.Trainer) -> int:
 
 
 def gradient_norm(trainer: pl.Trainer, parameters: Iterable[nn.Parameter]) -> Tensor | None:
-    """The 2-norm of the whole gradient, (); None under DeepSpeed, which keeps gradients to itself."""
+    """The 2-norm of the whole gradient, (); None under DeepSpeed, which does not show its gradients."""
     own = local_norm(parameters)
     if not isinstance(trainer.strategy, FSDPStrategy):
         return own

@@ -1,9 +1,9 @@
 """`python -m vpo.training.worker stage.yaml`: one training, in a process (or ranks) of its own.
 
-The file holds the stage's resolved node and where things lie; the worker knows no Hydra, no lock and no other stage. Ranks
+The file holds the stage's resolved node and the paths it needs; the worker uses no Hydra, no lock and no other stage. Ranks
 come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), as torchrun sets it. Memory, the
-GPU's too, is given back when the process ends. Exit code 2 means that `error.txt` holds one line for the user,
-143 that all ranks saved a checkpoint and left because a signal asked them to (`vpo.processes.signals`).
+GPU's too, is released when the process ends. Exit code 2 means that `error.txt` holds one line for the user,
+143 that all ranks saved a checkpoint and ended because of a signal (`vpo.processes.signals`).
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> int:
-    """Train as the stage file says, by `train` or by another module's function. Returns the exit code."""
+    """Run the training that the stage file describes, by `train` or by another module's function. Returns the exit code."""
     REQUESTS.listen(training=False)
     _end_with_parent()
     handler = logging.StreamHandler(sys.stderr)
@@ -57,7 +57,7 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
 
 
 def _write_error(folder: Path, line: str) -> int:
-    """Leave one line for the user. Returns the exit code."""
+    """Write one line for the user. Returns the exit code."""
     try:
         (folder / "error.txt").write_text(line, encoding="utf-8")
     except OSError as error:
@@ -69,7 +69,7 @@ def _write_error(folder: Path, line: str) -> int:
 
 
 def train(job: dict[str, Any]) -> None:
-    """Fit the module that the job names and save the policy beside its metrics.
+    """Fit the module that the job names and save the policy in the same folder as its metrics.
 
     `steps.txt` is written last; where it exists already nothing is left to do.
 
@@ -131,18 +131,18 @@ def train(job: dict[str, Any]) -> None:
     metrics = JsonlLogger(out / "training.jsonl")
     done = steps_done(last, module.trained_state())
     metrics.drop_steps_from(done)
-    whole = PolicyGatherer()
+    gatherer = PolicyGatherer()
     callbacks = [
         Checkpoints(last, recipe["checkpoint_every"]),
         BestPolicy(out / "best", policy.write),
         *telemetry(job, model, renderer, data, done=done),
         Progress(job["label"]),
-        whole,
+        gatherer,
     ]
     trainer = make_trainer(hardware, recipe, model, data, metrics, callbacks)
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:
-        publish_policy(out, recipe["keep"], partial(policy.write, state=whole.state))
+        publish_policy(out, recipe["keep"], partial(policy.write, state=gatherer.state))
         mark_finished(out / "steps.txt", trainer.global_step)
         _drop_checkpoints(last)
 
@@ -177,7 +177,7 @@ def make_trainer(
 
 
 def mark_finished(path: Path, steps: int) -> None:
-    """Write the mark of a whole training, all or nothing: who finds it does not train again."""
+    """Write the file that marks a training as complete, by a rename: where it exists, nothing is trained again."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(f"{steps}\n", encoding="utf-8")
     os.replace(partial, path)
@@ -206,11 +206,12 @@ def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: in
 
 
 def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, world: int) -> Any:
-    """The rows of the job, split into training and validation, as a DataModule that knows the plan."""
+    """The rows of the job, split into training and validation, as a DataModule with its plan."""
     from vpo.records import Example, Pair
     from vpo.storage.rows import read_rows
-    from vpo.training.data import BatchPlan, Collator, PlannedDataModule, pair_rows, sft_rows
+    from vpo.training.data import Collator, PlannedDataModule, pair_rows, sft_rows
     from vpo.training.packing.attention import BLOCK
+    from vpo.training.plan import BatchPlan
     from vpo.training.telemetry.watch import reasons
 
     recipe, path = job["recipe"], Path(job["rows"])
@@ -268,9 +269,9 @@ def device_of(hardware: dict[str, Any]) -> str:
 
 
 def _end_with_parent() -> None:
-    """Leave when the parent is gone: it holds our standard input open, and a SIGKILL closes it.
+    """End this process when the parent has ended: it holds our standard input open, and its end closes it.
 
-    Nothing is saved first: the lock on our folder went with the parent, so the next start may be at work in it already.
+    Nothing is saved first: the lock on our folder ended with the parent, so the next start may already write there.
     """
 
     def watch() -> None:
@@ -283,7 +284,7 @@ def _end_with_parent() -> None:
 
 
 def _quiet() -> None:
-    """Lightning's tips and table of devices are noise here; its warnings about our own loaders are answered by design."""
+    """Hide Lightning's tips, its table of devices and its warnings about our own loaders, which do not apply."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning_utilities").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

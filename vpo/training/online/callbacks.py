@@ -1,4 +1,4 @@
-"""What online training leaves behind while it runs, as callbacks of TRL's trainer: metrics, warnings, tables of greedy prompts,
+"""What online training writes while it runs, as callbacks of TRL's trainer: metrics, warnings, tables of greedy prompts,
 checkpoints that a kill cannot break.
 """
 
@@ -42,7 +42,7 @@ FORWARDED = ("judge/", "failed/")  # the rewards' own
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; on the first rank what a kill left half written is removed."""
+    """The newest checkpoint that is whole; the first rank removes those that a kill left incomplete."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [path for path in found if (path / WHOLE).exists()]
     if not int(os.environ.get("RANK", 0)):
@@ -56,11 +56,11 @@ class MetricsCallback(TrainerCallback):
 
     Tokens per second, names as in `vpo.training.telemetry.throughput`, are those of an update's prompts and completions, each
     counted once on all ranks, over the whole time of the update: sampling, rewards and learning. The first metrics of a process, which
-    warms up, have none. Before training and with every line the detectors are asked; each warns once, in `warnings.jsonl`.
+    warms up, have none. Before training and with every line the detectors are run; each warns once, in `warnings.jsonl`.
 
     Args:
         detectors: by name, as of `vpo.training.telemetry.watch.WarningMonitor`.
-        clock: shared with whoever pauses it.
+        clock: shared with the callbacks that pause it.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class MetricsCallback(TrainerCallback):
         self._before: tuple[int, float] | None = None  # updates and tokens at the last restart of the clock
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **unused: Any) -> None:
-        self._ask(state)
+        self._run_detectors(state)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **unused: Any
@@ -80,10 +80,10 @@ class MetricsCallback(TrainerCallback):
         named |= {name: value for name, value in logs.items() if name.startswith(FORWARDED)}
         if "num_tokens" in logs:
             named |= self._rates(logs, state.global_step, completions=_completions(args))
-        told = {f"train/{name}": float(value) for name, value in named.items() if value is not None}
-        if told and state.is_world_process_zero:
-            self.metrics.log_metrics(told, state.global_step - 1)
-        self._ask(state)
+        logged = {f"train/{name}": float(value) for name, value in named.items() if value is not None}
+        if logged and state.is_world_process_zero:
+            self.metrics.log_metrics(logged, state.global_step - 1)
+        self._run_detectors(state)
 
     def _rates(self, logs: Mapping[str, float], step: int, *, completions: int) -> dict[str, float]:
         """Tokens per second since the metrics before; TRL counts tokens from the start and gives lengths as means."""
@@ -95,7 +95,7 @@ class MetricsCallback(TrainerCallback):
         amounts = {"tokens": logs["num_tokens"] - before[1], "completion_tokens": sampled}
         return {f"{name}_per_second": amount / seconds for name, amount in amounts.items()}
 
-    def _ask(self, state: TrainerState) -> None:
+    def _run_detectors(self, state: TrainerState) -> None:
         if state.is_world_process_zero:
             for name, detect in self.detectors.items():
                 warn_once(self.warnings, self.label, state.global_step, name, detect)
@@ -132,7 +132,7 @@ class GreedyPrompts(TrainerCallback):
 
 
 class Checkpoints(TrainerCallback):
-    """Marks checkpoints as whole, and saves one at the end of a step when a signal asks for it."""
+    """Marks checkpoints as whole, and saves one at the end of a step when a signal requests it."""
 
     def __init__(self) -> None:
         self._leaving = False
@@ -156,7 +156,7 @@ class Checkpoints(TrainerCallback):
 
 
 class DivergenceGuard(TrainerCallback):
-    """Ends a training that diverges before it spoils the weights; the last checkpoint is kept."""
+    """Ends a training that diverges before its weights change; the last checkpoint is kept."""
 
     def on_pre_optimizer_step(
         self, args: Any, state: TrainerState, control: Any, model: torch.nn.Module, **unused: Any
@@ -189,10 +189,10 @@ class Progress(TrainerCallback):
         self._shown = {"reward": logs["reward"]} if logs.get("reward") is not None else {}
 
 
-def _any_rank(args: TrainingArguments, asked: bool) -> bool:
-    """Whether any rank is asked: a signal may reach one alone, while a checkpoint is saved by all together."""
+def _any_rank(args: TrainingArguments, requested: bool) -> bool:
+    """Whether any rank got the request: a signal may be sent to one alone, while a checkpoint is saved by all together."""
     if args.world_size == 1:
-        return asked
-    flag = torch.tensor(float(asked), device=args.device)
+        return requested
+    flag = torch.tensor(float(requested), device=args.device)
     torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
     return bool(flag)

@@ -1,7 +1,7 @@
 """`python -m vpo.training.online.grpo stage.yaml`: online reinforcement learning by TRL's GRPOTrainer, in a process of its own.
 
 Group relative policy optimization (Shao et al. 2024, arXiv 2402.03300, eq. 3): completions of one query are compared with one
-another, so that no value model is needed. What is ours are the rendering of queries, the rewards, the metrics and the checkpoints.
+another, so that no value model is needed. Our own are the rendering of queries, the rewards, the metrics and the checkpoints.
 
 Sampling is TRL's: from one generator a process, by batches. So this stage is exempt from the rule that randomness comes from the
 item: another batch size or number of devices draws other completions. On one machine with one configuration it is repeatable, and
@@ -34,7 +34,6 @@ from vpo.language.checkpoints.loading import load_pretrained
 from vpo.records import Query
 from vpo.storage.rows import read_rows
 from vpo.templates import read_template
-from vpo.training.data import plan_steps
 from vpo.training.lora import ALL_LINEAR, adapter_errors_as_user_errors, lora_config, warn_of_weights_without_adapter
 from vpo.training.online.callbacks import (
     Checkpoints,
@@ -46,6 +45,7 @@ from vpo.training.online.callbacks import (
     last_checkpoint,
 )
 from vpo.training.online.rewards import Decode, TextReward, VideoReward
+from vpo.training.plan import plan_steps
 from vpo.training.policy_folder import PolicyWriter
 from vpo.training.telemetry.callbacks import drop_updates_after
 from vpo.training.telemetry.prompts import PromptTables
@@ -60,7 +60,7 @@ SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "
 
 
 def train(job: dict[str, Any]) -> None:
-    """Train the policy on what the rewards say of its completions, and save it beside its metrics.
+    """Train the policy by the rewards of its completions, and save it in the same folder as its metrics.
 
     `steps.txt` is written last; where it exists already nothing is left to do.
 
@@ -108,7 +108,7 @@ def train(job: dict[str, Any]) -> None:
 def telemetry(
     job: dict[str, Any], renderer: Renderer, queries: Sequence[Query], left_out: Counter[str], *, done: int
 ) -> list[TrainerCallback]:
-    """The callbacks that tell of a training of which `done` updates are in a checkpoint; what comes after these is forgotten."""
+    """The callbacks that report on a training of which `done` updates are in a checkpoint; lines of later updates are dropped."""
     out, recipe, clock = Path(job["out"]), job["recipe"], Stopwatch()
     metrics = JsonlLogger(out / "training.jsonl")
     metrics.drop_steps_from(done)
@@ -194,7 +194,7 @@ def make_trainer(
         top_p=recipe["top_p"],
         max_completion_length=recipe["max_new_tokens"],
         reward_weights=[recipe["rewards"][name] for name in rewards],
-        # TRL counts a missing reward as 0 in a sum. Scaled in its group first, 0 is the group's mean and so says nothing.
+        # TRL counts a missing reward as 0 in a sum. Scaled in its group first, 0 is the group's mean and so has no effect.
         multi_objective_aggregation="normalize_then_sum",
         # the optimizer
         learning_rate=optimizer["lr"],
@@ -229,7 +229,7 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     if adapter:
         warn_of_weights_without_adapter(trainer.model, all_linear=adapter["target_modules"] == ALL_LINEAR)
-        # Of a checkpoint, too: embeddings are never trained, and "auto" would ask the hub for the base's config each time.
+        # Of a checkpoint, too: embeddings are never trained, and "auto" would read the base's config from the hub each time.
         trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
     if trainer.ref_model is not None:
         # TRL reads the reference from the folder that the model's config names; whatever lies there, it is the start.
@@ -255,7 +255,7 @@ def training_rows(
     """The queries of every update, in order: epochs of permutations, whole updates only.
 
     Raises:
-        UserError: If there are too few for one update; it tells how many were `left_out`.
+        UserError: If there are too few for one update; the message counts those `left_out`, too.
     """
     recipe, total = job["recipe"], len(queries) + left_out.total()
     size = recipe["global_batch_size"] // recipe["generations"]
@@ -279,13 +279,13 @@ def training_rows(
 
 
 def _one_device(hardware: dict[str, Any]) -> None:
-    """With one GPU asked for and several visible transformers would copy the model to all of them; show it the first."""
+    """Hide all GPUs but the first where one is requested: transformers would copy the model to all that are visible."""
     if hardware["accelerator"] != "cpu" and hardware["devices"] == 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 def _quiet() -> None:
-    """Transformers' and TRL's tips are noise here; what matters is raised or stands in the metrics."""
+    """Hide tips of transformers and TRL; errors are raised, and the rest is in the metrics."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("transformers", "trl", "accelerate", "datasets", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)

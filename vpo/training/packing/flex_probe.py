@@ -1,4 +1,4 @@
-"""Whether the attention kernel of packed rows works on the device that will train, tried before training relies on it.
+"""Whether the attention kernel of packed rows works on the device that will train, tested before training.
 
 A model is compared with its padded path while it lies on the CPU (`vpo.training.packing.rows.packing_problem`), where packed rows
 take another way than on a GPU. What is left to try on the GPU is FlexAttention itself: that it compiles there for this
@@ -20,7 +20,7 @@ TOLERANCE = 3e-2  # of the largest entry, which 16 bits keep; a wrong mask is of
 
 
 def flex_problem(model: nn.Module, device: torch.device | str, precision: str) -> str | None:
-    """Why FlexAttention cannot do on a device what training will ask of it there, or None.
+    """Why FlexAttention cannot do on a device what training needs there, or None.
 
     It is compared with `_branch_attention`, which is made of PyTorch's own attention: forward, and backward where FlexAttention
     has one (on CPU it has none).
@@ -72,7 +72,8 @@ def _outcome(layout: TreeLayout, states: list[Tensor]) -> list[Tensor]:
     """
     differentiable = states[0].device.type != "cpu"
     leaves = [one.detach().requires_grad_(differentiable) for one in states]
-    values = tree_attention_forward(nn.Module(), *leaves, None, tree_layout=layout)[0]
+    query, key, value = leaves
+    values = tree_attention_forward(nn.Module(), query, key, value, None, tree_layout=layout)[0]
     values = values[:, layout.item != PADDING].float()
     slopes = torch.autograd.grad(values.square().sum(), leaves) if differentiable else ()
     return [values.detach(), *(one.float() for one in slopes)]

@@ -109,14 +109,15 @@ def common_prefix(sequences: Sequence[Ids]) -> int:
     if not sequences:
         return 0
     # The least and the greatest sequence differ where any two do.
-    least, greatest = min(sequences), max(sequences)
+    ordered = [tuple(one) for one in sequences]
+    least, greatest = min(ordered), max(ordered)
     return next((i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b), len(least))
 
 
 def build_trees(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], *, items_per_row: int) -> list[Tree]:
     """Trees that hold all items in the order given; all are full but the last.
 
-    The template is found, not told: it is what a row's prompts have in common at their beginning.
+    The template is not given: it is what the prompts of a row have in common at their beginning.
 
     Args:
         prompts: Token ids of each rendered prompt (instruction, query, whatever the chat template adds), not empty.
@@ -214,8 +215,15 @@ def _layout(prefix: int, paths: Sequence[Sequence[int]], items: Sequence[int], b
             filled = [*path, *[0] * (width - len(path))]
             query_index += filled
             key_index += [*range(prefix), *filled]
-    tensors = map(torch.tensor, (query_index, key_index, outputs, items, branches))
-    return TreeLayout(prefix, tuple(groups), *tensors)
+    return TreeLayout(
+        prefix,
+        tuple(groups),
+        query_index=torch.tensor(query_index),
+        key_index=torch.tensor(key_index),
+        outputs=torch.tensor(outputs),
+        item=torch.tensor(items),
+        branch=torch.tensor(branches),
+    )
 
 
 def packed_logprobs(model: nn.Module, row: PackedRow, *, chunk_elements: int = CHUNK_ELEMENTS) -> SequenceLogprobs:
@@ -244,7 +252,7 @@ def packed_logprobs(model: nn.Module, row: PackedRow, *, chunk_elements: int = C
 def packing_problem(model: nn.Module, longest: int | None = None) -> str | None:
     """Why a model cannot take packed rows, or None if it can; call it before training and before any wrapping.
 
-    What the config tells is checked first; then a small tree is compared with the padded path, which finds everything
+    The config is checked first; then a small tree is compared with the padded path, which finds everything
     else (layers that mix tokens without attention, positions that ignore `position_ids`, a head that is not linear).
 
     Args:

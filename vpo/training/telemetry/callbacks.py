@@ -1,4 +1,4 @@
-"""What a training tells about itself beside its metrics: throughput, greedy prompts and warnings, as a list of callbacks."""
+"""What a training reports in addition to its losses: throughput, greedy prompts and warnings, as a list of callbacks."""
 
 import logging
 from functools import partial
@@ -53,7 +53,7 @@ def telemetry(
 
 
 def _shape_of(model: Any, label: str) -> ModelShape | None:
-    """The model's shape, or None with a line that says why: what is measured must not end what it measures."""
+    """The model's shape, or None with a warning: a training must not end because its speed cannot be measured."""
     try:
         return ModelShape.of(model)
     except Exception as error:  # configs of all kinds of models are read
