@@ -55,7 +55,7 @@ class Head(NamedTuple):
 
 
 def unwrap(model: nn.Module) -> Any:
-    """The Hugging Face model inside a PEFT wrapper (adapters stay active: they live in the layers), or the model."""
+    """The Hugging Face model inside a PEFT wrapper (adapters stay active: they are in the layers), or the model."""
     base = getattr(model, "get_base_model", None)
     return model if base is None else base()
 

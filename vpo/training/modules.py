@@ -1,6 +1,6 @@
 """The two LightningModules: supervised fine-tuning and direct preference optimization.
 
-Optimizer, schedule and logging live here; the mathematics lives in `losses` and `logprobs`. Losses are normalised over the
+Optimizer, schedule and logging are here; the mathematics is in `losses` and `logprobs`. Losses are normalised over the
 whole global batch (SFT by completion tokens, preferences by rows): each micro-batch divides its sum by the global count that
 the batch carries, and undoes the two averages that Lightning takes (over accumulation, over ranks).
 """

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
-# The worker otherwise knows no Hydra; the judge and the reward must live in the process that samples, and a node with a
+# The worker otherwise knows no Hydra; the judge and the reward are needed in the process that samples, and a node with a
 # `_target_` becomes an object in `vpo.build` alone. No config is composed here.
 from vpo import build
 from vpo.errors import UserError

@@ -29,10 +29,10 @@ WALL_CLOCK = (
 )
 
 # Dense tensor-core TFLOP/s with 16-bit inputs and fp32 accumulation, by words of the name that CUDA reports. Data sheets print
-# the double for 2:4 sparse matrices. Peaks are looked up in Lightning's table; here stand the devices that it lacks or has wrong
-# in Lightning 2.6 (a test lists what it says of each): "NVIDIA H200" and "NVIDIA A10" are unknown to it, L40 and L40S get the peak
-# of an L4, the H100 NVL that of two cards, and RTX cards the peak of their CUDA cores, a half or a quarter of the tensor cores'.
-# Sources: NVIDIA's data sheets of B200, H200, H100, L40S, L40 and A10; the white papers of Ada (v2.1) and GA102.
+# the double for 2:4 sparse matrices. Only devices that Lightning 2.6 lacks or has wrong (a test lists its values): B200, H200 and
+# A10 are unknown to it, L40 and L40S get the peak of an L4, an H100 NVL that of two cards, and RTX cards the peak of their CUDA
+# cores, which is a half or a quarter of the tensor cores' peak. Sources: NVIDIA's data sheets of B200, H200, H100, L40S, L40 and
+# A10; for the RTX cards the white papers of Ada (v2.1) and GA102.
 PEAK_TFLOPS = {
     "B200": 2250.0,
     "H200": 989.5,
