@@ -3,7 +3,7 @@
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from vpo.training.packing.rows import pack, packed_logprobs, plant
+from vpo.training.packing.rows import build_trees, pack, packed_logprobs
 
 TINY = {
     "vocab_size": 97,
@@ -47,7 +47,7 @@ def one_by_one(model, prompts, completions):
 
 
 def packed(model, prompts, completions, items_per_row=16):
-    trees = plant(prompts, completions, items_per_row=items_per_row)
+    trees = build_trees(prompts, completions, items_per_row=items_per_row)
     return torch.cat([packed_logprobs(model, pack(tree)).sums for tree in trees])
 
 

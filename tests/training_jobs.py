@@ -90,7 +90,7 @@ def then_die(function, right=lambda *arguments: True):
     return wrapped
 
 if moment == "the end":
-    worker.finish = then_die(worker.finish)
+    worker.mark_finished = then_die(worker.mark_finished)
 elif moment == "saving":
     import pytorch_lightning as pl
     pl.Trainer.save_checkpoint = then_die(pl.Trainer.save_checkpoint, lambda trainer, path: trainer.global_step == 6)
@@ -105,9 +105,9 @@ def work_until(moment: str, spec: Path) -> int:
     return subprocess.run([sys.executable, "-c", KILLED_AT, moment, str(spec)], cwd=ROOT, check=False).returncode
 
 
-def steps(folder: Path, figure: str = "train/loss") -> list[int]:
+def steps(folder: Path, metric: str = "train/loss") -> list[int]:
     lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().split("\n")[:-1]]
-    return [line["step"] for line in lines if figure in line]
+    return [line["step"] for line in lines if metric in line]
 
 
 def end_ranks_by_the_second(ranks: list[subprocess.Popen], ready: Callable[[], bool]) -> None:
@@ -130,7 +130,7 @@ def with_an_empty_row(spec: Path) -> Path:
 
 
 def without_wall_clock(folder: Path) -> list[dict[str, float]]:
-    """The figures of a training that an equal training must have too, to the last digit."""
+    """The metrics of a training that an equal training must have too, to the last digit."""
     lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().split("\n")[:-1]]
     return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines]
 
@@ -140,14 +140,14 @@ def weights(folder: Path) -> bytes:
     return path.read_bytes()
 
 
-def figure(folder: Path, name: str) -> list[float]:
-    """A figure at every step that has it."""
+def metric(folder: Path, name: str) -> list[float]:
+    """A metric at every step that has it."""
     lines = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
     return [line[name] for line in lines if name in line]
 
 
 def losses(folder: Path) -> list[float]:
-    return figure(folder, "train/loss")
+    return metric(folder, "train/loss")
 
 
 def write_reference(

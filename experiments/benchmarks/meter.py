@@ -28,7 +28,7 @@ class Meter:
         self._first = register_module_forward_pre_hook(self._first_forward)
         self._last = register_optimizer_step_post_hook(self._step_ends)
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Timed steps, seconds and CPU seconds of all of them together, and peak memory in bytes above the level before.
 
         CPU seconds are those of all threads of this process, which a busy machine changes less than it does seconds.
@@ -55,7 +55,7 @@ class Meter:
 
 
 def _reset_peak() -> int | None:
-    """Forget the peak and return the present level in bytes; None where neither CUDA nor Linux can tell."""
+    """Forget the peak and return the present level in bytes; None where neither CUDA nor Linux reports it."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()

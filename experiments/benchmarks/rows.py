@@ -7,11 +7,11 @@ import numpy as np
 
 
 def make_rows(count: int, branches: int, lengths: dict[str, Any], vocab_size: int, seed: int) -> list[Any]:
-    """`vpo.training.data.Row`s: one template for all, a query each, `branches` completions that end with EOS.
+    """`vpo.training.data.TrainingRow`s: one template for all, a query each, `branches` completions that end with EOS.
 
     Lengths do not depend on the vocabulary: every shape is measured on the same ones.
     """
-    from vpo.training.data import Row
+    from vpo.training.data import TrainingRow
 
     size, token = np.random.default_rng((seed, 0)), np.random.default_rng((seed, 1))
     eos = vocab_size - 1
@@ -29,7 +29,7 @@ def make_rows(count: int, branches: int, lengths: dict[str, Any], vocab_size: in
 
     template, ending = tokens(lengths["template"]), tokens(lengths["ending"])
     return [
-        Row(
+        TrainingRow(
             query_id=str(number),
             prompt=template + tokens(query_length()) + ending,
             completions=tuple((*tokens(completion_length() - 1), eos) for _ in range(branches)),

@@ -5,10 +5,10 @@
     python experiments/benchmarks/train_step.py --shape tiny --rounds 1 --steps 1 --sizes 2    # does it run?
     python experiments/benchmarks/train_step.py --shape llama3_8b --tuning lora                # on a CUDA GPU
 
-Every measurement is a fresh process (`contestants.py`) that trains with full optimizer steps: forward, backward,
+Every measurement is a fresh process (`trainers.py`) that trains with full optimizer steps: forward, backward,
 clipping, AdamW, and all that the trainer does around them. First every trainer runs once with each of its sizes (rows a
 forward pass); then, interleaved, `--rounds` more runs of each trainer's fastest size, whose median counts. The runs
-that chose a size do not count, or the fastest of many noisy ones would flatter whoever has more sizes. Memory is
+that chose a size do not count, or a trainer with more sizes would have an advantage: the fastest of more noisy runs. Memory is
 compared between runs of equal rows a forward pass, the most that both have.
 """
 
@@ -27,7 +27,7 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-Row = dict[str, Any]
+Result = dict[str, Any]
 
 
 def main() -> None:
@@ -64,11 +64,11 @@ def parse(spec: dict[str, Any]) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(task: str, spec: dict[str, Any], arguments: argparse.Namespace) -> list[Row]:
-    """All figures of a task: one row a trainer and size, the fastest size of each marked `best`."""
-    known: dict[tuple[str, int], list[Row]] = {}
+def measure(task: str, spec: dict[str, Any], arguments: argparse.Namespace) -> list[Result]:
+    """All metrics of a task: one row a trainer and size, the fastest size of each marked `best`."""
+    known: dict[tuple[str, int], list[Result]] = {}
 
-    def run(trainer: str, size: int) -> Row:
+    def run(trainer: str, size: int) -> Result:
         found = run_child(task, trainer, size, spec, arguments)
         known.setdefault((trainer, size), []).append(found)
         return found
@@ -106,11 +106,11 @@ def sizes_of(task: str, trainer: str, spec: dict[str, Any], arguments: argparse.
         yield from declared[:1] if trainer == "trl_packing" else arguments.sizes
 
 
-def run_child(task: str, trainer: str, size: int, spec: dict[str, Any], arguments: argparse.Namespace) -> Row:
-    """The figures of one run in a process of its own, or its error (out of memory, on a GPU)."""
+def run_child(task: str, trainer: str, size: int, spec: dict[str, Any], arguments: argparse.Namespace) -> Result:
+    """The metrics of one run in a process of its own, or its error (out of memory, on a GPU)."""
     print(f"{task} {trainer} {size} ...", end=" ", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "figures.json"
+        out = Path(folder) / "metrics.json"
         job = {
             "task": task,
             "trainer": trainer,
@@ -135,26 +135,26 @@ def run_child(task: str, trainer: str, size: int, spec: dict[str, Any], argument
             "TQDM_DISABLE": "1",
         }
         done = subprocess.run(
-            [sys.executable, str(HERE / "contestants.py"), str(path)], env=environment, capture_output=True, text=True
+            [sys.executable, str(HERE / "trainers.py"), str(path)], env=environment, capture_output=True, text=True
         )
         if out.exists():
-            figures = json.loads(out.read_text())
-            print(f"{figures['rows_per_second']:.2f} rows/s", file=sys.stderr, flush=True)
-            return figures
+            metrics = json.loads(out.read_text())
+            print(f"{metrics['rows_per_second']:.2f} rows/s", file=sys.stderr, flush=True)
+            return metrics
         error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         print(error, file=sys.stderr, flush=True)
         return {"error": error}
 
 
-def median(runs: list[Row]) -> Row:
-    """Each figure's median over runs; what is no number is taken from the first."""
+def median(runs: list[Result]) -> Result:
+    """Each metric's median over runs; what is no number is taken from the first."""
     return {
         name: statistics.median(run[name] for run in runs) if isinstance(value, float) else value
         for name, value in runs[0].items()
     }
 
 
-def ratios(task: str, rows: list[Row]) -> dict[str, float | None]:
+def ratios(task: str, rows: list[Result]) -> dict[str, float | None]:
     """Ours (packed) against the fastest of TRL's trainers and against our padding in rows a second; memory against TRL's."""
     measured = [row for row in rows if row["task"] == task and "error" not in row]
 
@@ -176,14 +176,14 @@ def ratios(task: str, rows: list[Row]) -> dict[str, float | None]:
 
 def in_words(found: dict[str, float | None]) -> str:
     """The ratios as a sentence."""
-    said = {name: "unknown" if value is None else f"{value:.2f}" for name, value in found.items()}
+    texts = {name: "unknown" if value is None else f"{value:.2f}" for name, value in found.items()}
     return (
-        f"{said['vs_trl']} times TRL's rows a second at its best, {said['vs_padded']} times our padding's; "
-        f"{said['memory_vs_trl']} of TRL's peak memory at equal rows a forward pass."
+        f"{texts['vs_trl']} times TRL's rows a second at its best, {texts['vs_padded']} times our padding's; "
+        f"{texts['memory_vs_trl']} of TRL's peak memory at equal rows a forward pass."
     )
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Result]) -> str:
     """A Markdown table; the fastest size of each trainer is bold."""
     lines = [
         "| task | trainer | rows a forward pass | rows/s | rows/CPU s | s/step | peak MiB above the start | MFU |",

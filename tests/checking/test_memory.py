@@ -24,7 +24,7 @@ from vpo.training.data import pair_rows
 from vpo.training.forward import Reader
 from vpo.training.logprobs import CHUNK_ELEMENTS, decoder_of
 from vpo.training.lora import add_adapter
-from vpo.training.memory import Row, Shape, estimate, standing
+from vpo.training.memory import BatchShape, DecoderShape, estimate, fixed_memory
 from vpo.training.packing.rows import common_prefix
 from vpo.training.reference import reference_logprobs
 
@@ -52,7 +52,7 @@ GPU = TRAINER | {
     ("config", "count"), [(LLAMA3_8B, 8_030_261_248), (QWEN_05B, 494_032_768), (QWEN_7B, 7_615_616_512)]
 )
 def test_parameters_of_models_whose_count_is_published(config, count):
-    assert Shape.of(config).parameters == count
+    assert DecoderShape.of(config).parameters == count
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
@@ -70,12 +70,12 @@ def test_parameters_of_real_models(kind, odd):
         written.pop("mlp_bias", None)
     if kind in ("qwen2", "qwen3"):
         written.pop("mlp_bias", None)  # these have none, whatever the config says
-    assert Shape.of(written).parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert DecoderShape.of(written).parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 def test_adapters_by_hand():
     """Rank 8 on q_proj (4096 to 4096) and v_proj (4096 to 1024): 8 (8192 + 5120) a layer, 32 layers."""
-    shape = Shape.of(LLAMA3_8B)
+    shape = DecoderShape.of(LLAMA3_8B)
     assert shape.adapter_parameters({"r": 8, "target_modules": ["q_proj", "v_proj"]}) == 32 * 8 * (8192 + 5120)
     assert (
         shape.adapter_parameters({"r": 16, "target_modules": "all-linear"}) == 41_943_040
@@ -84,14 +84,14 @@ def test_adapters_by_hand():
 
 def test_tokens_of_a_row_by_hand():
     """Two pairs behind a template of 100 tokens, queries of 10, completions of 50."""
-    row = Row(items=2, completions=2, template=100, query=10, completion=50, packing=True)
+    row = BatchShape(items=2, completions=2, template=100, query=10, completion=50, packing=True)
     assert (row.tokens, row.unpacked, row.below_template, row.targets) == (100 + 2 * 110, 4 * 160, 4 * 60, 200)
-    assert Row(2, 2, 100, 10, 50, packing=False).tokens == 640
+    assert BatchShape(2, 2, 100, 10, 50, packing=False).tokens == 640
 
 
 def test_what_is_shared_over_devices_and_what_is_not():
     """16 bytes a parameter are split: fp32 weights, gradients and two moments. Everything else stays."""
-    shape, row = Shape.of(LLAMA3_8B), Row(2, 2, 170, 30, 150, packing=True)
+    shape, row = DecoderShape.of(LLAMA3_8B), BatchShape(2, 2, 170, 30, 150, packing=True)
     for devices in (4, 8):
         sharded = estimate(shape, row, GPU | {"strategy": "fsdp", "devices": devices}, None)
         whole = sharded.weights - 2 * (shape.outside + 2 * shape.layer)
@@ -103,17 +103,17 @@ def test_what_is_shared_over_devices_and_what_is_not():
 
 def test_quantised_weights_by_hand():
     """7 maps a layer of 218,103,808 elements in all at 0.516 bytes; embeddings, head and norms as the trainer computes."""
-    shape = Shape.of(LLAMA3_8B)
+    shape = DecoderShape.of(LLAMA3_8B)
     adapter = {"r": 8, "target_modules": ["q_proj"], "bits": 4}
     maps = 32 * 218_103_808
     for precision, size in (("bf16-mixed", 2), ("32-true", 4)):
-        weights = estimate(shape, Row(1, 1, 10, 10, 10, True), GPU | {"precision": precision}, adapter).weights
+        weights = estimate(shape, BatchShape(1, 1, 10, 10, 10, True), GPU | {"precision": precision}, adapter).weights
         assert weights == pytest.approx(0.516 * maps + size * (8_030_261_248 - maps) + 4 * 32 * 8 * 8192)
 
 
 def test_lora_on_a_narrow_base_by_hand():
     """Rank 64: T = 167,772,160. Frozen weights of 2 bytes, of the adapter 4, 8 for AdamW, 4 of gradients, 2 of autocast's copy."""
-    shape, row = Shape.of(LLAMA3_8B), Row(1, 1, 10, 10, 10, True)
+    shape, row = DecoderShape.of(LLAMA3_8B), BatchShape(1, 1, 10, 10, 10, True)
     found = estimate(shape, row, GPU, LORA)
     assert found.weights == 2 * 8_030_261_248 + 4 * 167_772_160
     assert (found.optimizer, found.gradients, found.copies) == (8 * 167_772_160, 4 * 167_772_160, 2 * 167_772_160)
@@ -169,16 +169,16 @@ def test_what_autograd_keeps_of_a_layer(dtype, trainer, adapter):
             one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in saved if tokens in one.shape
         }
         kept.append(sum(size for place, size in rooms.items() if place not in weights))
-        shape = Shape.of(sizes | {"model_type": "llama", "num_hidden_layers": layers})
-        guessed.append(estimate(shape, Row(1, 1, 0, 0, tokens, False), trainer, adapter).activations)
+        shape = DecoderShape.of(sizes | {"model_type": "llama", "num_hidden_layers": layers})
+        guessed.append(estimate(shape, BatchShape(1, 1, 0, 0, tokens, False), trainer, adapter).activations)
     assert guessed[1] - guessed[0] == pytest.approx(kept[1] - kept[0], rel=0.02)
 
 
 def test_online_training_by_hand():
     """P of 8,030,261,248: 4 bytes each of weights, gradients and reference and 8 of moments; DDP keeps gradients twice."""
-    shape = Shape.of(LLAMA3_8B)
+    shape = DecoderShape.of(LLAMA3_8B)
     for strategy, reference, due in (("auto", False, 16), ("auto", True, 20), ("ddp", True, 24)):
-        found = standing(shape, GPU | {"strategy": strategy}, reference=reference)
+        found = fixed_memory(shape, GPU | {"strategy": strategy}, reference=reference)
         assert found == 0.55e9 + due * 8_030_261_248
 
 
@@ -187,11 +187,11 @@ def test_the_chunk_is_that_of_the_logits():
 
 
 def test_every_change_that_is_offered_takes_less_than_before():
-    shape, row = Shape.of(LLAMA3_8B), Row(16, 2, 170, 30, 150, packing=True)
+    shape, row = DecoderShape.of(LLAMA3_8B), BatchShape(16, 2, 170, 30, 150, packing=True)
     before = estimate(shape, row, GPU, None).peak
     for text, trainer, adapter in changes(GPU | {"per_device_batch_size": 16}, None):
         items = trainer["per_device_batch_size"]
-        after = estimate(shape, Row(items, 2, 170, 30, 150, packing=True), trainer, adapter).peak
+        after = estimate(shape, BatchShape(items, 2, 170, 30, 150, packing=True), trainer, adapter).peak
         assert after <= before, text
 
 
@@ -296,8 +296,8 @@ def test_the_estimate_is_within_thirty_percent_of_a_real_peak(tmp_path, packing,
     prefix = common_prefix([row.prompt for row in rows])
     query = sum(len(row.prompt) - prefix for row in rows) // len(rows)
     completion = sum(row.completion_tokens for row in rows) // (2 * len(rows))
-    shape = Shape.of(json.loads((start / "config.json").read_text()))
-    guessed = estimate(shape, Row(items, 2, prefix, query, completion, packing), trainer, None).peak
+    shape = DecoderShape.of(json.loads((start / "config.json").read_text()))
+    guessed = estimate(shape, BatchShape(items, 2, prefix, query, completion, packing), trainer, None).peak
     assert guessed == pytest.approx(measured, rel=0.3), (
         f"estimated {guessed / 1e9:.2f} GB, measured {measured / 1e9:.2f} GB"
     )

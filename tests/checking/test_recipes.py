@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from tests.checking.test_memory import QWEN_7B
 from vpo.checking.memory_plan import RECIPES, peak
 from vpo.templates import read_template
-from vpo.training.memory import GB, Shape
+from vpo.training.memory import GB, DecoderShape
 
 
 def recipe(name: str) -> dict:
@@ -84,7 +84,7 @@ def test_one_gpu_is_enough_for_the_recipe_that_says_so():
     assert config["trainer"]["devices"] == 1
     assert config["sft"]["adapter"]["bits"] == config["objective"]["adapter"]["bits"] == 4
     for name, node in RECIPES.items():
-        size = peak(config, name, Shape.of(QWEN_7B), config["trainer"], config[node]["adapter"])
+        size = peak(config, name, DecoderShape.of(QWEN_7B), config["trainer"], config[node]["adapter"])
         assert size < config["trainer"]["memory_gb"] * GB
-        whole = peak(config, name, Shape.of(QWEN_7B), config["trainer"], None)
+        whole = peak(config, name, DecoderShape.of(QWEN_7B), config["trainer"], None)
         assert whole > config["trainer"]["memory_gb"] * GB  # so the adapter is what makes it fit

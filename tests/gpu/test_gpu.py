@@ -12,12 +12,11 @@ import torch
 from tests.conftest import ROOT
 from tests.tiny_models import build, rows
 from tests.training_jobs import LORA, RECIPE, job, losses, steps, train_here, write_reference
-from vpo.training.data import Row, arrange
+from vpo.training.data import Collator, TrainingRow
 from vpo.training.forward import Reader
-from vpo.training.memory import Row as RowLengths
-from vpo.training.memory import Shape, estimate
+from vpo.training.memory import BatchShape, DecoderShape, estimate
 from vpo.training.packing.attention import BLOCK, PADDING, dense_mask, tree_attention_forward
-from vpo.training.packing.rows import pack, plant
+from vpo.training.packing.rows import build_trees, pack
 
 GPU = {
     "accelerator": "gpu", "precision": "bf16-mixed", "peak_tflops": None, "activation_checkpointing": False,
@@ -27,7 +26,7 @@ GPU = {
 
 def test_flex_attention_gives_the_values_and_gradients_of_a_dense_mask():
     """In fp32, with grouped heads, over several blocks; the CPU's function is held to the same in tests of packing."""
-    (tree,) = plant(*rows(40), items_per_row=40)
+    (tree,) = build_trees(*rows(40), items_per_row=40)
     layout = pack(tree, pad_to=BLOCK).layout.to("cuda").with_block_mask()
     assert layout.item.numel() > 2 * BLOCK
     torch.manual_seed(0)
@@ -49,14 +48,15 @@ def test_packed_rows_read_as_padded_ones(precision, tolerance):
     """Log-probabilities of whole completions, relative, and the direction of the gradient."""
     prompts, completions = rows(13)
     data = [
-        Row(str(n), prompt, branches) for n, (prompt, branches) in enumerate(zip(prompts, completions, strict=True))
+        TrainingRow(str(n), prompt, branches)
+        for n, (prompt, branches) in enumerate(zip(prompts, completions, strict=True))
     ]
     found = []
     for packing in (True, False):
         model = build().to("cuda")
         reader = Reader.of(model, packing=packing, longest=128, device="cuda", precision=precision)
         assert reader.packing == packing
-        sequences = arrange(data, packing=packing, pad_id=0, pad_to=BLOCK).to("cuda")
+        sequences = Collator(packing=packing, pad_id=0, pad_to=BLOCK)(data).to("cuda")
         with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16-mixed"):
             sums = reader.logprobs(sequences).sums.float()
         sums.sum().backward()
@@ -114,8 +114,8 @@ def test_an_8b_shape_takes_a_lora_step_and_the_memory_estimate_holds(tmp_path):
     shape, lora, lengths = (_section(spec, name) for name in ("shapes", "lora", "lengths"))
     adapter = {"r": lora["r"], "target_modules": lora["target_modules"], "bits": None}
     trainer = {**RECIPE, **GPU, "devices": 1, "strategy": "auto", "per_device_batch_size": 4, "packing": True}
-    sizes = RowLengths(4, 2, lengths["template"], lengths["query"]["median"] + 8, lengths["completion"]["mean"], True)
-    guessed = estimate(Shape.of({"model_type": "llama", **shape["llama3_8b"]}), sizes, trainer, adapter).peak
+    sizes = BatchShape(4, 2, lengths["template"], lengths["query"]["median"] + 8, lengths["completion"]["mean"], True)
+    guessed = estimate(DecoderShape.of({"model_type": "llama", **shape["llama3_8b"]}), sizes, trainer, adapter).peak
     assert guessed == pytest.approx(row["peak_mib"] * 2**20, rel=0.3)
 
 

@@ -113,9 +113,9 @@ def test_a_resumed_run_forgets_what_it_will_do_again(tmp_path, monkeypatch):
     path.write_text(kept + '{"step": 2}\n{"step": 3, "tr', encoding="utf-8")
     written = path.read_bytes()
     monkeypatch.setenv("RANK", "1")
-    JsonlLogger(path).forget_after(2)
+    JsonlLogger(path).drop_steps_from(2)
     assert path.read_bytes() == written
     monkeypatch.setenv("RANK", "0")
-    JsonlLogger(path).forget_after(2)
+    JsonlLogger(path).drop_steps_from(2)
     assert path.read_text(encoding="utf-8") == kept
     assert list(tmp_path.iterdir()) == [path]

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, run_vpo
 from tests.training import test_grpo
 from tests.training_jobs import job, weights, without_wall_clock
 from vpo.processes import launch
-from vpo.processes.environment import rank_variables, spin_briefly, training_environment, without_leftovers
+from vpo.processes.environment import limit_openmp_spin, rank_variables, training_environment, without_foreign_variables
 
 # What a job of 2 nodes with 2 processes each finds in its environment, under Slurm, Open MPI, torchrun and `accelerate launch`,
 # and what people put into a shell's profile.
@@ -39,7 +39,7 @@ MACHINE = {
 
 
 def test_variables_of_other_programs_are_left_out_and_the_machine_s_are_kept():
-    assert without_leftovers(HOSTILE | MACHINE) == MACHINE
+    assert without_foreign_variables(HOSTILE | MACHINE) == MACHINE
 
 
 def test_a_rank_gets_its_own_variables(monkeypatch):
@@ -66,7 +66,7 @@ def test_a_rank_gets_its_own_variables(monkeypatch):
 )
 def test_threads_spin_briefly_unless_the_user_decided(given, due):
     environment = dict(given)
-    spin_briefly(environment)
+    limit_openmp_spin(environment)
     assert environment == due
 
 
@@ -79,12 +79,12 @@ def test_a_training_spins_briefly(monkeypatch):
 # What a library would find when it is imported; Hydra is the first of them.
 AT_IMPORT = """
 import json, os, sys
-class Watch:
+class ImportWatch:
     def find_spec(self, name, path=None, target=None):
         if name == "hydra" and self in sys.meta_path:
             sys.meta_path.remove(self)
             json.dump(dict(os.environ), open("seen.json", "w"))
-sys.meta_path.insert(0, Watch())
+sys.meta_path.insert(0, ImportWatch())
 from vpo.cli.entry import main
 sys.exit(main(["plan", "experiment=smoke", "stop_after=queries"]))
 """

@@ -42,7 +42,7 @@ sys.exit(cli.main(["run", *sys.argv[1:]]))
 PATIENT = """
 import os, sys, time
 from pathlib import Path
-from vpo.processes.signals import LEFT, REQUESTS
+from vpo.processes.signals import EXIT_SAVED, REQUESTS
 from vpo.training import worker
 
 def train(job):
@@ -55,7 +55,7 @@ def train(job):
             time.sleep(job["seconds"])  # a large checkpoint
             (out / f"saved-{rank}").touch()
         if leave:
-            os._exit(LEFT)
+            os._exit(EXIT_SAVED)
         time.sleep(0.01)
 
 sys.exit(worker.main(Path(sys.argv[1]), train))
@@ -160,7 +160,7 @@ def test_what_repeats_within_a_second_is_one_request(monkeypatch, numbers, after
     monkeypatch.setattr(signals.time, "monotonic", lambda: next(clock))
     rank = subprocess.Popen([sys.executable, "-c", SAVING], stdout=subprocess.PIPE)
     assert rank.stdout.readline() == b"ready\n"
-    with signals.Relay() as relay:
+    with signals.SignalRelay() as relay:
         for number in numbers:
             signal.raise_signal(number)
         relay.pass_on([rank])
@@ -180,14 +180,14 @@ from vpo.executor.processes import ProcessExecutor, _leave_with_parent
 from vpo.processes import launch
 
 assert signals.ALL == (signal.SIGTERM, signal.SIGINT)
-signals.answer_outside_of_training()
+signals.handle_signals_outside_training()
 requests = signals.Requests()
 requests.listen(training=True)
 signal.raise_signal(signal.SIGTERM)
 assert requests.take() == (True, True)
-with signals.held():
+with signals.signals_blocked():
     pass
-with signals.Relay() as relay:
+with signals.SignalRelay() as relay:
     signal.raise_signal(signal.SIGINT)
     relay.pass_on([])
 assert relay.ended_by == signal.SIGINT
@@ -261,7 +261,7 @@ def test_online_training_does_as_the_others(tmp_path, start):
     assert last_line(tmp_path) == f"vpo: stopped; {SAVED}"
     done = int(grpo_record.last_checkpoint(tmp_path / "checkpoints").name.rpartition("-")[2])
     assert done > first
-    assert [line["step"] for line in test_grpo.figures(tmp_path)] == list(range(done))
+    assert [line["step"] for line in test_grpo.metrics(tmp_path)] == list(range(done))
 
 
 def start_run(folder: Path, *overrides: str) -> subprocess.Popen:
@@ -285,8 +285,8 @@ def test_a_run_ended_in_its_training_goes_on_with_it(tmp_path):
         wait_for(lambda: lines_of(tmp_path, "sft/*.partial/training.jsonl") >= done + 3)  # noqa: B023
         run.send_signal(signal.SIGTERM)
         assert run.wait(timeout=300) == 143
-        told = [line for line in (tmp_path / "err.txt").read_text().splitlines() if line.startswith("vpo: ")]
-        assert told == [f"vpo: ended by SIGTERM; {SAVED}"]
+        messages = [line for line in (tmp_path / "err.txt").read_text().splitlines() if line.startswith("vpo: ")]
+        assert messages == [f"vpo: ended by SIGTERM; {SAVED}"]
         (checkpoint,) = (tmp_path / "store").glob("sft/*.partial/last.ckpt")
         saved = torch.load(checkpoint, weights_only=True)["global_step"]
         assert saved == lines_of(tmp_path, "sft/*.partial/training.jsonl") >= done + 3

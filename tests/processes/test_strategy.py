@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT, run_vpo
-from tests.training_jobs import TRAINER, figure, job, losses, steps, work
+from tests.training_jobs import TRAINER, job, losses, metric, steps, work
 from vpo.language.checkpoints.loading import load_pretrained
 from vpo.processes import launch
 from vpo.processes.hardware import hardware_problem
@@ -70,9 +70,9 @@ def test_sharded_training_equals_one_process(tmp_path, start, monkeypatch):
     fsdp(sharded, monkeypatch)
     assert steps(sharded.parent) == [0, 1, 2, 3]
     assert losses(sharded.parent) == pytest.approx(losses(one.parent), rel=1e-5)
-    norms = figure(one.parent, "train/grad_norm")
+    norms = metric(one.parent, "train/grad_norm")
     assert max(norms) > 1.0  # else nothing was clipped
-    assert figure(sharded.parent, "train/grad_norm") == pytest.approx(norms, rel=1e-4)
+    assert metric(sharded.parent, "train/grad_norm") == pytest.approx(norms, rel=1e-4)
     left, right = (load_file(spec.parent / "policy/model.safetensors") for spec in (one, sharded))
     assert left.keys() == right.keys()
     for name, value in left.items():
@@ -130,7 +130,7 @@ def test_a_trainer_for_other_hardware_composes(tmp_path):
 
 
 def test_a_cpu_run_asks_torch_nothing():
-    code = "import sys; from vpo.processes.hardware import *; check_hardware({}); give_back_gpu(); print('torch' in sys.modules)"
+    code = "import sys; from vpo.processes.hardware import *; check_hardware({}); release_gpu_memory(); print('torch' in sys.modules)"
     code = code.replace("{}", repr(TRAINER))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

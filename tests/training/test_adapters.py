@@ -15,7 +15,7 @@ from vpo.language.checkpoints.loading import load_pretrained
 from vpo.language.checkpoints.merging import read_base
 from vpo.training.checkpoints import steps_done
 from vpo.training.forward import Reader
-from vpo.training.lora import add_adapter, switch_dropout_on
+from vpo.training.lora import add_adapter, enable_adapter_dropout
 from vpo.training.modules import SFTModule
 from vpo.training.policy_folder import PolicyWriter
 
@@ -122,7 +122,7 @@ def test_layers_that_a_model_lacks_are_one_line(start):
 def test_only_the_adapters_dropout_is_on(start):
     model = add_adapter(load_pretrained(start, torch.float32)[0], LORA | {"dropout": 0.5})
     Reader.of(model, packing=True, longest=128)
-    switch_dropout_on(model)
+    enable_adapter_dropout(model)
     on = {name for name, module in model.named_modules() if module.training and not list(module.children())}
     assert on
     assert all(".lora_dropout." in name for name in on)

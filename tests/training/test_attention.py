@@ -12,14 +12,14 @@ from vpo.training.forward import Reader
 from vpo.training.packing import attention
 from vpo.training.packing.attention import BLOCK, dense_mask, tree_attention_forward
 from vpo.training.packing.flex_probe import flex_problem
-from vpo.training.packing.rows import pack, plant
+from vpo.training.packing.rows import build_trees, pack
 
 
 @pytest.mark.parametrize("key_heads", [4, 2])
 @pytest.mark.parametrize(("count", "branches", "template"), [(5, 2, 11), (9, 1, 11), (3, 3, 0), (1, 2, 11)])
 def test_attention_equals_dense_oracle(count, branches, template, key_heads):
     """Values and gradients of query, key and value, for the CPU function and, forward, FlexAttention."""
-    (tree,) = plant(*rows(count, branches, template), items_per_row=count)
+    (tree,) = build_trees(*rows(count, branches, template), items_per_row=count)
     layout = pack(tree, pad_to=BLOCK).layout
     torch.manual_seed(0)
     n = layout.item.numel()
@@ -47,7 +47,7 @@ def test_attention_equals_dense_oracle(count, branches, template, key_heads):
 
 def test_flex_attention_takes_one_dtype_under_autocast():
     """Rotary embedding of fp32 weights gives query and key in fp32, autocast the value in bf16; older PyTorch refuses that."""
-    (tree,) = plant(*rows(5), items_per_row=5)
+    (tree,) = build_trees(*rows(5), items_per_row=5)
     layout = pack(tree, pad_to=BLOCK).layout
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, layout.item.numel(), 8) for heads in (4, 2, 2))
@@ -88,7 +88,7 @@ def test_a_device_where_the_kernel_fails_reads_padded_batches(caplog):
 
 
 def test_block_mask_equals_pytorchs_own():
-    (tree,) = plant(*rows(40), items_per_row=40)
+    (tree,) = build_trees(*rows(40), items_per_row=40)
     layout = pack(tree, pad_to=BLOCK).layout
     mask = dense_mask(layout.item, layout.branch)[0, 0]
     n = mask.shape[0]
@@ -107,7 +107,7 @@ def test_compiled_flex_attention_forward():
     """
     lengths, graphs = [], []
     for count in (8, 40, 60, 20, 100):
-        (tree,) = plant(*rows(count), items_per_row=count)
+        (tree,) = build_trees(*rows(count), items_per_row=count)
         layout = pack(tree, pad_to=BLOCK).layout.with_block_mask()
         query, key, value = (torch.randn(1, heads, layout.item.numel(), 16) for heads in (4, 2, 2))
         mask = dense_mask(layout.item, layout.branch)
@@ -124,7 +124,7 @@ def test_compiled_flex_attention_forward():
 
 
 def test_packed_attention_refuses_what_it_cannot_do():
-    (tree,) = plant(*rows(2), items_per_row=2)
+    (tree,) = build_trees(*rows(2), items_per_row=2)
     layout = pack(tree).layout
     x = torch.zeros(1, 2, layout.item.numel(), 4)
     for extra in ({"dropout": 0.1}, {"softcap": 30.0}):

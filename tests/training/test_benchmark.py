@@ -40,15 +40,15 @@ def test_the_work_of_rows_by_hand(rows):
 
     A token sees as many keys as its depth + 1: one by one 15 + 10 + 15 + 10; in the tree 1 + 2, and 3 + (4 + 5) + 4 below.
     """
-    import contestants
+    import trainers
 
-    from vpo.training.data import Row
+    from vpo.training.data import TrainingRow
 
-    pairs = [Row(str(query), (1, 2, query), ((5, 6), (7,))) for query in (3, 4)]
-    found = {name: contestants.work_of({"trainer": name, "size": 2}, pairs) for name in ("trl", "packed")}
+    pairs = [TrainingRow(str(query), (1, 2, query), ((5, 6), (7,))) for query in (3, 4)]
+    found = {name: trainers.work_of({"trainer": name, "size": 2}, pairs) for name in ("trl", "packed")}
     assert found["trl"] == {"tokens": 18, "completions": 6, "keys": 50}
     assert found["packed"] == {"tokens": 10, "completions": 6, "keys": 35}
-    for name in ("contestants", "meter"):
+    for name in ("trainers", "meter"):
         del sys.modules[name]
 
 
@@ -73,7 +73,7 @@ def test_trl_reads_the_same_tokens(rows, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "tuning", "rounds"), [("dpo", "full", 1), ("sft", "lora", 0)])
 def test_script_measures_every_trainer(task, tuning, rounds, tmp_path):
-    """`rounds` 0: the runs that choose a size are the figures."""
+    """`rounds` 0: the runs that choose a size are the metrics."""
     size = ["--shape", "tiny", "--rounds", str(rounds), "--steps", "1", "--sizes", "2", "--threads", "1"]
     done = subprocess.run(
         [sys.executable, BENCHMARKS / "train_step.py", "--json", "--tasks", task, "--tuning", tuning, *size],

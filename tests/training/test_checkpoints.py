@@ -10,7 +10,7 @@ from tests.training_jobs import LORA, RECIPE, job, train_here, work_until
 from vpo.language.checkpoints.loading import load_pretrained
 from vpo.records import Example
 from vpo.storage.rows import read_rows, write_rows
-from vpo.training.data import arrange, sft_rows
+from vpo.training.data import Collator, sft_rows
 from vpo.training.forward import Reader
 
 # Completions of noise: the validation loss falls while their letters' frequencies are learnt and rises when the rows are.
@@ -41,7 +41,7 @@ def held_out_loss(policy, folder, renderer):
     model = load_pretrained(policy, torch.float32)[0].eval()
     with torch.no_grad():
         read = Reader.of(model, packing=False, longest=128).logprobs(
-            arrange(rows, packing=False, pad_id=renderer.pad_id)
+            Collator(packing=False, pad_id=renderer.pad_id)(rows)
         )
     return (-read.sums.sum() / read.counts.sum()).item()
 
@@ -82,9 +82,9 @@ def test_a_checkpoint_of_another_model_or_a_torn_one_is_one_line_and_stays(tmp_p
     last = tmp_path / "last.ckpt"
     written = last.read_bytes()
     assert train_here(job(tmp_path, start)) == 2
-    complaint = (tmp_path / "error.txt").read_text()
-    assert complaint.startswith(f"{last}: a checkpoint of another model")
-    assert "\n" not in complaint
+    error_file = (tmp_path / "error.txt").read_text()
+    assert error_file.startswith(f"{last}: a checkpoint of another model")
+    assert "\n" not in error_file
     assert last.read_bytes() == written
     last.write_bytes(written[:200])
     assert train_here(tmp_path / "stage.yaml") == 2

@@ -70,7 +70,7 @@ def work(spec: Path) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
 
 
-def figures(folder: Path) -> list[dict]:
+def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
 
 
@@ -80,12 +80,14 @@ def rows_of(spec: dict, renderer: Renderer) -> list[dict]:
 
 def trainer_of(spec: Path, judge, model=None):
     """TRL's trainer of a job with the text reward alone, and its renderer; nothing is run yet."""
-    told = yaml.safe_load(spec.read_text())
-    loaded, tokenizer = load_pretrained(Path(told["start"]), torch.float32)
+    job_of_file = yaml.safe_load(spec.read_text())
+    loaded, tokenizer = load_pretrained(Path(job_of_file["start"]), torch.float32)
     renderer = Renderer(tokenizer, read_template("tiny"))
-    rewards, rows = {"text": TextReward(judge, renderer.decode)}, rows_of(told, renderer)
+    rewards, rows = {"text": TextReward(judge, renderer.decode)}, rows_of(job_of_file, renderer)
     checkpoints = spec.with_name("checkpoints")
-    return grpo.make_trainer(told, loaded if model is None else model, tokenizer, rows, rewards, checkpoints), renderer
+    return grpo.make_trainer(
+        job_of_file, loaded if model is None else model, tokenizer, rows, rewards, checkpoints
+    ), renderer
 
 
 def logits(model) -> torch.Tensor:
@@ -221,39 +223,39 @@ def test_layers_that_the_model_lacks_are_one_line(tmp_path, start, judge):
         trainer_of(job(tmp_path, start, {"adapter": LORA | {"target_modules": ["query"]}}), judge)
 
 
-def told_training(folder: Path, start: Path, **recipe):
+def recorded_training(folder: Path, start: Path, **recipe):
     """Three updates of the two queries that fit, with all that tells of them."""
     spec = job(folder, start, {"max_steps": 3, "max_length": 30, **recipe})
     trainer, renderer = trainer_of(spec, Picky())
-    told = yaml.safe_load(spec.read_text())
-    for callback in grpo.telemetry(told, renderer, *grpo.training_queries(told, renderer), done=0):
+    job_of_file = yaml.safe_load(spec.read_text())
+    for callback in grpo.telemetry(job_of_file, renderer, *grpo.training_queries(job_of_file, renderer), done=0):
         trainer.add_callback(callback)
     trainer.train()
     return trainer, renderer
 
 
 def test_speed_tables_and_warnings_tell_of_a_training_and_leave_it_alone(tmp_path, start):
-    trainer, renderer = told_training(tmp_path / "told", start, prompts=2)
+    trainer, renderer = recorded_training(tmp_path / "recorded", start, prompts=2)
     fitting = [QUERIES[0], QUERIES[3]]
     prompts = 2 * sum(len(renderer.prompt_ids(query)) for query in fitting)  # each is sampled from twice an update
-    first, *rest = figures(tmp_path / "told")
+    first, *rest = metrics(tmp_path / "recorded")
     assert not set(WALL_CLOCK) & set(first)
     for line in rest:
         assert set(WALL_CLOCK) & set(line) == {"train/tokens_per_second", "train/completion_tokens_per_second"}
         sampled = 4 * line["train/completions/mean_length"]
         share = line["train/completion_tokens_per_second"] / line["train/tokens_per_second"]
         assert share == pytest.approx(sampled / (prompts + sampled), rel=1e-4)
-    table = [json.loads(line) for line in (tmp_path / "told/prompts.jsonl").read_text().splitlines()]
+    table = [json.loads(line) for line in (tmp_path / "recorded/prompts.jsonl").read_text().splitlines()]
     assert [(line["step"], line["query"]) for line in table] == [(n, query) for n in (0, 2, 3) for query in fitting]
     shown = [(line["prompt"], line["tokens"]) for line in table]
     assert shown[:2] == greedy(load_pretrained(start, torch.float32)[0], renderer, fitting, 6)
     assert shown[-2:] == greedy(trainer.model, renderer, fitting, 6)
-    (warning,) = [json.loads(line) for line in (tmp_path / "told/warnings.jsonl").read_text().splitlines()]
+    (warning,) = [json.loads(line) for line in (tmp_path / "recorded/warnings.jsonl").read_text().splitlines()]
     assert (warning["step"], warning["name"]) == (0, "rows cut")
     assert "2 of 4 rows (50.0%) are left out (2 over-long)" in warning["warning"]
-    untold, _ = told_training(tmp_path / "untold", start, prompts=0)
-    assert not (tmp_path / "untold/prompts.jsonl").exists()
-    for name, one in untold.model.state_dict().items():
+    plain, _ = recorded_training(tmp_path / "plain", start, prompts=0)
+    assert not (tmp_path / "plain/prompts.jsonl").exists()
+    for name, one in plain.model.state_dict().items():
         assert torch.equal(one, trainer.model.state_dict()[name]), name
 
 
@@ -289,12 +291,12 @@ def test_a_kill_while_saving_and_the_rest_are_bit_identical_to_a_whole_training(
     assert grpo_record.last_checkpoint(killed / "checkpoints").name == "checkpoint-2"
     assert work(spec).wait() == 0
     assert weights(killed) == weights(whole) != (start / "model.safetensors").read_bytes()
-    assert [line["step"] for line in figures(killed)] == list(range(6))
+    assert [line["step"] for line in metrics(killed)] == list(range(6))
     assert without_wall_clock(killed) == without_wall_clock(whole)
     for name in ("prompts.jsonl", "warnings.jsonl"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
-    assert figures(whole)[0]["train/kl"] == 0.0  # policy and reference are the same before the first update
-    assert figures(whole)[-1]["train/kl"] > 0.0
+    assert metrics(whole)[0]["train/kl"] == 0.0  # policy and reference are the same before the first update
+    assert metrics(whole)[-1]["train/kl"] > 0.0
     left = [
         "dpo.jsonl", "policy", "prompts.jsonl", "stage.yaml", "steps.txt", "training.jsonl", "warnings.jsonl",
     ]  # fmt: skip
@@ -306,14 +308,14 @@ def test_a_kill_while_saving_and_the_rest_are_bit_identical_to_a_whole_training(
 
 
 @pytest.mark.slow
-def test_two_ranks_train_together_and_save_when_one_is_told_to_end(tmp_path, start):
+def test_two_ranks_train_together_and_save_when_one_is_asked_to_end(tmp_path, start):
     trainer = {"devices": 2, "strategy": "ddp"}
     spec = job(tmp_path, start, {"max_steps": 200, "checkpoint_every": 1000}, trainer)
     port = launch._free_port()
     ranks = [launch._start(spec, rank, 2, port, "vpo.training.online.grpo") for rank in (0, 1)]
-    end_ranks_by_the_second(ranks, lambda: (tmp_path / "training.jsonl").exists() and len(figures(tmp_path)) >= 3)
+    end_ranks_by_the_second(ranks, lambda: (tmp_path / "training.jsonl").exists() and len(metrics(tmp_path)) >= 3)
     done = int(grpo_record.last_checkpoint(tmp_path / "checkpoints").name.rpartition("-")[2])
-    assert [line["step"] for line in figures(tmp_path)] == list(range(done))
+    assert [line["step"] for line in metrics(tmp_path)] == list(range(done))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from transformers import CohereConfig, Gemma2Config, GraniteConfig, LlamaConfig,
 from tests import tiny_models
 from vpo.training.logprobs import (
     Head,
+    LogitForm,
     completion_logprobs,
     completion_token_logprobs,
     head_of,
@@ -94,7 +95,7 @@ def test_fused_function_has_right_gradients():
     torch.manual_seed(0)
     module = torch.nn.Linear(3, 7).double()
     hidden, targets = torch.randn(5, 3, dtype=torch.double, requires_grad=True), torch.randint(7, (5,))
-    head = Head(module, 7, scale=0.5, softcap=1.5)
+    head = Head(module, 7, LogitForm(scale=0.5, softcap=1.5))
     assert head.is_plain_linear
 
     def naive_logprobs(hidden):
@@ -188,4 +189,4 @@ def test_head_problem_finds_what_a_head_cannot_express():
     model = build(LlamaConfig)
     model.config.final_logit_softcapping = 0.05  # the config claims what the model does not do
     assert "linear head" in head_problem(model)
-    assert head_of(model).softcap == 0.05
+    assert head_of(model).form.softcap == 0.05

@@ -10,7 +10,7 @@ from vpo.training.logprobs import completion_logprobs
 from vpo.training.losses import dpo_loss
 from vpo.training.packing import rows as packing
 from vpo.training.packing.attention import BLOCK, dense_mask, enable_packing
-from vpo.training.packing.rows import common_prefix, pack, packed_logprobs, packing_problem, pad_right, plant
+from vpo.training.packing.rows import build_trees, common_prefix, pack, packed_logprobs, packing_problem, pad_right
 
 MODELS = [
     (LlamaConfig, {}),
@@ -30,24 +30,24 @@ def test_common_prefix():
 def test_plant_finds_the_template_and_keeps_the_order():
     prompts = [[1, 2, 3, 9], [1, 2, 4, 9], [1, 2, 5]]
     completions = [[[10], [11]], [[12]], [[13, 14]]]
-    (tree,) = plant(prompts, completions, items_per_row=8)
+    (tree,) = build_trees(prompts, completions, items_per_row=8)
     assert tree.prefix == (1, 2)
     assert [item.query for item in tree.items] == [(3, 9), (4, 9), (5,)]
     assert [item.completions for item in tree.items] == [((10,), (11,)), ((12,),), ((13, 14),)]
     assert tree.tokens == 2 + (2 + 2) + (2 + 1) + (1 + 2) == 12
-    assert [len(tree.items) for tree in plant(prompts, completions, items_per_row=2)] == [2, 1]
-    assert plant([], [], items_per_row=8) == []
+    assert [len(tree.items) for tree in build_trees(prompts, completions, items_per_row=2)] == [2, 1]
+    assert build_trees([], [], items_per_row=8) == []
 
 
 @pytest.mark.parametrize(("prompt", "branches"), [([], [[1]]), ([1], []), ([1], [[]])])
 def test_plant_refuses_what_has_no_source_or_target(prompt, branches):
     with pytest.raises(ValueError, match="at least one token"):
-        plant([prompt], [branches], items_per_row=1)
+        build_trees([prompt], [branches], items_per_row=1)
 
 
 def test_pack_by_hand():
     """Template 1 2; query 3 with completions 5 6 and 7; query 4 with completion 8."""
-    (tree,) = plant([[1, 2, 3], [1, 2, 4]], [[[5, 6], [7]], [[8]]], items_per_row=2)
+    (tree,) = build_trees([[1, 2, 3], [1, 2, 4]], [[[5, 6], [7]], [[8]]], items_per_row=2)
     row = pack(tree, pad_to=10)
     assert row.input_ids.tolist() == [[1, 2, 3, 5, 6, 7, 4, 8, 0, 0]]
     assert row.position_ids.tolist() == [[0, 1, 2, 3, 4, 3, 2, 3, 0, 1]]
@@ -108,14 +108,14 @@ def test_counts_are_completion_tokens():
     prompts, completions = rows(5)
     model = build()
     enable_packing(model)
-    (tree,) = plant(prompts, completions, items_per_row=8)
+    (tree,) = build_trees(prompts, completions, items_per_row=8)
     assert packed_logprobs(model, pack(tree)).counts.tolist() == [len(ids) for both in completions for ids in both]
 
 
 def test_row_padding_changes_nothing():
     model, data = build(), rows(5)
     enable_packing(model)
-    (tree,) = plant(*data, items_per_row=8)
+    (tree,) = build_trees(*data, items_per_row=8)
     plain, padded = (packed_logprobs(model, pack(tree, pad_to=n, pad_id=96)).sums for n in (1, BLOCK))
     torch.testing.assert_close(plain, padded, rtol=1e-5, atol=0)
     torch.testing.assert_close(*(gradients(model, packed_logprobs(model, pack(tree, pad_to=n)).sums.sum())

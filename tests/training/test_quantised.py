@@ -16,7 +16,7 @@ from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.language.checkpoints.loading import load_pretrained
 from vpo.records import Pair
-from vpo.training.data import arrange, pair_rows
+from vpo.training.data import Collator, pair_rows
 from vpo.training.forward import Reader
 from vpo.training.lora import add_adapter
 
@@ -105,7 +105,7 @@ def test_packed_and_padded_rows_read_the_same_from_quantised_weights(wide, rende
     reader = Reader.of(model, packing=True, longest=128)
     assert reader.packing
     with torch.no_grad():
-        sums = [reader.logprobs(arrange(rows, packing=one, pad_id=renderer.pad_id)).sums for one in (True, False)]
+        sums = [reader.logprobs(Collator(packing=one, pad_id=renderer.pad_id)(rows)).sums for one in (True, False)]
     torch.testing.assert_close(*sums, rtol=1e-5 if bits == 4 else 1e-3, atol=0)
 
 

@@ -34,14 +34,14 @@ def test_a_verdict_is_the_share_of_the_principles_it_finds_kept(aspects, refusal
 def test_text_reward_reads_the_query_and_not_the_prompt(judge):
     """A faithful but bare prompt keeps two of three principles; the same text for another query is not accurate: one."""
     texts = {1: "A red dog runs.", 2: "A red dog runs."}
-    told: dict[str, float] = {}
+    logged: dict[str, float] = {}
     reward = TextReward(judge, lambda ids: texts[ids[0]])
     numbers = reward(
         completion_ids=[[1], [2]], query_id=["a", "b"], query=["a red dog runs", "two blue cats sleep"],
-        log_metric=told.__setitem__, prompts=None, completions=None, trainer_state=None,
+        log_metric=logged.__setitem__, prompts=None, completions=None, trainer_state=None,
     )  # fmt: skip
     assert numbers == pytest.approx([2 / 3, 1 / 3])
-    assert told == {"judge/harmless": 1.0, "judge/accurate": 0.5, "judge/helpful": 0.0, "failed/text": 0.0}
+    assert logged == {"judge/harmless": 1.0, "judge/accurate": 0.5, "judge/helpful": 0.0, "failed/text": 0.0}
 
 
 def test_video_reward_is_the_rewards_own_number_on_equal_noise_and_leaves_no_clip(tmp_path):
@@ -51,10 +51,10 @@ def test_video_reward_is_the_rewards_own_number_on_equal_noise_and_leaves_no_cli
     texts = ["A red dog runs over a green meadow in the morning light.", "A blue cat.", "A red dog."]
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    told: dict[str, float] = {}
+    logged: dict[str, float] = {}
     numbers = VideoReward(generator, reward, lambda ids: texts[ids[0]], seed=5, scratch=scratch)(
         completion_ids=[[0], [1], [2]], query_id=["a", "a", "b"], query=["a red dog runs"] * 3,
-        trainer_state=SimpleNamespace(global_step=3), log_metric=told.__setitem__,
+        trainer_state=SimpleNamespace(global_step=3), log_metric=logged.__setitem__,
     )  # fmt: skip
     expected = []
     for number, (query_id, text) in enumerate(zip("aab", texts, strict=True)):
@@ -66,7 +66,7 @@ def test_video_reward_is_the_rewards_own_number_on_equal_noise_and_leaves_no_cli
         expected.append(score.value)
     assert numbers == expected
     assert numbers[0] > numbers[1]
-    assert told == {"failed/video": 0.0}
+    assert logged == {"failed/video": 0.0}
     assert not list(scratch.iterdir())
 
 
@@ -92,15 +92,15 @@ class Halves:
 
 
 def test_failures_of_judge_generator_and_reward_are_none_and_counted(tmp_path):
-    told: dict[str, float] = {}
+    logged: dict[str, float] = {}
     call = {
-        "completion_ids": [[0]] * 4, "query_id": ["q"] * 4, "query": ["a dog"] * 4, "log_metric": told.__setitem__,
+        "completion_ids": [[0]] * 4, "query_id": ["q"] * 4, "query": ["a dog"] * 4, "log_metric": logged.__setitem__,
         "trainer_state": SimpleNamespace(global_step=0),
     }  # fmt: skip
     assert TextReward(Halves(), lambda ids: "A dog.")(**call) == pytest.approx([2 / 3, None, 2 / 3, None])
     video = VideoReward(Halves(), Halves(), lambda ids: "A dog.", seed=0, scratch=tmp_path)
     assert video(**call) == [1.5, None, None, None]  # 1 and 3 were not rendered, 2 was not scored
-    assert told == {
+    assert logged == {
         "judge/harmless": 1.0,
         "judge/accurate": 1.0,
         "judge/helpful": 0.0,

@@ -9,14 +9,15 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from tests.training_jobs import LORA, RECIPE, WORDS, figure, job, losses, train_here, weights, write_reference
+from tests.training_jobs import LORA, RECIPE, WORDS, job, losses, metric, train_here, weights, write_reference
 from vpo.errors import UserError
 from vpo.language.checkpoints.loading import load_pretrained
 from vpo.processes import launch
 from vpo.records import Pair
 from vpo.training import modules
-from vpo.training.data import arrange, pair_rows, plan_steps
+from vpo.training.data import Collator, pair_rows
 from vpo.training.forward import Reader
+from vpo.training.plan import plan_steps
 from vpo.training.worker import build_module
 
 
@@ -33,7 +34,7 @@ def test_accumulation_and_packing_do_not_change_the_steps(tmp_path, start, rende
         if task == "dpo":
             write_reference(tmp_path / name, start, renderer)
         assert train_here(spec) == 0
-        found[name] = losses(tmp_path / name), figure(tmp_path / name, "train/grad_norm")
+        found[name] = losses(tmp_path / name), metric(tmp_path / name, "train/grad_norm")
     for name in ("by one", "padded"):
         for one, other in zip(found[name], found["once"], strict=True):
             assert one == pytest.approx(other, rel=2e-4)
@@ -58,7 +59,7 @@ def test_the_rate_falls_after_every_epoch(start):
     assert rates == [1e-3, 1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4, 2.5e-4]
 
 
-def test_a_worker_knows_its_epochs_and_clips_nothing_where_told_so(tmp_path, start):
+def test_a_worker_knows_its_epochs_and_clips_nothing_where_clip_is_null(tmp_path, start):
     for name, clip in (("never", None), ("late", 1e9)):
         recipe = STEPPED | {"optimizer": STEPPED["optimizer"] | {"clip": clip}}
         assert train_here(job(tmp_path / name, start, recipe=recipe, trainer={"per_device_batch_size": 10})) == 0
@@ -88,8 +89,8 @@ def test_8_rows_on_one_process_are_4_and_4_on_two(tmp_path, start, renderer, tas
             write_reference(folder, start, renderer)
         launch.train_in_child(yaml.safe_load(spec.read_text()), folder)
     assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-5)
-    norms = figure(tmp_path / "1", "train/grad_norm")
-    assert figure(tmp_path / "2", "train/grad_norm") == pytest.approx(norms, rel=1e-4)
+    norms = metric(tmp_path / "1", "train/grad_norm")
+    assert metric(tmp_path / "2", "train/grad_norm") == pytest.approx(norms, rel=1e-4)
     one, two = (load_pretrained(tmp_path / world / "policy", torch.float32)[0].state_dict() for world in "12")
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
@@ -112,11 +113,11 @@ def test_a_reference_that_is_not_the_start_is_refused(tmp_path, start, renderer,
     spec = job(tmp_path, start, "dpo", recipe=recipe, trainer={"per_device_batch_size": 8})
     write_reference(tmp_path, start, renderer, shift)
     assert train_here(spec) == 2
-    complaint = (tmp_path / "error.txt").read_text()
-    assert complaint.startswith(
+    error_file = (tmp_path / "error.txt").read_text()
+    assert error_file.startswith(
         "the reference log-probabilities are not those of the starting policy: a completion of "
     )
-    assert "\n" not in complaint
+    assert "\n" not in error_file
     assert not (tmp_path / "training.jsonl").exists()  # not one step was taken
 
 
@@ -150,8 +151,8 @@ def test_a_reference_of_other_pairs_is_refused(tmp_path, start, renderer):
     path = tmp_path / "reference.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     assert train_here(spec) == 2
-    complaint = (tmp_path / "error.txt").read_text()
-    assert f"{path}: no log-probabilities of 1 of 24 pairs, such as a red dog runs 0;" in complaint
+    error_file = (tmp_path / "error.txt").read_text()
+    assert f"{path}: no log-probabilities of 1 of 24 pairs, such as a red dog runs 0;" in error_file
 
 
 def test_divergence_is_one_line(tmp_path, start):
@@ -160,7 +161,7 @@ def test_divergence_is_one_line(tmp_path, start):
     assert "training diverged at step" in (tmp_path / "error.txt").read_text()
 
 
-def test_divergence_is_told_where_the_gradient_is_out_of_reach(tmp_path, start, monkeypatch):
+def test_divergence_is_reported_where_the_gradient_is_unknown(tmp_path, start, monkeypatch):
     """DeepSpeed keeps gradients to itself (`gradient_norm` is None), and the first step makes all weights huge."""
     monkeypatch.setattr(modules, "gradient_norm", lambda trainer, parameters: None)
     trainer = {"per_device_batch_size": 2}
@@ -176,15 +177,15 @@ def test_the_learning_rate_is_that_of_the_update(tmp_path, start):
     optimizer = RECIPE["optimizer"] | {"lr": 5e-7, "schedule": "linear", "warmup": 0.2}
     assert train_here(job(tmp_path, start, recipe={"optimizer": optimizer}, trainer={"per_device_batch_size": 2})) == 0
     eighths = [4, 8, 8, 7, 6, 5, 4, 3, 2, 1]
-    assert figure(tmp_path, "train/lr") == pytest.approx([5e-7 * part / 8 for part in eighths], rel=1e-6)
+    assert metric(tmp_path, "train/lr") == pytest.approx([5e-7 * part / 8 for part in eighths], rel=1e-6)
 
 
 def test_a_tokenizer_without_pad_token_trains_the_same(tmp_path, start):
     """Padding is masked, so the EOS that stands in for it changes nothing."""
     shutil.copytree(start, tmp_path / "start")
     config = tmp_path / "start/tokenizer_config.json"
-    told = json.loads(config.read_text())
-    config.write_text(json.dumps({key: value for key, value in told.items() if key != "pad_token"}))
+    fields = json.loads(config.read_text())
+    config.write_text(json.dumps({key: value for key, value in fields.items() if key != "pad_token"}))
     for name, folder in {"with": start, "without": tmp_path / "start"}.items():
         assert train_here(job(tmp_path / name, folder, recipe={"max_steps": 3}, trainer={"packing": False})) == 0
     assert load_pretrained(tmp_path / "without/policy", torch.float32)[1].pad_token is None
@@ -195,5 +196,5 @@ def test_packed_and_padded_batches_read_the_same(start, renderer):
     model = load_pretrained(start, torch.float32)[0].eval()
     rows, _ = pair_rows([Pair(q, q, f"A fine {q}", f"A bad {q} it is", "text") for q in WORDS], renderer, 128)
     packed = Reader.of(model, packing=True, longest=128)
-    sums = [packed.logprobs(arrange(rows, packing=one, pad_id=renderer.pad_id)).sums for one in (True, False)]
+    sums = [packed.logprobs(Collator(packing=one, pad_id=renderer.pad_id)(rows)).sums for one in (True, False)]
     assert torch.allclose(*sums, rtol=1e-5)

@@ -4,7 +4,8 @@ import pytest
 
 from vpo.errors import UserError
 from vpo.records import Example, Pair
-from vpo.training.data import Batch, PlannedDataModule, Row, pair_rows, plan_steps, sft_rows, share_of_rank
+from vpo.training.data import Batch, Collator, PlannedDataModule, TrainingRow, pair_rows, sft_rows
+from vpo.training.plan import BatchPlan, plan_steps, share_of_rank
 
 
 def test_plan_is_epochs_of_permutations_counted_in_rows():
@@ -26,7 +27,7 @@ def test_ranks_share_a_step_without_losing_or_repeating_a_row():
 
 @pytest.mark.parametrize("count", [0, 1, 5, 8])
 def test_ranks_validate_equally_many_batches_and_every_row_once(count):
-    rows = [Row(str(number), (1,), ((number + 2, 9),)) for number in range(count)]
+    rows = [TrainingRow(str(number), (1,), ((number + 2, 9),)) for number in range(count)]
     shares = {world: [validation_of(rows, rank, world) for rank in range(world)] for world in (1, 3)}
     for share in shares.values():
         assert len({len(batches) for batches in share}) == 1
@@ -39,10 +40,10 @@ def test_ranks_validate_equally_many_batches_and_every_row_once(count):
     assert sum(len(batch.weight) for batch in shares[1][0]) == count  # alone, nothing is filled up
 
 
-def validation_of(rows: list[Row], rank: int, world: int) -> list[Batch]:
+def validation_of(rows: list[TrainingRow], rank: int, world: int) -> list[Batch]:
     data = PlannedDataModule(
-        [Row("a", (1,), ((2,),))], rows, pad_id=0, packing=False, pad_to=1, by="rows", epochs=1, global_batch_size=6,
-        per_device=2, rank=rank, world=world, seed=0,
+        [TrainingRow("a", (1,), ((2,),))], rows, collator=Collator(pad_id=0), unit="rows",
+        plan=BatchPlan(global_batch_size=6, per_device=2, epochs=1, rank=rank, world=world),
     )  # fmt: skip
     return list(data.val_dataloader())
 
@@ -51,10 +52,7 @@ def test_a_batch_that_devices_cannot_share_is_refused():
     with pytest.raises(
         UserError, match=r"global_batch_size=6 is not per_device_batch_size=4 x accumulation x devices=1"
     ):
-        PlannedDataModule(
-            [Row("a", (1,), ((2,),))], [], pad_id=0, packing=False, pad_to=1, by="rows", epochs=1, global_batch_size=6,
-            per_device=4, rank=0, world=1, seed=0,
-        )  # fmt: skip
+        BatchPlan(global_batch_size=6, per_device=4, epochs=1)
 
 
 def test_unusable_rows_are_left_out_and_counted(renderer):
@@ -65,3 +63,13 @@ def test_unusable_rows_are_left_out_and_counted(renderer):
         [Pair("a", "q", "same", "same ", "text"), Pair("b", "q", "x", "y", "text")], renderer, 64
     )
     assert ([row.query_id for row in rows], left_out) == (["b"], {"equal": 1})
+
+
+def test_a_plan_divides_a_global_batch_over_ranks_and_forward_passes():
+    plan = BatchPlan(global_batch_size=12, per_device=2, epochs=1, world=3)
+    assert (plan.micro_batch_size, plan.accumulate) == (2, 2)  # 12 = 2 rows x 2 passes x 3 ranks
+    small = BatchPlan(global_batch_size=3, per_device=8, epochs=1, world=3)
+    assert (small.micro_batch_size, small.accumulate) == (1, 1)  # a rank has no more than one row
+    assert [len(step) for step in plan.steps(20)] == [12, 8]
+    limited = BatchPlan(global_batch_size=12, per_device=12, epochs=1, max_steps=3)
+    assert [len(step) for step in limited.steps(20)] == [12, 12, 12]  # 36 rows: two epochs are enough

@@ -5,13 +5,14 @@ import pytorch_lightning as pl
 import torch
 
 from tests.tiny_models import assert_gradients_equal, build, gradients
-from vpo.training.data import PlannedDataModule, PlannedLoader, Row
+from vpo.training.data import Collator, PlannedDataModule, PlannedLoader, TrainingRow
 from vpo.training.forward import Reader
 from vpo.training.logprobs import completion_logprobs
-from vpo.training.losses import dpo_loss
+from vpo.training.losses import PairObjective, dpo_loss
 from vpo.training.modules import DPOModule, SFTModule
 from vpo.training.packing.attention import enable_packing
-from vpo.training.packing.rows import pack, packed_logprobs, pad_right, plant
+from vpo.training.packing.rows import build_trees, pack, packed_logprobs, pad_right
+from vpo.training.plan import BatchPlan
 
 TEXTS = ["a cat runs over the wet grass at dawn, soft light", "two dogs play near the old red barn",
          "a slow pan over a misty lake", "neon city street in the rain, people with umbrellas walk by",
@@ -99,7 +100,7 @@ def test_dpo_agrees_with_trl(trl, ours, tokenizer, tmp_path):
         ref = completion_logprobs(reference, *pad_right(prompts[:half], completions)).sums.view(-1, 2).T
     weight = trl["loss_weights"][1] if "sft" in trl["loss_type"] else 0.0
     enable_packing(model)
-    (tree,) = plant(prompts[:half], completions, items_per_row=16)
+    (tree,) = build_trees(prompts[:half], completions, items_per_row=16)
     assert len(tree.prefix) > 20
     sums, counts = packed_logprobs(model, pack(tree))
     (chosen, rejected), (n_chosen, n_rejected) = sums.view(-1, 2).T, counts.view(-1, 2).T
@@ -110,19 +111,22 @@ def test_dpo_agrees_with_trl(trl, ours, tokenizer, tmp_path):
     assert result.item() == pytest.approx(expected.item(), rel=1e-4)
     assert_gradients_equal(one, gradients(model, result))
 
-    rows = [Row(str(i), tuple(p), tuple(map(tuple, c)), tuple(r.tolist()))
+    rows = [TrainingRow(str(i), tuple(p), tuple(map(tuple, c)), tuple(r.tolist()))
             for i, (p, c, r) in enumerate(zip(prompts[:half], completions, ref.T, strict=True))]  # fmt: skip
-    settings = {"loss": ours["kind"], "label_smoothing": ours.get("label_smoothing", 0.0), "sft_weight": weight}
-    loss = training_loss(DPOModule, model, rows, by="rows", beta=0.1, **settings)
+    objective = PairObjective(beta=0.1, sft_weight=weight, **ours)
+    loss = training_loss(DPOModule, model, rows, unit="rows", objective=objective)
     assert loss == pytest.approx(expected.item(), rel=1e-4)
 
 
-def training_loss(kind, model, rows, by, **settings):
+def training_loss(kind, model, rows, unit, **settings):
     """What Lightning is given for a whole global batch in one piece, after the first step (where references may differ)."""
     data = PlannedDataModule(
-        rows, [], pad_id=0, packing=True, pad_to=1, by=by, epochs=1, global_batch_size=len(rows),
-        per_device=len(rows), rank=0, world=1, seed=0,
-    )  # fmt: skip
+        rows,
+        [],
+        plan=BatchPlan(global_batch_size=len(rows), per_device=len(rows), epochs=1),
+        collator=Collator(pad_id=0, packing=True),
+        unit=unit,
+    )
     (batch,) = PlannedLoader(data, start=0)
     module = kind(Reader(model, packing=True, own_logits=False), {}, 2, **settings)
     module.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=True)
@@ -150,11 +154,13 @@ def test_sft_agrees_with_trl(tokenizer, tmp_path):
 
     prompts, completions = unpad(batch["input_ids"], batch["attention_mask"], batch["labels"] != -100)
     enable_packing(model)
-    (tree,) = plant(prompts, [[ids] for ids in completions], items_per_row=16)
+    (tree,) = build_trees(prompts, [[ids] for ids in completions], items_per_row=16)
     sums, counts = packed_logprobs(model, pack(tree))
     result = -sums.sum() / counts.sum()
     assert result.item() == pytest.approx(expected.item(), rel=1e-4)
     assert_gradients_equal(one, gradients(model, result))
 
-    rows = [Row(str(i), tuple(p), (tuple(c),)) for i, (p, c) in enumerate(zip(prompts, completions, strict=True))]
-    assert training_loss(SFTModule, model, rows, by="tokens") == pytest.approx(expected.item(), rel=1e-4)
+    rows = [
+        TrainingRow(str(i), tuple(p), (tuple(c),)) for i, (p, c) in enumerate(zip(prompts, completions, strict=True))
+    ]
+    assert training_loss(SFTModule, model, rows, unit="tokens") == pytest.approx(expected.item(), rel=1e-4)

@@ -9,7 +9,7 @@ from typing import Any
 from vpo.language.checkpoints.files import read_json
 from vpo.processes.hardware import SHARDED
 from vpo.templates import read_template
-from vpo.training.memory import GB, Row, Shape, estimate, standing
+from vpo.training.memory import GB, BatchShape, DecoderShape, estimate, fixed_memory
 
 CHARACTERS_PER_TOKEN = 4.8  # of English instructions: VPO's 819 characters are about 170 tokens
 LORA = {"r": 64, "target_modules": "all-linear", "bits": None}  # as in sft=lora, for the cures that are offered
@@ -37,11 +37,11 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
     return [*_host(config["trainer"], shape), *told.values()]
 
 
-def shape_of(backbone: Mapping[str, Any]) -> Shape | None:
+def shape_of(backbone: Mapping[str, Any]) -> DecoderShape | None:
     """The sizes of a backbone, None where they are not known, or its kind of model is not. Raises UserError as `config_of`."""
     config = config_of(backbone)
     try:
-        return None if config is None else Shape.of(config)
+        return None if config is None else DecoderShape.of(config)
     except (LookupError, TypeError, ArithmeticError):
         return None
 
@@ -106,17 +106,17 @@ def free_memory() -> float:
     return float(free if told == "max" else min(free, int(told)))
 
 
-def peak(config: Mapping[str, Any], name: str, shape: Shape, trainer: Mapping[str, Any], adapter: Any) -> float:
+def peak(config: Mapping[str, Any], name: str, shape: DecoderShape, trainer: Mapping[str, Any], adapter: Any) -> float:
     """Estimated bytes of a process in the training of this name, under this trainer and adapter."""
     recipe, guess = config[RECIPES[name]], config["plan"]
     template = ceil(len(read_template(config["backbone"]["template"])) / CHARACTERS_PER_TOKEN)
     items = min(trainer["per_device_batch_size"], max(1, recipe["global_batch_size"] // trainer["devices"]))
     completion = max(1, min(guess["completion_tokens"], recipe["max_length"] - template - guess["query_tokens"]))
-    row = Row(items, COMPLETIONS[name], template, guess["query_tokens"], completion, trainer["packing"])
+    row = BatchShape(items, COMPLETIONS[name], template, guess["query_tokens"], completion, trainer["packing"])
     return estimate(shape, row, trainer, adapter).peak
 
 
-def _line(config: Mapping[str, Any], name: str, shape: Shape, room: float | None) -> str:
+def _line(config: Mapping[str, Any], name: str, shape: DecoderShape, room: float | None) -> str:
     trainer, adapter = config["trainer"], config[RECIPES[name]].get("adapter")
     size = peak(config, name, shape, trainer, adapter)
     told = f"{name}: about {_gb(size)} a process"
@@ -138,22 +138,22 @@ def _line(config: Mapping[str, Any], name: str, shape: Shape, room: float | None
     return f"{told} of {_gb(room)}: does not fit; {', '.join(cures)}"
 
 
-def _online(config: Mapping[str, Any], shape: Shape, room: float | None) -> str:
+def _online(config: Mapping[str, Any], shape: DecoderShape, room: float | None) -> str:
     """What GRPO holds at the least: what it samples, its activations and its rewards are not known here."""
     trainer, reference = config["trainer"], bool(config["objective"]["beta"])
-    size = standing(shape, trainer, reference=reference)
+    size = fixed_memory(shape, trainer, reference=reference)
     parts = "weights, gradients" + (
         ", optimizer states and the reference's weights" if reference else " and optimizer states"
     )
     told = f"grpo: at least {_gb(size)} a process in {parts}; activations, sampling and rewards are not estimated"
     if room is None or size <= room:
         return told
-    without = standing(shape, trainer, reference=False)
+    without = fixed_memory(shape, trainer, reference=False)
     cure = f"objective.beta=0 would take at least {_gb(without)}" if without <= room else "a smaller backbone is due"
     return f"{told}; of {_gb(room)}: does not fit; {cure}"
 
 
-def _host(trainer: Mapping[str, Any], shape: Shape) -> list[str]:
+def _host(trainer: Mapping[str, Any], shape: DecoderShape) -> list[str]:
     """What a sharded training's ranks need of the host: each reads the whole model before it is cut."""
     ranks = trainer["devices"]
     if trainer["strategy"] not in SHARDED or ranks == 1:

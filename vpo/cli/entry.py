@@ -9,7 +9,7 @@ from typing import Any
 from vpo import __version__
 from vpo.cli.arguments import Parser
 from vpo.errors import Terminated, UserError
-from vpo.processes.environment import in_utf8, prepare_run
+from vpo.processes.environment import ensure_utf8, prepare_run
 
 DESCRIPTION = "vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped"
 VERBS_HELP = """\
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         that ended it (one line).
     """
     if arguments is None:
-        in_utf8()
+        ensure_utf8()
         arguments = sys.argv[1:]
     try:
         told = _parse(list(arguments) or ["--help"])
@@ -87,9 +87,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _run(arguments: list[str]) -> int:
     asked = _parse_overrides("run", "the whole method; finished stages are taken from the store", arguments)
-    from vpo.processes.signals import answer_outside_of_training
+    from vpo.processes.signals import handle_signals_outside_training
 
-    answer_outside_of_training()  # before what takes seconds to import
+    handle_signals_outside_training()  # before what takes seconds to import
     prepare_run()
     from vpo.cli.run import run_job
 

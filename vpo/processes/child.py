@@ -1,7 +1,7 @@
 """`python child.py <module> <arguments>`: run a module of ours, or of the user, as `python -m` would, with a safe import path.
 
-`python -m` looks for modules in the working folder first, where a file `queue.py` or `random.py` of the user would stand in
-for the standard library's. Here the package `vpo` is the one that this file belongs to, and the folders from which the
+`python -m` looks for modules in the working folder first, where a file `queue.py` or `random.py` of the user would replace
+the standard library's. Here the package `vpo` is the one that this file belongs to, and the folders from which the
 starting process imports (VPO_IMPORT_PATH), the working folder too if it is one of them, come last.
 """
 

@@ -1,7 +1,7 @@
-"""What a process that we start inherits: the environment without what was meant for other programs, and a safe import path.
+"""What a process that we start inherits: the environment without variables of other programs, and a safe import path.
 
-A config says everything that a result depends on. A scheduler, a launcher or another training's shell leaves variables
-behind that the libraries below us read without being asked: with WORLD_SIZE=2 and RANK=0 a training would take half of each
+A config holds everything that a result depends on. A scheduler, a launcher or another training's shell leaves variables
+behind that our libraries read by themselves: with WORLD_SIZE=2 and RANK=0 a training would take half of each
 batch, with PL_TRAINER_MAX_STEPS it would end early, under the key of the whole one. So a training inherits everything but:
 
     ranks          RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, NODE_RANK ...: it gets its own (`rank_variables`)
@@ -36,7 +36,7 @@ NUMBERS = (
     "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD",
 )  # fmt: skip
-LEFT_BEHIND = (*SCHEDULERS, *LAUNCHERS, *DEFAULTS, *NUMBERS)  # each is a name or the beginning of one
+FOREIGN = (*SCHEDULERS, *LAUNCHERS, *DEFAULTS, *NUMBERS)  # each is a name or the beginning of one
 SPINS = "1000"  # turns of a loop, some microseconds
 
 
@@ -46,21 +46,19 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def import_path() -> str:
-    """The folders that this process imports from, as one variable; the working folder, which may be '', stands last."""
+    """The folders that this process imports from, as one variable; the working folder, which may be '', is last."""
     here = os.getcwd()
     places = [os.path.abspath(one) for one in sys.path]
     return os.pathsep.join([*(one for one in places if one != here), *([here] if here in places else [])])
 
 
-def without_leftovers(environment: Mapping[str, str]) -> dict[str, str]:
+def without_foreign_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without the variables of other programs (see the module's text)."""
-    return {
-        name: value for name, value in environment.items() if name not in RANKS and not name.startswith(LEFT_BEHIND)
-    }
+    return {name: value for name, value in environment.items() if name not in RANKS and not name.startswith(FOREIGN)}
 
 
 def rank_variables(rank: int, world: int, port: int, run: str) -> dict[str, str]:
-    """Who a rank is, as torchrun says it; `run` names what the ranks of one training have in common.
+    """The variables by which torchrun describes a rank; `run` is a name that the ranks of one training share.
 
     The one rank of a training on one device gets no LOCAL_RANK and no address: with these, accelerate would set up a
     process group and wrap the model for it.
@@ -81,13 +79,13 @@ def rank_variables(rank: int, world: int, port: int, run: str) -> dict[str, str]
 
 def training_environment(rank: int, world: int, port: int, run: str) -> dict[str, str]:
     """The whole environment of one rank of a training."""
-    environment = without_leftovers(os.environ)
+    environment = without_foreign_variables(os.environ)
     if world > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // world)))
-    spin_briefly(environment)
+    limit_openmp_spin(environment)
     environment |= {
         "VPO_PARENT": str(os.getpid()),
-        "PYTHONSAFEPATH": "1",  # a file of the user's folder called queue.py must not stand in for the library's
+        "PYTHONSAFEPATH": "1",  # a file of the user's folder called queue.py must not replace the library's
         "PYTHONUTF8": "1",
         "VPO_IMPORT_PATH": import_path(),
         "PYTHONPATH": _named(environment.get("PYTHONPATH", "")),
@@ -95,8 +93,8 @@ def training_environment(rank: int, world: int, port: int, run: str) -> dict[str
     return environment | rank_variables(rank, world, port, run)
 
 
-def spin_briefly(environment: MutableMapping[str, str]) -> None:
-    """Let OpenMP's threads sleep soon when they wait, unless the user decided; it counts from the import of torch on.
+def limit_openmp_spin(environment: MutableMapping[str, str]) -> None:
+    """Limit how long OpenMP's waiting threads spin, unless the user has set it; effective if set before torch is imported.
 
     GNU's OpenMP has them spin for some milliseconds first. Where several trainings share the cores, each then waits for
     threads that only spin: two at once on two cores took more than ten times as long as one (and one alone no less).
@@ -113,17 +111,17 @@ def _named(path: str) -> str:
 def prepare_run() -> None:
     """Give this process, and what it starts from here on (a pool, a training, a launcher's job), the same conditions.
 
-    It samples and scores with the libraries that a training uses, so it forgets what they would read. A scheduler's variables
-    stay: a launcher asks them for its job, and nothing that runs here does.
+    It samples and scores with the libraries that a training uses, so variables that they would read are removed. A scheduler's
+    variables stay: a launcher reads them for its job, and nothing that runs here does.
     """
     for name in [one for one in os.environ if one in RANKS or one.startswith((*LAUNCHERS, *DEFAULTS, *NUMBERS))]:
         del os.environ[name]
     os.environ["PYTHONSAFEPATH"] = "1"
-    spin_briefly(os.environ)
+    limit_openmp_spin(os.environ)
 
 
-def in_utf8() -> None:
-    """See to it that this process reads and writes UTF-8, whatever the locale.
+def ensure_utf8() -> None:
+    """Make this process read and write UTF-8, whatever the locale.
 
     Under a POSIX locale Python can neither open a file whose name is not ASCII nor write its name anywhere, so the same
     command is started again, in place of this process, in UTF-8 mode. What a terminal cannot show is written escaped.

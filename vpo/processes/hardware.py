@@ -1,4 +1,4 @@
-"""Whether the machine has what `trainer` asks for: found before any work, and torch is imported only if a GPU is asked for."""
+"""Whether the machine has what `trainer` requests: checked before any work; torch is imported only if a GPU is requested."""
 
 import sys
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ SHARDED = ("fsdp", "deepspeed")  # strategies that cut weights into pieces; Ligh
 
 def check_hardware(trainer: Mapping[str, Any]) -> None:
     """Raise UserError where the trainer cannot run here."""
-    asked = trainer["accelerator"] == "gpu"
+    wants_gpu = trainer["accelerator"] == "gpu"
     problem = hardware_problem(
-        trainer, gpus=_visible_gpus() if asked else 0, deepspeed=find_spec("deepspeed") is not None
+        trainer, gpus=_visible_gpus() if wants_gpu else 0, deepspeed=find_spec("deepspeed") is not None
     )
     if problem:
         raise UserError(problem)
@@ -42,8 +42,8 @@ def _visible_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def give_back_gpu() -> None:
-    """Return cached GPU memory of this process before a child trains: what was sampled with is gone, its blocks are not."""
+def release_gpu_memory() -> None:
+    """Release cached GPU memory of this process before a child trains: the models are deleted, their blocks are still reserved."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -14,14 +14,14 @@ import yaml
 
 from vpo.errors import Terminated, UserError
 from vpo.processes.environment import python_command, training_environment
-from vpo.processes.hardware import give_back_gpu
-from vpo.processes.signals import LEFT, Relay, held
+from vpo.processes.hardware import release_gpu_memory
+from vpo.processes.signals import EXIT_SAVED, SignalRelay, signals_blocked
 from vpo.storage.redact import redact
 
 WORKER = "vpo.training.worker"
-DISK_FULL = 28  # exit code of a worker: there may be no room even for a line that says so
-TRACEBACK = "traceback.txt"  # beside the stage file, of what is told in one line
-GRACE = 10.0  # seconds that ranks have to leave when one has failed; they save together or not at all
+DISK_FULL = 28  # exit code of a worker: there may be no room even for an error message
+TRACEBACK = "traceback.txt"  # next to the stage file: the traceback of an error that is reported in one line
+GRACE = 10.0  # seconds that ranks have to end when one has failed; they save together or not at all
 
 log = logging.getLogger(__name__)
 
@@ -29,43 +29,43 @@ log = logging.getLogger(__name__)
 def train_in_child(job: dict[str, Any], folder: Path, worker: str = WORKER) -> None:
     """Run a worker module on a job, one process a device, and wait.
 
-    The pipeline never trains in its own process: a data-parallel strategy would replay our command line and meet the lock
-    we hold, and a GPU's memory is given back only by the end of a process. Signals are passed on to the worker; one that asks it
-    to leave ends the run, once it has saved.
+    The pipeline never trains in its own process: a data-parallel strategy would run our command line again and wait for
+    the lock we hold, and a GPU's memory is released only at the end of a process. Signals are passed on to the worker; one that
+    requests its end also ends the run, once the worker has saved.
 
     Raises:
-        UserError: with the worker's own line.
-        Terminated: SIGTERM came; KeyboardInterrupt for SIGINT. Both say what became of the training.
+        UserError: with the worker's own message.
+        Terminated: SIGTERM came; KeyboardInterrupt for SIGINT. Both messages state whether the training was saved.
         OSError: the disk is full.
-        RuntimeError: it died of something else; its traceback is on stderr.
+        RuntimeError: it ended because of another error; its traceback is on stderr.
     """
-    give_back_gpu()
+    release_gpu_memory()
     spec = folder / "stage.yaml"
     stage = yaml.safe_dump(redact(job, environment=False), sort_keys=False, allow_unicode=True)
     spec.write_text(stage, encoding="utf-8")
-    complaint = folder / "error.txt"
-    complaint.unlink(missing_ok=True)
+    error_file = folder / "error.txt"
+    error_file.unlink(missing_ok=True)
     (folder / TRACEBACK).unlink(missing_ok=True)
     world = job["trainer"]["devices"]
     port = _free_port()
-    with Relay() as relay:
+    with SignalRelay() as relay:
         codes = _wait([_start(spec, rank, world, port, worker) for rank in range(world)], relay)
     if DISK_FULL in codes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    if complaint.exists():
-        raise UserError(complaint.read_text(encoding="utf-8"))
-    _end_if_asked(relay.ended_by, codes)
+    if error_file.exists():
+        raise UserError(error_file.read_text(encoding="utf-8"))
+    _end_if_requested(relay.ended_by, codes)
     if any(codes):
         raise RuntimeError(f"training ended with exit codes {codes}; its last lines are above, its job is {spec}")
 
 
-def _end_if_asked(ended_by: int | None, codes: list[int]) -> None:
-    """Raise what ends the run, where this process or its ranks alone (`kill` of a rank) were asked to leave."""
-    if ended_by is None and any(codes) and set(codes) <= {0, LEFT, -signal.SIGTERM}:
+def _end_if_requested(ended_by: int | None, codes: list[int]) -> None:
+    """Raise what ends the run, where this process or its ranks alone (`kill` of a rank) got a signal to end."""
+    if ended_by is None and any(codes) and set(codes) <= {0, EXIT_SAVED, -signal.SIGTERM}:
         ended_by = signal.SIGTERM
     if ended_by is None:
         return
-    if set(codes) <= {0, LEFT}:
+    if set(codes) <= {0, EXIT_SAVED}:
         outcome = "the training saved its checkpoint" if any(codes) else "the training was finished"
     else:
         outcome = "the training saved nothing more, what it saved before is kept"
@@ -73,23 +73,23 @@ def _end_if_asked(ended_by: int | None, codes: list[int]) -> None:
 
 
 def _start(spec: Path, rank: int, world: int, port: int, worker: str = WORKER) -> subprocess.Popen[bytes]:
-    """One rank, which knows who it is as under torchrun. Its standard input stays open as long as we live."""
+    """Start one rank, with the environment variables of torchrun. Its standard input stays open until this process ends."""
     environment = training_environment(rank, world, port, spec.parent.name)
     command = python_command(worker, str(spec))
-    with held():
+    with signals_blocked():
         return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]], relay: Relay | None = None) -> list[int]:
+def _wait(ranks: list[subprocess.Popen[bytes]], relay: SignalRelay | None = None) -> list[int]:
     """Exit codes; when one rank fails the others, which would wait for it for ever, are ended.
 
-    Ranks that are asked to leave have as long as they need while none fails: a checkpoint of a large model takes minutes.
-    No rank outlives this call: the caller gives its lock on the folder back, and a rank that still wrote would write into
+    Ranks that were requested to end have as long as they need while none fails: a checkpoint of a large model takes minutes.
+    No rank runs on after this call: the caller releases its lock on the folder, and a rank that still wrote would write into
     the next start's work.
     """
     try:
         while any(rank.poll() is None for rank in ranks):
-            if any(rank.poll() not in (None, 0, LEFT) for rank in ranks):
+            if any(rank.poll() not in (None, 0, EXIT_SAVED) for rank in ranks):
                 break
             if relay is not None:
                 relay.pass_on(ranks)
@@ -100,13 +100,13 @@ def _wait(ranks: list[subprocess.Popen[bytes]], relay: Relay | None = None) -> l
 
 
 def _end(ranks: list[subprocess.Popen[bytes]]) -> None:
-    """End ranks: ask first, because they save a checkpoint then, and kill those that do not leave."""
+    """End ranks: by SIGTERM first, at which they save a checkpoint, then by SIGKILL."""
     for rank in ranks:
         rank.terminate()
     for rank in ranks:
         try:
             rank.wait(timeout=GRACE)
-        except subprocess.TimeoutExpired:  # it waits in a collective for a rank that is gone
+        except subprocess.TimeoutExpired:  # it waits in a collective for a rank that has ended
             rank.kill()
             rank.wait()
 
@@ -114,4 +114,5 @@ def _end(ranks: list[subprocess.Popen[bytes]]) -> None:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port

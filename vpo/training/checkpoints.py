@@ -1,4 +1,4 @@
-"""What an interrupted training goes on from: checkpoints that a kill cannot break."""
+"""Checkpoints from which an interrupted training continues; a kill at any moment leaves a whole one."""
 
 import os
 import pickle
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from vpo.errors import UserError
-from vpo.processes.signals import LEFT, REQUESTS, die_of
+from vpo.processes.signals import EXIT_SAVED, REQUESTS, exit_by_signal
 from vpo.training.strategy import SHARDED
 
 
 class Checkpoints(pl.Callback):
-    """Keeps `last.ckpt`: every `every` steps, and at the end of a step when a signal asks for it.
+    """Keeps `last.ckpt`: every `every` steps, and at the end of a step when a signal requests it.
 
     The file is replaced by a rename, so a kill at any moment leaves a whole checkpoint. The state is saved at the end of a
     step, where Lightning can go on bit by bit, but Lightning logs and validates only after that, and a resumed run does
-    neither again. So the rename waits until the next step begins: what `last.ckpt` counts as done stands in the figures.
+    neither again. So the rename waits until the next step begins: its metrics are written before the checkpoint counts.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -37,7 +37,7 @@ class Checkpoints(pl.Callback):
         """
         REQUESTS.listen(training=True)
         if trainer.received_sigterm:  # by Lightning's handler; nothing is done yet that could be saved
-            die_of(signal.SIGTERM)
+            exit_by_signal(signal.SIGTERM)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_index: int
@@ -67,27 +67,27 @@ class Checkpoints(pl.Callback):
         self._publish(trainer)
 
     def _publish(self, trainer: pl.Trainer) -> None:
-        """Make what was saved the checkpoint, and leave if that was asked for."""
+        """Make what was saved the checkpoint, and exit if that was requested."""
         if self._saved and trainer.is_global_zero:
             if self.path.is_dir():  # no rename replaces a folder that holds something
                 shutil.rmtree(self.path)
             self._partial.replace(self.path)
         self._saved = False
         if self._leaving:
-            os._exit(LEFT)  # what comes after a SIGTERM may be a SIGKILL at any moment
+            os._exit(EXIT_SAVED)  # what comes after a SIGTERM may be a SIGKILL at any moment
 
 
-def _any_rank(trainer: pl.Trainer, asked: bool) -> bool:
-    """Whether any rank is asked: a signal may reach one alone, while a checkpoint is saved by all together."""
-    return trainer.strategy.reduce_boolean_decision(asked, all=False) if trainer.world_size > 1 else asked
+def _any_rank(trainer: pl.Trainer, requested: bool) -> bool:
+    """Whether any rank got the request: a signal may be sent to one alone, while a checkpoint is saved by all together."""
+    return trainer.strategy.reduce_boolean_decision(requested, all=False) if trainer.world_size > 1 else requested
 
 
-def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
-    """The optimizer steps that a checkpoint stands for, 0 where there is none.
+def steps_done(path: Path, expected: Mapping[str, Tensor]) -> int:
+    """The optimizer steps that a checkpoint contains, 0 where there is none.
 
     Args:
         path: of the checkpoint, which is only read.
-        due: what it must hold, by name; the values' shapes count.
+        expected: what it must hold, by name; only the shapes of the values are compared.
 
     Raises:
         UserError: If it cannot be read or is of another model.
@@ -97,7 +97,7 @@ def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
     if not path.exists():
         return 0
     try:
-        # Mapped, not read: names, shapes and a count are all that is asked of it.
+        # Mapped, not read: only names, shapes and a count are needed.
         checkpoint = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
         found, steps = checkpoint["state_dict"], checkpoint["global_step"]
     except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
@@ -105,8 +105,8 @@ def steps_done(path: Path, due: Mapping[str, Tensor]) -> int:
         raise UserError(f"{path}: cannot be read ({reason}); delete it to train from the start") from error
     odd = sorted(
         name
-        for name in due.keys() | found.keys()
-        if name not in due or name not in found or due[name].shape != found[name].shape
+        for name in expected.keys() | found.keys()
+        if name not in expected or name not in found or expected[name].shape != found[name].shape
     )
     if odd:
         raise UserError(

@@ -1,29 +1,23 @@
-"""Rows for training, and which row is met when: a pure function of the data, the seed and the recipe.
-
-Resuming needs no sampler state, because step s of a recipe always holds the same rows; data-parallel ranks need no
-communication to agree on a loss's normaliser, because every rank knows the whole plan.
-"""
+"""Rows for training: rendered, put together to batches, and given to Lightning in the order of a plan (`vpo.training.plan`)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from vpo.errors import UserError
 from vpo.language.chat.rendering import Renderer
 from vpo.records import Example, Pair
-from vpo.seeding import seed_of
-from vpo.training.packing.rows import PackedRow, pack, pad_right, plant
+from vpo.training.packing.rows import PackedRow, build_trees, pack, pad_right
+from vpo.training.plan import BatchPlan
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """A rendered query and its completions: one for SFT, (chosen, rejected) for preferences.
 
     `reference` holds the summed log-probability of each completion under the reference policy, where it is known.
@@ -41,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Padded:
-    """Sequences as they are usually fed: one row a completion, filled up on the right, (B * C, T) each.
+    """Sequences as an ordinary batch: one row a completion, padded on the right, (B * C, T) each.
 
     Attributes:
         input_ids: tokens.
@@ -63,7 +57,7 @@ class Batch:
 
     Attributes:
         sequences: the tokens, packed into one tree or padded.
-        weight: (B,), 0 for a filler row that evens out ranks.
+        weight: (B,), 0 for a filler row, which gives every rank the same number of rows.
         reference: (B, C), or (B, 0) where unknown.
         normaliser: completion tokens (SFT) or rows (preferences) of the whole global batch, over ranks and accumulation.
         chosen_tokens: tokens of the first completions of the whole global batch, for the SFT term of preferences.
@@ -80,13 +74,15 @@ class Batch:
         return replace(self, **moved)
 
 
-def sft_rows(examples: Sequence[Example], renderer: Renderer, max_length: int) -> tuple[list[Row], Counter[str]]:
+def sft_rows(
+    examples: Sequence[Example], renderer: Renderer, max_length: int
+) -> tuple[list[TrainingRow], Counter[str]]:
     """Rows of supervised examples, and how many were left out: "empty" or "over-long" (more than `max_length` tokens)."""
     texts = [(one.query_id, one.query, (one.completion,)) for one in examples]
     return _render_rows(texts, renderer, max_length)
 
 
-def pair_rows(pairs: Sequence[Pair], renderer: Renderer, max_length: int) -> tuple[list[Row], Counter[str]]:
+def pair_rows(pairs: Sequence[Pair], renderer: Renderer, max_length: int) -> tuple[list[TrainingRow], Counter[str]]:
     """Rows of preference pairs, and how many were left out: "empty", "over-long" or "equal" (both sides the same tokens)."""
     texts = [(one.query_id, one.query, (one.chosen, one.rejected)) for one in pairs]
     return _render_rows(texts, renderer, max_length)
@@ -94,7 +90,7 @@ def pair_rows(pairs: Sequence[Pair], renderer: Renderer, max_length: int) -> tup
 
 def _render_rows(
     texts: Sequence[tuple[str, str, tuple[str, ...]]], renderer: Renderer, max_length: int
-) -> tuple[list[Row], Counter[str]]:
+) -> tuple[list[TrainingRow], Counter[str]]:
     rows, left_out = [], Counter[str]()
     for query_id, query, completions in texts:
         prompt = tuple(renderer.prompt_ids(query))
@@ -106,40 +102,30 @@ def _render_rows(
         elif len(prompt) + max(map(len, ids)) > max_length:
             left_out["over-long"] += 1
         else:
-            rows.append(Row(query_id, prompt, ids))
+            rows.append(TrainingRow(query_id, prompt, ids))
     return rows, left_out
 
 
-def plan_steps(count: int, *, epochs: float, global_batch_size: int, seed: int) -> list[list[int]]:
-    """Which rows make up each optimizer step: every epoch a fresh permutation, cut into global batches.
+@dataclass(frozen=True)
+class Collator:
+    """Puts rows together for one forward pass.
 
-    Epochs follow one another without a gap, so only the very last step can be short. Sizes are counted in rows (pairs, for
-    preferences) per optimizer step, whatever the packing or the number of devices.
+    Attributes:
+        pad_id: the token that fills short sequences.
+        packing: one packed tree instead of sequences padded on the right.
+        pad_to: what the length of a packed tree is a multiple of.
     """
-    stream: list[int] = []
-    for epoch in range(int(np.ceil(epochs))):
-        stream += np.random.default_rng(seed_of("epoch", seed, epoch)).permutation(count).tolist()
-    stream = stream[: max(1, round(count * epochs))]
-    return [stream[start : start + global_batch_size] for start in range(0, len(stream), global_batch_size)]
 
+    pad_id: int
+    packing: bool = False
+    pad_to: int = 1
 
-def share_of_rank(
-    step: Sequence[int], *, rank: int, world: int, per_device: int, accumulate: int
-) -> list[list[tuple[int, bool]]]:
-    """This rank's micro-batches of one step, as (row, real): a short step is filled with unreal rows of weight 0."""
-    size = world * per_device * accumulate
-    filled = [(row, True) for row in step] + [(step[0], False)] * (size - len(step))
-    mine = filled[rank::world]
-    return [mine[start : start + per_device] for start in range(0, len(mine), per_device)]
-
-
-def arrange(rows: Sequence[Row], *, packing: bool, pad_id: int, pad_to: int = 1) -> Padded | PackedRow:
-    """The sequences of one forward pass: one packed tree, or padded on the right."""
-    prompts, completions = [row.prompt for row in rows], [row.completions for row in rows]
-    if not packing:
-        return Padded(*pad_right(prompts, completions, pad_id))
-    (tree,) = plant(prompts, completions, items_per_row=len(rows))
-    return pack(tree, pad_to=pad_to, pad_id=pad_id)
+    def __call__(self, rows: Sequence[TrainingRow]) -> Padded | PackedRow:
+        prompts, completions = [row.prompt for row in rows], [row.completions for row in rows]
+        if not self.packing:
+            return Padded(*pad_right(prompts, completions, self.pad_id))
+        (tree,) = build_trees(prompts, completions, items_per_row=len(rows))
+        return pack(tree, pad_to=self.pad_to, pad_id=self.pad_id)
 
 
 class PlannedLoader:
@@ -154,9 +140,7 @@ class PlannedLoader:
     def __iter__(self) -> Iterator[Batch]:
         data = self.module
         for step in data.steps[self.start :]:
-            for micro in share_of_rank(
-                step, rank=data.rank, world=data.world, per_device=data.per_device, accumulate=data.accumulate
-            ):
+            for micro in data.plan.share(step):
                 yield data.batch(
                     [data.rows[row] for row, _ in micro],
                     [real for _, real in micro],
@@ -166,57 +150,43 @@ class PlannedLoader:
 
 
 class PlannedDataModule(pl.LightningDataModule):
-    """Feeds a plan to Lightning.
+    """Gives Lightning the batches of a plan.
 
     Args:
         rows: training rows.
         validation: held-out rows; may be empty.
-        pad_id: fills short sequences.
-        packing: whether a micro-batch is one packed tree; `pad_to` is what its length is a multiple of.
-        by: what a global batch is counted in for the loss: "tokens" (SFT) or "rows" (preferences).
-        global_batch_size: rows per optimizer step; must equal per_device x accumulation x world.
+        plan: which rows make up a batch.
+        collator: how rows become sequences.
+        unit: what the loss of a global batch is a mean over: "tokens" (SFT) or "rows" (preferences).
         left_out: how many rows could not be used, by reason; for the record.
     """
 
     def __init__(
         self,
-        rows: Sequence[Row],
-        validation: Sequence[Row],
+        rows: Sequence[TrainingRow],
+        validation: Sequence[TrainingRow],
         *,
-        pad_id: int,
-        packing: bool,
-        pad_to: int,
-        by: str,
-        epochs: float,
-        global_batch_size: int,
-        per_device: int,
-        rank: int,
-        world: int,
-        seed: int,
-        max_steps: int | None = None,
+        plan: BatchPlan,
+        collator: Collator,
+        unit: Literal["tokens", "rows"],
         left_out: Counter[str] | None = None,
     ) -> None:
         super().__init__()
-        per_device = min(per_device, max(1, global_batch_size // world))
-        if global_batch_size % (per_device * world):
-            raise UserError(
-                f"global_batch_size={global_batch_size} is not per_device_batch_size={per_device} x accumulation x "
-                f"devices={world}; make it a multiple of {per_device * world}"
-            )
-        self.rows, self.validation, self.left_out, self.by = rows, validation, left_out or Counter(), by
-        self.arrangement = {"packing": packing, "pad_id": pad_id, "pad_to": pad_to}
-        self.per_device, self.rank, self.world = per_device, rank, world
-        self.accumulate = global_batch_size // (per_device * world)
-        enough = epochs if max_steps is None else np.ceil(max_steps * global_batch_size / len(rows))
-        self.steps = plan_steps(len(rows), epochs=enough, global_batch_size=global_batch_size, seed=seed)[:max_steps]
+        self.rows, self.validation, self.left_out = rows, validation, left_out or Counter()
+        self.plan, self.collator, self.unit = plan, collator, unit
+        self.accumulate = plan.accumulate
+        self.steps = plan.steps(len(rows))
 
     def normaliser(self, step: Sequence[int]) -> float:
         """What the summed loss of a global batch is divided by."""
-        return sum(self.rows[row].completion_tokens for row in step) if self.by == "tokens" else len(step)
+        return sum(self.rows[row].completion_tokens for row in step) if self.unit == "tokens" else len(step)
 
-    def batch(self, rows: Sequence[Row], real: Sequence[bool], normaliser: float, chosen_tokens: float = 1.0) -> Batch:
+    def batch(
+        self, rows: Sequence[TrainingRow], real: Sequence[bool], normaliser: float, chosen_tokens: float = 1.0
+    ) -> Batch:
+        """The batch of some rows; those that are not `real` have weight 0."""
         return Batch(
-            arrange(rows, **self.arrangement),
+            self.collator(rows),
             weight=torch.tensor(real, dtype=torch.float32),
             reference=torch.tensor([row.reference for row in rows], dtype=torch.float32).reshape(len(rows), -1),
             normaliser=normaliser,
@@ -224,20 +194,21 @@ class PlannedDataModule(pl.LightningDataModule):
         )
 
     def train_dataloader(self) -> PlannedLoader:
-        """Lightning asks for it after a checkpoint is restored, so the trainer knows where to go on."""
-        return PlannedLoader(self, start=self.trainer.global_step)
+        """Lightning calls it after a checkpoint is restored, so the trainer knows at which step to continue."""
+        return PlannedLoader(self, start=0 if self.trainer is None else self.trainer.global_step)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """This rank's share of the validation rows, filled up with rows of weight 0.
 
         Every rank has the same number of rows, hence of batches: Lightning's collectives wait for all ranks.
         """
+        size, world = self.plan.micro_batch_size, self.plan.world
         filled = [(row, True) for row in self.validation]
-        filled += [(row, False) for row in self.validation[:1]] * (-len(self.validation) % self.world)
-        mine = filled[self.rank :: self.world]
-        parts = [mine[start : start + self.per_device] for start in range(0, len(mine), self.per_device)]
+        filled += [(row, False) for row in self.validation[:1]] * (-len(self.validation) % world)
+        mine = filled[self.plan.rank :: world]
+        parts = [mine[start : start + size] for start in range(0, len(mine), size)]
         batches = [self.batch([row for row, _ in part], [real for _, real in part], 1.0) for part in parts]
-        return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)
+        return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type] # a list will do
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.to(device)

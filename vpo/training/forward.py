@@ -1,4 +1,4 @@
-"""How a model reads a batch: as a packed tree where it can, as padded sequences where it cannot."""
+"""How a model gets a batch: as a packed tree where it can take one, else as padded sequences."""
 
 import logging
 import os
@@ -34,13 +34,13 @@ class Reader:
     def of(
         cls, model: nn.Module, *, packing: bool, longest: int, device: str = "cpu", precision: str = "32-true"
     ) -> "Reader":
-        """The best way to read with this model; where packing is asked for and cannot be, says why.
+        """The fastest way for this model; where packing is requested and impossible, the reason is logged.
 
         Args:
             model: a causal language model, wherever it lies now.
-            packing: whether packed rows are asked for.
+            packing: whether packed rows are requested.
             longest: most tokens of prompt and completion together.
-            device: where it will read; on a GPU its own attention kernel is tried there before it is relied on.
+            device: where it will compute; on a GPU its attention kernel is tested there first.
             precision: the trainer's.
         """
         reason = packing_problem(model, longest=longest) if packing else None

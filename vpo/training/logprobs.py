@@ -27,13 +27,19 @@ class SequenceLogprobs(NamedTuple):
     counts: Tensor
 
 
+class LogitForm(NamedTuple):
+    """What becomes of the output of a head's linear map z: `softcap * tanh(scale * z / softcap)`."""
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+
 class Head(NamedTuple):
-    """How a model makes logits from the decoder's hidden states: `softcap * tanh(scale * module(h) / softcap)`."""
+    """How a model makes logits from the decoder's hidden states: the form of `module(h)`."""
 
     module: nn.Module
     vocab_size: int
-    scale: float = 1.0
-    softcap: float | None = None
+    form: LogitForm = LogitForm()
 
     @property
     def is_plain_linear(self) -> bool:
@@ -49,14 +55,16 @@ class Head(NamedTuple):
 
 
 def unwrap(model: nn.Module) -> Any:
-    """The Hugging Face model inside a PEFT wrapper (adapters stay active: they live in the layers), or the model."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    """The Hugging Face model inside a PEFT wrapper (adapters stay active: they are in the layers), or the model."""
+    base = getattr(model, "get_base_model", None)
+    return model if base is None else base()
 
 
 def decoder_of(model: nn.Module) -> nn.Module:
     """The module that maps ids to hidden states, e.g. `LlamaModel` of a `LlamaForCausalLM`."""
     inner = unwrap(model)
-    return getattr(inner, inner.base_model_prefix)
+    decoder: nn.Module = getattr(inner, inner.base_model_prefix)
+    return decoder
 
 
 def head_of(model: nn.Module) -> Head:
@@ -71,14 +79,14 @@ def head_of(model: nn.Module) -> Head:
     if config.model_type.startswith("granite"):
         scale /= float(getattr(config, "logits_scaling", None) or 1.0)
     softcap = getattr(config, "final_logit_softcapping", None)
-    return Head(inner.get_output_embeddings(), config.vocab_size, scale, softcap)
+    return Head(inner.get_output_embeddings(), config.vocab_size, LogitForm(scale, softcap))
 
 
 @torch.no_grad()
 def head_problem(model: nn.Module) -> str | None:
     """Compare `head_of` with the model's own logits on a few tokens.
 
-    A check with numbers, because the name of a config field does not say what the model does with it: `logits_scaling`
+    A check with numbers, because the name of a config field does not define what the model does with it: `logits_scaling`
     divides in Granite and multiplies in HyperCLOVA X. Call it once, before training and before any wrapping for DDP.
 
     Args:
@@ -98,19 +106,19 @@ def head_problem(model: nn.Module) -> str | None:
         expected = inner(input_ids=ids, use_cache=False).logits.float()
         head = head_of(model)
         hidden = decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
-        logits = shape_logits(head.module(hidden), head.scale, head.softcap)
+        logits = shape_logits(head.module(hidden), head.form)
         agree = torch.allclose(logits, expected, rtol=1e-2, atol=1e-2 * expected.abs().max().item())
     finally:
         model.train(was_training)
     return None if agree else f"{type(inner).__name__} does more than a linear head between hidden states and logits"
 
 
-def shape_logits(logits: Tensor, scale: float, softcap: float | None) -> Tensor:
+def shape_logits(logits: Tensor, form: LogitForm) -> Tensor:
     """The fp32 logits after scale and softcap; a view of the input where there is nothing to do and it is fp32."""
     logits = logits.float()
-    if scale != 1.0:
-        logits = logits * scale
-    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+    if form.scale != 1.0:
+        logits = logits * form.scale
+    return logits if form.softcap is None else form.softcap * torch.tanh(logits / form.softcap)
 
 
 def token_logprobs(hidden: Tensor, targets: Tensor, head: Head, chunk_elements: int = CHUNK_ELEMENTS) -> Tensor:
@@ -138,10 +146,10 @@ def _called_logprobs(hidden: Tensor, targets: Tensor, head: Head, chunk: int) ->
     """`token_logprobs` through the head's own forward: autograd with recomputation, for heads of any kind."""
 
     def logprobs(h: Tensor, t: Tensor) -> Tensor:
-        logits = shape_logits(head.module(h), head.scale, head.softcap)
+        logits = shape_logits(head.module(h), head.form)
         return logits.gather(-1, t[:, None]).squeeze(-1) - logits.logsumexp(-1)
 
-    pieces = zip(hidden.split(chunk), targets.split(chunk), strict=True)
+    pieces = zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True)
     return torch.cat([checkpoint(logprobs, h, t, use_reentrant=False, preserve_rng_state=False) for h, t in pieces])
 
 
@@ -154,7 +162,8 @@ def _linear_logprobs(hidden: Tensor, targets: Tensor, head: Head, chunk: int) ->
         hidden, weight = hidden.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     with torch.autocast(device, enabled=False):
-        return _LinearLogprobs.apply(hidden, weight, bias, targets, head.scale, head.softcap, chunk)
+        logps: Tensor = _LinearLogprobs.apply(hidden, weight, bias, targets, head.form, chunk)  # type: ignore[no-untyped-call]
+    return logps
 
 
 class _LinearLogprobs(torch.autograd.Function):
@@ -167,14 +176,13 @@ class _LinearLogprobs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, scale: float,
-        softcap: float | None, chunk: int,
-    ) -> Tensor:  # fmt: skip
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, form: LogitForm, chunk: int
+    ) -> Tensor:
         needs_grad = any(ctx.needs_input_grad)
-        keep = needs_grad and softcap is None and targets.numel() <= chunk
+        keep = needs_grad and form.softcap is None and targets.numel() <= chunk
         logps, logzs, probabilities = [], [], None
-        for h, t in zip(hidden.split(chunk), targets.split(chunk), strict=True):
-            logits = shape_logits(F.linear(h, weight, bias), scale, softcap)
+        for h, t in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
+            logits = shape_logits(F.linear(h, weight, bias), form)
             chosen = logits.gather(-1, t[:, None]).squeeze(-1)
             logz = _exponentiate_(logits)
             logps.append(chosen - logz)
@@ -182,7 +190,7 @@ class _LinearLogprobs(torch.autograd.Function):
             if keep:
                 probabilities = logits.div_(logits.sum(-1, keepdim=True))
         ctx.save_for_backward(hidden, weight, bias, targets, torch.cat(logzs), probabilities)
-        ctx.scale, ctx.softcap, ctx.chunk = scale, softcap, chunk
+        ctx.form, ctx.chunk = form, chunk
         return torch.cat(logps)
 
     @staticmethod
@@ -198,16 +206,16 @@ class _LinearLogprobs(torch.autograd.Function):
             part = slice(start, start + ctx.chunk)
             h, t, g = hidden[part], targets[part], grad[part].float()
             if probabilities is None:
-                z = shape_logits(F.linear(h, weight, bias), ctx.scale, ctx.softcap)
-                slope = None if ctx.softcap is None else 1.0 - (z / ctx.softcap).square()
+                z = shape_logits(F.linear(h, weight, bias), ctx.form)
+                slope = None if ctx.form.softcap is None else 1.0 - (z / ctx.form.softcap).square()
                 dz = z.sub_(logz[part, None]).exp_().mul_(-g[:, None])
             else:
                 dz, slope = probabilities * -g[:, None], None  # not in place: backward may run twice (retain_graph)
             dz.scatter_add_(-1, t[:, None], g[:, None])
             if slope is not None:
                 dz.mul_(slope)
-            if ctx.scale != 1.0:
-                dz.mul_(ctx.scale)
+            if ctx.form.scale != 1.0:
+                dz.mul_(ctx.form.scale)
             if grad_bias is not None:
                 grad_bias += dz.sum(0)
             dz = dz.to(weight.dtype)
@@ -219,7 +227,7 @@ class _LinearLogprobs(torch.autograd.Function):
             grad_hidden,
             None if grad_weight is None else grad_weight.to(weight.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
-            None, None, None, None,
+            None, None, None,
         )  # fmt: skip
 
 

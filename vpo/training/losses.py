@@ -1,13 +1,14 @@
 """Losses on preference pairs: pure functions on log-probabilities, nothing reduced over the batch.
 
 Every function takes sums of completion-token log-probabilities (`vpo.training.logprobs`) and returns one value a pair.
-The mean over the *global* batch (all ranks, all accumulation steps) is the caller's, because only the caller knows how
-many pairs the whole batch holds.
+The mean over the *global* batch (all ranks, all accumulation steps) is the caller's, because only the caller has the number of
+ pairs the whole batch holds.
 
 Notation: pi is the policy, ref the frozen reference, x the prompt, y+ the chosen and y- the rejected completion;
 `log_ratio(y) = log pi(y|x) - log ref(y|x)` and `margin = log_ratio(y+) - log_ratio(y-)`.
 """
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -17,6 +18,24 @@ from torch import Tensor
 from vpo.errors import UserError
 
 DpoKind = Literal["sigmoid", "hinge", "ipo", "robust"]
+
+
+@dataclass(frozen=True)
+class PairObjective:
+    """What a preference training minimises.
+
+    Attributes:
+        beta: strength of the pull towards the reference.
+        kind: which of the losses below.
+        label_smoothing: assumed share of flipped preferences.
+        sft_weight: weight of the chosen sides' negative log-likelihood (0: none). It is the mean over all chosen tokens of the
+            global batch, as for SFT; TRL 1.16 (loss_type "sft") takes the mean over those of a micro-batch.
+    """
+
+    beta: float
+    kind: DpoKind = "sigmoid"
+    label_smoothing: float = 0.0
+    sft_weight: float = 0.0
 
 
 class PairLoss(NamedTuple):

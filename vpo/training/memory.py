@@ -28,7 +28,7 @@ ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_pro
 
 
 @dataclass(frozen=True)
-class Shape:
+class DecoderShape:
     """The sizes of a Llama-like decoder, as its config.json names them."""
 
     vocab_size: int
@@ -44,7 +44,7 @@ class Shape:
     head_norms: int = 0  # vectors of head_dim in a layer
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Shape | None":
+    def of(cls, config: Mapping[str, Any]) -> "DecoderShape | None":
         """The shape that a config.json describes; None for a kind of model that is not known here."""
         kind = config.get("model_type")
         if kind not in ("llama", "mistral", "qwen2", "qwen3"):
@@ -95,12 +95,13 @@ class Shape:
     def adapter_parameters(self, adapter: Mapping[str, Any]) -> int:
         """T of a LoRA adapter: r (in + out) a target (arXiv 2106.09685)."""
         targets = self.linears if adapter["target_modules"] == "all-linear" else adapter["target_modules"]
-        return self.num_hidden_layers * sum(adapter["r"] * sum(self.linears.get(name, (0, 0))) for name in targets)
+        rank: int = adapter["r"]
+        return self.num_hidden_layers * sum(rank * sum(self.linears.get(name, (0, 0))) for name in targets)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One forward pass in tokens: `items` queries of `completions` each, behind a template."""
+class BatchShape:
+    """One forward pass in tokens: `items` queries of `completions` each, after a template."""
 
     items: int
     completions: int
@@ -154,7 +155,9 @@ class Estimate:
         return self.process + self.weights + self.optimizer + max(backward, self.gradients + self.scratch)
 
 
-def estimate(shape: Shape, row: Row, trainer: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> Estimate:
+def estimate(
+    shape: DecoderShape, row: BatchShape, trainer: Mapping[str, Any], adapter: Mapping[str, Any] | None
+) -> Estimate:
     """What a training of this model takes.
 
     Args:
@@ -191,26 +194,28 @@ def estimate(shape: Shape, row: Row, trainer: Mapping[str, Any], adapter: Mappin
     )
 
 
-def standing(shape: Shape, trainer: Mapping[str, Any], *, reference: bool) -> float:
+def fixed_memory(shape: DecoderShape, trainer: Mapping[str, Any], *, reference: bool) -> float:
     """Bytes that training all weights holds whatever its rows: the process, weights, gradients, AdamW's moments, all in fp32.
 
     Args:
         shape: of the model.
         trainer: its node; no sharded one.
-        reference: whether a frozen copy of the policy stands beside it, in fp32, too.
+        reference: whether a frozen copy of the policy is in memory, too, in fp32.
     """
-    nothing = Row(0, 0, 0, 0, 0, packing=False)
+    nothing = BatchShape(0, 0, 0, 0, 0, packing=False)
     held = estimate(shape, nothing, trainer, None)
     return held.process + held.weights * (2 if reference else 1) + held.gradients + held.optimizer
 
 
-def _activations(shape: Shape, row: Row, half: bool, gpu: bool, checkpointing: bool, narrow: bool) -> float:
+def _activations(
+    shape: DecoderShape, row: BatchShape, half: bool, gpu: bool, checkpointing: bool, narrow: bool
+) -> float:
     """Bytes that autograd keeps of a row.
 
     A layer keeps for each token, in fp32: of both norms their input, the normalised vector and the output (6 h); the rotated
     query and the attention's output (2 h); keys and values (2 k); of the MLP gate, silu(gate), up and their product (4 i).
-    With 16 bits the norms stay in fp32 (4 h) and each of the five linear maps behind them keeps a 16-bit copy of its input.
-    Beside an adapter on 16-bit weights (`narrow`) a frozen norm keeps its widened input alone (2 h of fp32), the stream between
+    With 16 bits the norms stay in fp32 (4 h) and each of the five linear maps after them keeps a 16-bit copy of its input.
+    With an adapter on 16-bit weights (`narrow`) a frozen norm keeps its widened input alone (2 h of fp32), the stream between
     layers has 16 bits, and the adapter of the attention's output keeps a copy of that, too (h). On
     CPU a packed row also gathers queries, outputs, keys and values branch by branch, the latter with their template.
     """
@@ -229,7 +234,7 @@ def _activations(shape: Shape, row: Row, half: bool, gpu: bool, checkpointing: b
     )  # the inputs of all layers, the inside of one
 
 
-def _logits(shape: Shape, row: Row, full: bool) -> float:
+def _logits(shape: DecoderShape, row: BatchShape, full: bool) -> float:
     """Bytes of one chunk's probabilities and their gradient, and of the head's own gradient."""
     return 2 * 4 * min(CHUNK, row.targets * shape.vocab_size) + (
         4 * shape.vocab_size * shape.hidden_size if full else 0

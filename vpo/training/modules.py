@@ -1,6 +1,6 @@
 """The two LightningModules: supervised fine-tuning and direct preference optimization.
 
-Optimizer, schedule and logging live here; the mathematics lives in `losses` and `logprobs`. Losses are normalised over the
+Optimizer, schedule and logging are here; the mathematics is in `losses` and `logprobs`. Losses are normalised over the
 whole global batch (SFT by completion tokens, preferences by rows): each micro-batch divides its sum by the global count that
 the batch carries, and undoes the two averages that Lightning takes (over accumulation, over ranks).
 """
@@ -17,15 +17,15 @@ from vpo.errors import UserError
 from vpo.seeding import seed_of
 from vpo.training.data import Batch
 from vpo.training.forward import Reader
-from vpo.training.losses import dpo_loss
-from vpo.training.strategy import averages, clip_gradients, gradient_norm
+from vpo.training.losses import PairObjective, dpo_loss
+from vpo.training.strategy import averaging_divisor, clip_gradients, gradient_norm
 
 
 class PolicyModule(pl.LightningModule):
-    """What both stages share: the policy, AdamW with a schedule, and figures summed over a global batch.
+    """What both stages share: the policy, AdamW with a schedule, and metrics summed over a global batch.
 
     Args:
-        reader: reads batches with the model that is trained.
+        reader: computes log-probabilities with the model that is trained.
         optimizer: `lr`, `betas`, `weight_decay`, `schedule` ("constant", "linear", "cosine", "step"), `warmup` (fraction of the
             steps), and for "step" `gamma`, by which the rate is multiplied after every epoch.
         total_steps: optimizer steps of the whole training.
@@ -85,21 +85,21 @@ class PolicyModule(pl.LightningModule):
         if shape is None:
             raise UserError(f"schedule={chosen['schedule']} is unknown; choose one of {', '.join(SCHEDULES)}")
 
-        def share(step: int) -> float:
+        def factor(step: int) -> float:
             done = max(0, step - warmup) / max(1, self.total_steps - warmup)
             epochs = int(step // self.epoch_steps) if self.epoch_steps else 0
             return min(1.0, (step + 1) / warmup) * shape(done, chosen.get("gamma", 1.0) ** epochs)
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def scaled(self, loss_sum: Tensor, batch: Batch) -> Tensor:
         """This micro-batch's part of the global mean, before Lightning averages over accumulation and ranks."""
-        return loss_sum / batch.normaliser * averages(self.trainer)
+        return loss_sum / batch.normaliser * averaging_divisor(self.trainer)
 
-    def add(self, **figures: Tensor) -> None:
-        """Sum figures until the optimizer steps."""
-        for name, value in figures.items():
+    def add(self, **metrics: Tensor) -> None:
+        """Sum metrics until the optimizer steps."""
+        for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, torch.zeros((), device=self.device)) + value.detach().float().sum()
 
     def flush(self) -> dict[str, float]:
@@ -108,7 +108,7 @@ class PolicyModule(pl.LightningModule):
         return {name: self.trainer.strategy.reduce(value, reduce_op="sum").item() for name, value in sums.items()}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log what this update is made of: its figures, its learning rate and the gradient's norm before clipping.
+        """Log what this update is made of: its metrics, its learning rate and the gradient's norm before clipping.
 
         Lightning steps the schedule before a batch ends, so the rate must be read here. DeepSpeed calls this for every
         micro-batch, the others for the last one of a step.
@@ -118,14 +118,14 @@ class PolicyModule(pl.LightningModule):
         """
         if not self._last_micro:
             return
-        figures = self.figures(self.flush())
-        self._check_finite("loss", figures["loss"])
+        metrics = self.metrics(self.flush())
+        self._check_finite("loss", metrics["loss"])
         norm = gradient_norm(self.trainer, self.parameters())
         if norm is not None:
             self._check_finite("gradient norm", norm.item())
             self.log("train/grad_norm", norm)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self.log(f"train/{name}", value, prog_bar=name == "loss")
 
     def _check_finite(self, name: str, value: float) -> None:
@@ -142,12 +142,12 @@ class PolicyModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         if self._sums:
-            for name, value in self.figures(self.flush()).items():
+            for name, value in self.metrics(self.flush()).items():
                 self.log(f"val/{name}", value, prog_bar=name == "loss")
 
-    def figures(self, sums: dict[str, float]) -> dict[str, float]:
-        """Named figures of a global batch from its sums, "loss" among them."""
-        raise UserError(f"{type(self).__name__} names no figures; override figures()")
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
+        """Named metrics of a global batch from its sums, "loss" among them."""
+        raise UserError(f"{type(self).__name__} names no metrics; override metrics()")
 
 
 # How far a completion's log-probability may be from the reference's before the first update: nats times the root of its tokens,
@@ -173,7 +173,7 @@ class SFTModule(PolicyModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         self._nll(batch)
 
-    def figures(self, sums: dict[str, float]) -> dict[str, float]:
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
         return {"loss": sums["nll"] / sums["tokens"], "tokens": sums["tokens"]}
 
     def _nll(self, batch: Batch) -> Tensor:
@@ -187,11 +187,7 @@ class DPOModule(PolicyModule):
     """Direct preference optimization (Rafailov et al. 2023, eq. 7) with a reference that is computed beforehand.
 
     Args:
-        beta: strength of the pull to the reference.
-        loss: "sigmoid", "ipo", "hinge" or "robust".
-        label_smoothing: assumed rate of flipped preferences.
-        sft_weight: weight of the chosen sides' negative log-likelihood (0: plain DPO). It is the mean over all chosen tokens
-            of the global batch, as for SFT; TRL 1.16 (loss_type "sft") takes the mean over those of a micro-batch.
+        objective: the preference loss and its weights.
     """
 
     def __init__(
@@ -201,31 +197,29 @@ class DPOModule(PolicyModule):
         total_steps: int,
         seed: int = 0,
         *,
-        beta: float,
-        loss: str,
-        label_smoothing: float,
-        sft_weight: float,
+        objective: PairObjective,
         epoch_steps: Fraction | int = 0,
     ) -> None:
         super().__init__(reader, optimizer, total_steps, seed, epoch_steps=epoch_steps)
-        self.beta, self.loss, self.label_smoothing, self.sft_weight = beta, loss, label_smoothing, sft_weight
+        self.objective = objective
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         logps, tokens = self(batch)
-        if self.global_step == 0:  # before the first update, which a resumed training has behind it
+        if self.global_step == 0:  # before the first update, which a resumed training has done already
             self._check_reference(logps.detach(), batch.reference.flatten(), tokens)
         losses, chosen = self._losses(batch, logps, tokens)
-        if self.sft_weight:  # in units of pairs, because `scaled` divides by these
-            losses = losses - self.sft_weight * chosen * batch.normaliser / batch.chosen_tokens
+        weight = self.objective.sft_weight
+        if weight:  # in units of pairs, because `scaled` divides by these
+            losses = losses - weight * chosen * batch.normaliser / batch.chosen_tokens
         return self.scaled(losses, batch)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         self._losses(batch, *self(batch))
 
-    def figures(self, sums: dict[str, float]) -> dict[str, float]:
+    def metrics(self, sums: dict[str, float]) -> dict[str, float]:
         pairs, tokens = sums.pop("pairs"), sums.pop("chosen_tokens")
         means = {name: value / pairs for name, value in sums.items()}
-        means["loss"] -= self.sft_weight * sums["logps/chosen"] / tokens
+        means["loss"] -= self.objective.sft_weight * sums["logps/chosen"] / tokens
         return {**means, "rewards/margins": means["rewards/chosen"] - means["rewards/rejected"], "pairs": pairs}
 
     def _losses(self, batch: Batch, logps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,9 +235,9 @@ class DPOModule(PolicyModule):
             chosen,
             rejected,
             *batch.reference.T,
-            beta=self.beta,
-            kind=self.loss,
-            label_smoothing=self.label_smoothing,
+            beta=self.objective.beta,
+            kind=self.objective.kind,
+            label_smoothing=self.objective.label_smoothing,
             chosen_lengths=lengths[0],
             rejected_lengths=lengths[1],
         )
@@ -265,7 +259,7 @@ class DPOModule(PolicyModule):
     def _check_reference(self, policy: Tensor, reference: Tensor, tokens: Tensor) -> None:
         """Before the first update policy and reference are the same, completion by completion.
 
-        The loss would not tell: it sees differences of the two sides, and their mean.
+        The loss does not show it: it contains differences of the two sides, and their mean.
 
         Args:
             policy: (B * 2,), summed log-probabilities, nats.

@@ -1,4 +1,4 @@
-"""What training leaves for good: policy folders that everything else can read, the last one and the best."""
+"""What training writes: policy folders that all other stages can read, the last one and the best."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from vpo.errors import UserError
 from vpo.language.checkpoints.files import share
 from vpo.language.checkpoints.merging import write_base
 from vpo.storage.jsonio import write_json
-from vpo.training.strategy import whole_state
+from vpo.training.strategy import gather_state
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class PolicyWriter:
 
     Attributes:
         model: a causal language model, or a PEFT model, of which the adapter alone is written.
-        tokenizer: goes beside it, with its chat template.
-        template: the text that renders a query; goes beside them as `template.txt`.
+        tokenizer: saved in the same folder, with its chat template.
+        template: the text that renders a query; saved in the same folder as `template.txt`.
         start: the policy folder that training started from, which is an adapter's base.
         bits: how the base was quantised, None for not at all.
         dtype: torch dtype, by name, in which the base was read.
@@ -47,7 +47,7 @@ class PolicyWriter:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         if hasattr(self.model, "peft_config"):
-            # Embeddings are never trained; "auto" would ask the hub for the base's config to find that out.
+            # Embeddings are never trained; "auto" would read the base's config from the hub to find that out.
             self.model.save_pretrained(partial, save_embedding_layers=False, state_dict=state)
             (partial / "README.md").unlink(missing_ok=True)  # PEFT's form of a model card, not filled in
             write_base(partial, self.start, self.bits, self.dtype)
@@ -60,13 +60,13 @@ class PolicyWriter:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Rename a folder to where another may be."""
+    """Rename a folder; one of the new name is deleted first."""
     shutil.rmtree(target, ignore_errors=True)
     source.rename(target)
 
 
 class BestPolicy(pl.Callback):
-    """Keeps the policy of the least validation loss in a folder, and says in `<folder>.json` which that is.
+    """Keeps the policy of the least validation loss in a folder, and writes its step and loss to `<folder>.json`.
 
     A resumed run validates some steps again. They give the same losses, so the file is the whole state: only a lesser loss
     replaces what is there.
@@ -78,7 +78,7 @@ class BestPolicy(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["val/loss"])
-        state = whole_state(trainer, module)  # all ranks take part, whatever the loss
+        state = gather_state(trainer, module)  # all ranks take part, whatever the loss
         if trainer.is_global_zero and loss < self.least():
             self.write(self.folder, state=state)
             write_json(self.record, {"step": trainer.global_step, "val/loss": loss})
@@ -88,8 +88,8 @@ class BestPolicy(pl.Callback):
         return json.loads(self.record.read_text(encoding="utf-8"))["val/loss"] if self.record.exists() else float("inf")
 
 
-def settle(out: Path, keep: str, write: Callable[[Path], None]) -> None:
-    """Make `policy/` the last policy or the best one; the other of the two stays beside it where there is one.
+def publish_policy(out: Path, keep: str, write: Callable[[Path], None]) -> None:
+    """Make `policy/` the last policy or the best one; the other of the two keeps its own folder where there is one.
 
     May be killed and called again: the best policy is moved after everything else is written.
     """

@@ -1,4 +1,4 @@
-"""What a training recipe may say, checked before any work is done; imports no torch."""
+"""The checks of a training recipe, made before any work is done; imports no torch."""
 
 from collections.abc import Mapping
 from typing import Any

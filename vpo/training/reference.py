@@ -19,7 +19,7 @@ from vpo.records import Pair
 from vpo.storage.items import Work, complete
 from vpo.storage.rows import read_rows
 from vpo.templates import read_template
-from vpo.training.data import Row, arrange, pair_rows
+from vpo.training.data import Collator, TrainingRow, pair_rows
 from vpo.training.forward import Reader
 from vpo.training.packing.attention import BLOCK
 from vpo.training.worker import device_of, main
@@ -27,7 +27,7 @@ from vpo.training.worker import device_of, main
 
 @dataclass(frozen=True)
 class Reference:
-    """The reference policy, ready to read."""
+    """The reference policy with what it needs to compute log-probabilities."""
 
     reader: Reader
     pad_id: int
@@ -52,20 +52,20 @@ def read_pairs(job: dict[str, Any]) -> None:
     complete(rows, work, LocalExecutor())
 
 
-def read_rows_of(reference: Reference, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def read_rows_of(reference: Reference, rows: Sequence[TrainingRow]) -> list[dict[str, Any]]:
     """The stored row of each pair."""
     sums = reference_logprobs(reference.reader, rows, reference.pad_id)
     return [{"query_id": row.query_id, "chosen": c, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]
 
 
 @torch.inference_mode()
-def reference_logprobs(reader: Reader, rows: Sequence[Row], pad_id: int) -> list[tuple[float, ...]]:
+def reference_logprobs(reader: Reader, rows: Sequence[TrainingRow], pad_id: int) -> list[tuple[float, ...]]:
     """Summed log-probability of each completion of each row; the model must be in eval mode (no dropout)."""
     if reader.model.training:
         raise RuntimeError("reference log-probabilities need model.eval()")
     device = reader.model.device
-    pad_to = BLOCK if device.type == "cuda" else 1  # FlexAttention, which packed rows meet on a GPU, takes whole blocks
-    sequences = arrange(rows, packing=reader.packing, pad_id=pad_id, pad_to=pad_to).to(device)
+    pad_to = BLOCK if device.type == "cuda" else 1  # FlexAttention, which packed rows use on a GPU, takes whole blocks
+    sequences = Collator(packing=reader.packing, pad_id=pad_id, pad_to=pad_to)(rows).to(device)
     return [tuple(line) for line in reader.logprobs(sequences).sums.view(len(rows), -1).tolist()]
 
 

@@ -1,6 +1,6 @@
-"""What a sharded strategy needs beyond its name: how the model is cut, averaged, clipped and put together again.
+"""What a sharded strategy needs beyond its name: how the model is cut, averaged, clipped and gathered.
 
-On one device, and under DDP, every process holds the whole model and Lightning needs nothing from us. FSDP and DeepSpeed split
+On one device, and under DDP, every process holds the whole model and Lightning needs no help. FSDP and DeepSpeed split
 weights, gradients and optimizer states over the ranks: a gradient's norm is a sum over ranks, and a policy can be saved only
 when all ranks bring their parts.
 """
@@ -28,14 +28,14 @@ MIXED = {
 SHARDED = (FSDPStrategy, DeepSpeedStrategy)
 
 
-class FSDPAsIs(FSDPPrecision):
+class UncastFSDPPrecision(FSDPPrecision):
     """FSDP's precision, with batches as they are: reference log-probabilities stay in 32 bits whatever the layers compute in."""
 
     def convert_input(self, data: Any) -> Any:
         return data
 
 
-class DeepSpeedAsIs(DeepSpeedPrecision):
+class UncastDeepSpeedPrecision(DeepSpeedPrecision):
     """DeepSpeed's precision, with batches as they are."""
 
     def convert_input(self, data: Any) -> Any:
@@ -43,7 +43,7 @@ class DeepSpeedAsIs(DeepSpeedPrecision):
 
 
 def placement(hardware: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """The arguments of Lightning's Trainer that say where and how a trainer node places this model.
+    """The arguments of Lightning's Trainer that place this model as a trainer node requests.
 
     FSDP shards by decoder layer; embeddings, final norm and head form the outermost unit, so tied weights stay together. Its
     checkpoint is one file, as everywhere else. DeepSpeed's is a folder.
@@ -54,9 +54,9 @@ def placement(hardware: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
         policy = ModuleWrapPolicy(decoder_layers(model))
         mixed = MIXED.get(precision)
         strategy = FSDPStrategy(auto_wrap_policy=policy, mixed_precision=mixed, state_dict_type="full", **options)
-        return where | {"strategy": strategy, "plugins": [FSDPAsIs(precision)]}
+        return where | {"strategy": strategy, "plugins": [UncastFSDPPrecision(precision)]}
     if hardware["strategy"] == "deepspeed":
-        return where | {"strategy": DeepSpeedStrategy(**options), "plugins": [DeepSpeedAsIs(precision)]}
+        return where | {"strategy": DeepSpeedStrategy(**options), "plugins": [UncastDeepSpeedPrecision(precision)]}
     return where | {"strategy": hardware["strategy"], "precision": precision}
 
 
@@ -67,7 +67,7 @@ def decoder_layers(model: nn.Module) -> set[type[nn.Module]]:
 
 
 def checkpoint_activations(model: nn.Module, hardware: Mapping[str, Any]) -> None:
-    """Let the layers drop their activations and compute them again in backward, if the trainer asks for it."""
+    """Let the layers drop their activations and compute them again in backward, if the trainer node requests it."""
     if hardware.get("activation_checkpointing"):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # the reentrant kind loses LoRA's gradients
         for (
@@ -77,8 +77,8 @@ def checkpoint_activations(model: nn.Module, hardware: Mapping[str, Any]) -> Non
                 module.training = True
 
 
-def averages(trainer: pl.Trainer) -> int:
-    """By what number a micro-batch's loss is divided on its way to the global gradient.
+def averaging_divisor(trainer: pl.Trainer) -> int:
+    """By what number a micro-batch's loss is divided until it is part of the global gradient.
 
     Lightning divides by the accumulation and ranks average. DeepSpeed's engine divides by the accumulation once more
     (`DeepSpeedEngine.backward`, scale_wrt_gas).
@@ -88,7 +88,7 @@ def averages(trainer: pl.Trainer) -> int:
 
 
 def gradient_norm(trainer: pl.Trainer, parameters: Iterable[nn.Parameter]) -> Tensor | None:
-    """The 2-norm of the whole gradient, (); None under DeepSpeed, which keeps gradients to itself."""
+    """The 2-norm of the whole gradient, (); None under DeepSpeed, which does not show its gradients."""
     own = local_norm(parameters)
     if not isinstance(trainer.strategy, FSDPStrategy):
         return own
@@ -111,7 +111,7 @@ def clip_gradients(trainer: pl.Trainer, module: pl.LightningModule, limit: float
         module.clip_gradients(trainer.optimizers[0], limit, "norm")
 
 
-class WholePolicy(pl.Callback):
+class PolicyGatherer(pl.Callback):
     """Collects a sharded policy's weights on rank 0 at the end of training.
 
     Attributes:
@@ -123,10 +123,10 @@ class WholePolicy(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """All ranks take part, while the strategy is still set up."""
-        self.state = whole_state(trainer, module)
+        self.state = gather_state(trainer, module)
 
 
-def whole_state(trainer: pl.Trainer, module: Any) -> dict[str, Tensor] | None:
+def gather_state(trainer: pl.Trainer, module: Any) -> dict[str, Tensor] | None:
     """The weights of `module.model`, whole; a collective call. None where nothing is sharded, and on ranks other than 0."""
     if isinstance(trainer.strategy, FSDPStrategy):
         state = trainer.strategy.lightning_module_state_dict()

@@ -1,9 +1,9 @@
 """`python -m vpo.training.worker stage.yaml`: one training, in a process (or ranks) of its own.
 
-The file holds the stage's resolved node and where things lie; the worker knows no Hydra, no lock and no other stage. Ranks
+The file holds the stage's resolved node and the paths it needs; the worker uses no Hydra, no lock and no other stage. Ranks
 come from the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), as torchrun sets it. Memory, the
-GPU's too, is given back when the process ends. Exit code 2 means that `error.txt` holds one line for the user,
-143 that all ranks saved a checkpoint and left because a signal asked them to (`vpo.processes.signals`).
+GPU's too, is released when the process ends. Exit code 2 means that `error.txt` holds one line for the user,
+143 that all ranks saved a checkpoint and ended because of a signal (`vpo.processes.signals`).
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> int:
-    """Train as the stage file says, by `train` or by another module's function. Returns the exit code."""
+    """Run the training that the stage file describes, by `train` or by another module's function. Returns the exit code."""
     REQUESTS.listen(training=False)
     _end_with_parent()
     handler = logging.StreamHandler(sys.stderr)
@@ -43,7 +43,7 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
     try:
         (task or train)(job)
     except UserError as error:
-        return _complain(path.parent, redact_text(str(error)))
+        return _write_error(path.parent, redact_text(str(error)))
     except Exception as error:
         problem = disk_problem(error, Path(job["out"]))
         if problem is None or not problem.full:
@@ -52,12 +52,12 @@ def main(path: Path, task: Callable[[dict[str, Any]], None] | None = None) -> in
             (path.parent / TRACEBACK).write_text(redacted_traceback(), encoding="utf-8")
         if problem.elsewhere is None:
             return DISK_FULL
-        return _complain(path.parent, f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
+        return _write_error(path.parent, f"{problem.elsewhere}: {problem.reason}; {problem.cure}")
     return 0
 
 
-def _complain(folder: Path, line: str) -> int:
-    """Leave one line for the user. Returns the exit code."""
+def _write_error(folder: Path, line: str) -> int:
+    """Write one line for the user. Returns the exit code."""
     try:
         (folder / "error.txt").write_text(line, encoding="utf-8")
     except OSError as error:
@@ -69,7 +69,7 @@ def _complain(folder: Path, line: str) -> int:
 
 
 def train(job: dict[str, Any]) -> None:
-    """Fit the module that the job names and save the policy beside its figures.
+    """Fit the module that the job names and save the policy in the same folder as its metrics.
 
     `steps.txt` is written last; where it exists already nothing is left to do.
 
@@ -88,10 +88,10 @@ def train(job: dict[str, Any]) -> None:
     from vpo.templates import read_template
     from vpo.training.checkpoints import Checkpoints, steps_done
     from vpo.training.forward import Reader
-    from vpo.training.lora import add_adapter, switch_dropout_on
-    from vpo.training.policy_folder import BestPolicy, PolicyWriter, settle
+    from vpo.training.lora import add_adapter, enable_adapter_dropout
+    from vpo.training.policy_folder import BestPolicy, PolicyWriter, publish_policy
     from vpo.training.recipe import base_dtype, bits_of, check_recipe
-    from vpo.training.strategy import WholePolicy, checkpoint_activations
+    from vpo.training.strategy import PolicyGatherer, checkpoint_activations
     from vpo.training.telemetry.callbacks import telemetry
     from vpo.training.telemetry.record import JsonlLogger, Progress
 
@@ -125,30 +125,30 @@ def train(job: dict[str, Any]) -> None:
     module = build_module(
         job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"], rows=len(data.rows)
     )
-    switch_dropout_on(model)
+    enable_adapter_dropout(model)
     policy = PolicyWriter(model, tokenizer, renderer.template, start, bits, dtype)
     last = out / "last.ckpt"
-    figures = JsonlLogger(out / "training.jsonl")
+    metrics = JsonlLogger(out / "training.jsonl")
     done = steps_done(last, module.trained_state())
-    figures.forget_after(done)
-    whole = WholePolicy()
+    metrics.drop_steps_from(done)
+    gatherer = PolicyGatherer()
     callbacks = [
         Checkpoints(last, recipe["checkpoint_every"]),
         BestPolicy(out / "best", policy.write),
         *telemetry(job, model, renderer, data, done=done),
         Progress(job["label"]),
-        whole,
+        gatherer,
     ]
-    trainer = make_trainer(hardware, recipe, model, data, figures, callbacks)
+    trainer = make_trainer(hardware, recipe, model, data, metrics, callbacks)
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:
-        settle(out, recipe["keep"], partial(policy.write, state=whole.state))
-        finish(out / "steps.txt", trainer.global_step)
+        publish_policy(out, recipe["keep"], partial(policy.write, state=gatherer.state))
+        mark_finished(out / "steps.txt", trainer.global_step)
         _drop_checkpoints(last)
 
 
 def make_trainer(
-    hardware: dict[str, Any], recipe: dict[str, Any], model: Any, data: Any, figures: Any, callbacks: list[Any]
+    hardware: dict[str, Any], recipe: dict[str, Any], model: Any, data: Any, metrics: Any, callbacks: list[Any]
 ) -> Any:
     """Lightning's trainer for the planned steps of `data`: no checkpoint, bar or sampler but ours."""
     import pytorch_lightning as pl
@@ -167,7 +167,7 @@ def make_trainer(
         limit_val_batches=None if data.validation else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=recipe["log_every"],
-        logger=figures,
+        logger=metrics,
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -176,8 +176,8 @@ def make_trainer(
     )
 
 
-def finish(path: Path, steps: int) -> None:
-    """Write the mark of a whole training, all or nothing: who finds it does not train again."""
+def mark_finished(path: Path, steps: int) -> None:
+    """Write the file that marks a training as complete, by a rename: where it exists, nothing is trained again."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(f"{steps}\n", encoding="utf-8")
     os.replace(partial, path)
@@ -195,21 +195,23 @@ def build_module(task: str, reader: Any, recipe: dict[str, Any], total_steps: in
     """The LightningModule of a task; `rows` of an epoch matter where the learning rate falls by epochs."""
     from fractions import Fraction
 
+    from vpo.training.losses import PairObjective
     from vpo.training.modules import DPOModule, SFTModule
 
-    pace = {"epoch_steps": Fraction(rows, recipe["global_batch_size"])}
+    epoch_steps = Fraction(rows, recipe["global_batch_size"])
     if task == "sft":
-        return SFTModule(reader, recipe["optimizer"], total_steps, seed, **pace)
-    named = {name: recipe[name] for name in ("beta", "loss", "label_smoothing", "sft_weight")}
-    return DPOModule(reader, recipe["optimizer"], total_steps, seed, **named, **pace)
+        return SFTModule(reader, recipe["optimizer"], total_steps, seed, epoch_steps=epoch_steps)
+    objective = PairObjective(recipe["beta"], recipe["loss"], recipe["label_smoothing"], recipe["sft_weight"])
+    return DPOModule(reader, recipe["optimizer"], total_steps, seed, objective=objective, epoch_steps=epoch_steps)
 
 
 def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, world: int) -> Any:
-    """The rows of the job, split into training and validation, as a DataModule that knows the plan."""
+    """The rows of the job, split into training and validation, as a DataModule with its plan."""
     from vpo.records import Example, Pair
     from vpo.storage.rows import read_rows
-    from vpo.training.data import PlannedDataModule, pair_rows, sft_rows
+    from vpo.training.data import Collator, PlannedDataModule, pair_rows, sft_rows
     from vpo.training.packing.attention import BLOCK
+    from vpo.training.plan import BatchPlan
     from vpo.training.telemetry.watch import reasons
 
     recipe, path = job["recipe"], Path(job["rows"])
@@ -229,18 +231,18 @@ def load_data(job: dict[str, Any], renderer: Any, packing: bool, rank: int, worl
     return PlannedDataModule(
         rows[held_out:],
         rows[:held_out],
-        pad_id=renderer.pad_id,
-        packing=packing,
-        pad_to=BLOCK if job["trainer"]["accelerator"] == "gpu" else 1,
+        plan=BatchPlan(
+            global_batch_size=recipe["global_batch_size"],
+            per_device=job["trainer"]["per_device_batch_size"],
+            epochs=recipe["epochs"],
+            max_steps=recipe["max_steps"],
+            seed=job["seed"],
+            rank=rank,
+            world=world,
+        ),
+        collator=Collator(renderer.pad_id, packing, pad_to=BLOCK if job["trainer"]["accelerator"] == "gpu" else 1),
+        unit="tokens" if job["task"] == "sft" else "rows",
         left_out=left_out,
-        by="tokens" if job["task"] == "sft" else "rows",
-        epochs=recipe["epochs"],
-        max_steps=recipe["max_steps"],
-        global_batch_size=recipe["global_batch_size"],
-        per_device=job["trainer"]["per_device_batch_size"],
-        rank=rank,
-        world=world,
-        seed=job["seed"],
     )
 
 
@@ -267,9 +269,9 @@ def device_of(hardware: dict[str, Any]) -> str:
 
 
 def _end_with_parent() -> None:
-    """Leave when the parent is gone: it holds our standard input open, and a SIGKILL closes it.
+    """End this process when the parent has ended: it holds our standard input open, and its end closes it.
 
-    Nothing is saved first: the lock on our folder went with the parent, so the next start may be at work in it already.
+    Nothing is saved first: the lock on our folder ended with the parent, so the next start may already write there.
     """
 
     def watch() -> None:
@@ -282,7 +284,7 @@ def _end_with_parent() -> None:
 
 
 def _quiet() -> None:
-    """Lightning's tips and table of devices are noise here; its warnings about our own loaders are answered by design."""
+    """Hide Lightning's tips, its table of devices and its warnings about our own loaders, which do not apply."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning_utilities").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

@@ -1,4 +1,4 @@
-"""What online training leaves behind while it runs, as callbacks of TRL's trainer: figures, warnings, tables of greedy prompts,
+"""What online training writes while it runs, as callbacks of TRL's trainer: metrics, warnings, tables of greedy prompts,
 checkpoints that a kill cannot break.
 """
 
@@ -12,7 +12,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from vpo.errors import UserError
-from vpo.processes.signals import LEFT, REQUESTS
+from vpo.processes.signals import EXIT_SAVED, REQUESTS
 from vpo.storage.progress import Bar
 from vpo.storage.rows import whole_lines
 from vpo.training.strategy import local_norm
@@ -22,9 +22,9 @@ from vpo.training.telemetry.throughput import Stopwatch
 from vpo.training.telemetry.watch import completions_grow, warn_once
 
 WHOLE = "whole"  # an empty file in a checkpoint that every rank has finished
-# TRL's figures under our names. Not named are totals and times (`Figures` makes rates of them), and what is constant with one
+# TRL's metrics under our names. Not named are totals and times (`MetricsCallback` makes rates of them), and what is constant with one
 # update a sample (clipping).
-FIGURES = {
+METRIC_NAMES = {
     "loss": "loss",
     "grad_norm": "grad_norm",
     "learning_rate": "lr",
@@ -42,7 +42,7 @@ FORWARDED = ("judge/", "failed/")  # the rewards' own
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; on the first rank what a kill left half written is removed."""
+    """The newest checkpoint that is whole; the first rank removes those that a kill left incomplete."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [path for path in found if (path / WHOLE).exists()]
     if not int(os.environ.get("RANK", 0)):
@@ -51,43 +51,43 @@ def last_checkpoint(folder: Path) -> Path | None:
     return whole[-1] if whole else None
 
 
-class Figures(TrainerCallback):
-    """Appends TRL's figures to `training.jsonl`, in the form of every other training: steps count from 0.
+class MetricsCallback(TrainerCallback):
+    """Appends TRL's metrics to `training.jsonl`, in the form of every other training: steps count from 0.
 
     Tokens per second, names as in `vpo.training.telemetry.throughput`, are those of an update's prompts and completions, each
-    counted once on all ranks, over the whole time of the update: sampling, rewards and learning. The first figures of a process, which
-    warms up, have none. Before training and with every line the detectors are asked; each warns once, in `warnings.jsonl`.
+    counted once on all ranks, over the whole time of the update: sampling, rewards and learning. The first metrics of a process, which
+    warms up, have none. Before training and with every line the detectors are run; each warns once, in `warnings.jsonl`.
 
     Args:
-        detectors: by name, as of `vpo.training.telemetry.watch.Watch`.
-        clock: shared with whoever pauses it.
+        detectors: by name, as of `vpo.training.telemetry.watch.WarningMonitor`.
+        clock: shared with the callbacks that pause it.
     """
 
     def __init__(
-        self, figures: JsonlLogger, label: str, detectors: Mapping[str, Callable[[], str | None]], clock: Stopwatch
+        self, metrics: JsonlLogger, label: str, detectors: Mapping[str, Callable[[], str | None]], clock: Stopwatch
     ) -> None:
-        self.figures, self.label, self.detectors, self.clock = figures, label, detectors, clock
-        self.warnings = figures.path.with_name("warnings.jsonl")
-        self._before: tuple[int, float] | None = None  # updates and tokens when the lap began
+        self.metrics, self.label, self.detectors, self.clock = metrics, label, detectors, clock
+        self.warnings = metrics.path.with_name("warnings.jsonl")
+        self._before: tuple[int, float] | None = None  # updates and tokens at the last restart of the clock
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **unused: Any) -> None:
-        self._ask(state)
+        self._run_detectors(state)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **unused: Any
     ) -> None:
-        named = {FIGURES[name]: value for name, value in logs.items() if name in FIGURES}
+        named = {METRIC_NAMES[name]: value for name, value in logs.items() if name in METRIC_NAMES}
         named |= {name: value for name, value in logs.items() if name.startswith(FORWARDED)}
         if "num_tokens" in logs:
             named |= self._rates(logs, state.global_step, completions=_completions(args))
-        told = {f"train/{name}": float(value) for name, value in named.items() if value is not None}
-        if told and state.is_world_process_zero:
-            self.figures.log_metrics(told, state.global_step - 1)
-        self._ask(state)
+        logged = {f"train/{name}": float(value) for name, value in named.items() if value is not None}
+        if logged and state.is_world_process_zero:
+            self.metrics.log_metrics(logged, state.global_step - 1)
+        self._run_detectors(state)
 
     def _rates(self, logs: Mapping[str, float], step: int, *, completions: int) -> dict[str, float]:
-        """Tokens per second since the figures before; TRL counts tokens from the start and gives lengths as means."""
-        seconds, before = self.clock.lap(), self._before
+        """Tokens per second since the metrics before; TRL counts tokens from the start and gives lengths as means."""
+        seconds, before = self.clock.restart(), self._before
         self._before = step, logs["num_tokens"]
         if before is None:
             return {}
@@ -95,16 +95,16 @@ class Figures(TrainerCallback):
         amounts = {"tokens": logs["num_tokens"] - before[1], "completion_tokens": sampled}
         return {f"{name}_per_second": amount / seconds for name, amount in amounts.items()}
 
-    def _ask(self, state: TrainerState) -> None:
+    def _run_detectors(self, state: TrainerState) -> None:
         if state.is_world_process_zero:
             for name, detect in self.detectors.items():
                 warn_once(self.warnings, self.label, state.global_step, name, detect)
 
 
-def completions_grown(figures: Path, limit: int) -> str | None:
-    """`completions_grow` on the figures of a training; `limit` tokens is where a completion is cut."""
+def completions_grown(metrics: Path, limit: int) -> str | None:
+    """`completions_grow` on the metrics of a training; `limit` tokens is where a completion is cut."""
     key = "train/completions/mean_length"
-    return completions_grow([line[key] for line in whole_lines(figures) if line.get(key) is not None], limit=limit)
+    return completions_grow([line[key] for line in whole_lines(metrics) if line.get(key) is not None], limit=limit)
 
 
 def _completions(args: TrainingArguments) -> int:
@@ -132,7 +132,7 @@ class GreedyPrompts(TrainerCallback):
 
 
 class Checkpoints(TrainerCallback):
-    """Marks checkpoints as whole, and saves one at the end of a step when a signal asks for it."""
+    """Marks checkpoints as whole, and saves one at the end of a step when a signal requests it."""
 
     def __init__(self) -> None:
         self._leaving = False
@@ -152,11 +152,11 @@ class Checkpoints(TrainerCallback):
         if state.is_world_process_zero:
             Path(args.output_dir, f"checkpoint-{state.global_step}", WHOLE).touch()
         if self._leaving:
-            os._exit(LEFT)
+            os._exit(EXIT_SAVED)
 
 
-class Guard(TrainerCallback):
-    """Ends a training that diverges before it spoils the weights; the last checkpoint is kept."""
+class DivergenceGuard(TrainerCallback):
+    """Ends a training that diverges before its weights change; the last checkpoint is kept."""
 
     def on_pre_optimizer_step(
         self, args: Any, state: TrainerState, control: Any, model: torch.nn.Module, **unused: Any
@@ -189,10 +189,10 @@ class Progress(TrainerCallback):
         self._shown = {"reward": logs["reward"]} if logs.get("reward") is not None else {}
 
 
-def _any_rank(args: TrainingArguments, asked: bool) -> bool:
-    """Whether any rank is asked: a signal may reach one alone, while a checkpoint is saved by all together."""
+def _any_rank(args: TrainingArguments, requested: bool) -> bool:
+    """Whether any rank got the request: a signal may be sent to one alone, while a checkpoint is saved by all together."""
     if args.world_size == 1:
-        return asked
-    flag = torch.tensor(float(asked), device=args.device)
+        return requested
+    flag = torch.tensor(float(requested), device=args.device)
     torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
     return bool(flag)

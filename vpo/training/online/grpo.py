@@ -1,7 +1,7 @@
 """`python -m vpo.training.online.grpo stage.yaml`: online reinforcement learning by TRL's GRPOTrainer, in a process of its own.
 
 Group relative policy optimization (Shao et al. 2024, arXiv 2402.03300, eq. 3): completions of one query are compared with one
-another, so that no value model is needed. What is ours are the rendering of queries, the rewards, the figures and the checkpoints.
+another, so that no value model is needed. Our own are the rendering of queries, the rewards, the metrics and the checkpoints.
 
 Sampling is TRL's: from one generator a process, by batches. So this stage is exempt from the rule that randomness comes from the
 item: another batch size or number of devices draws other completions. On one machine with one configuration it is repeatable, and
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
-# The worker otherwise knows no Hydra; the judge and the reward must live in the process that samples, and a node with a
+# The worker otherwise knows no Hydra; the judge and the reward are needed in the process that samples, and a node with a
 # `_target_` becomes an object in `vpo.build` alone. No config is composed here.
 from vpo import build, targets
 from vpo.errors import UserError
@@ -34,25 +34,25 @@ from vpo.language.checkpoints.loading import load_pretrained
 from vpo.records import Query
 from vpo.storage.rows import read_rows
 from vpo.templates import read_template
-from vpo.training.data import plan_steps
-from vpo.training.lora import ALL_LINEAR, lora_config, refusing_targets, tell_what_is_left_out
+from vpo.training.lora import ALL_LINEAR, adapter_errors_as_user_errors, lora_config, warn_of_weights_without_adapter
 from vpo.training.online.callbacks import (
     Checkpoints,
-    Figures,
+    DivergenceGuard,
     GreedyPrompts,
-    Guard,
+    MetricsCallback,
     Progress,
     completions_grown,
     last_checkpoint,
 )
 from vpo.training.online.rewards import Decode, TextReward, VideoReward
+from vpo.training.plan import plan_steps
 from vpo.training.policy_folder import PolicyWriter
-from vpo.training.telemetry.callbacks import forget_updates
+from vpo.training.telemetry.callbacks import drop_updates_after
 from vpo.training.telemetry.prompts import PromptTables
 from vpo.training.telemetry.record import JsonlLogger
 from vpo.training.telemetry.throughput import Stopwatch
 from vpo.training.telemetry.watch import reasons, rows_cut
-from vpo.training.worker import finish, main
+from vpo.training.worker import main, mark_finished
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "
 
 
 def train(job: dict[str, Any]) -> None:
-    """Train the policy on what the rewards say of its completions, and save it beside its figures.
+    """Train the policy by the rewards of its completions, and save it in the same folder as its metrics.
 
     `steps.txt` is written last; where it exists already nothing is left to do.
 
@@ -90,7 +90,7 @@ def train(job: dict[str, Any]) -> None:
     for callback in (
         *telemetry(job, renderer, queries, left_out, done=int(last.name.rpartition("-")[2]) if last else 0),
         Checkpoints(),
-        Guard(),
+        DivergenceGuard(),
         Progress(job["label"]),
     ):
         trainer.add_callback(callback)
@@ -98,7 +98,7 @@ def train(job: dict[str, Any]) -> None:
     scratch.rmdir()
     if trainer.accelerator.is_main_process:
         PolicyWriter(trainer.model, tokenizer, renderer.template, Path(job["start"]), bits=None).write(out / "policy")
-        finish(out / "steps.txt", trainer.state.global_step)
+        mark_finished(out / "steps.txt", trainer.state.global_step)
         shutil.rmtree(checkpoints, ignore_errors=True)
     trainer.accelerator.end_training()
     if torch.distributed.is_initialized():
@@ -108,18 +108,18 @@ def train(job: dict[str, Any]) -> None:
 def telemetry(
     job: dict[str, Any], renderer: Renderer, queries: Sequence[Query], left_out: Counter[str], *, done: int
 ) -> list[TrainerCallback]:
-    """The callbacks that tell of a training of which `done` updates are in a checkpoint; what comes after these is forgotten."""
+    """The callbacks that report on a training of which `done` updates are in a checkpoint; lines of later updates are dropped."""
     out, recipe, clock = Path(job["out"]), job["recipe"], Stopwatch()
-    figures = JsonlLogger(out / "training.jsonl")
-    figures.forget_after(done)
-    forget_updates(out, done)
+    metrics = JsonlLogger(out / "training.jsonl")
+    metrics.drop_steps_from(done)
+    drop_updates_after(out, done)
     detectors = {
         "rows cut": partial(rows_cut, left_out, len(queries) + left_out.total()),
-        "completions_grow": partial(completions_grown, figures.path, recipe["max_new_tokens"]),
+        "completions_grow": partial(completions_grown, metrics.path, recipe["max_new_tokens"]),
     }
     shown = list(dict.fromkeys(one.text for one in queries))[: recipe["prompts"]]
     return [
-        Figures(figures, job["label"], detectors, clock),
+        MetricsCallback(metrics, job["label"], detectors, clock),
         GreedyPrompts(
             PromptTables(
                 out / "prompts.jsonl", renderer, shown, recipe["prompts_every"], recipe["max_new_tokens"], clock
@@ -194,7 +194,7 @@ def make_trainer(
         top_p=recipe["top_p"],
         max_completion_length=recipe["max_new_tokens"],
         reward_weights=[recipe["rewards"][name] for name in rewards],
-        # TRL counts a missing reward as 0 in a sum. Scaled in its group first, 0 is the group's mean and so says nothing.
+        # TRL counts a missing reward as 0 in a sum. Scaled in its group first, 0 is the group's mean and so has no effect.
         multi_objective_aggregation="normalize_then_sum",
         # the optimizer
         learning_rate=optimizer["lr"],
@@ -212,12 +212,12 @@ def make_trainer(
         save_steps=recipe["checkpoint_every"],
         save_total_limit=2,  # the older one is the whole one while the newer is being written
     )
-    skeleton = checkpoints.with_name("start")
+    reference_folder = checkpoints.with_name("start")
     if recipe["beta"] and not adapter and not Path(model.config._name_or_path).is_dir():
         # TRL makes its reference from what the config names: of a merged adapter a hub id, of which it would take another version.
-        model.save_pretrained(skeleton)
-        model.config._name_or_path = str(skeleton)
-    with refusing_targets(adapter) if adapter else nullcontext():
+        model.save_pretrained(reference_folder)
+        model.config._name_or_path = str(reference_folder)
+    with adapter_errors_as_user_errors(adapter) if adapter else nullcontext():
         trainer = TrainerOfIds(
             model=model,
             args=arguments,
@@ -228,13 +228,13 @@ def make_trainer(
         )
     trainer.remove_callback(PrinterCallback)
     if adapter:
-        tell_what_is_left_out(trainer.model, all_linear=adapter["target_modules"] == ALL_LINEAR)
-        # Of a checkpoint, too: embeddings are never trained, and "auto" would ask the hub for the base's config each time.
+        warn_of_weights_without_adapter(trainer.model, all_linear=adapter["target_modules"] == ALL_LINEAR)
+        # Of a checkpoint, too: embeddings are never trained, and "auto" would read the base's config from the hub each time.
         trainer.model.save_pretrained = partial(trainer.model.save_pretrained, save_embedding_layers=False)
     if trainer.ref_model is not None:
         # TRL reads the reference from the folder that the model's config names; whatever lies there, it is the start.
         trainer.ref_model.load_state_dict(model.state_dict())
-    shutil.rmtree(skeleton, ignore_errors=True)
+    shutil.rmtree(reference_folder, ignore_errors=True)
     return trainer
 
 
@@ -255,7 +255,7 @@ def training_rows(
     """The queries of every update, in order: epochs of permutations, whole updates only.
 
     Raises:
-        UserError: If there are too few for one update; it tells how many were `left_out`.
+        UserError: If there are too few for one update; the message counts those `left_out`, too.
     """
     recipe, total = job["recipe"], len(queries) + left_out.total()
     size = recipe["global_batch_size"] // recipe["generations"]
@@ -279,13 +279,13 @@ def training_rows(
 
 
 def _one_device(hardware: dict[str, Any]) -> None:
-    """With one GPU asked for and several visible transformers would copy the model to all of them; show it the first."""
+    """Hide all GPUs but the first where one is requested: transformers would copy the model to all that are visible."""
     if hardware["accelerator"] != "cpu" and hardware["devices"] == 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
 def _quiet() -> None:
-    """Transformers' and TRL's tips are noise here; what matters is raised or stands in the figures."""
+    """Hide tips of transformers and TRL; errors are raised, and the rest is in the metrics."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("transformers", "trl", "accelerate", "datasets", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -55,10 +55,10 @@ class TextReward:
         """One number in [0, 1] a completion, None where the verdict is unread."""
         verdicts = self.judge.critique(_prompts(completion_ids, query_id, query, self.decode))
         for aspect in ("harmless", "accurate", "helpful"):
-            said = [getattr(one, aspect) for one in verdicts if isinstance(one, Verdict)]
-            held = [one for one in said if one is not None]
-            if held:
-                log_metric(f"judge/{aspect}", sum(held) / len(held))
+            answers = [getattr(one, aspect) for one in verdicts if isinstance(one, Verdict)]
+            known = [one for one in answers if one is not None]
+            if known:
+                log_metric(f"judge/{aspect}", sum(known) / len(known))
         return _counted([principles_kept(one) for one in verdicts], "text", log_metric)
 
 

@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer, fed with token ids.
+"""TRL's GRPOTrainer for prompts that are token ids.
 
 By itself it renders and tokenises prompts, and would read control tokens in a query. A module of its own, because importing TRL's
 trainer takes seconds.

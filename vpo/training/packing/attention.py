@@ -3,7 +3,7 @@
 A packed row is `[template | query 1 | completions of query 1 | query 2 | ...]` (see `vpo.training.packing.rows`). A branch
 is the path below the template that ends in one completion: its query, then that completion. Two facts make exact
 attention cheap: the template sees itself only, so it runs causally once; and a branch, taken out of the row, is a plain
-causal sequence behind the template. So on CPU the branches become a batch of (query + completion) tokens that attend to
+causal sequence after the template. So on CPU the branches become a batch of (query + completion) tokens that attend to
 `[template | own branch]` under one small mask, the same for all. A shared query is computed once in every linear layer,
 and only in the attention product once per completion, which measured no slower than a mask per item.
 
@@ -56,9 +56,9 @@ class TreeLayout:
     Attributes:
         prefix: P, tokens of the template; may be 0.
         groups: The branches as batches, for `_branch_attention`.
-        asking: (sum of b * s,), the row index of every query token of every group, group after group.
-        seen: (sum of b * (P + s),), the row index of every key: for each branch the template, then its own tokens.
-        outputs: (N - P,), for each token below the template its index in `asking`.
+        query_index: (sum of b * s,), the row index of every query token of every group, group after group.
+        key_index: (sum of b * (P + s),), the row index of every key: for each branch the template, then its own tokens.
+        outputs: (N - P,), for each token below the template its index in `query_index`.
         item: (N,), which item (query) a token belongs to; TEMPLATE or PADDING.
         branch: (N,), which completion a token belongs to; TEMPLATE or QUERY.
         block_mask: For FlexAttention; set by `to` on a GPU and by `with_block_mask`.
@@ -66,8 +66,8 @@ class TreeLayout:
 
     prefix: int
     groups: tuple[BranchGroup, ...]
-    asking: Tensor
-    seen: Tensor
+    query_index: Tensor
+    key_index: Tensor
     outputs: Tensor
     item: Tensor
     branch: Tensor
@@ -76,7 +76,7 @@ class TreeLayout:
     def to(self, device: torch.device | str) -> "TreeLayout":
         """The layout on a device; on a GPU with its block mask."""
         groups = tuple(replace(group, mask=group.mask.to(device)) for group in self.groups)
-        names = ("asking", "seen", "outputs", "item", "branch")
+        names = ("query_index", "key_index", "outputs", "item", "branch")
         moved = replace(self, groups=groups, **{name: getattr(self, name).to(device) for name in names})
         return moved.with_block_mask() if torch.device(device).type == "cuda" else moved
 
@@ -94,7 +94,7 @@ def branch_mask(prefix: int, width: int) -> Tensor:
 
 
 def dense_mask(item: Tensor, branch: Tensor) -> Tensor:
-    """The ancestry of a whole row as (1, 1, N, N) bool, True for visible: the oracle of the tests, quadratic in N."""
+    """The ancestry of a whole row as (1, 1, N, N) bool, True for visible: the reference in tests, quadratic in N."""
     index = torch.arange(item.numel(), device=item.device)
     return _visible(item, branch, index[:, None], index[None, :])[None, None]
 
@@ -102,7 +102,7 @@ def dense_mask(item: Tensor, branch: Tensor) -> Tensor:
 def _visible(item: Tensor, branch: Tensor, q: Tensor, kv: Tensor) -> Tensor:
     """Whether token kv is an ancestor of token q, or q itself.
 
-    An ancestor stands before its descendants in the row, so `kv <= q`; it is the template, or the same item's query, or
+    An ancestor is before its descendants in the row, so `kv <= q`; it is the template, or the same item's query, or
     the same completion. Padding sees the template and itself (a row of the softmax must not be empty); nothing sees it.
     """
     same_item = item[kv] == item[q]
@@ -130,7 +130,7 @@ def block_mask(item: Tensor, branch: Tensor) -> BlockMask:
         )
     index = torch.arange(item.numel(), device=item.device)
     partial, full = [], []
-    for queries in index.split(BLOCK):
+    for queries in torch.split(index, BLOCK):
         seen = _visible(item, branch, queries[:, None], index[None, :]).view(BLOCK, count, BLOCK)
         whole = seen.all(dim=2).all(dim=0)
         full.append(whole)
@@ -166,15 +166,16 @@ def _branch_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLay
     """
     # One gather for all groups, because the backward of each begins with a zeroed copy of the row; and token-major, so
     # that a gathered token is one contiguous piece of memory.
-    q = query[0].transpose(0, 1).index_select(0, layout.asking)  # (sum of b * s, H, D)
-    k, v = (x[0].transpose(0, 1).index_select(0, layout.seen) for x in (key, value))
+    q = query[0].transpose(0, 1).index_select(0, layout.query_index)  # (sum of b * s, H, D)
+    k, v = (x[0].transpose(0, 1).index_select(0, layout.key_index) for x in (key, value))
     prefix = layout.prefix
-    qs = q.split([group.count * group.width for group in layout.groups])
-    ks, vs = (x.split([group.count * (prefix + group.width) for group in layout.groups]) for x in (k, v))
+    qs = torch.split(q, [group.count * group.width for group in layout.groups])
+    ks, vs = (torch.split(x, [group.count * (prefix + group.width) for group in layout.groups]) for x in (k, v))
     parts = []
     for group, *tokens in zip(layout.groups, qs, ks, vs, strict=True):
-        batch = [x.unflatten(0, (group.count, -1)).transpose(1, 2) for x in tokens]  # (b, heads, s or P + s, D)
-        parts.append(_sdpa(*batch, scaling, mask=group.mask).transpose(1, 2).flatten(0, 1))
+        # (b, heads, s or P + s, D)
+        own_q, own_k, own_v = (x.reshape(group.count, -1, *x.shape[1:]).transpose(1, 2) for x in tokens)
+        parts.append(_sdpa(own_q, own_k, own_v, scaling, mask=group.mask).transpose(1, 2).flatten(0, 1))
     below = torch.cat(parts).index_select(0, layout.outputs)
     if not prefix:
         return below[None]
@@ -195,7 +196,7 @@ def _sdpa(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, *, m
 
 @cache
 def _compiled_flex() -> Any:
-    """FlexAttention, compiled for rows of any length (`dynamic`) within the first rows that a process meets.
+    """FlexAttention, compiled for rows of any length (`dynamic`) during the first rows of a process.
 
     The first two lengths compile a graph each, and further lengths reuse the second; a row of a single block compiles one of
     its own, because PyTorch does not take a size of 1 as variable. With static shapes each new length costs a compilation of
@@ -218,7 +219,7 @@ def _flex_attention(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, 
     heads = query.shape[1]
     if heads & (heads - 1):  # as transformers does: the kernel's grouped heads want a power of two
         key, value = (x.repeat_interleave(heads // x.shape[1], 1) for x in (key, value))
-    out = kernel(query, key, value, block_mask=mask, scale=scaling, enable_gqa=heads != key.shape[1])
+    out: Tensor = kernel(query, key, value, block_mask=mask, scale=scaling, enable_gqa=heads != key.shape[1])
     return out.transpose(1, 2)
 
 
@@ -272,7 +273,7 @@ def enable_packing(model: nn.Module) -> None:
 
 
 def attention_problem(model: nn.Module, longest: int | None = None) -> str | None:
-    """Why a model's config says that it cannot take the tree attention, or None; the arguments of `packing_problem`."""
+    """Why a model cannot take the tree attention by its config, or None; the arguments of `packing_problem`."""
     inner = unwrap(model)
     config = inner.config.get_text_config()
     name = type(inner).__name__

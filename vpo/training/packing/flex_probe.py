@@ -1,4 +1,4 @@
-"""Whether the attention kernel of packed rows works on the device that will train, tried before training relies on it.
+"""Whether the attention kernel of packed rows works on the device that will train, tested before training.
 
 A model is compared with its padded path while it lies on the CPU (`vpo.training.packing.rows.packing_problem`), where packed rows
 take another way than on a GPU. What is left to try on the GPU is FlexAttention itself: that it compiles there for this
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from vpo.training.logprobs import unwrap
 from vpo.training.packing.attention import BLOCK, PADDING, TreeLayout, tree_attention_forward
-from vpo.training.packing.rows import pack, plant
+from vpo.training.packing.rows import build_trees, pack
 
 TOLERANCE = 3e-2  # of the largest entry, which 16 bits keep; a wrong mask is off by more (a test)
 
 
 def flex_problem(model: nn.Module, device: torch.device | str, precision: str) -> str | None:
-    """Why FlexAttention cannot do on a device what training will ask of it there, or None.
+    """Why FlexAttention cannot do on a device what training needs there, or None.
 
     It is compared with `_branch_attention`, which is made of PyTorch's own attention: forward, and backward where FlexAttention
     has one (on CPU it has none).
@@ -57,7 +57,7 @@ def _inputs(model: nn.Module, device: torch.device, half: torch.dtype | None) ->
     keys = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     prompts = [[*range(40), 40 + number] for number in range(3)]
-    (tree,) = plant(prompts, [[list(range(70)), list(range(50))] for _ in prompts], items_per_row=len(prompts))
+    (tree,) = build_trees(prompts, [[list(range(70)), list(range(50))] for _ in prompts], items_per_row=len(prompts))
     layout = pack(tree, pad_to=BLOCK).layout
     generator = torch.Generator().manual_seed(0)
     shapes = [(1, count, layout.item.numel(), size) for count in (heads, keys, keys)]
@@ -72,7 +72,8 @@ def _outcome(layout: TreeLayout, states: list[Tensor]) -> list[Tensor]:
     """
     differentiable = states[0].device.type != "cpu"
     leaves = [one.detach().requires_grad_(differentiable) for one in states]
-    values = tree_attention_forward(nn.Module(), *leaves, None, tree_layout=layout)[0]
+    query, key, value = leaves
+    values = tree_attention_forward(nn.Module(), query, key, value, None, tree_layout=layout)[0]
     values = values[:, layout.item != PADDING].float()
     slopes = torch.autograd.grad(values.square().sum(), leaves) if differentiable else ()
     return [values.detach(), *(one.float() for one in slopes)]

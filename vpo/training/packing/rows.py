@@ -13,7 +13,7 @@ depth. Prefix sharing within a pair is known (arXiv 2410.20305); sharing the tem
 
     reason = packing_problem(model)  # None, or why the padded path must do
     enable_packing(model)
-    for tree in plant(prompts, completions, items_per_row=16):
+    for tree in build_trees(prompts, completions, items_per_row=16):
         row = pack(tree).to(model.device)
         sums, counts = packed_logprobs(model, row)  # one entry a completion, in the order given
 """
@@ -109,14 +109,15 @@ def common_prefix(sequences: Sequence[Ids]) -> int:
     if not sequences:
         return 0
     # The least and the greatest sequence differ where any two do.
-    least, greatest = min(sequences), max(sequences)
+    ordered = [tuple(one) for one in sequences]
+    least, greatest = min(ordered), max(ordered)
     return next((i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b), len(least))
 
 
-def plant(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], *, items_per_row: int) -> list[Tree]:
+def build_trees(prompts: Sequence[Ids], completions: Sequence[Sequence[Ids]], *, items_per_row: int) -> list[Tree]:
     """Trees that hold all items in the order given; all are full but the last.
 
-    The template is found, not told: it is what a row's prompts have in common at their beginning.
+    The template is not given: it is what the prompts of a row have in common at their beginning.
 
     Args:
         prompts: Token ids of each rendered prompt (instruction, query, whatever the chat template adds), not empty.
@@ -151,7 +152,7 @@ def pack(tree: Tree, *, pad_to: int = 1, pad_id: int = 0) -> PackedRow:
     """A tree as one row of tensors.
 
     Args:
-        tree: From `plant`.
+        tree: From `build_trees`.
         pad_to: The row is padded to a multiple of this: 1 on CPU, `attention.BLOCK` for a GPU.
         pad_id: Any id of the vocabulary; padding is seen by no token and predicts none.
 
@@ -201,21 +202,28 @@ def _layout(prefix: int, paths: Sequence[Sequence[int]], items: Sequence[int], b
     """The layout of a row: branches by length, in groups, so that little of a group's batch is padding."""
     order = sorted(range(len(paths)), key=lambda one: len(paths[one]))
     groups: list[BranchGroup] = []
-    asking: list[int] = []
-    seen: list[int] = []
+    query_index: list[int] = []
+    key_index: list[int] = []
     outputs = [0] * (len(items) - prefix)  # padding reads the first slot: any finite value will do
     for start in range(0, len(order), GROUP):
         members = [paths[one] for one in order[start : start + GROUP]]
         width = len(members[-1])
         groups.append(BranchGroup(len(members), width, branch_mask(prefix, width)))
         for path in members:
-            for slot, index in enumerate(path, start=len(asking)):
+            for slot, index in enumerate(path, start=len(query_index)):
                 outputs[index - prefix] = slot  # the copies of a shared query token are equal: any will do
             filled = [*path, *[0] * (width - len(path))]
-            asking += filled
-            seen += [*range(prefix), *filled]
-    tensors = map(torch.tensor, (asking, seen, outputs, items, branches))
-    return TreeLayout(prefix, tuple(groups), *tensors)
+            query_index += filled
+            key_index += [*range(prefix), *filled]
+    return TreeLayout(
+        prefix,
+        tuple(groups),
+        query_index=torch.tensor(query_index),
+        key_index=torch.tensor(key_index),
+        outputs=torch.tensor(outputs),
+        item=torch.tensor(items),
+        branch=torch.tensor(branches),
+    )
 
 
 def packed_logprobs(model: nn.Module, row: PackedRow, *, chunk_elements: int = CHUNK_ELEMENTS) -> SequenceLogprobs:
@@ -244,7 +252,7 @@ def packed_logprobs(model: nn.Module, row: PackedRow, *, chunk_elements: int = C
 def packing_problem(model: nn.Module, longest: int | None = None) -> str | None:
     """Why a model cannot take packed rows, or None if it can; call it before training and before any wrapping.
 
-    What the config tells is checked first; then a small tree is compared with the padded path, which finds everything
+    The config is checked first; then a small tree is compared with the padded path, which finds everything
     else (layers that mix tokens without attention, positions that ignore `position_ids`, a head that is not linear).
 
     Args:
@@ -271,7 +279,7 @@ def _probe(model: nn.Module) -> str | None:
     try:
         padded = completion_logprobs(model, *(x.to(embedding.device) for x in pad_right(prompts, completions)))
         enable_packing(model)
-        (tree,) = plant(prompts, completions, items_per_row=2)
+        (tree,) = build_trees(prompts, completions, items_per_row=2)
         packed = packed_logprobs(model, pack(tree, pad_to=BLOCK).to(embedding.device))
     except (TypeError, ValueError, RuntimeError) as error:
         return f"{type(inner).__name__} fails on packed rows ({error})"

@@ -1,4 +1,4 @@
-"""What a training tells about itself beside its figures: throughput, greedy prompts and warnings, as a list of callbacks."""
+"""What a training reports in addition to its losses: throughput, greedy prompts and warnings, as a list of callbacks."""
 
 import logging
 from functools import partial
@@ -14,9 +14,9 @@ from vpo.storage.rows import read_rows, whole_lines
 from vpo.training.data import PlannedDataModule
 from vpo.training.logprobs import unwrap
 from vpo.training.telemetry.prompts import GreedyPrompts, PromptTables, length_limit, queries_to_show
-from vpo.training.telemetry.record import forget_steps
+from vpo.training.telemetry.record import drop_steps_from
 from vpo.training.telemetry.throughput import ModelShape, Stopwatch, Throughput
-from vpo.training.telemetry.watch import Watch, chosen_falls, prompts_grow, rows_cut
+from vpo.training.telemetry.watch import WarningMonitor, chosen_falls, prompts_grow, rows_cut
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def telemetry(
 ) -> list[pl.Callback]:
     """The callbacks of a training job (fields as in `worker.train`), of which `done` steps are in a checkpoint."""
     out, recipe, clock = Path(job["out"]), job["recipe"], Stopwatch()
-    forget_updates(out, done)
+    drop_updates_after(out, done)
     known = {one["query_id"]: one["query"] for one in read_rows(Path(job["rows"]), dict)}
     limit = length_limit(data.rows, positions_of(unwrap(model).config))
     shown = queries_to_show(data.validation or data.rows, known, recipe.get("prompts", 0))
@@ -41,19 +41,19 @@ def telemetry(
     return [
         Throughput(
             clock,
-            "rows" if data.by == "tokens" else "pairs",
+            "rows" if data.unit == "tokens" else "pairs",
             _shape_of(model, job["label"]),
             job["trainer"].get("peak_tflops"),
         ),
         GreedyPrompts(
             PromptTables(out / "prompts.jsonl", renderer, shown, recipe["validate_every"], limit, clock),
         ),
-        Watch(out / "warnings.jsonl", job["label"], detectors, recipe["validate_every"]),
+        WarningMonitor(out / "warnings.jsonl", job["label"], detectors, recipe["validate_every"]),
     ]
 
 
 def _shape_of(model: Any, label: str) -> ModelShape | None:
-    """The model's shape, or None with a line that says why: what is measured must not end what it measures."""
+    """The model's shape, or None with a warning: a training must not end because its speed cannot be measured."""
     try:
         return ModelShape.of(model)
     except Exception as error:  # configs of all kinds of models are read
@@ -61,14 +61,14 @@ def _shape_of(model: Any, label: str) -> ModelShape | None:
         return None
 
 
-def forget_updates(out: Path, done: int) -> None:
+def drop_updates_after(out: Path, done: int) -> None:
     """Drop the tables and warnings of updates that a resumed training, of which `done` are kept, will do again."""
-    for name in ("prompts.jsonl", "warnings.jsonl"):  # their lines count finished updates, those of figures begin at 0
-        forget_steps(out / name, done + 1 if done else 0)
+    for name in ("prompts.jsonl", "warnings.jsonl"):  # their lines count finished updates, those of metrics begin at 0
+        drop_steps_from(out / name, done + 1 if done else 0)
 
 
-def _chosen_falls(figures: Path, beta: float) -> str | None:
-    lines = whole_lines(figures)
+def _chosen_falls(metrics: Path, beta: float) -> str | None:
+    lines = whole_lines(metrics)
     names = ("train/logps/chosen", "train/rewards/chosen", "train/rewards/margins")
     logps, rewards, margins = ([line[name] for line in lines if line.get(name) is not None] for name in names)
     return chosen_falls(logps, rewards, margins, beta=beta)

@@ -1,4 +1,4 @@
-"""Greedy prompts of a few fixed queries while training goes on: what the figures mean, in words."""
+"""Greedy prompts of a few fixed queries during training, by which a user sees what the metrics mean."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from vpo.language.hf import HFEngine
 from vpo.language.policy import TrainedPolicy
 from vpo.records import Completion, Sampling
 from vpo.storage.jsonio import dumps
-from vpo.training.data import Row
+from vpo.training.data import TrainingRow
 from vpo.training.strategy import SHARDED
 from vpo.training.telemetry.throughput import Stopwatch
 
@@ -25,7 +25,7 @@ class PromptTables:
     """Appends tables of greedy prompts to a file: of the untrained policy, every so many updates, and of the trained one.
 
     A line is {"step", "query", "prompt", "tokens"}: `step` counts the updates that the policy has had, `tokens` the prompt's
-    with its EOS. Greedy decoding draws no random number and the model's modes are put back, so the training is bit by bit
+    with its EOS. Greedy decoding draws no random number and the model's modes are restored, so the training is bit by bit
     the same with and without the tables.
 
     Attributes:
@@ -49,7 +49,7 @@ class PromptTables:
         return step % self.every == 0 or step == last
 
     def write(self, model: Any, step: int) -> None:
-        """Append the table of a policy that has had `step` updates; where it cannot be sampled from, say so and write none."""
+        """Append the table of a policy that has had `step` updates; where it cannot be sampled from, log a warning and write none."""
         if not self.queries:
             return
         self.clock.pause()
@@ -101,7 +101,7 @@ class GreedyPrompts(pl.Callback):
 def greedy(model: Any, renderer: Renderer, queries: Sequence[str], max_new_tokens: int) -> list[tuple[str, int]]:
     """The prompt of each query by the likeliest token at every place, and its number of tokens, the EOS included.
 
-    A query that is too long for the model has an empty one. Every module's mode is put back, also where they differ (a frozen base
+    A query that is too long for the model has an empty one. Every module's mode is restored, also where they differ (a frozen base
     in eval mode below adapters with dropout).
     """
     modes = {module: module.training for module in model.modules()}
@@ -116,7 +116,7 @@ def greedy(model: Any, renderer: Renderer, queries: Sequence[str], max_new_token
     return [(one.text, one.usage.tokens_out) if isinstance(one, Completion) else ("", 0) for one in written]
 
 
-def queries_to_show(rows: Sequence[Row], queries: Mapping[str, str], count: int) -> list[str]:
+def queries_to_show(rows: Sequence[TrainingRow], queries: Mapping[str, str], count: int) -> list[str]:
     """The queries of the first rows, each once: always the same handful, so that tables can be compared.
 
     Args:
@@ -127,12 +127,12 @@ def queries_to_show(rows: Sequence[Row], queries: Mapping[str, str], count: int)
     return list(dict.fromkeys(queries[row.query_id] for row in rows))[:count]
 
 
-def length_limit(rows: Sequence[Row], positions: int | None) -> int:
-    """Tokens at which a greedy prompt is cut: half as many again as the longest completion that is learnt.
+def length_limit(rows: Sequence[TrainingRow], positions: int | None) -> int:
+    """Tokens at which a greedy prompt is cut: 1.5 times the longest completion of the training rows.
 
     Args:
         rows: training rows.
-        positions: most tokens of a sequence that the model can read, None if it does not say.
+        positions: most tokens of a sequence that the model can read, None if its config has no limit.
     """
     longest = max(len(ids) for row in rows for ids in row.completions)
     enough = longest + longest // 2

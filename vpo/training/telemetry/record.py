@@ -1,4 +1,4 @@
-"""What training says while it runs: figures, one JSON line a step, and a bar."""
+"""What training reports while it runs: metrics, one JSON line a step, and a progress bar."""
 
 import json
 import os
@@ -14,10 +14,10 @@ from vpo.storage.progress import Bar
 
 
 class JsonlLogger(Logger):
-    """Appends `{"step": s, "train/loss": ...}` lines to a file: the local truth that W&B mirrors.
+    """Appends `{"step": s, "train/loss": ...}` lines to a file, from which W&B gets its copy.
 
-    A figure that is not finite is null there: a gap in its curve. A loss that is not finite also ends the training, with a line
-    that says so.
+    A metric that is not finite is null there: a gap in its curve. A loss that is not finite also ends the training, with an
+    error message.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,31 +34,31 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        figures = {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
+        rounded = {name: _rounded(value) for name, value in metrics.items() if name != "epoch"}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(dumps({"step": step, **figures}) + "\n")
+            file.write(dumps({"step": step, **rounded}) + "\n")
 
     def log_hyperparams(self, *arguments: Any, **named: Any) -> None:
         """The manifest of the stage holds the recipe."""
 
-    def forget_after(self, step: int) -> None:
+    def drop_steps_from(self, step: int) -> None:
         """Drop lines of steps that a resumed run will do again."""
-        forget_steps(self.path, step)
+        drop_steps_from(self.path, step)
 
 
 def _rounded(value: float) -> float:
-    """To the 7 digits that 32 bits hold, in which Lightning keeps figures: places after the point would make lr 5e-7 a 0."""
+    """To the 7 digits that 32 bits hold, in which Lightning keeps metrics: places after the point would make lr 5e-7 a 0."""
     return float(f"{value:.7g}")
 
 
-def forget_steps(path: Path, step: int) -> None:
+def drop_steps_from(path: Path, step: int) -> None:
     """Drop the lines of a JSONL file whose "step" is `step` or more, and torn ones: on one rank, by a rename.
 
     The rank is read from the environment, because no trainer exists yet.
     """
     if int(os.environ.get("RANK", 0)) or not path.exists():
         return
-    # Not splitlines(): it also splits at U+2028 and its like, which may stand in JSON as they are.
+    # Not splitlines(): it also splits at U+2028 and its like, which JSON may contain unescaped.
     lines = path.read_text(encoding="utf-8").split("\n")
     partial = path.with_name(path.name + ".partial")
     partial.write_text("".join(f"{line}\n" for line in lines if _step_of(line) < step), encoding="utf-8")

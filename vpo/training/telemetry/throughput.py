@@ -1,6 +1,6 @@
 """How fast a training goes: tokens, completions and rows per second, and the share of the device's peak that it uses.
 
-These figures tell of a machine and a moment, so two equal trainings differ in them, and in nothing else: whoever compares
+These metrics depend on the machine and on its load, so two equal trainings differ in them, and in nothing else: a comparison of
 trainings leaves `WALL_CLOCK` out.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.throughput import get_available_flops
 from torch import Tensor, nn
 
 from vpo.errors import UserError
@@ -27,36 +28,38 @@ WALL_CLOCK = (
     "train/mfu",
 )
 
-# Dense bf16 tensor-core TFLOP/s with fp32 accumulation, by words of the name that CUDA reports. Data sheets print the double
-# for 2:4 sparse matrices. Sources: NVIDIA's data sheets of B200, H200, H100, A100, L40S, L40, L4 and A10; for the
-# workstation and GeForce cards the tables of the Ada (v2.1) and GA102 white papers.
+# Dense tensor-core TFLOP/s with 16-bit inputs and fp32 accumulation, by words of the name that CUDA reports. Data sheets print
+# the double for 2:4 sparse matrices. Only devices that Lightning 2.6 lacks or has wrong (a test lists its values): B200, H200 and
+# A10 are unknown to it, L40 and L40S get the peak of an L4, an H100 NVL that of two cards, and RTX cards the peak of their CUDA
+# cores, which is a half or a quarter of the tensor cores' peak. Sources: NVIDIA's data sheets of B200, H200, H100, L40S, L40 and
+# A10; for the RTX cards the white papers of Ada (v2.1) and GA102.
 PEAK_TFLOPS = {
     "B200": 2250.0,
     "H200": 989.5,
     "H200 NVL": 835.5,
-    "H100": 989.5,
-    "H100 PCIe": 756.5,
     "H100 NVL": 835.5,
-    "A100": 312.0,
     "L40S": 362.0,
     "L40": 181.0,
-    "L4": 121.0,
     "A10": 125.0,
     "RTX A6000": 154.8,
     "RTX 4090": 165.2,
     "RTX 4080": 97.5,
     "RTX 3090": 71.0,
 }
+IN_LIGHTNING = {"h100", "a100", "l4", "t4", "v100", "v100s"}  # it finds them by parts of names, a T4 in a T400, too
 OTHER_CHIP = {"laptop", "mig", "ti", "super", "d"}  # words that make a known name another, smaller or larger device
 
 
-def peak_of(name: str) -> float | None:
-    """Dense bf16 peak in TFLOP/s of a device by the name that CUDA reports ("NVIDIA H100 80GB HBM3"), or None."""
-    words = set(name.lower().replace("-", " ").split())
+def peak_of(device: torch.device, dtype: torch.dtype) -> float | None:
+    """Dense peak in TFLOP/s of a CUDA device for a 16-bit dtype, by the name that CUDA reports; None if it is unknown."""
+    words = set(torch.cuda.get_device_name(device).lower().replace("-", " ").split())
     if words & OTHER_CHIP:
         return None
-    known = [one for one in PEAK_TFLOPS if set(one.lower().split()) <= words]
-    return PEAK_TFLOPS[max(known, key=lambda one: len(one.split()))] if known else None
+    known = [name for name in PEAK_TFLOPS if set(name.lower().split()) <= words]
+    if known:
+        return PEAK_TFLOPS[max(known, key=lambda name: len(name.split()))]
+    flops = get_available_flops(device, dtype) if words & IN_LIGHTNING else None
+    return None if flops is None else flops / 1e12
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class ModelShape:
 
     Attributes:
         body: weights of all matrices that every token passes (adapters included, embedding table and head not: a look-up
-            is no product, and only completion tokens meet the head).
+            is no product, and only completion tokens pass the head).
         trained: those of `body` that are trained.
         head: weights of the output head.
         trained_head: those of the head that are trained.
@@ -129,7 +132,7 @@ def training_flops(shape: ModelShape, *, tokens: float, completions: float, keys
     Chowdhery et al. 2022: 6 N + 12 L H Q T a token, with N weights, L layers, H heads of size Q and T tokens of a sequence; 6 is 2 (a
     multiplication and an addition) x 3 (forward, gradient of the input, gradient of the weight). What is computed twice to
     save memory counts once. We count what PaLM rounds up: a frozen weight has no gradient (4 instead of 6), the head is
-    met by completion tokens alone, and a token has as many keys as it sees, its depth + 1, where PaLM takes T for all. A
+    passed by completion tokens alone, and a token has as many keys as it sees, its depth + 1, where PaLM takes T for all. A
     packed tree has no single T; in a plain sequence the attention term is about half of PaLM's.
 
     Args:
@@ -147,9 +150,9 @@ def training_flops(shape: ModelShape, *, tokens: float, completions: float, keys
 
 
 def work_of(batch: Batch) -> Tensor:
-    """What a batch asks of the model: (4,), tokens, completion tokens, keys seen and rows.
+    """The work of a batch: (4,), tokens, completion tokens, keys seen and rows.
 
-    Padding is no work. A token that a packed row shares counts once, and as often as it stands there in a padded batch: so
+    Padding is no work. A token that a packed row shares counts once, in a padded batch as often as it is there: so
     packing lowers the tokens of a pair, and only rows (pairs) and completion tokens per second compare the two.
     """
     sequences = batch.sequences
@@ -164,7 +167,7 @@ def work_of(batch: Batch) -> Tensor:
 
 
 class Stopwatch:
-    """Seconds since the last lap, without its pauses."""
+    """Seconds since the last restart, without pauses."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now, self._since, self._elapsed = now, now(), 0.0
@@ -175,36 +178,37 @@ class Stopwatch:
     def resume(self) -> None:
         self._since = self._now()
 
-    def lap(self) -> float:
-        """The seconds; a new lap begins. Not while paused."""
+    def restart(self) -> float:
+        """Return the seconds and count from 0 again. Not while paused."""
         now = self._now()
         seconds, self._since, self._elapsed = self._elapsed + now - self._since, now, 0.0
         return seconds
 
 
 class Throughput(pl.Callback):
-    """Logs the figures of `WALL_CLOCK` with the others of a step, over the steps since they were last logged.
+    """Logs the metrics of `WALL_CLOCK` with the others of a step, over the steps since they were last logged.
 
     Loading and checkpoints count; validation and greedy prompts, which pause the stopwatch, do not, nor does the first step
     of a process, which compiles and warms up. All ranks together; `mfu` is the share of all devices' peak.
 
     Args:
-        clock: shared with whoever else pauses it.
+        clock: shared with the other callbacks, which pause it.
         rows: what a row is called: "rows" or "pairs".
         shape: of the model, None for no `mfu`.
-        peak: `trainer.peak_tflops`, one device's peak in TFLOP/s; None: that of `PEAK_TFLOPS` for training in 16 bits on a
-            device that stands there, else no `mfu`.
+        peak: `trainer.peak_tflops`, one device's peak in TFLOP/s; None: `peak_of` for training in 16 bits on a device that
+            it knows, else no `mfu`.
     """
 
     def __init__(self, clock: Stopwatch, rows: str, shape: ModelShape | None, peak: float | None) -> None:
         if peak is not None and not peak > 0:
             raise UserError(f"trainer.peak_tflops={peak} must be above 0; leave it out if the peak is unknown")
         self.clock, self.rows, self.shape, self.peak = clock, rows, shape, peak
-        self._work: Tensor | None = None  # of the lap; None before the first step is over
+        self._work: Tensor | None = None  # since the clock was restarted; None before the first step is over
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if self.peak is None and module.device.type == "cuda" and "16" in str(trainer.precision):
-            self.peak = peak_of(torch.cuda.get_device_name(module.device))
+        precision = str(trainer.precision)
+        if self.peak is None and module.device.type == "cuda" and "16" in precision:
+            self.peak = peak_of(module.device, torch.bfloat16 if precision.startswith("bf16") else torch.float16)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, batch_index: int
@@ -213,12 +217,12 @@ class Throughput(pl.Callback):
         if self._work is None:
             if stepped:
                 self._work = torch.zeros(4, dtype=torch.float64, device=module.device)
-                self.clock.lap()
+                self.clock.restart()
             return
         self._work += work_of(batch)
         if stepped and trainer.global_step % trainer.log_every_n_steps == 0:
             work = trainer.strategy.reduce(self._work, reduce_op="sum").tolist()  # waits for the device
-            module.log_dict(self.figures(*work, seconds=self.clock.lap(), devices=trainer.world_size))
+            module.log_dict(self.metrics(*work, seconds=self.clock.restart(), devices=trainer.world_size))
             self._work = torch.zeros_like(self._work)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -227,10 +231,10 @@ class Throughput(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.clock.resume()
 
-    def figures(
+    def metrics(
         self, tokens: float, completions: float, keys: float, rows: float, *, seconds: float, devices: int
     ) -> dict[str, float]:
-        """Named figures of some work that took these seconds on so many devices."""
+        """Named metrics of some work that took these seconds on so many devices."""
         named = {"tokens": tokens, "completion_tokens": completions, self.rows: rows}
         rates = {f"train/{name}_per_second": amount / seconds for name, amount in named.items()}
         if self.shape is not None and self.peak is not None:

@@ -1,4 +1,4 @@
-"""Signs that a training goes wrong while its loss looks well: pure detectors on figures, and the callback that asks them.
+"""Signs that a training goes wrong while its loss looks good: pure detectors on metrics, and the callback that runs them.
 
 A detector returns None or one line: what, the numbers, the cure.
 """
@@ -30,7 +30,7 @@ def chosen_falls(
     """Whether the chosen side loses probability while the loss, which sees the margin alone, goes down.
 
     Known as likelihood displacement (Pal et al. 2024, arXiv 2402.13228; Razin et al. 2024, arXiv 2410.08847): both sides
-    get less likely, the rejected one more so, and what gains is a text that is in no pair. The first `window` figures are
+    get less likely, the rejected one more so, and the probability goes to texts that are in no pair. The first `window` metrics are
     compared with the last. The fall is read from the rewards, which are beta x (log-prob - reference's log-prob), because
     the log-prob itself varies more from batch to batch than it falls. It counts from `fall` of the log-prob that a chosen
     side has: for 120 tokens of 0.7 nats each that is 4 nats, a text 60 times less likely than before.
@@ -40,7 +40,7 @@ def chosen_falls(
         rewards: their mean implicit reward.
         margins: mean reward margin.
         beta: of the objective.
-        window: figures at both ends; fewer than twice as many say nothing.
+        window: metrics at both ends; with fewer than twice as many the result is None.
         fall: least share.
     """
     if min(map(len, (logps, rewards, margins))) < 2 * window:
@@ -58,16 +58,16 @@ def chosen_falls(
 
 
 def prompts_grow(lengths: Sequence[float], *, typical: float, limit: int, growth: float = 0.5) -> str | None:
-    """Whether greedy prompts have become longer than anything explains (Park et al. 2024, arXiv 2403.19159: DPO's length
+    """Whether greedy prompts have become longer than the training texts explain (Park et al. 2024, arXiv 2403.19159: DPO's length
     exploitation).
 
-    Longer by `growth` than at the start and than what is learnt from, whichever is more. So a policy that learns from long
+    Longer by `growth` than at the start and than the training texts, whichever is more. So a policy that learns from long
     texts may write them, and a model that cannot yet end a text may learn it. Where that is beyond `limit`, no prompt of
     the last table ends.
 
     Args:
         lengths: mean tokens of each table of greedy prompts, the first from before training.
-        typical: mean tokens of the completions that are learnt (the chosen ones).
+        typical: mean tokens of the training completions (the chosen ones).
         limit: tokens at which a prompt is cut.
         growth: least share.
     """
@@ -77,8 +77,8 @@ def prompts_grow(lengths: Sequence[float], *, typical: float, limit: int, growth
     if last <= first or last < min((1 + growth) * max(first, typical), limit):
         return None
     return (
-        f"greedy prompts grew from {first:.0f} to {last:.0f} tokens, where the texts to learn have {typical:.0f} and {limit} is "
-        "the limit: the policy may be paid for length; compare the lengths of chosen and rejected, lower lr or train less"
+        f"greedy prompts grew from {first:.0f} to {last:.0f} tokens, where the training texts have {typical:.0f} and {limit} is "
+        "the limit: the reward may favour length; compare the lengths of chosen and rejected, lower lr or train less"
     )
 
 
@@ -88,7 +88,7 @@ def completions_grow(lengths: Sequence[float], *, limit: int, window: int = 5, g
     Args:
         lengths: mean tokens of the completions of an update, at every logged step.
         limit: tokens at which a completion is cut.
-        window: figures at both ends; fewer than twice as many say nothing.
+        window: metrics at both ends; with fewer than twice as many the result is None.
         growth: least share.
     """
     if len(lengths) < 2 * window:
@@ -97,7 +97,7 @@ def completions_grow(lengths: Sequence[float], *, limit: int, window: int = 5, g
     if last <= first or last < min((1 + growth) * first, 0.95 * limit):
         return None
     return (
-        f"sampled completions grew from {first:.0f} to {last:.0f} tokens, {limit} being the limit: the reward may pay for length; "
+        f"sampled completions grew from {first:.0f} to {last:.0f} tokens, {limit} being the limit: the reward may favour length; "
         "raise objective.beta or lower objective.optimizer.lr"
     )
 
@@ -109,7 +109,7 @@ def rows_cut(left_out: Counter[str], total: int, *, share: float = 0.01) -> str 
         return None
     cure = "raise max_length" if left_out.most_common(1)[0][0] == "over-long" else "look at the rows"
     return (
-        f"{cut} of {total} rows ({cut / total:.1%}) are left out ({reasons(left_out)}): what is learnt is not what was gathered; "
+        f"{cut} of {total} rows ({cut / total:.1%}) are left out ({reasons(left_out)}): the training data differ from the data given; "
         f"{cure}"
     )
 
@@ -119,10 +119,10 @@ def reasons(left_out: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
 
 
-class Watch(pl.Callback):
-    """Asks every detector each `every` steps and at the end; tells each warning once, in the log and in a file.
+class WarningMonitor(pl.Callback):
+    """Runs every detector each `every` steps and at the end; reports each warning once, in the log and in a file.
 
-    Detectors read what lies in the folder of the training, so a resumed run has all that a whole one has. A line of the
+    Detectors read the files of the training, so a resumed run has the same data as an uninterrupted one. A line of the
     file is {"step", "name", "warning"}.
 
     Args:
@@ -138,14 +138,14 @@ class Watch(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_index: int
     ) -> None:
-        """Here and not at the end of the step before, whose figures are not written until all callbacks are through."""
+        """Here and not at the end of the step before, whose metrics are not written until all callbacks are through."""
         if batch_index % trainer.accumulate_grad_batches == 0 and trainer.global_step % self.every == 0:
-            self._ask(trainer)
+            self._run_detectors(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._ask(trainer)
+        self._run_detectors(trainer)
 
-    def _ask(self, trainer: pl.Trainer) -> None:
+    def _run_detectors(self, trainer: pl.Trainer) -> None:
         if not trainer.is_global_zero:
             return
         for name, detect in self.detectors.items():
@@ -153,7 +153,7 @@ class Watch(pl.Callback):
 
 
 def warn_once(path: Path, label: str, step: int, name: str, detect: Callable[[], str | None]) -> None:
-    """Ask a detector that has not warned yet; what it says goes to the log and, as a line, to the file."""
+    """Run a detector that has not warned yet; its warning goes to the log and, as a line, to the file."""
     if name in {line["name"] for line in whole_lines(path)}:
         return
     warning = detect()

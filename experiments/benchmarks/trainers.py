@@ -1,6 +1,6 @@
-"""One contestant of `train_step.py` in a process of its own: `python contestants.py job.json` writes the job's `out` file.
+"""One trainer of `train_step.py` in a process of its own: `python trainers.py job.json` writes the job's `out` file.
 
-Job fields: task ("dpo" | "sft"), trainer (a key of CONTESTANTS), size (see train_step.yaml), batch, steps, warmup, seed,
+Job fields: task ("dpo" | "sft"), trainer (a key of TRAINERS), size (see train_step.yaml), batch, steps, warmup, seed,
 tuning ("full" | "lora"), shape, lengths, lora (values of train_step.yaml), folder, out.
 
 What is the same for all: the random weights, the rows and their order, fp32 on a CPU and bf16 autocast on a GPU, there with
@@ -29,12 +29,13 @@ Job = dict[str, Any]
 def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
     """`DPOModule` or `SFTModule` with its data module under a Lightning trainer set as the worker sets it.
 
-    Returns the rows of the timed steps, as every contestant does.
+    Returns the rows of the timed steps, as every trainer does.
     """
 
-    from vpo.training.data import PlannedDataModule
+    from vpo.training.data import Collator, PlannedDataModule
     from vpo.training.forward import Reader
     from vpo.training.packing.attention import BLOCK
+    from vpo.training.plan import BatchPlan
     from vpo.training.reference import reference_logprobs
     from vpo.training.telemetry.record import JsonlLogger
     from vpo.training.worker import build_module, make_trainer
@@ -60,19 +61,12 @@ def ours(job: Job, model: Any, rows: list[Any], *, packing: bool) -> int:
     data = PlannedDataModule(
         rows,
         [],
-        pad_id=pad_id,
-        packing=packing,
-        pad_to=BLOCK if on_gpu else 1,
-        by="tokens" if job["task"] == "sft" else "rows",
-        epochs=1,
-        global_batch_size=job["batch"],
-        per_device=job["size"],
-        rank=0,
-        world=1,
-        seed=job["seed"],
+        plan=BatchPlan(global_batch_size=job["batch"], per_device=job["size"], epochs=1, seed=job["seed"]),
+        collator=Collator(pad_id, packing, pad_to=BLOCK if on_gpu else 1),
+        unit="tokens" if job["task"] == "sft" else "rows",
     )
-    figures = JsonlLogger(Path(job["folder"]) / "training.jsonl")
-    trainer = make_trainer(hardware, recipe, model, data, figures, callbacks=[])
+    metrics = JsonlLogger(Path(job["folder"]) / "training.jsonl")
+    trainer = make_trainer(hardware, recipe, model, data, metrics, callbacks=[])
     trainer.fit(build_module(job["task"], reader, recipe, total_steps=len(data.steps), seed=job["seed"]), data)
     return job["steps"] * job["batch"]
 
@@ -150,7 +144,7 @@ def trl_settings(job: Job, model: Any, *, per_device: int, accumulate: int) -> d
     }
 
 
-CONTESTANTS = {
+TRAINERS = {
     ("dpo", "trl"): trl_dpo,
     ("dpo", "padded"): partial(ours, packing=False),
     ("dpo", "packed"): partial(ours, packing=True),
@@ -215,7 +209,7 @@ def utilisation(job: Job, model: Any, rows: list[Any], seconds: float) -> float 
     """Model FLOPs utilisation of rows read in some seconds on a GPU of known peak, else None; counted as `train/mfu` is."""
     from vpo.training.telemetry.throughput import ModelShape, peak_of, training_flops
 
-    peak = peak_of(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    peak = peak_of(torch.device("cuda"), torch.bfloat16) if torch.cuda.is_available() else None
     shape = ModelShape.of(model)
     if peak is None or shape is None:
         return None
@@ -227,11 +221,11 @@ def work_of(job: Job, rows: list[Any]) -> dict[str, int]:
 
     Packed by us, a template is there once a forward pass and a query once; anywhere else, once a sequence.
     """
-    from vpo.training.packing.rows import pack, plant
+    from vpo.training.packing.rows import build_trees, pack
 
     completions = sum(row.completion_tokens for row in rows)
     if job["trainer"] == "packed":
-        trees = plant([row.prompt for row in rows], [row.completions for row in rows], items_per_row=job["size"])
+        trees = build_trees([row.prompt for row in rows], [row.completions for row in rows], items_per_row=job["size"])
         depths = [int(depth) for tree in trees for depth in pack(tree).position_ids[0]]
         return {"tokens": len(depths), "completions": completions, "keys": sum(depths) + len(depths)}
     lengths = [len(row.prompt) + len(ids) for row in rows for ids in row.completions]
@@ -240,8 +234,8 @@ def work_of(job: Job, rows: list[Any]) -> dict[str, int]:
 
 
 def main(path: Path) -> None:
-    """Run one contestant and write its figures."""
-    from vpo.training.data import plan_steps
+    """Run one trainer and write its metrics."""
+    from vpo.training.plan import plan_steps
 
     job = json.loads(path.read_text())
     batch, count = job["batch"], (job["warmup"] + job["steps"]) * job["batch"]
@@ -250,17 +244,17 @@ def main(path: Path) -> None:
     ordered = [rows[index] for step in plan for index in step]
     model = build_model(job)
     meter = Meter(job["warmup"])
-    contestant = CONTESTANTS[job["task"], job["trainer"]]
-    timed = contestant(job, model, ordered if job["trainer"].startswith("trl") else rows)
-    figures = meter.figures()
-    if figures["steps"] != job["steps"]:
-        raise RuntimeError(f"{job['steps']} steps were asked for, {figures['steps']} were timed")
-    seconds = figures["seconds"]
+    trainer = TRAINERS[job["task"], job["trainer"]]
+    timed = trainer(job, model, ordered if job["trainer"].startswith("trl") else rows)
+    metrics = meter.metrics()
+    if metrics["steps"] != job["steps"]:
+        raise RuntimeError(f"{job['steps']} steps were asked for, {metrics['steps']} were timed")
+    seconds = metrics["seconds"]
     measured = {
         "rows_per_second": timed / seconds,
-        "rows_per_cpu_second": timed / figures["cpu_seconds"],
+        "rows_per_cpu_second": timed / metrics["cpu_seconds"],
         "step_seconds": seconds / job["steps"],
-        "peak_mib": None if figures["peak_bytes"] is None else figures["peak_bytes"] / 2**20,
+        "peak_mib": None if metrics["peak_bytes"] is None else metrics["peak_bytes"] / 2**20,
         "mfu": utilisation(job, model, ordered[job["warmup"] * batch :], seconds * job["steps"] * batch / timed),
         "device": torch.cuda.get_device_name()
         if torch.cuda.is_available()
