@@ -4,8 +4,8 @@ import shutil
 import pytest
 from filelock import FileLock
 
+from vpo.cli.store import store_command
 from vpo.errors import UserError
-from vpo.storage.housekeeping import store_command
 
 
 @pytest.fixture

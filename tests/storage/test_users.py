@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from vpo.cli.store import store_command
 from vpo.errors import UserError
-from vpo.storage.housekeeping import store_command
 from vpo.storage.store import Store
 
 

@@ -30,8 +30,8 @@ def as_backbone(folder: Path) -> str:
     """The overrides that make a model folder the backbone of a run, with its template where vpo has it under a name."""
     place, template = str(folder), name_of_template(folder / "template.txt")
     place = place if re.fullmatch(r"[\w./@%+-]+", place) else f'"{place}"'  # Hydra reads '=' and ',' as its own
-    told = ["backbone=hf", f"backbone.model={place}", *([f"backbone.template={template}"] if template else [])]
-    return shlex.join(told)
+    overrides = ["backbone=hf", f"backbone.model={place}", *([f"backbone.template={template}"] if template else [])]
+    return shlex.join(overrides)
 
 
 @contextmanager

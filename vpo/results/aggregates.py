@@ -19,7 +19,7 @@ from vpo.errors import UserError
 from vpo.results.intervals import summarize, weighted_mean
 
 
-class Items(Metric):
+class ItemAggregate(Metric):
     """Keeps all values and weights; a subclass says what is made of them."""
 
     full_state_update = False
@@ -38,8 +38,8 @@ class Items(Metric):
         return dim_zero_cat(self.values).tolist(), dim_zero_cat(self.weights).tolist()
 
 
-class MeanOfItems(Items):
-    """The mean over the items, each of which counts once, with `statistics.summarize`'s interval."""
+class MeanOfItems(ItemAggregate):
+    """The mean over the items, each of which counts once, with `intervals.summarize`'s interval."""
 
     def compute(self) -> dict[str, float | None]:
         values, _ = self._lists()
@@ -47,8 +47,8 @@ class MeanOfItems(Items):
         return {"mean": result.mean, "ci95": result.ci95}
 
 
-class WeightedMean(Items):
-    """sum w v / sum w over the items, with the interval of `statistics.weighted_mean`: frames or clips that count alike."""
+class WeightedMean(ItemAggregate):
+    """sum w v / sum w over the items, with the interval of `intervals.weighted_mean`: frames or clips that count alike."""
 
     def compute(self) -> dict[str, float | None]:
         mean, half = weighted_mean(*self._lists())
@@ -56,7 +56,7 @@ class WeightedMean(Items):
 
 
 def aggregate_class(name: str) -> type[Metric]:
-    """The class of this dotted name, which an evaluator's own code gives. Raises UserError where it is none of torchmetrics' kind."""
+    """The class of this dotted name, which an evaluator's own code gives. Raises UserError where it is no torchmetrics.Metric."""
     module, _, own = name.rpartition(".")
     try:
         found = getattr(import_module(module), own)

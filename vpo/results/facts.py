@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpo.build import target_class
 from vpo.errors import UserError
-from vpo.results.lineage import base_of, file_hash, lineage, teachers_of, trainings_of
+from vpo.results.lineage import base_of, feedback_roles_of, file_hash, lineage, trainings_of
 from vpo.results.provenance import code_facts, device_facts, versions
 from vpo.results.schema import SCHEMA, problem_of
 from vpo.storage.code_hash import class_hash
@@ -83,7 +83,9 @@ def run_facts(config: Mapping[str, Any], context: "Context", command: Command) -
         "code": dict(command.code),
         "device": device_facts(trainer["accelerator"], trainer["devices"]),
         "data": _data(context, config),
-        "roles": {role: role_facts(config[role], **_said(context, role)) for role in _used_roles(context, config)},
+        "roles": {
+            role: role_facts(config[role], **_recorded_of(context, role)) for role in _used_roles(context, config)
+        },
         "evaluators": {name: role_facts(node) for name, node in config["evaluator"].items()},
         "base": _base(context),
         "policies": policies,
@@ -99,16 +101,16 @@ def role_facts(node: Mapping[str, Any], version: str | None = None, card: Any = 
 
     The version is the class's attribute `version`, or that of its attribute `card`, where its records do not say it.
     """
-    said: Any = version
-    if said is None:
+    stated: Any = version
+    if stated is None:
         try:
             role = target_class(node)
-            said = getattr(role, "version", None) or getattr(getattr(role, "card", None), "version", None)
+            stated = getattr(role, "version", None) or getattr(getattr(role, "card", None), "version", None)
         except UserError:  # it lies in the environment of workers alone
-            said = None
+            stated = None
     facts: dict[str, Any] = {
         "target": node["_target_"],
-        "version": str(said) if isinstance(said, str | int | float) else None,
+        "version": str(stated) if isinstance(stated, str | int | float) else None,
         "code": class_hash(node),
     }
     return facts | ({"card": card} if isinstance(card, dict) else {})
@@ -119,7 +121,7 @@ def policy_facts(entry: Entry) -> dict[str, Any]:
     return {
         "entry": f"{entry.stage}/{entry.key}",
         "training": [f"{one.stage}/{one.key}" for one in trainings_of(entry)],
-        "taught_by": teachers_of(lineage(entry)),
+        "taught_by": feedback_roles_of(lineage(entry)),
     }
 
 
@@ -148,7 +150,7 @@ def _used_roles(context: "Context", config: Mapping[str, Any]) -> Iterator[str]:
             yield role
 
 
-def _said(context: "Context", role: str) -> dict[str, Any]:
+def _recorded_of(context: "Context", role: str) -> dict[str, Any]:
     """What the run's own results say of a role: verdicts who judged, a score's folder its reward's card."""
     entries = {entry for stage, entry in context.requested if getattr(stage, role, None) is not None}
     if role == "judge":
@@ -180,8 +182,8 @@ def _rows(context: "Context", config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage_facts(name: str, entry: Entry, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    told = {key: manifest[key] for key in ("code", "created", "seconds", "counts")}
-    return {"entry": name, "label": entry.label, **told}
+    recorded = {key: manifest[key] for key in ("code", "created", "seconds", "counts")}
+    return {"entry": name, "label": entry.label, **recorded}
 
 
 def _failed(stages: list[dict[str, Any]]) -> dict[str, int]:

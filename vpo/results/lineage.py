@@ -10,7 +10,7 @@ from typing import Any
 from vpo.results.schema import Base
 from vpo.storage.store import Entry, read_manifest
 
-TEACHERS = ("judge", "reward")
+FEEDBACK_ROLES = ("judge", "reward")
 # The input of controls that says how many updates to take: they learn nothing of it.
 NUMBER_OF_UPDATES = "updates_of"
 
@@ -52,10 +52,10 @@ def _revision(start: Path, backbone: Mapping[str, Any]) -> str | None:
     return named.get("revision")
 
 
-def teachers_of(past: History) -> list[str]:
+def feedback_roles_of(past: History) -> list[str]:
     """Which of judge and reward decided what a policy learnt, by the nodes of the stages behind it."""
     nodes = [manifest.get("node", {}) for _, manifest in past]
-    return [role for role in TEACHERS if any(role in node for node in nodes)]
+    return [role for role in FEEDBACK_ROLES if any(role in node for node in nodes)]
 
 
 def history(entry: Entry, leave_out: Collection[str] = ()) -> History:

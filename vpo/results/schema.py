@@ -16,7 +16,7 @@ from vpo.errors import UserError
 SCHEMA = 1
 
 # `<stage>/<key>`: a result's folder below the store, and nothing outside of it.
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[0-9a-f]{16}$")]
+EntryName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -82,7 +82,7 @@ class Split(Part):
 class Data(Part):
     """The queries. `fingerprint` is of what the config does not say, such as a user's file; None where it says all."""
 
-    entry: Name
+    entry: EntryName
     seed: int | None
     fingerprint: str | None
     splits: dict[str, Split]
@@ -127,12 +127,12 @@ class Policy(Part):
         taught_by: which of "judge" and "reward" decided what it learnt.
     """
 
-    entry: Name
-    training: list[Name]
+    entry: EntryName
+    training: list[EntryName]
     taught_by: list[str]
 
 
-class Row(Part):
+class MethodEntries(Part):
     """A method of the results, and which stored results its numbers are of.
 
     Attributes:
@@ -143,13 +143,13 @@ class Row(Part):
     """
 
     policy: str | None
-    entry: Name | None
-    prompts: Name
-    clips: Name | None
-    evaluations: dict[str, Name]
+    entry: EntryName | None
+    prompts: EntryName
+    clips: EntryName | None
+    evaluations: dict[str, EntryName]
 
 
-class Stored(Part):
+class StageResult(Part):
     """A stored result that the run asked for, and made or found.
 
     Attributes:
@@ -160,7 +160,7 @@ class Stored(Part):
         counts: of its records, by kind.
     """
 
-    entry: Name
+    entry: EntryName
     label: str
     code: str
     created: str
@@ -198,7 +198,7 @@ class RunFacts(Part):
     started: str
     seconds: float
     store: str
-    entries: list[Name]
+    entries: list[EntryName]
     versions: dict[str, str]
     code: Code
     device: Device
@@ -208,8 +208,8 @@ class RunFacts(Part):
     base: Base | None
     policies: dict[str, Policy]
     policy: str | None
-    rows: dict[str, Row]
-    stages: list[Stored]
+    rows: dict[str, MethodEntries]
+    stages: list[StageResult]
     failed: dict[str, Count]
 
     @model_validator(mode="after")

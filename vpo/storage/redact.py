@@ -20,7 +20,7 @@ from typing import Any
 
 HIDDEN = "***"
 SHORTEST = 8  # characters; a shorter value of a variable would be found in every other line
-SURELY = 12  # characters from which a part of a text is that value and no chance
+CERTAIN = 12  # characters; a value of at least so many that stands in a text is no coincidence
 
 # The last words of a key that holds a secret. "token" is one of its own rule: most tokens of this project are words.
 _ENDINGS = (
@@ -141,7 +141,7 @@ def secrets_in(value: Any, path: str = "") -> Iterator[tuple[str, str | None]]:
                 yield from secrets_in(one, inner)
     elif isinstance(value, str):
         known = secrets_of_environment().items()
-        variable = next((name for name, one in known if value == one or (len(one) >= SURELY and one in value)), None)
+        variable = next((name for name, one in known if value == one or (len(one) >= CERTAIN and one in value)), None)
         if variable or redact_text(value, environment=False) != value:
             yield path, variable
 

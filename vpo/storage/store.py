@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished (or, in a plan, a promised) stage result. `label` says to people what it is of: a method, "drafts"."""
+    """A stage result, finished or (in a plan) only named. `label` says for readers what it is of: a method, "drafts"."""
 
     stage: str
     key: str
@@ -69,13 +69,14 @@ class Store:
     Args:
         root: the folder of all results.
         recompute: names of stages whose results are to be made anew, once, with everything that depends on them.
-        dry: promise results without making them; for plans and for tests of keys.
+        dry: name results without making them; for plans and for tests of keys.
     """
 
     def __init__(self, root: Path, recompute: tuple[str, ...] = (), dry: bool = False) -> None:
         self.root, self.recompute, self.dry = root, recompute, dry
         self.used: dict[str, Entry] = {}
-        # Told which results the run has asked for so far, before each is made; a run's folder keeps the list for `prune`.
+        # Called before each result is made, with the results that the run has asked for so far; the run's folder keeps
+        # the list for `prune`.
         self.announce: Callable[[list[str]], None] = lambda names: None
         self._registration: Registration | None = None
         self._redone: set[str] = set()  # by this process: recompute redoes a stage once
@@ -128,7 +129,8 @@ class Store:
             if entry.done and (asked or not self._fresh(entry, inputs)):
                 log.info("%s: made anew (%s)", entry.called, "recompute" if asked else "its inputs were")
                 discard(entry.folder)
-            statement, before = self._statement(entry, node, inputs, exempt, runs), {}
+            statement = self._statement(entry, node, inputs, exempt, runs)
+            before: dict[str, Any] = {}
             if entry.done and retry:
                 log.info("%s: the items that failed are done again", entry.called)
                 statement, before = reopen(entry.folder, statement)
@@ -206,7 +208,7 @@ class Store:
         """
         if not entry.done:
             return False
-        return read_manifest(entry.folder)["stamps"] == _stamps(inputs)
+        return bool(read_manifest(entry.folder)["stamps"] == _stamps(inputs))
 
     def warn_of_older_code(self) -> None:
         """Say once, in one line, of which stages results were found that other code has made. Before something is made of
@@ -268,6 +270,7 @@ def _stamps(inputs: Mapping[str, Entry]) -> dict[str, str]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A stored result's manifest. Raises UserError when it cannot be read."""
     try:
-        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}/manifest.json cannot be read ({error}); delete this folder to redo it") from error

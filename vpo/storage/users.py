@@ -101,14 +101,14 @@ def is_there(user: User) -> bool:
 
 
 def is_gone(user: User, store: Path) -> bool:
-    """Whether the run's folder was deleted, as far as can be told; see the top of this file."""
+    """Whether the run's folder was deleted, as far as this can be known; see the top of this file."""
     if _is_folder(user.run):
         return False
     nearest = next((folder for folder in user.run.parents if _is_folder(folder)), None)
     if nearest is None or nearest == Path(nearest.anchor):
         return False
     if nearest.is_relative_to(user.runs):
-        return nearest != user.runs or _holds_something(nearest)
+        return nearest != user.runs or _is_not_empty(nearest)
     return store.resolve().is_relative_to(nearest)
 
 
@@ -119,7 +119,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _holds_something(folder: Path) -> bool:
+def _is_not_empty(folder: Path) -> bool:
     try:
         return any(folder.iterdir())
     except OSError:
