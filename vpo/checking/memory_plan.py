@@ -130,7 +130,7 @@ def _line(config: Mapping[str, Any], name: str, shape: Shape, room: float | None
     if not offered and sized:
         offered = [min(sized, key=lambda one: one[1])]
         cures = [
-            f"the least found is {_gb(needed)} with {text}; a smaller backbone is due" for text, needed, _ in offered
+            f"the least found is {_gb(needed)} with {text}; a smaller backbone is needed" for text, needed, _ in offered
         ]
     if adapter is None and any(proposed for *_, proposed in offered):
         key, present = f"{RECIPES[name]}.optimizer.lr", config[RECIPES[name]]["optimizer"]["lr"]
@@ -149,12 +149,12 @@ def _online(config: Mapping[str, Any], shape: Shape, room: float | None) -> str:
     if room is None or size <= room:
         return line
     without = standing(shape, trainer, reference=False)
-    cure = f"objective.beta=0 would take at least {_gb(without)}" if without <= room else "a smaller backbone is due"
+    cure = f"objective.beta=0 would take at least {_gb(without)}" if without <= room else "a smaller backbone is needed"
     return f"{line}; of {_gb(room)}: does not fit; {cure}"
 
 
 def _host(trainer: Mapping[str, Any], shape: Shape) -> list[str]:
-    """What a sharded training's ranks need of the host: each reads the whole model before it is cut."""
+    """What a sharded training's ranks need of the host: each loads the whole model before it is sharded."""
     ranks = trainer["devices"]
     if trainer["strategy"] not in SHARDED or ranks == 1:
         return []

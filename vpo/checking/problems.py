@@ -36,7 +36,7 @@ def check_shape(config: Mapping[str, Any], example: Callable[[KeyPath], Any] = l
 
     Args:
         config: plain values.
-        example: a right value for the key at a path, or None.
+        example: a valid value for the key at a path, or None.
     """
     _check(Config, config, (), example)
     objective = config["objective"]

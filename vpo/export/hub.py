@@ -1,6 +1,6 @@
 """What pushing to and pulling from the Hugging Face Hub share.
 
-The token is the client's business (HF_TOKEN, or `hf auth login`); nothing here reads, stores or prints it. Only the files that a model
+The client finds the token itself (HF_TOKEN, or `hf auth login`); nothing here reads, stores or prints it. Only the files that a model
 consists of are transferred, in either direction.
 """
 
@@ -53,7 +53,7 @@ def _describe(error: BaseException, repo: str, revision: str | None) -> str | No
         case errors.HFValidationError():
             return f"{repo!r} is no name of a repository; write <owner>/<name>"
         case errors.GatedRepoError():
-            return f"{repo} is gated; ask for access at {constants.ENDPOINT}/{repo}, then log in as who has it"
+            return f"{repo} is gated; ask for access at {constants.ENDPOINT}/{repo}, then log in with that account"
         case errors.RepositoryNotFoundError():
             return f"no repository {repo} that you can see; check the name, and your login (`hf auth whoami`) if it is private"
         case errors.RevisionNotFoundError():

@@ -10,7 +10,7 @@ from vpo.storage.jsonio import write_json
 
 # What a model consists of, here and on the Hub. Nothing that can hold code: no pickles, no Python.
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
-# Where a policy's weights come from is the store's business, and may be a local path.
+# These say where a policy's weights come from, which may be a local path.
 NOT_EXPORTED = ("start.json", "base.json", "adapter_config.json", "adapter_model.safetensors")
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -62,7 +62,7 @@ class WandbLogger:
         for attempt in {"online": ("online", "offline"), "offline": ("offline",), "disabled": ()}[mode]:
             try:
                 where = self._update(folder, attempt)
-            except Exception as error:  # whatever goes wrong in someone else's service must not cost a finished run
+            except Exception as error:  # a finished run must not be lost to any failure of an external service
                 failures.append(" ".join(f"{type(error).__name__}: {error}".split())[:200])
             else:
                 if failures:

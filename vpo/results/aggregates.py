@@ -1,4 +1,4 @@
-"""How one number is made of all items of a method: `torchmetrics.Metric`s, which a metric of an evaluator's card names.
+"""How the items of a method are aggregated to one number: `torchmetrics.Metric`s, which a metric of an evaluator's card names.
 
 An aggregate is updated with `values` (N,) and `weights` (N,), float64, one entry an item that was measured (weights are 1 where
 the evaluator gave none), and computes a number, or {"mean": number, "ci95": half width of its 95 % interval or None}. Items that
@@ -20,7 +20,7 @@ from vpo.results.intervals import summarize, weighted_mean
 
 
 class ItemAggregate(Metric):
-    """Keeps all values and weights; a subclass says what is made of them."""
+    """Keeps all values and weights; a subclass computes the aggregate."""
 
     full_state_update = False
 

@@ -30,11 +30,11 @@ ROLES = ("backbone", "dataset", "drafter", "judge", "generator", "reward")
 
 @dataclass(frozen=True)
 class Command:
-    """What was asked for, and when.
+    """The command that started a run, and when.
 
     Attributes:
         experiment: the chosen experiment, or "default".
-        world: the chosen file of each group that decides what the numbers speak of.
+        world: the chosen file of each group that decides what the numbers are about.
         overrides: as they were given.
         started: seconds since the epoch.
         code: of vpo when the run started: files may be edited while it works.
@@ -50,8 +50,8 @@ class Command:
 def results_of(methods: Mapping[str, Any], run: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """The content of results.json; `more` stands beside the methods.
 
-    What does not fit the schema is a defect of ours, and must not cost a finished run: it is one warning, and the content goes
-    without "schema", so that tables read it as they read files of before the schema.
+    Content that does not fit the schema is a defect of vpo, and a finished run must not be lost to it: it is one warning, and the
+    content is written without "schema", so that tables read it like files from before the schema.
     """
     content = {"schema": SCHEMA, "methods": methods, **more, "run": run}
     problem = problem_of(content)
@@ -99,14 +99,14 @@ def run_facts(config: Mapping[str, Any], context: "Context", command: Command) -
 def role_facts(node: Mapping[str, Any], version: str | None = None, card: Any = None) -> dict[str, Any]:
     """Which class a node names, in which version and with which code.
 
-    The version is the class's attribute `version`, or that of its attribute `card`, where its records do not say it.
+    The version is the class's attribute `version`, or that of its attribute `card`, where its records do not state one.
     """
     stated: Any = version
     if stated is None:
         try:
             role = target_class(node)
             stated = getattr(role, "version", None) or getattr(getattr(role, "card", None), "version", None)
-        except UserError:  # it lies in the environment of workers alone
+        except UserError:  # only the workers' environment has it
             stated = None
     facts: dict[str, Any] = {
         "target": node["_target_"],
@@ -117,7 +117,7 @@ def role_facts(node: Mapping[str, Any], version: str | None = None, card: Any = 
 
 
 def policy_facts(entry: Entry) -> dict[str, Any]:
-    """Where a policy lies, and how it came about."""
+    """The stored result that holds a policy, and the trainings and feedback that made it."""
     return {
         "entry": f"{entry.stage}/{entry.key}",
         "training": [f"{one.stage}/{one.key}" for one in trainings_of(entry)],
@@ -143,7 +143,7 @@ def _data(context: "Context", config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _used_roles(context: "Context", config: Mapping[str, Any]) -> Iterator[str]:
-    """The roles that some stage of the run had; a judge that nothing asked is none of them."""
+    """The roles that some stage of the run used; a judge that no stage asked is not among them."""
     for role in ROLES:
         used = any(getattr(stage, role, None) is not None for stage, _ in context.requested)
         if used and "_target_" in (config.get(role) or {}):
@@ -151,7 +151,7 @@ def _used_roles(context: "Context", config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _recorded_of(context: "Context", role: str) -> dict[str, Any]:
-    """What the run's own results say of a role: verdicts who judged, a score's folder its reward's card."""
+    """What the run's results record of a role: the version of the judge, from the verdicts; the reward's card, from the scores."""
     entries = {entry for stage, entry in context.requested if getattr(stage, role, None) is not None}
     if role == "judge":
         judged = (one.rows("verdicts.jsonl", dict) for one in entries if one.stage == "critique")

@@ -137,7 +137,7 @@ class RunRecord:
                     shutil.copyfile(file, kept / f"{policy}.jsonl")
 
     def _note_warnings(self, training: Mapping[str, Path]) -> None:
-        """Repeat in log.txt what each training warned of on the console, when and whoever ran it."""
+        """Write the warnings of each training to log.txt too, whichever start or process printed them."""
         for policy, source in training.items():
             for line in whole_lines(source.with_name("warnings.jsonl")):
                 self._note(logging.WARNING, f"{policy}, step {line['step']}: {line['warning']}")

@@ -77,7 +77,7 @@ def check_gone(store: Path, named: Path) -> None:
 
 
 def report_missing(store: Path, gone: set[Path], sure: bool) -> None:
-    """One line for each listed run folder that is not there; those that are gone leave the list where that was asked for."""
+    """One line for each listed run folder that is not there; with `sure`, those that are gone are removed from the list."""
     for user in registered(store):
         if user.run in gone:
             sys.stdout.write(f"{user.run} is gone: {'forgotten' if sure else 'it no longer counts as a user'}\n")
@@ -141,7 +141,7 @@ def _names(path: Path) -> list[str]:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = content if path.name == "entries.json" else content["run"].get("entries", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError('a list of "stage/key" is due')
+            raise TypeError('expected a list of "stage/key"')
         return names
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
@@ -183,5 +183,5 @@ def _key(folder: Path) -> str:
 
 
 def _wanted_as(name: str) -> str:
-    """What a run calls the result that a folder holds or will hold; nobody asks for trash, which keeps its name."""
+    """What a run calls the result that a folder holds or will hold; no run uses trash, which keeps its name."""
     return name.removesuffix(".partial")

@@ -38,7 +38,7 @@ _WORDS_BEFORE_TOKEN = {
 }  # fmt: skip
 _IN_QUERIES = ("key", "sig", "signature", "auth", "code", "sas", "pass")  # of a URL, besides what a key may be called
 
-# Names in running text: a key of several words, or one that is said of nothing else. "the secret: a garden" is a query.
+# Names in running text: a key of several words, or one that is used for nothing else. "the secret: a garden" is a query.
 _NAME = (
     r"(?:[a-z0-9]+[_-])*(?:api[_-]?key|access[_-]?key(?:[_-]id)?|secret[_-]?key|private[_-]?key|client[_-]secret|auth[_-]?token|"
     r"access[_-]?token|refresh[_-]?token|session[_-]?token|bearer[_-]?token|(?:hf|hub|hugging_?face|wandb|github|gitlab|openai)"

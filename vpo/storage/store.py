@@ -64,7 +64,7 @@ class Entry:
 
 
 class Store:
-    """Finds stage results by what they depend on, or has them made once.
+    """Finds stage results by what they depend on, or has each computed once.
 
     Args:
         root: the folder of all results.
@@ -80,7 +80,7 @@ class Store:
         self.announce: Callable[[list[str]], None] = lambda names: None
         self._registration: Registration | None = None
         self._redone: set[str] = set()  # by this process: recompute redoes a stage once
-        self._older: dict[str, bool] = {}  # stages with results of older code: whether that was said
+        self._older: dict[str, bool] = {}  # stages with results of older code: whether the log has the warning
 
     def register(self, run: Path, runs: Path, config: Mapping[str, Any]) -> None:
         """List a run folder, which lies in the folder of all runs, as a user of this store, before the run's first stage."""
@@ -184,7 +184,7 @@ class Store:
             }
             write_json(partial / "manifest.json", manifest, indent=1)
             partial.rename(entry.folder)
-            (entry.folder / STATEMENT).unlink(missing_ok=True)  # the manifest says it all
+            (entry.folder / STATEMENT).unlink(missing_ok=True)  # the manifest holds all of it
         except UserError:
             raise
         except Exception as error:
@@ -211,9 +211,9 @@ class Store:
         return bool(read_manifest(entry.folder)["stamps"] == _stamps(inputs))
 
     def warn_of_older_code(self) -> None:
-        """Say once, in one line, of which stages results were found that other code has made. Before something is made of
-        them, and at the end of a run."""
-        stages = ",".join(stage for stage, said in self._older.items() if not said)
+        """Warn once, in one line, of stages whose stored results were computed by older code. Called before something is
+        computed from them, and at the end of a run."""
+        stages = ",".join(stage for stage, warned in self._older.items() if not warned)
         if stages:
             log.warning("the code has changed since results of these were stored; recompute=[%s] redoes them", stages)
         self._older = dict.fromkeys(self._older, True)

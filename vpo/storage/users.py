@@ -46,8 +46,8 @@ class User:
 class Registration:
     """The entry of one run in the store's list of users.
 
-    While the run is at work the list also keeps what an earlier start of the same run asked for: prune must not take what the
-    run will come to.
+    While the run is at work the list also keeps what an earlier start of the same run asked for: prune must not delete what
+    the run is going to use.
     """
 
     def __init__(self, store: Path, run: Path, runs: Path, refers_to: Iterable[str] = ()) -> None:
@@ -87,7 +87,7 @@ def _read(file: Path) -> User:
         content = json.loads(file.read_text(encoding="utf-8"))
         entries = content["entries"]
         if not isinstance(entries, list) or not all(isinstance(name, str) for name in entries):
-            raise TypeError('a list of "stage/key" is due')
+            raise TypeError('expected a list of "stage/key"')
         return User(file, Path(content["run"]), Path(content["runs"]), tuple(entries))
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(
@@ -115,7 +115,7 @@ def is_gone(user: User, store: Path) -> bool:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a disk that answers with an error is not to be seen
+    except OSError:  # a disk that answers with an error counts as out of reach
         return False
 
 
