@@ -43,7 +43,7 @@ ALLOWED = {
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",
          "results.lineage", "results.provenance", "storage", "export.source", "export.card", "export.hub")  # fmt: skip
 HEAVY = {"torch", "pytorch_lightning", "transformers", "wandb"}
-KNOW_HYDRA = {"checking/hints.py", "cli/entry.py", "checking/overrides.py", "runs.py"}
+KNOW_HYDRA = {"checking/composing.py", "checking/hints.py", "checking/overrides.py", "cli/entry.py", "cli/run.py"}
 
 
 def imports(path: Path) -> set[str]:

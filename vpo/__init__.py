@@ -8,8 +8,15 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"PromptOptimizer": "vpo.method.policy", "Store": "vpo.storage.store", "UserError": "vpo.errors"}
-__all__ = ["PromptOptimizer", "Store", "UserError", "__version__"]
+_PUBLIC = {
+    "Composed": "vpo.checking.composed",
+    "PromptOptimizer": "vpo.method.policy",
+    "Store": "vpo.storage.store",
+    "UserError": "vpo.errors",
+    "compose": "vpo.checking.composing",
+    "run": "vpo.runs",
+}
+__all__ = ["Composed", "PromptOptimizer", "Store", "UserError", "__version__", "compose", "run"]
 
 
 def __getattr__(name: str) -> Any:

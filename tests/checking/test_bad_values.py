@@ -11,7 +11,7 @@ from vpo.errors import UserError
 
 
 def checked(*overrides: str) -> None:
-    """What `vpo.runs.resolve` checks, without a job."""
+    """What `vpo.checking.composing.resolve` checks, without a job."""
     with initialize_config_module("vpo.conf", version_base="1.3"):
         config = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
         check_types(list(overrides), config)

@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 from vpo import build as build_module
 from vpo import pipeline
 from vpo.build import build
+from vpo.checking.composed import NOT_IN_RUN_NAME
+from vpo.checking.composing import resolve
 from vpo.checking.rules import check
 from vpo.errors import UserError
-from vpo.runs import NOT_IN_RUN_NAME, resolve
 from vpo.stages.optimize import arguments_of
 from vpo.training import modules
 from vpo.training.recipe import SCHEDULES

@@ -8,8 +8,9 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from vpo import pipeline
+from vpo.checking.composing import resolve
 from vpo.records import Reason, Verdict
-from vpo.runs import open_context, resolve
+from vpo.runs import open_context
 from vpo.stages.context import StopHere
 from vpo.storage import store as store_module
 from vpo.storage.rows import whole_lines, write_rows

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vpo.checking.choices import files_of
@@ -125,6 +125,12 @@ def compose_ahead(overrides: list[str]) -> Mapping[str, Any] | None:
         return plain
     except (HydraException, OmegaConfBaseException):
         return None
+
+
+def composed_by_hydra(overrides: list[str]) -> DictConfig:
+    """What Hydra makes of overrides, its own node included. Raises Hydra's and OmegaConf's errors."""
+    with _search_path():
+        return compose("config", overrides=overrides, return_hydra_config=True)
 
 
 def _search_path() -> AbstractContextManager[Any]:

@@ -91,7 +91,7 @@ def _run(arguments: list[str]) -> int:
 
     answer_outside_of_training()  # before what takes seconds to import
     prepare_run()
-    from vpo.runs import run_job
+    from vpo.cli.run import run_job
 
     return _with_hydra("vpo run", run_job, asked)
 
@@ -102,7 +102,7 @@ def _plan(arguments: list[str]) -> int:
     import tempfile
 
     from vpo.checking.overrides import quoted
-    from vpo.runs import plan_job
+    from vpo.cli.run import plan_job
 
     with tempfile.TemporaryDirectory() as gone:  # a plan leaves nothing, Hydra's multirun.yaml of a sweep neither
         asked.overrides.insert(0, f"hydra.sweep.dir={quoted(gone)}")
@@ -190,15 +190,13 @@ def _with_hydra(program: str, task: Callable[..., None], asked: argparse.Namespa
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from vpo.checking.overrides import quoted, readable
-    from vpo.runs import announced
+    from vpo.checking.composing import own_configs
+    from vpo.checking.overrides import readable
+    from vpo.cli.run import announced
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: Hydra's own report is a paragraph and exit code 1
     asked.overrides[:] = map(readable, asked.overrides)
-    own = os.path.abspath("conf")
-    elsewhere = any("hydra.searchpath" in one for one in asked.overrides)
-    if os.path.isdir(own) and not os.path.exists(f"{own}/config.yaml") and not elsewhere:
-        asked.overrides.insert(0, f"hydra.searchpath=[{quoted(f'file://{own}')}]")
+    asked.overrides[:] = own_configs(asked.overrides)
     codes: list[int] = []
     before, sys.argv = sys.argv, [program, *_hydra_arguments(asked)]
     try:

@@ -1,0 +1,66 @@
+"""Runs from Python: without Hydra's global state, beside and inside of others."""
+
+import json
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import vpo
+
+SMALL = ("experiment=smoke", "method=[original]", "evaluator=[alignment]", "dataset.test=3")
+
+
+def test_a_run_from_python_is_that_of_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    composed = vpo.compose(*SMALL)
+    assert not GlobalHydra.instance().is_initialized()
+    folder = vpo.run(composed)
+    assert folder == composed.folder
+    assert folder.parts[:2] == ("runs", "smoke")
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert results["methods"]["original"]["aligned"]["n"] == 3
+    assert results["run"]["overrides"] == list(SMALL)
+    assert results["run"]["world"]["judge"] == "rules"
+    assert vpo.run(composed) == folder  # again, from the store
+
+
+def test_two_configs_do_not_meet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = vpo.compose(*SMALL), vpo.compose(*SMALL, "dataset.test=4", "paths.runs=elsewhere")
+    assert [
+        len(json.loads((vpo.run(composed) / "results.json").read_text())["methods"]) for composed in (one, other)
+    ] == [1, 1]
+    assert other.folder.parts[0] == "elsewhere"
+    assert one.name != other.name
+
+
+def test_a_config_of_a_programs_own_runs_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = vpo.compose(*SMALL).config
+    folder = vpo.run(vpo.Composed({**config, "seed": 7}))
+    assert folder.parts[1] == "default"
+    assert json.loads((folder / "results.json").read_text(encoding="utf-8"))["run"]["seed"] == 7
+
+
+def test_the_users_own_configs_join(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text("# @package _global_\nseed: 5\n")
+    composed = vpo.compose("experiment=mine")
+    assert (composed.config["seed"], composed.experiment) == (5, "mine")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sampling.k=0", "sampling.k=0 must be a whole number of at least 2"),
+        ("seed=0,1", "seed"),
+        ("judge=lunch", "judge=lunch is no choice of judge"),
+        ("judge.api_key=abc123456", "api_key"),
+    ],
+)
+def test_what_is_wrong_is_one_line(override, message):
+    with pytest.raises(vpo.UserError, match=message) as caught:
+        vpo.compose(override)
+    assert "\n" not in str(caught.value)
+    assert not GlobalHydra.instance().is_initialized()
