@@ -72,6 +72,6 @@ def check_objective(config: Mapping[str, Any]) -> None:
     possible = pipeline.stops(config) if stop is not None else ()
     if stop is not None and stop not in possible:
         raise UserError(
-            f"config: this run has no stage {stop}, so stop_after={stop} cannot apply; choose one of {', '.join(possible)}, or other "
+            f"config: this run has no stage {stop}, so stop_after={stop} never comes; choose one of {', '.join(possible)}, or other "
             "methods, feedback or objective"
         )
