@@ -65,7 +65,7 @@ def test_every_choice_of_ours_has_its_shape(choice):
         (
             "judge._target_",
             "vpo.judge.rules.judge.Nope",
-            r"judge\.rules\.Nope cannot be imported: .* its classes are RulesJudge",
+            r"judge\.rules\.judge\.Nope cannot be imported: .* its classes are RulesJudge",
         ),
         ("generator.fps", "8", r"generator\.fps=8 must be a number"),
         ("generator.fps", 0, r"generator\.fps=0 must be a number above 0"),

@@ -19,6 +19,14 @@ from vpo.checking.overrides import readable
 from vpo.cli.entry import main
 from vpo.errors import UserError
 from vpo.runs import labels_of
+from vpo.stages import STAGES
+
+
+def test_help_names_every_stage_with_what_it_does(capsys):
+    assert main(["run", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for stage in STAGES:
+        assert f"  {stage.name:<10} {stage.__doc__.splitlines()[0]}" in shown
 
 
 def test_help_is_there_at_once(tmp_path):

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import run_vpo
 from tests.trained import COMMIT, entry_of, logits, make_run, run_of
+from vpo.cli.export import export_command
 from vpo.export.card import public
-from vpo.export.folder import export_command
 from vpo.language.chat.rendering import Renderer
 from vpo.language.checkpoints.loading import load_pretrained
 

@@ -10,8 +10,9 @@ import yaml
 
 from tests.conftest import run_vpo
 from tests.trained import entry_of, policy, run_of
+from vpo.cli.export import export_command
 from vpo.errors import UserError
-from vpo.export.folder import export_command, new_folder
+from vpo.export.folder import new_folder
 from vpo.export.source import find_source
 from vpo.storage.store import Store
 

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.trained import entry_of, logits, make_policy, run_of
 from vpo.backbone.hf import HFBackbone
+from vpo.cli.export import export_command
 from vpo.errors import UserError
-from vpo.export.folder import export_command
 from vpo.language.checkpoints.loading import load_pretrained
 
 

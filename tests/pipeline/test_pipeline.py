@@ -68,7 +68,7 @@ def test_each_trained_row_was_sampled_from_its_own_policy(smoke):
     weights = {}
     for name in ("sft", "dpo"):
         (trained,) = manifests(smoke, name)
-        (sampled,) = (one for one in manifests(smoke, "optimize") if one["node"]["name"] == name)
+        (sampled,) = (one for one in manifests(smoke, "optimize") if one["node"]["method_name"] == name)
         assert sampled["inputs"]["policy"] == f"{name}/{trained['key']}"
         weights[name] = (smoke / "store" / sampled["inputs"]["policy"] / "policy/model.safetensors").read_bytes()
     assert weights["sft"] != weights["dpo"]

@@ -87,8 +87,8 @@ def test_a_model_with_layers_that_do_not_attend_has_no_shape(config):
 
 
 def test_a_policy_that_cannot_be_sampled_from_is_trained_without_tables(tmp_path, start, renderer, caplog):
-    """Greedy prompts of a GPT-2 whose positions end before the prompt does: an IndexError in the embedding."""
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_embd=16, n_layer=1, n_head=2, n_positions=4))
+    """Greedy prompts of a GPT-2 that embeds fewer tokens than its tokenizer knows: an IndexError in the embedding."""
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=4, n_embd=16, n_layer=1, n_head=2, n_positions=64))
     tables = PromptTables(tmp_path / "prompts.jsonl", renderer, ["a red dog runs"], 5, 8, Stopwatch())
     with caplog.at_level("WARNING", logger="vpo"):
         tables.write(model, 0)

@@ -149,11 +149,13 @@ def _parse_overrides(verb: str, description: str, arguments: list[str]) -> argpa
     from vpo.checking.choices import groups
 
     listed = "\n".join(f"  {group}: {', '.join(choices)}" for group, choices in groups().items())
+    stages = "\n".join(f"  {name:<10} {about}" for name, about in _stages()) if {"-h", "--help"} & {*arguments} else ""
     parser = Parser(
         verb,
         usage=f"vpo {verb} [key=value ...] [-m] [--cfg job]",
         description=description,
-        epilog=f"groups and their choices, as in judge=rules:\n{listed}\n\n`vpo {verb} --cfg job` prints every key and its value.",
+        epilog=f"groups and their choices, as in judge=rules:\n{listed}\n\nstages, for stop_after= and recompute=:\n{stages}\n\n"
+        f"`vpo {verb} --cfg job` prints every key and its value.",
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="what differs from the default config")
     modes = parser.add_mutually_exclusive_group()
@@ -170,6 +172,13 @@ def _parse_overrides(verb: str, description: str, arguments: list[str]) -> argpa
         raise UserError(f"unrecognized arguments: {' '.join(odd)}; `vpo {verb} --help` tells what there is")
     asked.overrides += rest
     return asked
+
+
+def _stages() -> list[tuple[str, str]]:
+    """The stages of the method, and what each does, by the first line of its docstring."""
+    from vpo.stages import STAGES
+
+    return [(stage.name, (stage.__doc__ or "").partition("\n")[0]) for stage in STAGES]
 
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
