@@ -1,4 +1,4 @@
-"""Overrides of the wrong kind or out of their range, told in one line before any work; and what must pass."""
+"""Overrides of the wrong kind or out of their range, refused in one line before any work; and what must pass."""
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -48,9 +48,9 @@ def checked(*overrides: str) -> None:
     ],
 )  # fmt: skip
 def test_a_bad_value_is_one_line(override, message):
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as raised:
         checked(override)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("workers", ["0", "1.5"])

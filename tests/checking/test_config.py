@@ -261,10 +261,12 @@ def test_a_later_rounds_policy_asks_for_more_rounds():
         keys_of(composed("method=[sft,dpo_1]", "method.dpo_1.policy=dpo_3"))
 
 
-@pytest.mark.parametrize(("told", "read"), [("critique", ["critique"]), ("null", []), ("[sft,dpo]", ["sft", "dpo"])])
-def test_one_stage_to_recompute_needs_no_brackets(told, read):
+@pytest.mark.parametrize(
+    ("override", "read"), [("critique", ["critique"]), ("null", []), ("[sft,dpo]", ["sft", "dpo"])]
+)
+def test_one_stage_to_recompute_needs_no_brackets(override, read):
     with initialize_config_module("vpo.conf", version_base="1.3"):
-        cfg = compose("config", overrides=[f"recompute={told}"])
+        cfg = compose("config", overrides=[f"recompute={override}"])
     assert resolve(cfg)["recompute"] == read
 
 

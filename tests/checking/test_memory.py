@@ -235,15 +235,15 @@ def test_the_plan_says_whether_it_fits_and_what_would_fit(tmp_path):
     assert "memory: not estimated, for want of the sizes of CCCCCC/VPO-2B; `hf download" in unknown.stdout
     embedded = run_vpo("plan", "stop_after=pair", cwd=tmp_path)
     assert "sft: about" in embedded.stdout
-    assert "dpo: about" not in embedded.stdout  # not reached
+    assert "dpo: about" not in embedded.stdout  # the run stops before it
 
 
 def test_the_plan_of_online_training_says_what_it_leaves_out(tmp_path):
     """16 bytes a parameter are 129.0 GB with the process, of the reference 4 more."""
     (tmp_path / "config.json").write_text(json.dumps(LLAMA3_8B))
     choice = ["backbone=vpo_2b", f"backbone.model={tmp_path}", "objective=grpo", "trainer=gpu"]
-    told = run_vpo("plan", *choice, "trainer.memory_gb=141", cwd=tmp_path).stdout.splitlines()[-1]
-    assert told == (
+    last_line = run_vpo("plan", *choice, "trainer.memory_gb=141", cwd=tmp_path).stdout.splitlines()[-1]
+    assert last_line == (
         "grpo: at least 161.2 GB a process in weights, gradients, optimizer states and the reference's weights; activations, "
         "sampling and rewards are not estimated; of 141.0 GB: does not fit; objective.beta=0 would take at least 129.0 GB"
     )

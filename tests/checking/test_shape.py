@@ -94,9 +94,9 @@ def test_every_choice_of_ours_has_its_shape(choice):
     ],
 )
 def test_a_value_of_another_shape_is_one_line(default, path, value, message):
-    with pytest.raises(UserError, match=f"^config: {message}" if "cannot be" not in message else message) as told:
+    with pytest.raises(UserError, match=f"^config: {message}" if "cannot be" not in message else message) as raised:
         check_shape(changed(default, path, value))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("value", ["q_proj", ["q_proj", "v_proj"]])

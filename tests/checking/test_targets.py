@@ -58,7 +58,7 @@ FORBIDDEN = [
     "vpo.logger.wandb.shutil.rmtree", "vpo.logger.wandb._remove", "vpo.results.record.RunRecord", "vpo.results.record.shutil.rmtree",
     "vpo.storage.store.shutil.rmtree", "vpo.storage.store.discard",
     "vpo.storage.store.Store", "vpo.export.hub.push_command", "vpo.cli.entry.main",
-    "vpo.storage.rows.write_rows", "vpo.storage.housekeeping.store_command",
+    "vpo.storage.rows.write_rows", "vpo.cli.store.store_command",
     "vpo.video.clips.write_mp4", "vpo.export.folder.export_command",
     # within the rooms of choices: functions, methods, and what their modules import
     "vpo.language.checkpoints.loading.load_pretrained",
@@ -94,9 +94,9 @@ def test_what_is_no_choice_is_refused_wherever_it_stands(target, hide):
     before = set(sys.modules)
     node = hide({"_target_": target})
     for refuse in (lambda: build(node), lambda: check_targets({"logger": {"csv": node}})):
-        with pytest.raises(UserError, match=r"is not allowed|cannot be imported") as told:
+        with pytest.raises(UserError, match=r"is not allowed|cannot be imported") as raised:
             refuse()
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(raised.value)
     assert set(sys.modules) == before
 
 
@@ -143,9 +143,9 @@ def test_a_trusted_package_gives_what_it_defines(mine, package):
 )  # fmt: skip
 def test_a_trusted_package_does_not_lend_its_trust(mine, name):
     allow(["minetotrust."])
-    with pytest.raises(UserError, match=r"is not allowed|cannot be imported|is no class and no function") as told:
+    with pytest.raises(UserError, match=r"is not allowed|cannot be imported|is no class and no function") as raised:
         check_targets({"generator": {"_target_": f"{mine}.{name}"}})
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("package", ["", ".", "a..b", "a-b", " ", "a b.", 3, None])

@@ -58,9 +58,9 @@ def test_help_and_the_package_import_nothing_heavy():
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_a_verb_tells_its_usage(verb, flag, capsys):
     assert main([verb, flag]) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith(f"usage: vpo {verb} ")
-    assert told.err == ""
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"usage: vpo {verb} ")
+    assert printed.err == ""
 
 
 def test_help_of_a_verb_in_words(capsys):
@@ -256,8 +256,8 @@ def test_one_failing_job_of_a_sweep_does_not_stop_the_others(tmp_path):
     assert done.returncode == 2
     assert "the split 'test' is empty" in done.stderr
     assert "stopped after queries" in done.stderr
-    told = [line for line in done.stderr.splitlines() if line.startswith("[")]
-    assert told == ["[1/2] dataset.test=0", "[2/2] dataset.test=8"]
+    jobs = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert jobs == ["[1/2] dataset.test=0", "[2/2] dataset.test=8"]
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "store"}
 
 
@@ -266,9 +266,9 @@ def test_the_plan_of_a_sweep_leaves_nothing(tmp_path):
         "plan", "-m", "experiment=smoke", "stop_after=queries", "feedback=text,both", "seed=1,2", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if line.startswith("[")]
-    assert told[1] == "[2/4] feedback=text seed=2"
-    assert len(told) == 4
+    jobs = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert jobs[1] == "[2/4] feedback=text seed=2"
+    assert len(jobs) == 4
     assert not list(tmp_path.iterdir())
 
 

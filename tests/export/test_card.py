@@ -38,7 +38,7 @@ def test_the_card_holds_the_numbers_of_the_results(home):
     assert "68.0 ± 6.5" in rows["dpo (this model)"]
     assert "5.19 ± 0.17" in rows["dpo (this model)"]
     assert "n = 198-200" in card
-    assert "Aligned of dpo (this model) 2." in card  # what failed is told
+    assert "Aligned of dpo (this model) 2." in card  # what failed is listed
 
 
 def test_the_card_tells_data_recipe_and_command(home):
@@ -102,8 +102,13 @@ def test_the_card_of_the_sketch_world_says_that_its_numbers_mean_nothing_elsewhe
 
 def test_nothing_secret_and_no_local_path_is_published(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = ("judge.api_key=sk-1", "judge={api_key: sk-2, model: m}", "dataset.path=/home/me/q.json", "paths.store=/x/s")
-    run = make_run(tmp_path / "deep", overrides=told)
+    overrides = (
+        "judge.api_key=sk-1",
+        "judge={api_key: sk-2, model: m}",
+        "dataset.path=/home/me/q.json",
+        "paths.store=/x/s",
+    )
+    run = make_run(tmp_path / "deep", overrides=overrides)
     export_command([str(run), "to=out"])
     text = "".join(path.read_text() for path in (tmp_path / "out").iterdir() if path.suffix != ".safetensors")
     assert "sk-1" not in text
@@ -144,17 +149,17 @@ def test_the_code_on_the_card_prompts_as_training_did(home, capsys, chat):
     made = home / "exported/default-dpo-1234abcd"
     code = (made / "README.md").read_text().split("```python\n")[1].split("```")[0]
     assert ("apply_chat_template" in code) is chat
-    told = {}
-    exec(code.replace('"default-dpo-1234abcd"', repr(str(made))), told)
+    names = {}
+    exec(code.replace('"default-dpo-1234abcd"', repr(str(made))), names)
     model, tokenizer = load_pretrained(trained, torch.float32)
     renderer = Renderer(tokenizer, "Query: {}\nPrompt:")
     rendered = renderer.prompt_ids("a dog on a beach")
-    assert told["ids"]["input_ids"].tolist() == [rendered]
+    assert names["ids"]["input_ids"].tolist() == [rendered]
     # The run samples greedily, at most 6 tokens, and so does the exported model's own generate(): by hand here.
     ids = list(rendered)
     for _ in range(6):
         ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
-    assert told["prompt"] == renderer.decode(ids[len(rendered) :])
+    assert names["prompt"] == renderer.decode(ids[len(rendered) :])
 
 
 @pytest.mark.slow
@@ -176,7 +181,7 @@ def test_a_real_run_is_exported_and_told_as_it_is(smoke, tmp_path):
     assert f"n = {results['dpo']['reward']['n']}." in card
     assert str(smoke) not in card
     code = card.split("```python\n")[1].split("```")[0].replace('"model"', f'"{tmp_path}/model"')
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", f"{code}\nprint(len(prompt))"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert int(told.stdout) >= 0, told.stderr
+    assert int(done.stdout) >= 0, done.stderr

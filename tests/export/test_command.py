@@ -190,16 +190,16 @@ def test_a_failure_midway_keeps_what_was_there(home):
 def test_bad_input_is_one_line(home, arguments, message):
     names = {"RUN": run_of(home)}
     names |= {stage.upper(): str(entry_of(home, stage).folder) for stage in ("pair", "start")}
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as raised:
         export_command([names.get(one, one) for one in arguments])
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_an_unfinished_run_is_told_with_what_it_has_trained(home):
     (home / run_of(home) / "results.json").unlink()
-    with pytest.raises(UserError, match=r"the run is not finished .*sft is .*store/sft/\w{16}\)") as told:
+    with pytest.raises(UserError, match=r"the run is not finished .*sft is .*store/sft/\w{16}\)") as raised:
         export_command([run_of(home)])
-    place = re.search(r"dpo is (\S+?),", str(told.value))[1]
+    place = re.search(r"dpo is (\S+?),", str(raised.value))[1]
     assert export_command([place]) == 0
 
 

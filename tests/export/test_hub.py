@@ -45,7 +45,7 @@ def vpo(hub, cwd, *arguments, token=TOKEN, **environment):
     return done
 
 
-def told(done):
+def only_line(done):
     """The one line of a refusal."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -82,7 +82,7 @@ def test_public_is_only_what_was_asked_for(tmp_path, hub, model):
     assert vpo(hub, tmp_path, "push", "model", REPO, "public=true").returncode == 0
     assert not hub.repositories[REPO].private
     before = len(hub.repositories[REPO].commits)
-    line = told(vpo(hub, tmp_path, "push", "model", REPO))
+    line = only_line(vpo(hub, tmp_path, "push", "model", REPO))
     assert f"{REPO} is there already and is public; add public=true if that is meant" in line
     assert len(hub.repositories[REPO].commits) == before
 
@@ -122,7 +122,7 @@ def test_a_revision_is_pinned(tmp_path, hub, model):
     assert first in done.stdout
     assert (tmp_path / "mine/template.txt").read_bytes() == b"one {}"
     assert "backbone.template" not in done.stdout  # a template of its own
-    assert "mine is there already" in told(vpo(hub, tmp_path, "pull", REPO, "to=mine"))
+    assert "mine is there already" in only_line(vpo(hub, tmp_path, "pull", REPO, "to=mine"))
     assert vpo(hub, tmp_path, "pull", REPO, "to=mine", "force=true").returncode == 0
     assert (tmp_path / "mine/template.txt").read_bytes() == b"two {}"
 
@@ -133,7 +133,7 @@ def test_a_broken_download_is_gone_on_with(tmp_path, hub, model):
         {name: (model / name).read_bytes() for name in ("config.json", "model.safetensors")}
     )
     hub.fail_on = "model.safetensors"
-    assert "the Hub answered 507; start again later" in told(vpo(hub, tmp_path, "pull", REPO, "to=mine"))
+    assert "the Hub answered 507; start again later" in only_line(vpo(hub, tmp_path, "pull", REPO, "to=mine"))
     assert not (tmp_path / "mine").exists()
     hub.fail_on, hub.requests[:] = "", []
     assert vpo(hub, tmp_path, "pull", REPO, "to=mine").returncode == 0
@@ -164,7 +164,7 @@ def test_a_broken_download_is_gone_on_with(tmp_path, hub, model):
 def test_refusals_are_one_line_with_the_cure(tmp_path, hub, model, arguments, settings, message):
     hub.repositories[f"{OWNER}/hidden"] = Repository(private=True)
     hub.repositories[f"{OWNER}/hidden"].commits.append({"pytorch_model.bin": b"", "config.json": b"{}"})
-    assert message in told(vpo(hub, tmp_path, *arguments, **settings))
+    assert message in only_line(vpo(hub, tmp_path, *arguments, **settings))
     assert list(hub.repositories) == [f"{OWNER}/hidden"]
     assert not (tmp_path / "models").exists()
 

@@ -19,9 +19,9 @@ from vpo.language.checkpoints.loading import load_pretrained
 def test_plain_transformers_loads_it_and_gives_the_logits_of_the_policy(home, capsys):
     assert export_command([run_of(home)]) == 0
     made = home / "exported/default-dpo-1234abcd"  # the policy that came last, under a name that needs no quotes
-    told = AutoModelForCausalLM.from_pretrained(made)
+    exported = AutoModelForCausalLM.from_pretrained(made)
     trained, tokenizer = load_pretrained(entry_of(home, "dpo").folder / "policy", torch.float32)
-    assert torch.equal(logits(told), logits(trained))
+    assert torch.equal(logits(exported), logits(trained))
     text = "a dog runs, naïvely"
     assert AutoTokenizer.from_pretrained(made)(text).input_ids == tokenizer(text).input_ids
     assert (made / "template.txt").read_bytes() == b"Query: {}\nPrompt:"
@@ -47,10 +47,15 @@ def test_sampling_of_the_run_goes_into_the_generation_config(home):
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     export_command([run_of(home)])
     model = AutoModelForCausalLM.from_pretrained("exported/default-dpo-1234abcd")
-    told = model.generation_config
-    assert (told.do_sample, told.temperature, told.top_p, told.max_new_tokens) == (True, 0.7, 0.95, 6)
-    assert not told.top_k  # transformers would cut at 50
-    assert told.eos_token_id == [1]
+    generation = model.generation_config
+    assert (generation.do_sample, generation.temperature, generation.top_p, generation.max_new_tokens) == (
+        True,
+        0.7,
+        0.95,
+        6,
+    )
+    assert not generation.top_k  # transformers would cut at 50
+    assert generation.eos_token_id == [1]
 
 
 def test_of_the_bases_generation_config_only_token_ids_are_kept(home):
@@ -65,11 +70,11 @@ def test_of_the_bases_generation_config_only_token_ids_are_kept(home):
     }  # fmt: skip
     path.write_text(json.dumps(base))
     export_command([run_of(home)])
-    told = json.loads((home / "exported/default-dpo-1234abcd/generation_config.json").read_text())
+    generation = json.loads((home / "exported/default-dpo-1234abcd/generation_config.json").read_text())
     method = yaml.safe_load((home / run_of(home) / "config.yaml").read_text())["method"]["dpo"]
-    assert told.pop("do_sample") == (method["temperature"] > 0)
+    assert generation.pop("do_sample") == (method["temperature"] > 0)
     sampled = {"temperature", "top_p", "top_k"} if method["temperature"] > 0 else set()
-    assert {name: value for name, value in told.items() if name not in sampled} == {
+    assert {name: value for name, value in generation.items() if name not in sampled} == {
         "bos_token_id": 0, "pad_token_id": 2, "eos_token_id": [1], "max_new_tokens": method["max_new_tokens"],
     }  # fmt: skip
 
@@ -86,8 +91,8 @@ def test_without_a_run_the_bases_temperature_is_kept_and_no_penalty(home):
     }
     (policy / "policy/generation_config.json").write_text(json.dumps(base))
     export_command([str(policy), "to=mine"])
-    told = json.loads((home / "mine/generation_config.json").read_text())
-    assert told == {"temperature": 0.6, "top_p": 0.9, "do_sample": True, "eos_token_id": [1]}
+    generation = json.loads((home / "mine/generation_config.json").read_text())
+    assert generation == {"temperature": 0.6, "top_p": 0.9, "do_sample": True, "eos_token_id": [1]}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes for groups")
@@ -172,8 +177,8 @@ def test_an_adapter_of_another_base_leaves_nothing_behind(home):
     (trained / "template.txt").write_text("{}")
     wrong = home / "wrong"
     make_policy(wrong, seed=3, hidden_size=8)
-    told = json.loads((trained / "adapter_config.json").read_text())
-    (trained / "adapter_config.json").write_text(json.dumps(told | {"base_model_name_or_path": str(wrong)}))
+    config = json.loads((trained / "adapter_config.json").read_text())
+    (trained / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": str(wrong)}))
     with pytest.raises(UserError, match="the adapter does not fit its base"):
         export_command([run_of(home)])
     assert list((home / "exported").iterdir()) == []

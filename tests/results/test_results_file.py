@@ -83,8 +83,8 @@ def test_what_does_not_fit_is_named_by_file_field_and_cure_in_one_line(content, 
     ("text", "said"),
     [
         ('{"methods": ', "is damaged (Expecting value"),
-        ("[]", "is damaged (a mapping is due)"),
-        ("null", "is damaged (a mapping is due)"),
+        ("[]", "is damaged (expected a mapping)"),
+        ("null", "is damaged (expected a mapping)"),
         ("[" * 100_000, "is damaged ("),
         (
             '{"schema": 2, "results": {}}',

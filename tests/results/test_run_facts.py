@@ -90,7 +90,7 @@ def test_rows_name_the_results_that_their_numbers_are_of(tmp_path):
     assert len({row["prompts"] for row in rows.values()}) == 2
 
 
-def test_figures_of_trainings_bear_the_names_that_the_pipeline_gives(tmp_path):
+def test_training_metrics_have_the_names_that_the_pipeline_gives(tmp_path):
     _, one = done(tmp_path, "method=[sft,dpo]")
     _, two = done(tmp_path, METHODS, "rounds=2")
     assert list(training_files(one)) == ["sft", "dpo"]

@@ -124,8 +124,8 @@ def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):
     assert (run.run_id, run.run_group, run.display_name) == (run_id(folder), "smoke", "seed=0")
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert config["judge"] == {"api_key": "***", "max_new_tokens": 8}
-    told = [item for record in records for item in record.summary.update]
-    summary = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in told}
+    updates = [item for record in records for item in record.summary.update]
+    summary = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in updates}
     assert (summary["dpo/aligned"], summary["dpo/aligned_ci95"]) == (0.75, 0.1)
     history = [
         {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
@@ -196,7 +196,7 @@ def test_a_key_without_a_network_leaves_an_offline_copy(tmp_path, offline, monke
     """Port 9 answers nobody. The copy is whole, and once it is made it is kept while nothing changes."""
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(wandb_mirror, "REACHED_WITHIN", 2.0)
+    monkeypatch.setattr(wandb_mirror, "INIT_TIMEOUT", 2.0)
     folder = finished(tmp_path, {})
     logger = WandbLogger(project="vpo", entity=None, mode="auto", clips=1)
     caplog.clear()
@@ -206,8 +206,8 @@ def test_a_key_without_a_network_leaves_an_offline_copy(tmp_path, offline, monke
     assert line.endswith(f"`wandb sync {folder}/wandb/offline-run-*` uploads the offline copy)")
     assert "\n" not in line
     assert "xxxx" not in caplog.text
-    told = [item for record in offline_records(folder) for item in record.summary.update]
-    assert {item.key or "/".join(item.nested_key): item.value_json for item in told}["dpo/aligned"] == "0.75"
+    updates = [item for record in offline_records(folder) for item in record.summary.update]
+    assert {item.key or "/".join(item.nested_key): item.value_json for item in updates}["dpo/aligned"] == "0.75"
     copies = sorted(folder.glob("wandb/*run-*"))
     assert [path.name.startswith("offline-run-") for path in copies] == [True]
     logger.mirror(folder)
@@ -218,7 +218,7 @@ def test_a_key_without_a_network_leaves_an_offline_copy(tmp_path, offline, monke
 def test_a_key_that_is_none_and_an_absent_wandb(tmp_path, offline, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_API_KEY", "short")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(wandb_mirror, "REACHED_WITHIN", 2.0)
+    monkeypatch.setattr(wandb_mirror, "INIT_TIMEOUT", 2.0)
     folder = finished(tmp_path, {})
     caplog.clear()
     logger = WandbLogger(project="vpo", entity=None, mode="online", clips=1)

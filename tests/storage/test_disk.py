@@ -1,4 +1,4 @@
-"""A full disk is told from every other failure by what is raised, not by how full a disk is."""
+"""A full disk is distinguished from every other failure by what is raised, not by how full a disk is."""
 
 import errno
 import gc

@@ -8,10 +8,10 @@ from tests.workers import Item, items, task, times, work
 from vpo.errors import UserError
 from vpo.executor.local import LocalExecutor
 from vpo.records import Failure
-from vpo.storage.items import Results, Work, complete, read_failures
+from vpo.storage.items import ItemResults, Work, complete, read_failures
 
 
-def run(tmp_path, todo, call=work, executor=None, batch_size=3, **options) -> Results:
+def run(tmp_path, todo, call=work, executor=None, batch_size=3, **options) -> ItemResults:
     job = Work(tmp_path / "rows.jsonl", dict, task(tmp_path / "notes", call), id_of, batch_size, "test")
     return complete(todo, job, executor or LocalExecutor(), **options)
 

@@ -18,7 +18,7 @@ from vpo.evaluator.safety import Safety
 from vpo.results.metrics import Metrics
 from vpo.sketch.evaluator import SceneAccuracy
 from vpo.tables.comparison import compare
-from vpo.tables.formats import Cell, Row, Table, to_csv, to_latex, to_markdown, to_text
+from vpo.tables.formats import Cell, Table, TableRow, to_csv, to_latex, to_markdown, to_text
 from vpo.tables.run_tables import run_tables, write
 
 
@@ -146,7 +146,7 @@ def test_the_footer_tells_n_and_what_failed():
 
 TABLE = Table(
     "A & B", "Method", ["Aligned % ↑"], ["aligned"],
-    [Row("sft_more", [Cell("50.0 ± 1.0", {"mean": 0.5, "n": 4}, bold=True)]), Row("x|y", [Cell()])],
+    [TableRow("sft_more", [Cell("50.0 ± 1.0", {"mean": 0.5, "n": 4}, bold=True)]), TableRow("x|y", [Cell()])],
     notes=["Mean ± half of something; bold: best."], sources=["a/b (12ab)"],
 )  # fmt: skip
 

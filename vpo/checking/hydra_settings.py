@@ -1,4 +1,4 @@
-"""What a config may say to Hydra itself, which builds and runs things before any of our checks."""
+"""What a config may set of Hydra itself, which builds and runs objects before any of our checks."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def check_hydra_settings(hydra: Mapping[str, Any]) -> None:
             raise UserError(f"config: hydra.job.env_set.{name} decides which code is run; export it yourself")
     for name in (hydra.get("sweeper") or {}).get("params") or {}:
         if str(name).lstrip("+").partition(".")[0] == "build":
-            raise UserError(f"config: hydra.sweeper.params.{name}: what may be built is said on the command line only")
+            raise UserError(f"config: hydra.sweeper.params.{name}: build.* can be set on the command line only")
 
 
 def _leaves(node: Any, path: str, key: str = "") -> Iterator[tuple[str, str, Any]]:

@@ -31,10 +31,10 @@ def memory_lines(config: Mapping[str, Any], stages: set[str]) -> list[str]:
     if shape is None:
         return [f"memory: not estimated, {_why_unknown(config['backbone'])}"]
     room = available(config["trainer"])
-    told = {
+    estimates = {
         name: _online(config, shape, room) if name == "grpo" else _line(config, name, shape, room) for name in trainings
     }
-    return [*_host(config["trainer"], shape), *told.values()]
+    return [*_host(config["trainer"], shape), *estimates.values()]
 
 
 def shape_of(backbone: Mapping[str, Any]) -> DecoderShape | None:
@@ -87,7 +87,7 @@ def _why_unknown(backbone: Mapping[str, Any]) -> str:
 
 
 def available(trainer: Mapping[str, Any]) -> float | None:
-    """Bytes that a process of the trainer has: told, or asked of this machine; None where it has no such device."""
+    """Bytes that a process of the trainer has: `memory_gb`, or measured on this machine; None where it has no such device."""
     if trainer["memory_gb"] is not None:
         return trainer["memory_gb"] * GB
     if trainer["accelerator"] == "gpu":
@@ -102,8 +102,8 @@ def free_memory() -> float:
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
     free = int(fields["MemAvailable"].split()[0]) * 1024
     limit = Path("/sys/fs/cgroup/memory.max")
-    told = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
-    return float(free if told == "max" else min(free, int(told)))
+    allowed = limit.read_text(encoding="utf-8").strip() if limit.exists() else "max"
+    return float(free if allowed == "max" else min(free, int(allowed)))
 
 
 def peak(config: Mapping[str, Any], name: str, shape: DecoderShape, trainer: Mapping[str, Any], adapter: Any) -> float:
@@ -119,42 +119,42 @@ def peak(config: Mapping[str, Any], name: str, shape: DecoderShape, trainer: Map
 def _line(config: Mapping[str, Any], name: str, shape: DecoderShape, room: float | None) -> str:
     trainer, adapter = config["trainer"], config[RECIPES[name]].get("adapter")
     size = peak(config, name, shape, trainer, adapter)
-    told = f"{name}: about {_gb(size)} a process"
+    line = f"{name}: about {_gb(size)} a process"
     if room is None:
-        return f"{told}; no such device here, so say how much it has: trainer.memory_gb=80"
+        return f"{line}; no such device here, so say how much it has: trainer.memory_gb=80"
     if size <= room:
-        return f"{told} of {_gb(room)}: fits"
+        return f"{line} of {_gb(room)}: fits"
     sized = [(text, peak(config, name, shape, *change), change[1]) for text, *change in changes(trainer, adapter)]
     offered = [one for one in sized if one[1] <= room][:4]
     cures = [f"{text} would take {_gb(needed)}" for text, needed, _ in offered]
     if not offered and sized:
         offered = [min(sized, key=lambda one: one[1])]
         cures = [
-            f"the least found is {_gb(needed)} with {text}; a smaller backbone is due" for text, needed, _ in offered
+            f"the least found is {_gb(needed)} with {text}; a smaller backbone is needed" for text, needed, _ in offered
         ]
     if adapter is None and any(proposed for *_, proposed in offered):
         key, present = f"{RECIPES[name]}.optimizer.lr", config[RECIPES[name]]["optimizer"]["lr"]
         cures[-1] += f"; with an adapter also set {key}={ADAPTER_LR[name]:.1e}, for all weights it is {present:.1e}"
-    return f"{told} of {_gb(room)}: does not fit; {', '.join(cures)}"
+    return f"{line} of {_gb(room)}: does not fit; {', '.join(cures)}"
 
 
 def _online(config: Mapping[str, Any], shape: DecoderShape, room: float | None) -> str:
-    """What GRPO holds at the least: what it samples, its activations and its rewards are not known here."""
+    """A lower bound of what GRPO holds: what it samples, its activations and its rewards are not known here."""
     trainer, reference = config["trainer"], bool(config["objective"]["beta"])
     size = fixed_memory(shape, trainer, reference=reference)
     parts = "weights, gradients" + (
         ", optimizer states and the reference's weights" if reference else " and optimizer states"
     )
-    told = f"grpo: at least {_gb(size)} a process in {parts}; activations, sampling and rewards are not estimated"
+    line = f"grpo: at least {_gb(size)} a process in {parts}; activations, sampling and rewards are not estimated"
     if room is None or size <= room:
-        return told
+        return line
     without = fixed_memory(shape, trainer, reference=False)
-    cure = f"objective.beta=0 would take at least {_gb(without)}" if without <= room else "a smaller backbone is due"
-    return f"{told}; of {_gb(room)}: does not fit; {cure}"
+    cure = f"objective.beta=0 would take at least {_gb(without)}" if without <= room else "a smaller backbone is needed"
+    return f"{line}; of {_gb(room)}: does not fit; {cure}"
 
 
-def _host(trainer: Mapping[str, Any], shape: DecoderShape) -> list[str]:
-    """What a sharded training's ranks need of the host: each reads the whole model before it is cut."""
+def _host(trainer: Mapping[str, Any], shape: Shape) -> list[str]:
+    """What a sharded training's ranks need of the host: each loads the whole model before it is sharded."""
     ranks = trainer["devices"]
     if trainer["strategy"] not in SHARDED or ranks == 1:
         return []
@@ -165,24 +165,24 @@ def _host(trainer: Mapping[str, Any], shape: DecoderShape) -> list[str]:
 
 
 def changes(trainer: Mapping[str, Any], adapter: Mapping[str, Any] | None) -> Iterator[Change]:
-    """What may be changed, as overrides, with the trainer and the adapter it gives: the gentlest first."""
+    """What may be changed, as overrides, with the trainer and the adapter it gives: the one that changes least first."""
     batch = trainer["per_device_batch_size"]
     smaller = [size for size in (8, 4, 2, 1) if size < batch]
     for size in smaller:
         yield f"trainer.per_device_batch_size={size}", {**trainer, "per_device_batch_size": size}, adapter
-    frugal = {**trainer, "per_device_batch_size": 1, "activation_checkpointing": True}
+    smallest = {**trainer, "per_device_batch_size": 1, "activation_checkpointing": True}
     text = f"trainer.per_device_batch_size=1 {CHECKPOINTING}" if batch > 1 else CHECKPOINTING
     if not trainer["activation_checkpointing"]:
         yield CHECKPOINTING, {**trainer, "activation_checkpointing": True}, adapter
         if batch > 1:
-            yield text, frugal, adapter
+            yield text, smallest, adapter
     if adapter is None:
         yield "sft=lora", trainer, LORA
-        yield f"sft=lora {text}", frugal, LORA
+        yield f"sft=lora {text}", smallest, LORA
     if trainer["strategy"] in ("auto", "ddp") and (adapter is None or not adapter.get("bits")):
         lora = LORA if adapter is None else adapter
         yield "sft=qlora", trainer, {**lora, "bits": 4}
-        yield f"sft=qlora {text}", frugal, {**lora, "bits": 4}
+        yield f"sft=qlora {text}", smallest, {**lora, "bits": 4}
     if trainer["accelerator"] == "gpu" and trainer["strategy"] in ("auto", "ddp") and not (adapter or {}).get("bits"):
         sharded = {**trainer, "strategy": "fsdp", "devices": 8, "per_device_batch_size": min(batch, 2)}
         yield "trainer=fsdp trainer.devices=8", sharded, adapter

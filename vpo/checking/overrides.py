@@ -1,4 +1,4 @@
-"""The overrides of a command as a person types them, made what Hydra's grammar reads."""
+"""Overrides as typed in a shell, turned into what Hydra's grammar reads."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 
 from vpo.errors import UserError
 
-# A value that begins so, or holds one of these, may mean a list, a mapping, a sweep or another key's value: Hydra shall say
+# A value that begins so, or holds one of these, may mean a list, a mapping, a sweep or another key's value: Hydra reports
 # what is wrong with it.
 BEGINS, HOLDS = tuple("[{('\""), (",", "${")
 
@@ -52,7 +52,7 @@ def _parsed(override: str) -> Override:
         key = override.partition("=")[0]
         raise UserError(
             f"{override} is no key=value that can be read (is a bracket or a quote not closed?); a text with brackets, commas or "
-            f"quotes wants quotes of its own within those of the shell, as in '{key}=\"a, b\"'"
+            f"quotes needs quotes of its own within those of the shell, as in '{key}=\"a, b\"'"
         ) from error
 
 

@@ -26,17 +26,17 @@ _KINDS = {
 }
 # An unknown key explains a missing one, and a wrong kind what follows from it.
 _ORDER = ("extra_forbidden", "missing", "kind", "bound")
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
-def check_shape(config: Mapping[str, Any], example: Callable[[Path], Any] = lambda path: None) -> None:
+def check_shape(config: Mapping[str, Any], example: Callable[[KeyPath], Any] = lambda path: None) -> None:
     """Raise UserError where a composed config has a key too many or too few, or a value of another kind or out of its bounds.
 
     Nodes whose `_target_` is the user's own class are left to that class.
 
     Args:
         config: plain values.
-        example: a right value for the key at a path, or None.
+        example: a valid value for the key at a path, or None.
     """
     _check(Config, config, (), example)
     objective = config["objective"]
@@ -48,21 +48,21 @@ def check_shape(config: Mapping[str, Any], example: Callable[[Path], Any] = lamb
             _check(model, node, path, example)
 
 
-def _check(model: type[BaseModel], node: Mapping[str, Any], at: Path, example: Callable[[Path], Any]) -> None:
+def _check(model: type[BaseModel], node: Mapping[str, Any], at: KeyPath, example: Callable[[KeyPath], Any]) -> None:
     try:
         model.model_validate_json(to_json(node, fallback=str))  # in strict mode JSON's lists may be tuples
     except ValidationError as errors:
         found = errors.errors(include_url=False)
-        first = min(found, key=lambda error: _ORDER.index(_sort_of(error)))
+        first = min(found, key=lambda error: _ORDER.index(_kind_of(error)))
         raise UserError(f"config: {_line(model, node, first, found, at, example)}") from None
 
 
-def _sort_of(error: Mapping[str, Any]) -> str:
+def _kind_of(error: Mapping[str, Any]) -> str:
     return error["type"] if error["type"] in _ORDER else "kind"
 
 
 def _line(
-    model: type[BaseModel], node: Any, error: Any, errors: list[Any], at: Path, example: Callable[[Path], Any]
+    model: type[BaseModel], node: Any, error: Any, errors: list[Any], at: KeyPath, example: Callable[[KeyPath], Any]
 ) -> str:
     if error["type"] == "extra_forbidden":
         return _unknown(model, error["loc"], at)
@@ -73,7 +73,7 @@ def _line(
     name = _dotted((*at, *path))
     shown = "null" if value is None else value
     if error["type"] == "bound":
-        return f"{name}={shown} must be {error['ctx']['wish']}"
+        return f"{name}={shown} must be {error['ctx']['requirement']}"
     kinds = [
         _KINDS.get(one["type"], one["msg"].removeprefix("Input should be "))
         for one in errors
@@ -88,7 +88,7 @@ def _line(
     return f"{name}={shown} must be {' or '.join(dict.fromkeys(kinds))}{such}"
 
 
-def _unknown(model: type[BaseModel], loc: Path, at: Path) -> str:
+def _unknown(model: type[BaseModel], loc: KeyPath, at: KeyPath) -> str:
     known = [field.alias or name for name, field in (_model_at(model, loc[:-1]) or model).model_fields.items()]
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     inner = (*at, *loc[:-1])
@@ -96,7 +96,7 @@ def _unknown(model: type[BaseModel], loc: Path, at: Path) -> str:
     return f"there is no key {_dotted((*inner, loc[-1]))}; {hint}`vpo run --cfg job` prints the keys"
 
 
-def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel] | None:
+def _model_at(model: type[BaseModel], loc: KeyPath) -> type[BaseModel] | None:
     """The model of the node to which a path leads."""
     for part in loc:
         field = model.model_fields.get(str(part)) if model else None
@@ -105,9 +105,9 @@ def _model_at(model: type[BaseModel], loc: Path) -> type[BaseModel] | None:
     return model
 
 
-def _where(node: Any, loc: Path) -> tuple[Path, Any]:
+def _where(node: Any, loc: KeyPath) -> tuple[KeyPath, Any]:
     """The key in which something is wrong, and its value: a part of a list is shown as the list, a union's branch left out."""
-    path: Path = ()
+    path: KeyPath = ()
     for part in loc:
         if not isinstance(node, Mapping) or part not in node:
             break
@@ -115,7 +115,7 @@ def _where(node: Any, loc: Path) -> tuple[Path, Any]:
     return path, node
 
 
-def _dotted(path: Path) -> str:
+def _dotted(path: KeyPath) -> str:
     return ".".join(map(str, path))
 
 

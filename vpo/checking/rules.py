@@ -1,4 +1,4 @@
-"""What the values of a composed config mean for one another, found before any work is done."""
+"""Checks of values of a composed config against one another, before any work is done."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def check_rules(config: Mapping[str, Any]) -> None:
-    """What values mean for one another; each by itself is right."""
+    """Raise UserError for values that are valid by themselves and contradict one another."""
     least = 2 if config["feedback"]["video"] else 1
     if config["sampling"]["k"] < least:
         raise UserError(f"config: sampling.k={config['sampling']['k']} must be a whole number of at least {least}")
@@ -48,7 +48,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
 
 
 def check_engines(config: Mapping[str, Any]) -> None:
-    """Whoever asks a language model has an engine, and a model that is a folder is there."""
+    """Every role that asks a language model has an engine, and the folder of a local model exists."""
     roles = {"drafter": config["drafter"]} | {f"method.{name}": node for name, node in config["method"].items()}
     for role, node in roles.items():
         if node.get("engine") == {}:
@@ -63,7 +63,7 @@ def check_engines(config: Mapping[str, Any]) -> None:
 
 
 def check_objective(config: Mapping[str, Any]) -> None:
-    """What follows SFT is known, can run on this trainer, and the stage at which to stop is on the way."""
+    """The objective after SFT is known and can run on this trainer, and stop_after names a stage of the run."""
     policy, stop = config["objective"]["policy"], config["stop_after"]
     if policy not in pipeline.AFTER_SFT:
         known = ", ".join(str(one) for one in pipeline.AFTER_SFT)

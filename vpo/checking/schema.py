@@ -1,8 +1,7 @@
 """The shape of a composed config: which keys there are, and what kind of value each holds.
 
 One class a group of values, as pydantic models in strict mode: a text "3" or a fraction 3.0 is no whole number. What is built
-from a `_target_` has its shape in its class's signature (`vpo.checking.arguments`); what values mean for one another stands
-in `vpo.checking.rules`.
+from a `_target_` has its shape in its class's signature (`vpo.checking.arguments`); rules between values are in `vpo.checking.rules`.
 """
 
 from typing import Any, Literal

@@ -10,15 +10,15 @@ from pydantic_core import PydanticCustomError
 SEEDS = 2**32  # Lightning and numpy take 32 bits
 
 
-def _fits(value: Any, *, wish: str, fits: Callable[[Any], bool]) -> Any:
+def _fits(value: Any, *, requirement: str, fits: Callable[[Any], bool]) -> Any:
     if value is not None and not fits(value):
-        raise PydanticCustomError("bound", "{wish}", {"wish": wish})
+        raise PydanticCustomError("bound", "{requirement}", {"requirement": requirement})
     return value
 
 
-def bound(wish: str, fits: Callable[[Any], bool]) -> AfterValidator:
-    """A bound of a number, and in words what keeps it ("above 0")."""
-    return AfterValidator(partial(_fits, wish=wish, fits=fits))
+def bound(requirement: str, fits: Callable[[Any], bool]) -> AfterValidator:
+    """A bound of a number, and in words what it requires ("above 0")."""
+    return AfterValidator(partial(_fits, requirement=requirement, fits=fits))
 
 
 AT_LEAST_1 = bound("a whole number of at least 1", lambda value: value >= 1)

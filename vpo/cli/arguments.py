@@ -1,4 +1,4 @@
-"""The parser of a verb: argparse, with this command line's manners.
+"""The parser of a verb: argparse, with this command line's conventions.
 
 A mistake is a UserError of one line instead of argparse's two and exit. An option may be written as in a config: `policy=dpo` is
 `--policy dpo`, and `force=true` is `--force`.

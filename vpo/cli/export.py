@@ -28,13 +28,13 @@ def export_command(arguments: list[str]) -> int:
     parser.option("license", "for the model card", metavar="name")
     parser.option("paths.store", "the store, if it has moved since", dest="store", metavar="folder", type=as_path)
     parser.flag("force", "replace a model that lies there")
-    told = parser.parse(arguments)
-    source = find_source(Path(told.place), told.policy, told.store)
-    to = told.to or Path(f"exported/{source.name}")
-    asked = [f"{key}={value}" for key in ("dtype", "license") if (value := getattr(told, key))]
-    command = shlex.join(["vpo", "export", public(told.place), f"policy={source.policy}", *asked])
-    with new_folder(to, "export", force=told.force) as out:
-        export(source, out, name=to.name, dtype=told.dtype, license=told.license, command=command)
+    options = parser.parse(arguments)
+    source = find_source(Path(options.place), options.policy, options.store)
+    to = options.to or Path(f"exported/{source.name}")
+    asked = [f"{key}={value}" for key in ("dtype", "license") if (value := getattr(options, key))]
+    command = shlex.join(["vpo", "export", public(options.place), f"policy={source.policy}", *asked])
+    with new_folder(to, "export", force=options.force) as out:
+        export(source, out, name=to.name, dtype=options.dtype, license=options.license, command=command)
     lines = [
         f"{to}: the policy {source.policy}, {readable(size_of(to))}; its card is README.md",
         f"  use it here:  vpo run {as_backbone(to)}",

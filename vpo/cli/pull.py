@@ -8,7 +8,7 @@ from pathlib import Path
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
 from vpo.export.folder import as_backbone, new_folder
-from vpo.export.hub import check_online, hub_errors, travels
+from vpo.export.hub import check_online, hub_errors, is_model_file
 
 USAGE = "vpo pull <owner>/<name> [revision=main] [to=folder] [force=true]"
 
@@ -20,19 +20,19 @@ def pull_command(arguments: list[str]) -> int:
     parser.option("revision", "a branch, a tag or a commit (the newest)", metavar="name")
     parser.option("to", "the new folder (models/<owner>/<name>)", metavar="folder", type=as_path)
     parser.flag("force", "replace a model that lies there")
-    told = parser.parse(arguments)
-    repo, revision, to = told.repo, told.revision, told.to or Path(f"models/{told.repo}")
+    options = parser.parse(arguments)
+    repo, revision, to = options.repo, options.revision, options.to or Path(f"models/{options.repo}")
     with hub_errors("pull", repo, revision):
         from huggingface_hub import HfApi, snapshot_download
 
         check_online("pull")
         info = HfApi().model_info(repo, revision=revision)
-        wanted = {one.rfilename for one in info.siblings if travels(one.rfilename)}
+        wanted = {one.rfilename for one in info.siblings if is_model_file(one.rfilename)}
         if "config.json" not in wanted or not any(fnmatch(name, "*.safetensors") for name in wanted):
             raise UserError(
                 f"pull: {repo} holds no model as safetensors with a config.json; nothing else is loaded here"
             )
-        with new_folder(to, "pull", force=told.force, keep_partial=True) as partial:
+        with new_folder(to, "pull", force=options.force, keep_partial=True) as partial:
             for file in partial.iterdir():  # left of another commit
                 if file.is_file() and file.name not in wanted:
                     file.unlink()

@@ -4,7 +4,7 @@ import sys
 
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
-from vpo.export.hub import WEIGHTS, check_online, hub_errors, travels
+from vpo.export.hub import WEIGHTS, check_online, hub_errors, is_model_file
 from vpo.storage.housekeeping import readable
 
 USAGE = "vpo push <folder> <owner>/<name> [public=true]"
@@ -16,11 +16,11 @@ def push_command(arguments: list[str]) -> int:
     parser.add_argument("folder", metavar="<folder>", help="a model, as `vpo export` writes it", type=as_path)
     parser.add_argument("repo", metavar="<owner>/<name>", help="the repository, which is made if it is not there")
     parser.flag("public", "for all to see; else it is private")
-    told = parser.parse(arguments)
-    folder, repo, public = told.folder, told.repo, told.public
+    options = parser.parse(arguments)
+    folder, repo, public = options.folder, options.repo, options.public
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise UserError(f"push: {folder} holds no model (config.json and *.safetensors); `vpo export` makes one")
-    files = sorted(file for file in folder.iterdir() if file.is_file() and travels(file.name))
+    files = sorted(file for file in folder.iterdir() if file.is_file() and is_model_file(file.name))
     with hub_errors("push", repo):
         from huggingface_hub import HfApi, get_token
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
 from vpo.storage.housekeeping import (
-    Stored,
+    StoredFolder,
     check_gone,
-    forgotten,
+    gone_runs,
     leftovers,
     prune,
     readable,
+    report_missing,
     stored,
     users_of,
-    warn_of_unseen,
 )
 
 USAGE = "vpo store ls | prune [yes=true] [gone=folder] [paths.store=store] [paths.runs=runs]"
@@ -36,26 +36,26 @@ def store_command(arguments: list[str]) -> int:
         type=as_path,
         default=None,
     )
-    told = parser.parse(arguments)
-    if not told.store.is_dir():
-        raise UserError(f"store: {told.store} is no folder; set paths.store")
-    sure = told.action == "prune" and told.yes
-    if told.gone is not None:
-        check_gone(told.store, told.gone)
-    gone = forgotten(told.store, told.gone)
-    warn_of_unseen(told.store, gone, sure)
-    users = users_of(told.store, told.runs, gone)
-    results, rest = list(stored(told.store, users)), list(leftovers(told.store, users))
-    if told.action == "ls":
+    options = parser.parse(arguments)
+    if not options.store.is_dir():
+        raise UserError(f"store: {options.store} is no folder; set paths.store")
+    sure = options.action == "prune" and options.yes
+    if options.gone is not None:
+        check_gone(options.store, options.gone)
+    gone = gone_runs(options.store, options.gone)
+    report_missing(options.store, gone, sure)
+    users = users_of(options.store, options.runs, gone)
+    results, rest = list(stored(options.store, users)), list(leftovers(options.store, users))
+    if options.action == "ls":
         _list(results, rest)
     elif sure:
-        prune(results + rest, told.store, told.runs)
+        prune(results + rest, options.store, options.runs)
     else:
         _announce(results + rest)
     return 0
 
 
-def _list(results: list[Stored], rest: list[Stored]) -> None:
+def _list(results: list[StoredFolder], rest: list[StoredFolder]) -> None:
     lines = [f"{readable(one.size):>10}  {one.created:<20}  {one.name:<30} {_users(one)}" for one in results + rest]
     total = sum(one.size for one in results)
     free = sum(one.size for one in results if not one.used_by)
@@ -65,7 +65,7 @@ def _list(results: list[Stored], rest: list[Stored]) -> None:
     sys.stdout.write("\n".join([*lines, ""]))
 
 
-def _users(one: Stored) -> str:
+def _users(one: StoredFolder) -> str:
     return (
         "no run"
         if not one.used_by
@@ -73,7 +73,7 @@ def _users(one: Stored) -> str:
     )
 
 
-def _announce(found: list[Stored]) -> None:
+def _announce(found: list[StoredFolder]) -> None:
     idle = [one for one in found if not one.used_by]
     lines = [f"{readable(one.size):>10}  {one.name}" for one in idle]
     total = readable(sum(one.size for one in idle))

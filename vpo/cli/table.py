@@ -21,18 +21,18 @@ def table_command(arguments: list[str]) -> int:
         "paths.runs", "where the runs lie (runs)", dest="runs", metavar="folder", type=as_path, default=Path("runs")
     )
     parser.option("out", "where the table is written (results/ beside the tables)", metavar="folder", type=as_path)
-    told = parser.parse(arguments)
-    declared = told.name if told.name.suffix == ".yaml" else Path(f"experiments/tables/{told.name}.yaml")
+    options = parser.parse(arguments)
+    declared = options.name if options.name.suffix == ".yaml" else Path(f"experiments/tables/{options.name}.yaml")
     if not declared.is_file():
         known = ", ".join(sorted(path.stem for path in declared.parent.glob("*.yaml"))) or "none here"
         raise UserError(f"table: {declared} does not exist; tables in {declared.parent}: {known}")
-    runs = told.runs
+    runs = options.runs
     folders = sorted(path.parent for path in runs.rglob("results.json"))
     if not folders:
         raise UserError(f"table: no results under {runs}; run the experiments first, or set paths.runs")
     tables = compare(folders, declared)
     sys.stdout.write("\n".join(map(to_text, tables)))
-    out = told.out or declared.parent.parent / "results"
+    out = options.out or declared.parent.parent / "results"
     try:
         written = write(tables, out, declared.stem)
     except OSError as error:

@@ -1,6 +1,6 @@
 """The model card of an exported policy: what it is, how to use it, what it learnt from, how it was measured, its limits.
 
-Every figure is read from the run's results (`vpo.results.schema`) and the store's manifests; nothing is written by hand or derived
+Every number is read from the run's results (`vpo.results.schema`) and the store's manifests; nothing is written by hand or derived
 from names. Local paths and secrets do not enter: a card is made to be published.
 """
 
@@ -25,7 +25,7 @@ from vpo.tables.run_tables import run_tables
 
 # The files of each stage that hold what a policy learnt from; their hashes tell one data set from another.
 DATA = {"queries": "*.jsonl", "sft": "rows.jsonl", "pair": "pairs.jsonl"}
-FEW = 30  # queries behind a mean, below which the card warns
+FEW_QUERIES = 30  # queries behind a mean, below which the card warns
 # A local path, absolute or from the home or the working folder; its last part is kept. Not the slashes of a URL or hub id.
 _LOCAL = re.compile(
     r"(?<![\w:/.~])(?:file://)?(?:~/|/|[A-Za-z]:\\|\.{1,2}/)(?:[^\s'\",\[\]{}=]*[/\\])?([^\s'\",\[\]{}=/\\]+)"
@@ -92,7 +92,7 @@ def base_model(source: Source, past: History) -> Base | None:
 
 
 def in_sketch_world(source: Source, past: History) -> bool:
-    """Whether the queries, the clips or the scores behind the policy or its figures are the embedded world's."""
+    """Whether the queries, the clips or the scores behind the policy or its results are the embedded world's."""
     if source.facts is not None:
         return any(role.target.startswith("vpo.sketch.") for role in source.facts.roles.values())
     return '"vpo.sketch.' in canonical([manifest.get("node", {}) for _, manifest in past])
@@ -133,14 +133,12 @@ def _sampling(source: Source) -> str:
     method = next(iter(methods_of(source).values()), None)
     if method is None:
         return "How to sample is left to you: no run came with it."
-    told = (
+    sampling = (
         f"temperature {method['temperature']}, top_p {method['top_p']}"
         if method["temperature"]
         else "the likeliest token"
     )
-    return (
-        f"`generation_config.json` samples as the run measured it: {told}, at most {method['max_new_tokens']} tokens."
-    )
+    return f"`generation_config.json` samples as the run measured it: {sampling}, at most {method['max_new_tokens']} tokens."
 
 
 def methods_of(source: Source) -> dict[str, Mapping[str, Any]]:
@@ -178,8 +176,8 @@ def _recipe(past: History) -> dict[str, Any]:
                 entry.stage if times[entry.stage] == 1 else f"{entry.stage} {times[entry.stage]}"
             )  # rounds repeat stages
             node = public(without(manifest.get("node", {}), manifest.get("not_in_key", ())))
-            told = ("backbone", "template") if entry.stage != "start" else ()  # once is enough
-            recipe[name] = {key: value for key, value in node.items() if key not in told}
+            left_out = ("backbone", "template") if entry.stage != "start" else ()  # once is enough
+            recipe[name] = {key: value for key, value in node.items() if key not in left_out}
     return json.loads(dumps(recipe))  # plain values: YAML would print shared ones as aliases
 
 
@@ -216,7 +214,7 @@ def _limits(source: Source, embedded: bool) -> Iterator[str]:
             "list they miss."
         )
     counts = [one["n"] for metrics in source.results.get("methods", {}).values() for one in metrics.values()]
-    if counts and max(counts) < FEW:
+    if counts and max(counts) < FEW_QUERIES:
         yield f"Measured on {max(counts)} queries: too few to tell methods apart."
     if facts is not None:
         yield f"One training (seed {facts.seed}): the intervals are over queries and say nothing about another seed."
@@ -228,8 +226,8 @@ def _limits(source: Source, embedded: bool) -> Iterator[str]:
 def _commands(source: Source, command: str) -> str:
     if source.facts is None:
         return command
-    told = public([one for one in source.facts.overrides if not one.startswith("paths.")])
-    return shlex.join(["vpo", "run", *told]) + "\n" + command
+    overrides = public([one for one in source.facts.overrides if not one.startswith("paths.")])
+    return shlex.join(["vpo", "run", *overrides]) + "\n" + command
 
 
 def _versions(source: Source) -> str:

@@ -30,17 +30,17 @@ def as_backbone(folder: Path) -> str:
     """The overrides that make a model folder the backbone of a run, with its template where vpo has it under a name."""
     place, template = str(folder), name_of_template(folder / "template.txt")
     place = place if re.fullmatch(r"[\w./@%+-]+", place) else f'"{place}"'  # Hydra reads '=' and ',' as its own
-    told = ["backbone=hf", f"backbone.model={place}", *([f"backbone.template={template}"] if template else [])]
-    return shlex.join(told)
+    overrides = ["backbone=hf", f"backbone.model={place}", *([f"backbone.template={template}"] if template else [])]
+    return shlex.join(overrides)
 
 
 @contextmanager
 def new_folder(to: Path, verb: str, *, force: bool, keep_partial: bool = False) -> Iterator[Path]:
-    """A folder beside `to` that becomes `to` when all went well.
+    """A temporary folder beside `to`, which is renamed to `to` when the body succeeds.
 
     Args:
-        to: where the result shall lie. With `force` a model that lies there is replaced, and nothing but a model.
-        verb: who asks, for messages.
+        to: the new folder. With `force` a model that is there is replaced, but nothing other than a model.
+        verb: the command's name, for messages.
         force: whether `to` may be there already.
         keep_partial: what an earlier start left is kept, and also what this one leaves if it fails: a download goes on.
 

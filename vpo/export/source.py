@@ -1,4 +1,4 @@
-"""What `vpo export` is asked for: a trained policy in the store, and what is known of how it came about."""
+"""The source of `vpo export`: a trained policy in the store, and what is known of its history."""
 
 import difflib
 import json

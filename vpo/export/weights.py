@@ -10,7 +10,7 @@ from vpo.storage.jsonio import write_json
 
 # What a model consists of, here and on the Hub. Nothing that can hold code: no pickles, no Python.
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
-# Where a policy's weights come from is the store's business, and may be a local path.
+# These say where a policy's weights come from, which may be a local path.
 NOT_EXPORTED = ("start.json", "base.json", "adapter_config.json", "adapter_model.safetensors")
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -83,10 +83,10 @@ def set_sampling(out: Path, method: Mapping[str, Any] | None, stop_ids: Sequence
     config = {key: base[key] for key in kept if base.get(key) is not None}
     config["eos_token_id"] = list(stop_ids)
     if method is not None:
-        warm = method["temperature"] > 0
+        sampled = method["temperature"] > 0
         # top_k=0: transformers would otherwise cut at 50.
-        sampling = {"temperature": method["temperature"], "top_p": method["top_p"], "top_k": 0} if warm else {}
-        config |= {"do_sample": warm, "max_new_tokens": method["max_new_tokens"], **sampling}
+        sampling = {"temperature": method["temperature"], "top_p": method["top_p"], "top_k": 0} if sampled else {}
+        config |= {"do_sample": sampled, "max_new_tokens": method["max_new_tokens"], **sampling}
     write_json(path, config, indent=2, sort_keys=True)
 
 

@@ -1,12 +1,12 @@
-"""The results of a run once more, as CSV files for spreadsheets."""
+"""The results of a run as CSV files, for spreadsheets."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vpo.results.metrics import Metric, Metrics
+from vpo.results.schema import read_results
 from vpo.storage.rows import whole_lines
 
 
@@ -15,7 +15,7 @@ class CsvLogger:
 
     def mirror(self, folder: Path) -> None:
         """Write the three files from what the folder holds so far."""
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        results = read_results(folder / "results.json")
         metrics = Metrics(results.get("evaluators", {}))
         means = [
             {"method": method, "metric": name, **result, **(_described(metrics[name]) if metrics else {})}
@@ -24,9 +24,9 @@ class CsvLogger:
         ]
         items = [_flat(item) for item in whole_lines(folder / "items.jsonl")]
         curves = [
-            {"policy": file.stem, **figures}
+            {"policy": file.stem, **metrics_of_step}
             for file in sorted((folder / "training").glob("*.jsonl"))
-            for figures in whole_lines(file)
+            for metrics_of_step in whole_lines(file)
         ]
         for name, lines in (("results", means), ("items", items), ("curves", curves)):
             _write_csv(folder / f"{name}.csv", lines)

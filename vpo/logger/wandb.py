@@ -5,9 +5,8 @@ import json
 import logging
 import netrc
 import os
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from vpo.errors import UserError
+from vpo.logger.wandb_files import media_in_run_folder, replacing_earlier_copy, run_id
 from vpo.results.metrics import Metrics
+from vpo.results.schema import read_results
 from vpo.storage.jsonio import write_json
 from vpo.storage.rows import whole_lines
 from vpo.storage.store import canonical
@@ -24,7 +25,7 @@ from vpo.storage.store import canonical
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
-ASKED = {
+MODE_OF_VARIABLE = {  # values of WANDB_MODE that W&B knows
     "online": "online",
     "offline": "offline",
     "disabled": "disabled",
@@ -33,14 +34,14 @@ ASKED = {
     "shared": "online",
 }
 MARKER = "wandb.json"  # in the run folder: what was mirrored, where to, and how much of it is online
-REACHED_WITHIN = 20.0  # seconds, after which a machine counts as one without a network
+INIT_TIMEOUT = 20.0  # seconds, after which a machine counts as one without a network
 
 
 class WandbLogger:
     """Mirrors run folders to Weights & Biases: config, means, training curves and greedy prompts, prompts with clips, the sheet.
 
     The run's id derives from its folder's name, which names its config, so mirroring again goes to the same run. Runs
-    are grouped by experiment. Nothing is asked and nothing raised: a mirror that fails is one warning, and can be made
+    are grouped by experiment. It never prompts and never raises: a mirror that fails is one warning, and can be made
     later.
     """
 
@@ -53,14 +54,15 @@ class WandbLogger:
     def mirror(self, folder: Path) -> None:
         """Bring W&B up to date with the folder; do nothing where it is. Running and finished runs will do.
 
-        Where W&B cannot be reached or refuses, an offline copy is kept, and the next mirror tries to go online again.
+        Where there is no connection to W&B, or it refuses the run, an offline copy is kept; the next mirror tries to go online
+        again.
         """
         mode = self._mode()
         failures: list[str] = []
         for attempt in {"online": ("online", "offline"), "offline": ("offline",), "disabled": ()}[mode]:
             try:
-                where = self._bring_up_to_date(folder, attempt)
-            except Exception as error:  # whatever goes wrong in someone else's service must not cost a finished run
+                where = self._update(folder, attempt)
+            except Exception as error:  # a finished run must not be lost to any failure of an external service
                 failures.append(" ".join(f"{type(error).__name__}: {error}".split())[:200])
             else:
                 if failures:
@@ -71,7 +73,7 @@ class WandbLogger:
         if failures:
             log.warning("W&B: not mirrored (%s); the run folder holds everything", failures[0])
 
-    def _bring_up_to_date(self, folder: Path, mode: str) -> str:
+    def _update(self, folder: Path, mode: str) -> str:
         """Mirror the folder in one mode; returns a line on where the mirror is."""
         start = time.monotonic()
         state = {"project": self.project, "entity": self.entity, "mode": mode, "content": _content(folder)}
@@ -82,7 +84,7 @@ class WandbLogger:
             return "already up to date" + (f"; {sync}" if mode == "offline" else "")
         uploaded = before.get("uploaded", {})
         same_run = mode == "online" and all(uploaded.get(key) == state[key] for key in ("project", "entity"))
-        with _one_copy(folder, mode), _files_with_the_run(folder, mode):
+        with replacing_earlier_copy(folder, mode), media_in_run_folder(folder, mode):
             address, lines = self._replay(folder, mode, uploaded["lines"] if same_run else {})
         if mode == "online":
             uploaded = {"project": self.project, "entity": self.entity, "lines": lines}
@@ -95,9 +97,9 @@ class WandbLogger:
         mode = self.mode
         if mode == "auto":
             asked = os.environ.get("WANDB_MODE") or "online"
-            mode = ASKED.get(asked, "offline")  # never upload because of a typing error
-            if asked not in ASKED:
-                log.warning("W&B: WANDB_MODE=%s is not one of %s; taken as offline", asked, ", ".join(ASKED))
+            mode = MODE_OF_VARIABLE.get(asked, "offline")  # never upload because of a typing error
+            if asked not in MODE_OF_VARIABLE:
+                log.warning("W&B: WANDB_MODE=%s is not one of %s; taken as offline", asked, ", ".join(MODE_OF_VARIABLE))
         if mode == "online" and not logged_in():
             if self.mode == "online":
                 log.warning("W&B: not logged in, so the mirror stays offline; `wandb login` once, then run again")
@@ -105,7 +107,7 @@ class WandbLogger:
         return mode
 
     def _replay(self, folder: Path, mode: str, done: Mapping[str, int]) -> tuple[str | None, dict[str, int]]:
-        """Write the folder into one W&B run, without the lines of each policy's figures that it has already.
+        """Write the folder into one W&B run, without those lines of each policy's metrics that it has already.
 
         Returns:
             The run's address where it has one, and how many lines of each policy it holds now.
@@ -114,10 +116,10 @@ class WandbLogger:
 
         quiet = wandb.Settings(
             silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
-            init_timeout=REACHED_WITHIN, finish_timeout=600, finish_timeout_raises=True,
+            init_timeout=INIT_TIMEOUT, finish_timeout=600, finish_timeout_raises=True,
         )  # fmt: skip
         facts = _results(folder).get("run", {})
-        with _service(mode):
+        with _service_ended_after(mode):
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
@@ -166,11 +168,6 @@ class WandbLogger:
         run.log({"prompts": table})
 
 
-def run_id(folder: Path) -> str:
-    """The W&B id of a run folder: the same for the same `<experiment>/<overrides>-<hash>`, wherever it lies."""
-    return hashlib.sha256("/".join(folder.absolute().parts[-2:]).encode()).hexdigest()[:16]
-
-
 def logged_in() -> bool:
     """Whether W&B would find a key without asking. The key itself is neither kept nor shown."""
     if os.environ.get("WANDB_API_KEY"):
@@ -183,16 +180,16 @@ def logged_in() -> bool:
 
 
 def _log_curves(run: Any, folder: Path, done: Mapping[str, int]) -> dict[str, int]:
-    """Log every policy's figures against that policy's own optimizer step; returns how many lines each has."""
+    """Log every policy's training metrics against that policy's own optimizer step; returns how many lines each has."""
     lines = {}
     for file in sorted((folder / "training").glob("*.jsonl")):
         prefix = f"training/{file.stem}"
         run.define_metric(f"{prefix}/step", hidden=True)
         run.define_metric(f"{prefix}/*", step_metric=f"{prefix}/step")
-        figures_of_steps = whole_lines(file)
-        for figures in figures_of_steps[done.get(file.stem, 0) :]:
-            run.log({f"{prefix}/{name}": value for name, value in figures.items() if value is not None})
-        lines[file.stem] = len(figures_of_steps)
+        lines_of_policy = whole_lines(file)
+        for metrics in lines_of_policy[done.get(file.stem, 0) :]:
+            run.log({f"{prefix}/{name}": value for name, value in metrics.items() if value is not None})
+        lines[file.stem] = len(lines_of_policy)
     return lines
 
 
@@ -226,7 +223,7 @@ def _log_means(run: Any, folder: Path) -> None:
 def _results(folder: Path) -> Mapping[str, Any]:
     """The content of results.json; empty while the run has none."""
     path = folder / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_results(path) if path.exists() else {}
 
 
 def _content(folder: Path) -> str:
@@ -239,67 +236,17 @@ def _content(folder: Path) -> str:
 
 
 @contextmanager
-def _service(mode: str) -> Iterator[None]:
+def _service_ended_after(mode: str) -> Iterator[None]:
     """W&B's service process, ended where the next call needs that, unless a notebook has a run of its own open.
 
     `finish()` may come back before an offline run is on disk (seen with 0.31), and a run that failed keeps its id in use.
     """
     import wandb
 
-    goes_on = False
+    keep = False
     try:
         yield
-        goes_on = mode == "online"
+        keep = mode == "online"
     finally:
-        if not goes_on and wandb.run is None:
+        if not keep and wandb.run is None:
             wandb.teardown()
-
-
-@contextmanager
-def _one_copy(folder: Path, mode: str) -> Iterator[None]:
-    """Replace our earlier offline copy by what the body writes, or, where that fails, keep it and remove the beginning.
-
-    One is enough: each mirror is complete, and two would be synced on top of one another. A mirror online needs no copy, and one
-    that failed leaves none.
-    """
-    earlier = _copies(folder, mode)
-    try:
-        yield
-    except BaseException:
-        _remove(_copies(folder, mode) - earlier)
-        raise
-    if mode == "offline" and _copies(folder, mode) - earlier:
-        _remove(earlier)
-
-
-def _copies(folder: Path, mode: str) -> set[Path]:
-    """The folders of our mirrors in one mode, of which W&B numbers a second one in the same second, and those of their files."""
-    if mode == "online":
-        return {*(folder / "wandb").glob(f"run-*-{run_id(folder)}*")}
-    return {*(folder / "wandb").glob(f"offline-run-*-{run_id(folder)}*"), *(folder / "wandb" / "data").glob("*")}
-
-
-def _remove(folders: Iterable[Path]) -> None:
-    for one in folders:
-        shutil.rmtree(one, ignore_errors=True)
-
-
-@contextmanager
-def _files_with_the_run(folder: Path, mode: str) -> Iterator[None]:
-    """Have W&B keep a table's clips in the run folder until they are uploaded; left alone, it takes the user's home.
-
-    Each offline copy has a place of its own, so that the earlier one goes with its files. W&B reads WANDB_MODE even where it
-    is told a mode, and refuses to start on one that it does not know.
-    """
-    own = str(time.time_ns()) if mode == "offline" else "online"
-    told = {"WANDB_DATA_DIR": str((folder / "wandb" / "data" / own).absolute()), "WANDB_MODE": mode}
-    before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

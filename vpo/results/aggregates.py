@@ -1,4 +1,4 @@
-"""How one number is made of all items of a method: `torchmetrics.Metric`s, which a metric of an evaluator's card names.
+"""How the items of a method are aggregated to one number: `torchmetrics.Metric`s, which a metric of an evaluator's card names.
 
 An aggregate is updated with `values` (N,) and `weights` (N,), float64, one entry an item that was measured (weights are 1 where
 the evaluator gave none), and computes a number, or {"mean": number, "ci95": half width of its 95 % interval or None}. Items that
@@ -19,8 +19,8 @@ from vpo.errors import UserError
 from vpo.results.intervals import summarize, weighted_mean
 
 
-class Items(Metric):
-    """Keeps all values and weights; a subclass says what is made of them."""
+class ItemAggregate(Metric):
+    """Keeps all values and weights; a subclass computes the aggregate."""
 
     full_state_update = False
 
@@ -38,8 +38,8 @@ class Items(Metric):
         return dim_zero_cat(self.values).tolist(), dim_zero_cat(self.weights).tolist()
 
 
-class MeanOfItems(Items):
-    """The mean over the items, each of which counts once, with `statistics.summarize`'s interval."""
+class MeanOfItems(ItemAggregate):
+    """The mean over the items, each of which counts once, with `intervals.summarize`'s interval."""
 
     def compute(self) -> dict[str, float | None]:
         values, _ = self._lists()
@@ -47,8 +47,8 @@ class MeanOfItems(Items):
         return {"mean": result.mean, "ci95": result.ci95}
 
 
-class WeightedMean(Items):
-    """sum w v / sum w over the items, with the interval of `statistics.weighted_mean`: frames or clips that count alike."""
+class WeightedMean(ItemAggregate):
+    """sum w v / sum w over the items, with the interval of `intervals.weighted_mean`: frames or clips that count alike."""
 
     def compute(self) -> dict[str, float | None]:
         mean, half = weighted_mean(*self._lists())
@@ -56,7 +56,7 @@ class WeightedMean(Items):
 
 
 def aggregate_class(name: str) -> type[Metric]:
-    """The class of this dotted name, which an evaluator's own code gives. Raises UserError where it is none of torchmetrics' kind."""
+    """The class of this dotted name, which an evaluator's own code gives. Raises UserError where it is no torchmetrics.Metric."""
     module, _, own = name.rpartition(".")
     try:
         found = getattr(import_module(module), own)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vpo.errors import UserError
-from vpo.results.lineage import base_of, file_hash, lineage, teachers_of, trainings_of
+from vpo.results.lineage import base_of, feedback_roles_of, file_hash, lineage, trainings_of
 from vpo.results.provenance import code_facts, device_facts, versions
 from vpo.results.schema import SCHEMA, problem_of
 from vpo.storage.code_hash import class_hash
@@ -30,11 +30,11 @@ ROLES = ("backbone", "dataset", "drafter", "judge", "generator", "reward")
 
 @dataclass(frozen=True)
 class Command:
-    """What was asked for, and when.
+    """The command that started a run, and when.
 
     Attributes:
         experiment: the chosen experiment, or "default".
-        world: the chosen file of each group that decides what the numbers speak of.
+        world: the chosen file of each group that decides what the numbers are about.
         overrides: as they were given.
         started: seconds since the epoch.
         code: of vpo when the run started: files may be edited while it works.
@@ -50,8 +50,8 @@ class Command:
 def results_of(methods: Mapping[str, Any], run: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """The content of results.json; `more` stands beside the methods.
 
-    What does not fit the schema is a defect of ours, and must not cost a finished run: it is one warning, and the content goes
-    without "schema", so that tables read it as they read files of before the schema.
+    Content that does not fit the schema is a defect of vpo, and a finished run must not be lost to it: it is one warning, and the
+    content is written without "schema", so that tables read it like files from before the schema.
     """
     content = {"schema": SCHEMA, "methods": methods, **more, "run": run}
     problem = problem_of(content)
@@ -83,7 +83,9 @@ def run_facts(config: Mapping[str, Any], context: "Context", command: Command) -
         "code": dict(command.code),
         "device": device_facts(trainer["accelerator"], trainer["devices"]),
         "data": _data(context, config),
-        "roles": {role: role_facts(config[role], **_said(context, role)) for role in _used_roles(context, config)},
+        "roles": {
+            role: role_facts(config[role], **_recorded_of(context, role)) for role in _used_roles(context, config)
+        },
         "evaluators": {name: role_facts(node) for name, node in config["evaluator"].items()},
         "base": _base(context),
         "policies": policies,
@@ -97,29 +99,29 @@ def run_facts(config: Mapping[str, Any], context: "Context", command: Command) -
 def role_facts(node: Mapping[str, Any], version: str | None = None, card: Any = None) -> dict[str, Any]:
     """Which class a node names, in which version and with which code.
 
-    The version is the class's attribute `version`, or that of its attribute `card`, where its records do not say it.
+    The version is the class's attribute `version`, or that of its attribute `card`, where its records do not state one.
     """
-    said: Any = version
-    if said is None:
+    stated: Any = version
+    if stated is None:
         try:
             role = target_class(node)
-            said = getattr(role, "version", None) or getattr(getattr(role, "card", None), "version", None)
-        except UserError:  # it lies in the environment of workers alone
-            said = None
+            stated = getattr(role, "version", None) or getattr(getattr(role, "card", None), "version", None)
+        except UserError:  # only the workers' environment has it
+            stated = None
     facts: dict[str, Any] = {
         "target": node["_target_"],
-        "version": str(said) if isinstance(said, str | int | float) else None,
+        "version": str(stated) if isinstance(stated, str | int | float) else None,
         "code": class_hash(node),
     }
     return facts | ({"card": card} if isinstance(card, dict) else {})
 
 
 def policy_facts(entry: Entry) -> dict[str, Any]:
-    """Where a policy lies, and how it came about."""
+    """The stored result that holds a policy, and the trainings and feedback that made it."""
     return {
         "entry": f"{entry.stage}/{entry.key}",
         "training": [f"{one.stage}/{one.key}" for one in trainings_of(entry)],
-        "taught_by": teachers_of(lineage(entry)),
+        "taught_by": feedback_roles_of(lineage(entry)),
     }
 
 
@@ -141,15 +143,15 @@ def _data(context: "Context", config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _used_roles(context: "Context", config: Mapping[str, Any]) -> Iterator[str]:
-    """The roles that some stage of the run had; a judge that nothing asked is none of them."""
+    """The roles that some stage of the run used; a judge that no stage asked is not among them."""
     for role in ROLES:
         used = any(getattr(stage, role, None) is not None for stage, _ in context.requested)
         if used and "_target_" in (config.get(role) or {}):
             yield role
 
 
-def _said(context: "Context", role: str) -> dict[str, Any]:
-    """What the run's own results say of a role: verdicts who judged, a score's folder its reward's card."""
+def _recorded_of(context: "Context", role: str) -> dict[str, Any]:
+    """What the run's results record of a role: the version of the judge, from the verdicts; the reward's card, from the scores."""
     entries = {entry for stage, entry in context.requested if getattr(stage, role, None) is not None}
     if role == "judge":
         judged = (one.rows("verdicts.jsonl", dict) for one in entries if one.stage == "critique")
@@ -180,8 +182,8 @@ def _rows(context: "Context", config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage_facts(name: str, entry: Entry, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    told = {key: manifest[key] for key in ("code", "created", "seconds", "counts")}
-    return {"entry": name, "label": entry.label, **told}
+    recorded = {key: manifest[key] for key in ("code", "created", "seconds", "counts")}
+    return {"entry": name, "label": entry.label, **recorded}
 
 
 def _failed(stages: list[dict[str, Any]]) -> dict[str, int]:

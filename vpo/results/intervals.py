@@ -1,4 +1,4 @@
-"""How many numbers become one: means with intervals, and the paired bootstrap behind every claimed gain.
+"""Statistics over many measurements: means with intervals, and the paired bootstrap behind every reported gain.
 
 Pure functions on numbers; None stands for a measurement that failed. It is counted and never a score.
 """
@@ -52,7 +52,7 @@ def summarize(values: Sequence[float | None]) -> Result:
 
     The half width is the normal approximation 1.96 s / sqrt(n), with s the sample standard deviation (n - 1 in the
     denominator): deterministic, and right for means of some tens of values. For a share of 0 or 1 it is zero, which
-    understates the doubt. `n` counts the values in the mean; None and NaN are failures and count in `n_failed`.
+    understates the uncertainty. `n` counts the values in the mean; None and NaN are failures and count in `n_failed`.
     """
     valid = [float(value) for value in values if value is not None and math.isfinite(value)]
     n, n_failed = len(valid), len(values) - len(valid)

@@ -1,4 +1,4 @@
-"""How a stored policy came about, by the manifests of what it was made from: the base model, and who decided what it learnt."""
+"""The history of a stored policy, from the manifests of its inputs: the base model, the trainings, the sources of feedback."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ from typing import Any
 from vpo.results.schema import Base
 from vpo.storage.store import Entry, read_manifest
 
-TEACHERS = ("judge", "reward")
-# The input of controls that says how many updates to take: they learn nothing of it.
+FEEDBACK_ROLES = ("judge", "reward")
+# The input of controls that gives only the number of updates: no training signal comes from it.
 NUMBER_OF_UPDATES = "updates_of"
 
 
@@ -19,7 +19,7 @@ History = list[tuple[Entry, Mapping[str, Any]]]  # results with their manifests
 
 
 def lineage(entry: Entry) -> History:
-    """The policy and all that decided what it learnt, with their manifests, inputs first."""
+    """The policy and all results that its training signal comes from, with their manifests, inputs first."""
     return history(entry, leave_out=(NUMBER_OF_UPDATES,))
 
 
@@ -52,10 +52,10 @@ def _revision(start: Path, backbone: Mapping[str, Any]) -> str | None:
     return named.get("revision")
 
 
-def teachers_of(past: History) -> list[str]:
-    """Which of judge and reward decided what a policy learnt, by the nodes of the stages behind it."""
+def feedback_roles_of(past: History) -> list[str]:
+    """Which of judge and reward the training signal of a policy comes from, by the nodes of the stages in its history."""
     nodes = [manifest.get("node", {}) for _, manifest in past]
-    return [role for role in TEACHERS if any(role in node for node in nodes)]
+    return [role for role in FEEDBACK_ROLES if any(role in node for node in nodes)]
 
 
 def history(entry: Entry, leave_out: Collection[str] = ()) -> History:

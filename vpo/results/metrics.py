@@ -16,7 +16,7 @@ _FIELDS = tuple(field.name for field in fields(Metric))
 
 
 class Metrics:
-    """Finds metrics by name. Empty where nothing is known of any."""
+    """Finds metrics by name. False in a condition where no card lists any."""
 
     def __init__(self, cards: Cards) -> None:
         self.groups: list[list[Metric]] = [[_metric(one) for one in card["metrics"]] for card in cards.values()]

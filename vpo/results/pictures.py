@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageFont
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +21,11 @@ _HEIGHT = 128  # pixels of a shown frame
 _GAP, _PAD, _LINE = 4, 28, 24  # pixels between frames, around blocks, and from line to line
 _INK, _GREY, _EMPTY = "#1f2328", "#59636e", "#eaeef2"
 
-Row = tuple[str, Mapping[str, str | Path | None]]  # a query's text, and the clip of each method
+ContactRow = tuple[str, Mapping[str, str | Path | None]]  # a query's text, and the clip of each method
 
 
 def contact_sheet(
-    rows: Sequence[Row],
+    rows: Sequence[ContactRow],
     methods: Sequence[str],
     path: Path,
     *,
@@ -51,9 +51,13 @@ def contact_sheet(
     wide = max((strip.width for block in strips for strip in block), default=0)
     side = int(max((style.small.getlength(name) for name in names), default=0)) + 14
     block_width = side + wide
-    texts = [_wrapped(f"“{query}”", style.bold, block_width, lines=2) for query, _ in rows]
+    blocks = [
+        _Block(_wrapped(f"“{query}”", style.bold, block_width, lines=2), list(zip(names, shown, strict=True)), side)
+        for (query, _), shown in zip(rows, strips, strict=True)
+    ]
     across = 1 if len(rows) < 2 else 2
-    heads = [max(map(len, texts[at : at + across])) for at in range(0, len(rows), across)]  # lines of text, a grid row
+    # The lines of text above the strips, by row of the grid.
+    heads = [max(len(one.lines) for one in blocks[at : at + across]) for at in range(0, len(rows), across)]
     tops = [62 if title else _PAD]
     for head in heads:
         tops.append(tops[-1] + head * _LINE + 10 + len(methods) * (_HEIGHT + _GAP) + _PAD)
@@ -61,10 +65,10 @@ def contact_sheet(
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((_PAD, 18), title, fill=_INK, font=style.title)
-    for number, (lines, block) in enumerate(zip(texts, strips, strict=True)):
+    for number, block in enumerate(blocks):
         x = _PAD + number % across * (block_width + _PAD)
         y = tops[number // across] + heads[number // across] * _LINE
-        _block(sheet, draw, style, (x, y), lines, names, block, side)
+        _draw_block(sheet, (x, y), block, style)
     draw.text((_PAD, size[1] - 34), footer, fill=_GREY, font=style.small)
     sheet.save(path)
 
@@ -87,24 +91,33 @@ class _Style:
         return cls(ImageFont.truetype(bold, 22), ImageFont.truetype(bold, 17), ImageFont.truetype(plain, 16))
 
 
-def _block(
-    sheet: "Image.Image",
-    draw: "ImageDraw.ImageDraw",
-    style: _Style,
-    corner: tuple[int, int],
-    lines: Sequence[str],
-    names: Sequence[str],
-    strips: Sequence["Image.Image"],
-    side: int,
-) -> None:
-    """One query: its text, ending above the corner, and below it the strips with the methods' names at their left."""
+@dataclass(frozen=True)
+class _Block:
+    """One query on the sheet.
+
+    Attributes:
+        lines: its text.
+        strips: below it, from top to bottom: a method's name and its frames.
+        indent: pixels at the left of the strips, for the names.
+    """
+
+    lines: Sequence[str]
+    strips: Sequence[tuple[str, "Image.Image"]]
+    indent: int
+
+
+def _draw_block(sheet: "Image.Image", corner: tuple[int, int], block: _Block, style: _Style) -> None:
+    """Draw a block so that its text ends above the corner and its strips begin below it."""
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(sheet)
     x, y = corner
-    for number, line in enumerate(lines):
-        draw.text((x, y + _LINE * (number - len(lines))), line, fill=_INK, font=style.bold)
+    for number, line in enumerate(block.lines):
+        draw.text((x, y + _LINE * (number - len(block.lines))), line, fill=_INK, font=style.bold)
     y += 8
-    for name, strip in zip(names, strips, strict=True):
+    for name, strip in block.strips:
         draw.text((x, y + _HEIGHT // 2), name, fill=_GREY, font=style.small, anchor="lm")
-        sheet.paste(strip, (x + side, y))
+        sheet.paste(strip, (x + block.indent, y))
         y += _HEIGHT + _GAP
 
 
@@ -157,7 +170,7 @@ def _wrapped(text: str, font: "ImageFont.FreeTypeFont", width: int, lines: int) 
     return textwrap.wrap(text, columns, max_lines=lines, placeholder=" …”", break_long_words=True)
 
 
-# Panels from left to right, those that every policy has first: a title, and the words that recognise a figure's name.
+# Panels from left to right, those that every policy has first: a title, and the words that recognise a metric's name.
 _PANELS = {
     "loss": ("loss",),
     "learning rate": ("lr",),
@@ -179,7 +192,7 @@ class _Curve:
 
 
 def training_curves(folder: Path, path: Path) -> bool:
-    """Draw the figures of every policy's training: one row a policy, one panel a family.
+    """Draw the metrics of every policy's training: one row a policy, one panel a group of metrics.
 
     Args:
         folder: holds `<policy>.jsonl` with lines {"step": s, "train/loss": x, ...}.
@@ -193,16 +206,16 @@ def training_curves(folder: Path, path: Path) -> bool:
 
     policies = {file.stem: read_curves(file) for file in sorted(folder.glob("*.jsonl"), key=_age)}
     policies = {policy: _by_panel(curves) for policy, curves in policies.items() if curves}
-    panels = [panel for panel in _PANELS if any(panel in families for families in policies.values())]
+    panels = [panel for panel in _PANELS if any(panel in panels_of for panels_of in policies.values())]
     if not panels:
         return False
     figure = Figure(figsize=(3.7 * len(panels), 2.5 * len(policies)), dpi=130, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(policies), len(panels), squeeze=False)
-    for row, (policy, families) in zip(axes, policies.items(), strict=True):
+    for row, (policy, panels_of) in zip(axes, policies.items(), strict=True):
         for axis, panel in zip(row, panels, strict=True):
-            if panel in families:
-                _panel(axis, families[panel], f"{policy}: {panel}")
+            if panel in panels_of:
+                _panel(axis, panels_of[panel], f"{policy}: {panel}")
             else:
                 axis.set_axis_off()
     figure.savefig(path)
@@ -214,11 +227,11 @@ def read_curves(file: Path) -> dict[str, _Curve]:
     curves: dict[str, _Curve] = {}
     for line in filter(None, file.read_text(encoding="utf-8").split("\n")):
         try:
-            figures = json.loads(line)
+            metrics = json.loads(line)
         except ValueError:
             continue
-        step = figures.pop("step")
-        for name, value in figures.items():
+        step = metrics.pop("step")
+        for name, value in metrics.items():
             curve = curves.setdefault(name, _Curve())
             curve.steps.append(step)
             curve.values.append(math.nan if value is None else value)  # null: it was not finite, a gap
@@ -231,13 +244,13 @@ def _age(file: Path) -> tuple[bool, str]:
 
 
 def _by_panel(curves: Mapping[str, _Curve]) -> dict[str, dict[str, _Curve]]:
-    """The curves by panel; the accuracy of rewards is an accuracy, and what fits no panel is left to the record."""
-    families: dict[str, dict[str, _Curve]] = {}
+    """The curves by panel. The accuracy of rewards counts as an accuracy; a metric that fits no panel is not drawn."""
+    panels_of: dict[str, dict[str, _Curve]] = {}
     for name, curve in curves.items():
         fits = [panel for panel, words in _PANELS.items() if any(word in name for word in words)]
         if fits:
-            families.setdefault("accuracy" if "accuracy" in fits else fits[0], {})[name] = curve
-    return families
+            panels_of.setdefault("accuracy" if "accuracy" in fits else fits[0], {})[name] = curve
+    return panels_of
 
 
 def _panel(axis: Any, curves: Mapping[str, _Curve], title: str) -> None:

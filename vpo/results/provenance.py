@@ -1,4 +1,4 @@
-"""By which code, with which libraries and on which machine a run is made. Imports no torch: it is asked only where it is loaded."""
+"""The provenance of a run: its code, its libraries and its machine. Does not import torch; uses it only where it is loaded."""
 
 import hashlib
 import importlib.util
@@ -46,7 +46,7 @@ def code_facts() -> dict[str, Any]:
 def git_commit(package: Path) -> str | None:
     """The commit of the git checkout that tracks this package.
 
-    None without git, and for a package that lies in a checkout as a stranger: installed into a virtual environment of some project.
+    None without git, and for a package in another project's checkout: installed into a virtual environment below it.
     """
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
@@ -71,7 +71,7 @@ def device_facts(accelerator: str, devices: int) -> dict[str, Any]:
 def _gpus(torch: Any) -> list[str]:
     try:
         return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    except Exception:  # a driver that is there and does not work must not cost a finished run
+    except Exception:  # a finished run must not be lost to a driver that is there and does not work
         return []
 
 
@@ -114,7 +114,7 @@ def _is_dirty(places: Mapping[str, Path]) -> bool | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says; None where it is not there, fails or hangs."""
+    """The output of git; None where git is not installed, fails or hangs."""
     program = shutil.which("git")
     if program is None:
         return None

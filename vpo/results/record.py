@@ -6,7 +6,7 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
     config.yaml        the resolved config, without secrets
     results.json       means and intervals by method and metric; the evaluators' cards; what may vary between equal runs under "run"
     items.jsonl        one line a (query, method): prompt, clip, metrics, and what failed
-    training/*.jsonl   the figures of every trained policy, one line a step; below prompts/, its greedy prompts on the way
+    training/*.jsonl   the metrics of every trained policy, one line a step; below prompts/, its greedy prompts on the way
     table.md ...       the results table, in Markdown, LaTeX, CSV and PNG
     contact_sheet.png, curves.png, log.txt
 """
@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import Terminated, UserError
-from vpo.results.pictures import Row, contact_sheet, training_curves
+from vpo.results.pictures import ContactRow, contact_sheet, training_curves
 from vpo.storage.jsonio import dumps
 from vpo.storage.redact import RedactedFormatter, redact
 from vpo.storage.rows import whole_lines, write_rows
@@ -43,7 +43,7 @@ class RunRecord:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._handler = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
-            self._handler.handleError = lambda record: None  # a full disk is told once, by what was being written
+            self._handler.handleError = lambda record: None  # whatever was being written reports a full disk, once
         except OSError as error:
             raise UserError(
                 f"{self.folder}: {error.strerror}; set paths.runs to a folder that can be written"
@@ -62,8 +62,8 @@ class RunRecord:
         if self._handler is None:
             return
         if error is not None:
-            told = isinstance(error, UserError | Terminated | KeyboardInterrupt)
-            lines = [str(error) or kind.__name__] if told else traceback.format_exception(kind, error, trace)
+            expected = isinstance(error, UserError | Terminated | KeyboardInterrupt)
+            lines = [str(error) or kind.__name__] if expected else traceback.format_exception(kind, error, trace)
             self._note(logging.ERROR, "ended early: " + "".join(lines).strip())
         logging.getLogger("vpo").removeHandler(self._handler)
         self._handler.close()
@@ -79,7 +79,7 @@ class RunRecord:
         self._write("entries.json", dumps(list(names)))
 
     def keep_training(self, training: Mapping[str, Path]) -> None:
-        """Copy the figures of policies that are trained, by name, before the run is finished."""
+        """Copy the metrics of policies that are trained, by name, before the run is finished."""
         try:
             self._copy_training(training)
         except OSError as error:
@@ -89,7 +89,7 @@ class RunRecord:
         self,
         results: Mapping[str, Any],
         items: Sequence[Mapping[str, Any]],
-        rows: Sequence[Row],
+        rows: Sequence[ContactRow],
         training: Mapping[str, Path],
         loggers: Sequence[Any],
         *,
@@ -102,7 +102,7 @@ class RunRecord:
             results: the content of results.json.
             items: one dict per (query, method), for items.jsonl.
             rows: the queries of the contact sheet with each method's clip.
-            training: the figures of each trained policy, by its name.
+            training: the metrics of each trained policy, by its name.
             loggers: the mirrors: objects with `mirror(folder)`.
             labels: how methods are called in print.
             footer: the line below the contact sheet; it should say what drew the clips.
@@ -137,7 +137,7 @@ class RunRecord:
                     shutil.copyfile(file, kept / f"{policy}.jsonl")
 
     def _note_warnings(self, training: Mapping[str, Path]) -> None:
-        """Repeat in log.txt what each training warned of on the console, when and whoever ran it."""
+        """Write the warnings of each training to log.txt too, whichever start or process printed them."""
         for policy, source in training.items():
             for line in whole_lines(source.with_name("warnings.jsonl")):
                 self._note(logging.WARNING, f"{policy}, step {line['step']}: {line['warning']}")

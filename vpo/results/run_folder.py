@@ -17,12 +17,12 @@ from vpo.tables.spec import RowSpec
 
 # What must be equal between runs of one table: whatever decides how a prompt or a clip is measured.
 MEASURED_BY = ("dataset", "judge", "reward", "evaluator")
-# Fields of these that may differ. The test queries themselves are compared, so neither where a file of them lies nor the seed that
-# drew them matters.
+# Fields of these that may differ. The test queries themselves are compared, so neither the path of their file nor the seed that
+# sampled them matters.
 MAY_DIFFER = ("dataset.path", "dataset.seed")
 
 ABSENT = object()
-DAMAGED = object()  # the file that would say so cannot be read
+DAMAGED = object()  # the file that holds the value cannot be read
 
 
 class Run:
@@ -36,7 +36,7 @@ class Run:
         """The resolved config."""
         config = self._parsed("config.yaml", yaml.safe_load)
         if not isinstance(config, dict) or not isinstance(config.get("seed"), int):
-            raise self._damaged("config.yaml", "a mapping with a seed is due")
+            raise self._damaged("config.yaml", "expected a mapping with a seed")
         return config
 
     @cached_property
@@ -44,7 +44,7 @@ class Run:
         """The content of results.json."""
         results = read_results(self.folder / "results.json")
         if not are_cards(results.get("evaluators", {})):
-            raise self._damaged("results.json", "a card of each evaluator, with its metrics, is due")
+            raise self._damaged("results.json", "expected a card of each evaluator, with its metrics")
         return results
 
     @cached_property
@@ -54,7 +54,7 @@ class Run:
 
     @cached_property
     def damage(self) -> UserError | None:
-        """What is wrong with the files that say which rows take the run; None if nothing is."""
+        """What is wrong with the files that decide which rows use the run; None if nothing is."""
         try:
             _ = self.config, self.results
         except UserError as error:
@@ -78,7 +78,7 @@ class Run:
         return found
 
     def may_fit(self, row: RowSpec) -> bool:
-        """Whether the row takes this run, for all that can be read of it: what a damaged file said could be anything."""
+        """Whether the row may use this run: a value that a damaged file held could be any."""
         if any(self.value(path) not in (wanted, DAMAGED) for path, wanted in row.where.items()):
             return False
         try:

@@ -16,7 +16,7 @@ from vpo.errors import UserError
 SCHEMA = 1
 
 # `<stage>/<key>`: a result's folder below the store, and nothing outside of it.
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[0-9a-f]{16}$")]
+EntryName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -28,7 +28,13 @@ class Part(BaseModel):
 
 
 class Summary(Part):
-    """One metric of one method: its mean over `n` queries, on `n_failed` more it failed, and half of its 95 % interval."""
+    """One metric of one method.
+
+    Attributes:
+        mean: over `n` queries; None where it was measured on none.
+        n_failed: on how many more queries it failed.
+        ci95: half the width of the mean's 95 % interval; None where there is none.
+    """
 
     mean: float | None
     n: Count
@@ -37,10 +43,10 @@ class Summary(Part):
 
 
 class Code(Part):
-    """Which vpo made the run.
+    """The version of vpo that made the run.
 
     Attributes:
-        commit: of the git checkout that it lies in; None where it lies in none (a wheel).
+        commit: of the git checkout that holds it; None without one (a wheel).
         dirty: whether its files differ from that commit.
         sha256: of all its Python files, configs, templates and word lists.
     """
@@ -60,7 +66,7 @@ class Device(Part):
         cpu: the processor's name.
         cores: that this process could use.
         threads: of one torch operation; None where this process did not load torch.
-        gpus: names of the CUDA devices that it saw; None where it did not load torch.
+        gpus: names of the CUDA devices that it found; None where it did not load torch.
     """
 
     accelerator: str
@@ -80,9 +86,9 @@ class Split(Part):
 
 
 class Data(Part):
-    """The queries. `fingerprint` is of what the config does not say, such as a user's file; None where it says all."""
+    """The queries. `fingerprint` is a hash of data outside of the config, such as a user's file; None without such data."""
 
-    entry: Name
+    entry: EntryName
     seed: int | None
     fingerprint: str | None
     splits: dict[str, Split]
@@ -93,9 +99,9 @@ class Role(Part):
 
     Attributes:
         target: its dotted name.
-        version: what it says of itself, or its records say ("rules 1"); None where they say nothing.
+        version: stated by the class or by its records ("rules 1"); None where neither states one.
         code: 16 hex digits that name its code and what that imports of vpo or its own package.
-        card: what a reward says that its numbers depend on.
+        card: of a reward: what its numbers depend on.
     """
 
     target: str
@@ -109,8 +115,8 @@ class Base(Part):
 
     Attributes:
         target: the class that loads it.
-        model: hub id or folder; None for weights made at random.
-        revision: the hub's commit; None for what did not come from the hub.
+        model: hub id or folder; None for random weights.
+        revision: the hub's commit; None for a model that did not come from the hub.
     """
 
     target: str
@@ -124,15 +130,15 @@ class Policy(Part):
     Attributes:
         entry: the stored result that holds it, in `policy/`.
         training: the trainings that made it, in order, it being the last; empty for the base model as it is.
-        taught_by: which of "judge" and "reward" decided what it learnt.
+        taught_by: the sources of its training signal: "judge", "reward", both or none.
     """
 
-    entry: Name
-    training: list[Name]
+    entry: EntryName
+    training: list[EntryName]
     taught_by: list[str]
 
 
-class Row(Part):
+class MethodEntries(Part):
     """A method of the results, and which stored results its numbers are of.
 
     Attributes:
@@ -143,24 +149,24 @@ class Row(Part):
     """
 
     policy: str | None
-    entry: Name | None
-    prompts: Name
-    clips: Name | None
-    evaluations: dict[str, Name]
+    entry: EntryName | None
+    prompts: EntryName
+    clips: EntryName | None
+    evaluations: dict[str, EntryName]
 
 
-class Stored(Part):
-    """A stored result that the run asked for, and made or found.
+class StageResult(Part):
+    """A stored result of the run, computed by it or found in the store.
 
     Attributes:
-        label: what it is of, "drafts" or a method.
+        label: what it was made for: "drafts" or a method.
         code: 16 hex digits that name the stage's code when it was made.
         created: UTC.
-        seconds: that the start took which finished it.
+        seconds: of the start that finished it.
         counts: of its records, by kind.
     """
 
-    entry: Name
+    entry: EntryName
     label: str
     code: str
     created: str
@@ -174,10 +180,10 @@ class RunFacts(Part):
     Attributes:
         seed: of the config.
         experiment: the chosen experiment, or "default".
-        world: the chosen file of each group that decides what the numbers speak of; None where none was.
-        overrides: what the command said.
+        world: the chosen file of each group that decides what the numbers are about; None where none was chosen.
+        overrides: of the command line.
         started: UTC.
-        seconds: that this start took; what was found in the store cost none.
+        seconds: that this start took; results found in the store take none.
         store: the store's folder.
         entries: all stored results that the run used.
         versions: of Python and of libraries; "absent" for what is not installed.
@@ -185,9 +191,9 @@ class RunFacts(Part):
         roles, evaluators: the classes that did the work, by role and by the evaluator's name.
         base: None where the run used no policy.
         policies: by name. `dpo_1`, `dpo_2`, ... are those of the rounds and `dpo` is the last of them.
-        policy: the one that the run is about: the objective's, or SFT's where nothing followed it.
+        policy: the run's final policy: the objective's, or SFT's where no objective follows.
         rows: by method, as in `methods`.
-        stages: what was asked for, in order.
+        stages: the results that the run asked for, in order.
         failed: items that failed, by stage, where some did.
     """
 
@@ -198,7 +204,7 @@ class RunFacts(Part):
     started: str
     seconds: float
     store: str
-    entries: list[Name]
+    entries: list[EntryName]
     versions: dict[str, str]
     code: Code
     device: Device
@@ -208,8 +214,8 @@ class RunFacts(Part):
     base: Base | None
     policies: dict[str, Policy]
     policy: str | None
-    rows: dict[str, Row]
-    stages: list[Stored]
+    rows: dict[str, MethodEntries]
+    stages: list[StageResult]
     failed: dict[str, Count]
 
     @model_validator(mode="after")
@@ -251,7 +257,7 @@ class _Old(Part):
 def problem_of(content: Any) -> str | None:
     """What keeps a file's content from being results: the field, and what is wrong with it; None if nothing does."""
     if not isinstance(content, Mapping):
-        return "a mapping is due"
+        return "expected a mapping"
     try:
         (_Old if "schema" not in content else Results).model_validate(dict(content))
     except ValidationError as error:

@@ -10,7 +10,7 @@ from vpo.executor.local import LocalExecutor
 from vpo.interfaces import Executor, Task
 from vpo.stages.stage import Stage
 from vpo.storage import items as item_work
-from vpo.storage.items import Results, Work
+from vpo.storage.items import ItemResults, Work
 from vpo.storage.store import Entry, Store
 
 R = TypeVar("R")
@@ -67,7 +67,7 @@ class Context:
         item_id: Callable[[Any], str],
         batch_size: int,
         label: str,
-    ) -> Results[R]:
+    ) -> ItemResults[R]:
         """Item-by-item work that survives a kill; see `vpo.storage.items.complete`.
 
         `make` builds the role where the work is done and `call` does the work with (role, items); both travel to workers.

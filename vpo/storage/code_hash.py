@@ -1,4 +1,4 @@
-"""Which code makes a stage's results, so that a run can say which stored results are of older code.
+"""Which code makes a stage's results, so that a run can warn of stored results of older code.
 
 The rule: the stage's own file, the files of the classes that its node names, and what these import of their own package or
 of vpo, and so on. Left out are what every stage imports, which would make every edit one of all stages, and libraries,
@@ -93,7 +93,7 @@ def _templates(files: Mapping[str, Path], node: Mapping[str, Any]) -> list[Path]
 
 
 def _named_templates(value: Any, within: bool) -> Iterator[str]:
-    """Every text of a node below a key that speaks of templates."""
+    """Every text of a node below a key with "template" in its name."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _named_templates(inner, within or "template" in str(key).lower())

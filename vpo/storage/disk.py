@@ -11,7 +11,7 @@ from vpo.errors import DISK_ERRORS, DISK_FULL
 
 # What libraries say of a full disk without an error number: safetensors and tokenizers (Rust), SQLite, NumPy
 # ("1000000 requested and 102368 written") and torch's archive writer ("unexpected pos 576 vs 534": fewer bytes arrived).
-_SAID = re.compile(
+_MESSAGES = re.compile(
     r"no space left on device|\(os error (?:28|122)\)|disk quota exceeded|database or disk is full"
     r"|\d+ requested and \d+ written|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing",
     re.IGNORECASE,
@@ -55,10 +55,10 @@ def disk_problem(error: BaseException, folder: Path) -> DiskProblem | None:
 def is_full(error: BaseException) -> bool:
     """Whether an exception, or one that led to it, says that a disk (or a quota) is full.
 
-    Only what is said counts. That a disk is nearly full says nothing about an error that happens meanwhile.
+    Only the error itself counts. That a disk is nearly full says nothing about an error that happens meanwhile.
     """
     return any(
-        one.errno in DISK_FULL if isinstance(one, OSError) and one.errno else _SAID.search(str(one)) is not None
+        one.errno in DISK_FULL if isinstance(one, OSError) and one.errno else _MESSAGES.search(str(one)) is not None
         for one in _chain(error)
     )
 

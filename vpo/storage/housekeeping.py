@@ -22,7 +22,7 @@ from vpo.storage.users import User, is_gone, is_there, registered
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFolder:
     """One folder of the store: its size in bytes, when it was made (or its state), and the runs that refer to it."""
 
     name: str
@@ -53,31 +53,31 @@ def users_of(store: Path, runs: Path, gone: Iterable[Path] = ()) -> dict[str, li
     return users
 
 
-def forgotten(store: Path, said: Path | None) -> set[Path]:
-    """The listed run folders that are gone: deleted, as far as can be told, or `said` to be so."""
+def gone_runs(store: Path, named: Path | None) -> set[Path]:
+    """The listed run folders that are gone: deleted, as far as this can be known, or below `named`, which the user says is gone."""
     known = registered(store)
-    return {user.run for user in known if is_gone(user, store) or (not is_there(user) and _is_said(user, said))}
+    return {user.run for user in known if is_gone(user, store) or (not is_there(user) and _is_named(user, named))}
 
 
-def _is_said(user: User, said: Path | None) -> bool:
-    return said is not None and user.run.is_relative_to(said.resolve())
+def _is_named(user: User, named: Path | None) -> bool:
+    return named is not None and user.run.is_relative_to(named.resolve())
 
 
-def check_gone(store: Path, said: Path) -> None:
-    """Raise UserError where run folders that are said to be gone are there, or are no users of the store."""
-    there = [user for user in registered(store) if _is_said(user, said) and is_there(user)]
+def check_gone(store: Path, named: Path) -> None:
+    """Raise UserError where run folders below `named`, which the user says are gone, are there, or none of them uses the store."""
+    there = [user for user in registered(store) if _is_named(user, named) and is_there(user)]
     if there:
         raise UserError(
-            f"store: gone={said}: {there[0].run} is still there; delete it first if its results may be pruned"
+            f"store: gone={named}: {there[0].run} is still there; delete it first if its results may be pruned"
         )
-    if not any(_is_said(user, said) for user in registered(store)):
+    if not any(_is_named(user, named) for user in registered(store)):
         raise UserError(
-            f"store: gone={said}: no run there uses {store}; `vpo store ls` lists the runs that cannot be seen"
+            f"store: gone={named}: no run there uses {store}; `vpo store ls` lists the runs that cannot be seen"
         )
 
 
-def warn_of_unseen(store: Path, gone: set[Path], sure: bool) -> None:
-    """One line for each listed run folder that is not there; those that are gone leave the list where that was asked for."""
+def report_missing(store: Path, gone: set[Path], sure: bool) -> None:
+    """One line for each listed run folder that is not there; with `sure`, those that are gone are removed from the list."""
     for user in registered(store):
         if user.run in gone:
             sys.stdout.write(f"{user.run} is gone: {'forgotten' if sure else 'it no longer counts as a user'}\n")
@@ -90,21 +90,21 @@ def warn_of_unseen(store: Path, gone: set[Path], sure: bool) -> None:
             )
 
 
-def stored(store: Path, users: Mapping[str, list[str]]) -> Iterator[Stored]:
+def stored(store: Path, users: Mapping[str, list[str]]) -> Iterator[StoredFolder]:
     """Every finished result of the store, by stage and time."""
     manifests = [path for path in store.glob("*/*/manifest.json") if not path.parent.suffix]
     for path in sorted(manifests, key=lambda path: (path.parent.parent.name, path.stat().st_mtime)):
         folder = path.parent
         name = f"{folder.parent.name}/{folder.name}"
-        yield Stored(name, folder, size_of(folder), read_manifest(folder)["created"], tuple(users.get(name, ())))
+        yield StoredFolder(name, folder, size_of(folder), read_manifest(folder)["created"], tuple(users.get(name, ())))
 
 
-def leftovers(store: Path, users: Mapping[str, list[str]]) -> Iterator[Stored]:
+def leftovers(store: Path, users: Mapping[str, list[str]]) -> Iterator[StoredFolder]:
     """Unfinished results, which a run that refers to them goes on with, and what a killed prune left."""
     for suffix, label in ((".partial", "unfinished"), (".trash", "half deleted")):
         for folder in sorted(path for path in store.glob(f"*/*{suffix}") if path.is_dir()):
             name = f"{folder.parent.name}/{folder.name}"
-            yield Stored(name, folder, size_of(folder), label, tuple(users.get(_wanted_as(name), ())))
+            yield StoredFolder(name, folder, size_of(folder), label, tuple(users.get(_wanted_as(name), ())))
 
 
 def size_of(folder: Path) -> int:
@@ -133,12 +133,15 @@ def _entries(folder: Path) -> set[str]:
 
 
 def _names(path: Path) -> list[str]:
-    """The "stage/key" names in a run's file. A damaged one is an error, as its results would be taken for unused."""
+    """The "stage/key" names in a run's file. A damaged one is an error, as its results would be taken for unused.
+
+    Nothing else of results.json is checked here: any version of it names what must be kept.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = content if path.name == "entries.json" else content["run"].get("entries", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError('a list of "stage/key" is due')
+            raise TypeError('expected a list of "stage/key"')
         return names
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
@@ -146,19 +149,19 @@ def _names(path: Path) -> list[str]:
         ) from error
 
 
-def prune(found: list[Stored], store: Path, runs: Path) -> None:
+def prune(found: list[StoredFolder], store: Path, runs: Path) -> None:
     """Delete what no run refers to, and say how much that was."""
     deleted = [one for one in found if not one.used_by and _delete(one, store, runs)]
     sys.stdout.write(f"deleted {readable(sum(one.size for one in deleted))} in {len(deleted)} results\n")
 
 
-def _delete(one: Stored, store: Path, runs: Path) -> bool:
-    """Delete one folder under its result's lock; False where it is kept, which is said, or gone already."""
+def _delete(one: StoredFolder, store: Path, runs: Path) -> bool:
+    """Delete one folder under its result's lock; False where it is kept, which is printed, or gone already."""
     # The lock file stays: to unlink it could split one lock into two. It is empty, and the next run takes it again.
     lock = FileLock(one.folder.with_name(_key(one.folder) + ".lock"))
     try:
         with lock.acquire(timeout=0):
-            # Looked up anew: a run may have come to it since the folders were measured.
+            # Looked up again: a run may have asked for it since the folders were measured.
             if _wanted_as(one.name) in users_of(store, runs):
                 sys.stdout.write(f"kept {one.name}: a run refers to it by now\n")
                 return False
@@ -180,5 +183,5 @@ def _key(folder: Path) -> str:
 
 
 def _wanted_as(name: str) -> str:
-    """What a run calls the result that a folder holds or will hold; nobody asks for trash, which keeps its name."""
+    """What a run calls the result that a folder holds or will hold; no run uses trash, which keeps its name."""
     return name.removesuffix(".partial")

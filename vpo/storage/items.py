@@ -55,14 +55,14 @@ class Work(Generic[R]):
 
 
 @dataclass(frozen=True)
-class Results(Generic[R]):
+class ItemResults(Generic[R]):
     """The records, in the order of their items, and the failures, by the id of the item."""
 
     records: list[R]
     failures: dict[str, Failure]
 
 
-def complete(items: Sequence[Any], work: Work[R], executor: Executor, *, retry_failed: bool = False) -> Results[R]:
+def complete(items: Sequence[Any], work: Work[R], executor: Executor, *, retry_failed: bool = False) -> ItemResults[R]:
     """Do the items that are not done yet, and write records and failures.
 
     Args:
@@ -85,7 +85,7 @@ def complete(items: Sequence[Any], work: Work[R], executor: Executor, *, retry_f
     if batches or work.journal.exists() or not work.path.exists():
         _do(items, names, batches, done, work, executor)
         _write(work, names, done)
-    return Results(read_rows(work.path, work.kind), read_failures(work.path))
+    return ItemResults(read_rows(work.path, work.kind), read_failures(work.path))
 
 
 def read_failures(path: Path) -> dict[str, Failure]:
@@ -155,10 +155,10 @@ def _refuse_broken(done: Mapping[tuple[str, str], Any], total: int, work: Work[A
 
 def _line(name: tuple[str, str], outcome: Any) -> str:
     if isinstance(outcome, Failure):
-        told: dict[str, Any] = {"failure": to_json(outcome)}
+        outcome_field: dict[str, Any] = {"failure": to_json(outcome)}
     else:
-        told = {"record": outcome if isinstance(outcome, dict) else to_json(outcome)}
-    return dumps({"id": name[0], "item": name[1], **told}) + "\n"
+        outcome_field = {"record": outcome if isinstance(outcome, dict) else to_json(outcome)}
+    return dumps({"id": name[0], "item": name[1], **outcome_field}) + "\n"
 
 
 def _finished(work: Work[R], names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:

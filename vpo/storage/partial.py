@@ -25,11 +25,11 @@ def open_partial(folder: Path, statement: Mapping[str, Any], *, called: str, ane
         folder: `<key>.partial`.
         statement: what the result is made from now: "stage", "key", "node", "inputs", "stamps", "code".
         called: the result's name for the log.
-        anew: whether `recompute` asks for it: what was begun without being asked so does not count, but what was begun for
-            the same reason does, so that a recomputation that is killed goes on.
+        anew: whether `recompute` asks for it: a partial result of an ordinary start is discarded, one of a recomputation is
+            kept, so that a recomputation that is killed goes on.
     """
     found = _read(folder / STATEMENT)
-    reason = _misfit(found, statement, anew)
+    reason = _reason_to_discard(found, statement, anew)
     if reason is None:
         return
     if folder.exists() and any(folder.iterdir()):
@@ -58,8 +58,8 @@ def reopen(folder: Path, names: Collection[str]) -> tuple[dict[str, Any], dict[s
     return statement, manifest
 
 
-def _misfit(found: Mapping[str, Any] | None, statement: Mapping[str, Any], anew: bool) -> str | None:
-    """Why a folder with the statement `found` is no beginning of this result; None if it is one."""
+def _reason_to_discard(found: Mapping[str, Any] | None, statement: Mapping[str, Any], anew: bool) -> str | None:
+    """Why work on this result cannot go on in a folder with the statement `found`; None if it can."""
     if found is None:
         return "it does not say what it is made from"
     for name, reason in (

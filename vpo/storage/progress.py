@@ -26,7 +26,7 @@ class Bar:
             self._bar = tqdm(total=total, initial=done, desc=f"  {label}", unit="", leave=False, dynamic_ncols=True)
 
     def advance(self, count: int = 1, **shown: float) -> None:
-        """Count `count` more items as finished; `shown` are figures to show beside the bar."""
+        """Count `count` more items as finished; `shown` are metrics to show beside the bar."""
         self.done += count
         if self._bar is not None:
             self._bar.update(count)
@@ -36,8 +36,8 @@ class Bar:
             self._last = time.monotonic()
             rate = (self.done - self._first) / (self._last - self._start)
             left = (self.total - self.done) / rate if rate else float("inf")
-            figures = "".join(f", {name} {value:.3g}" for name, value in shown.items())
-            log.info("  %s %d/%d, %.1f/s, %.0f s left%s", self.label, self.done, self.total, rate, left, figures)
+            values = "".join(f", {name} {value:.3g}" for name, value in shown.items())
+            log.info("  %s %d/%d, %.1f/s, %.0f s left%s", self.label, self.done, self.total, rate, left, values)
 
     def __enter__(self) -> "Bar":
         return self

@@ -20,7 +20,7 @@ from typing import Any
 
 HIDDEN = "***"
 SHORTEST = 8  # characters; a shorter value of a variable would be found in every other line
-SURELY = 12  # characters from which a part of a text is that value and no chance
+CERTAIN = 12  # characters; a value of at least so many that stands in a text is no coincidence
 
 # The last words of a key that holds a secret. "token" is one of its own rule: most tokens of this project are words.
 _ENDINGS = (
@@ -38,7 +38,7 @@ _WORDS_BEFORE_TOKEN = {
 }  # fmt: skip
 _IN_QUERIES = ("key", "sig", "signature", "auth", "code", "sas", "pass")  # of a URL, besides what a key may be called
 
-# Names in running text: a key of several words, or one that is said of nothing else. "the secret: a garden" is a query.
+# Names in running text: a key of several words, or one that is used for nothing else. "the secret: a garden" is a query.
 _NAME = (
     r"(?:[a-z0-9]+[_-])*(?:api[_-]?key|access[_-]?key(?:[_-]id)?|secret[_-]?key|private[_-]?key|client[_-]secret|auth[_-]?token|"
     r"access[_-]?token|refresh[_-]?token|session[_-]?token|bearer[_-]?token|(?:hf|hub|hugging_?face|wandb|github|gitlab|openai)"
@@ -141,7 +141,7 @@ def secrets_in(value: Any, path: str = "") -> Iterator[tuple[str, str | None]]:
                 yield from secrets_in(one, inner)
     elif isinstance(value, str):
         known = secrets_of_environment().items()
-        variable = next((name for name, one in known if value == one or (len(one) >= SURELY and one in value)), None)
+        variable = next((name for name, one in known if value == one or (len(one) >= CERTAIN and one in value)), None)
         if variable or redact_text(value, environment=False) != value:
             yield path, variable
 

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished (or, in a plan, a promised) stage result. `label` says to people what it is of: a method, "drafts"."""
+    """A stage result, finished or (in a plan) only named. `label` says for readers what it is of: a method, "drafts"."""
 
     stage: str
     key: str
@@ -64,22 +64,23 @@ class Entry:
 
 
 class Store:
-    """Finds stage results by what they depend on, or has them made once.
+    """Finds stage results by what they depend on, or has each computed once.
 
     Args:
         root: the folder of all results.
         recompute: names of stages whose results are to be made anew, once, with everything that depends on them.
-        dry: promise results without making them; for plans and for tests of keys.
+        dry: name results without making them; for plans and for tests of keys.
     """
 
     def __init__(self, root: Path, recompute: tuple[str, ...] = (), dry: bool = False) -> None:
         self.root, self.recompute, self.dry = root, recompute, dry
         self.used: dict[str, Entry] = {}
-        # Told which results the run has asked for so far, before each is made; a run's folder keeps the list for `prune`.
+        # Called before each result is made, with the results that the run has asked for so far; the run's folder keeps
+        # the list for `prune`.
         self.announce: Callable[[list[str]], None] = lambda names: None
         self._registration: Registration | None = None
         self._redone: set[str] = set()  # by this process: recompute redoes a stage once
-        self._older: dict[str, bool] = {}  # stages with results of older code: whether that was said
+        self._older: dict[str, bool] = {}  # stages with results of older code: whether the log has the warning
 
     def register(self, run: Path, runs: Path, config: Mapping[str, Any]) -> None:
         """List a run folder, which lies in the folder of all runs, as a user of this store, before the run's first stage."""
@@ -128,7 +129,8 @@ class Store:
             if entry.done and (asked or not self._fresh(entry, inputs)):
                 log.info("%s: made anew (%s)", entry.called, "recompute" if asked else "its inputs were")
                 discard(entry.folder)
-            statement, before = self._statement(entry, node, inputs, exempt, runs), {}
+            statement = self._statement(entry, node, inputs, exempt, runs)
+            before: dict[str, Any] = {}
             if entry.done and retry:
                 log.info("%s: the items that failed are done again", entry.called)
                 statement, before = reopen(entry.folder, statement)
@@ -182,7 +184,7 @@ class Store:
             }
             write_json(partial / "manifest.json", manifest, indent=1)
             partial.rename(entry.folder)
-            (entry.folder / STATEMENT).unlink(missing_ok=True)  # the manifest says it all
+            (entry.folder / STATEMENT).unlink(missing_ok=True)  # the manifest holds all of it
         except UserError:
             raise
         except Exception as error:
@@ -206,12 +208,12 @@ class Store:
         """
         if not entry.done:
             return False
-        return read_manifest(entry.folder)["stamps"] == _stamps(inputs)
+        return bool(read_manifest(entry.folder)["stamps"] == _stamps(inputs))
 
     def warn_of_older_code(self) -> None:
-        """Say once, in one line, of which stages results were found that other code has made. Before something is made of
-        them, and at the end of a run."""
-        stages = ",".join(stage for stage, said in self._older.items() if not said)
+        """Warn once, in one line, of stages whose stored results were computed by older code. Called before something is
+        computed from them, and at the end of a run."""
+        stages = ",".join(stage for stage, warned in self._older.items() if not warned)
         if stages:
             log.warning("the code has changed since results of these were stored; recompute=[%s] redoes them", stages)
         self._older = dict.fromkeys(self._older, True)
@@ -268,6 +270,7 @@ def _stamps(inputs: Mapping[str, Entry]) -> dict[str, str]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """A stored result's manifest. Raises UserError when it cannot be read."""
     try:
-        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return manifest
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}/manifest.json cannot be read ({error}); delete this folder to redo it") from error

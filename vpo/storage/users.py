@@ -46,8 +46,8 @@ class User:
 class Registration:
     """The entry of one run in the store's list of users.
 
-    While the run is at work the list also keeps what an earlier start of the same run asked for: prune must not take what the
-    run will come to.
+    While the run is at work the list also keeps what an earlier start of the same run asked for: prune must not delete what
+    the run is going to use.
     """
 
     def __init__(self, store: Path, run: Path, runs: Path, refers_to: Iterable[str] = ()) -> None:
@@ -87,7 +87,7 @@ def _read(file: Path) -> User:
         content = json.loads(file.read_text(encoding="utf-8"))
         entries = content["entries"]
         if not isinstance(entries, list) or not all(isinstance(name, str) for name in entries):
-            raise TypeError('a list of "stage/key" is due')
+            raise TypeError('expected a list of "stage/key"')
         return User(file, Path(content["run"]), Path(content["runs"]), tuple(entries))
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(
@@ -101,25 +101,25 @@ def is_there(user: User) -> bool:
 
 
 def is_gone(user: User, store: Path) -> bool:
-    """Whether the run's folder was deleted, as far as can be told; see the top of this file."""
+    """Whether the run's folder was deleted, as far as this can be known; see the top of this file."""
     if _is_folder(user.run):
         return False
     nearest = next((folder for folder in user.run.parents if _is_folder(folder)), None)
     if nearest is None or nearest == Path(nearest.anchor):
         return False
     if nearest.is_relative_to(user.runs):
-        return nearest != user.runs or _holds_something(nearest)
+        return nearest != user.runs or _is_not_empty(nearest)
     return store.resolve().is_relative_to(nearest)
 
 
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a disk that answers with an error is not to be seen
+    except OSError:  # a disk that answers with an error counts as out of reach
         return False
 
 
-def _holds_something(folder: Path) -> bool:
+def _is_not_empty(folder: Path) -> bool:
     try:
         return any(folder.iterdir())
     except OSError:

@@ -16,7 +16,7 @@ from vpo.errors import UserError
 from vpo.results.intervals import Gain, SeedWeighted, mean_and_deviation, paired_bootstrap, paired_weighted_bootstrap
 from vpo.results.metrics import Metrics
 from vpo.results.run_folder import ABSENT, Run
-from vpo.tables.run_tables import Cell, Row, Table, bold_best, value_cell
+from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, value_cell
 from vpo.tables.spec import RowSpec, TableSpec, read_spec
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def _main_table(comparison: Comparison) -> Table:
     rows = []
     for number, row in enumerate(spec.rows):
         seeds = len(chosen[row.label])
-        rows.append(Row(row.label, [*(column[number] for column in columns), Cell(str(seeds), {"n": seeds})]))
+        rows.append(TableRow(row.label, [*(column[number] for column in columns), Cell(str(seeds), {"n": seeds})]))
     meaning = (
         "Mean over the queries ± half of its 95 % interval" if single else "Mean ± standard deviation over the seeds"
     )
@@ -223,7 +223,7 @@ def _gain_table(comparison: Comparison) -> Table:
             lost = len(set().union(*(_failed(runs, method, name) for runs, method in sides)))
             cells.append(_gain_cell(metrics[name], gain, lost))
             failed += [f"{metrics[name].label} of {label} {lost}"] if lost else []
-        rows.append(Row(label, cells))
+        rows.append(TableRow(label, cells))
     notes = [
         "Mean difference [95 % interval], and in how many seeds it has this sign; bold: the interval excludes 0.",
         "Per query the mean over the seeds; paired bootstrap over the queries, 10,000 resamples.",

@@ -36,7 +36,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A label and one cell per column."""
 
     label: str
@@ -62,7 +62,7 @@ class Table:
     corner: str
     headings: Sequence[str]
     keys: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     notes: Sequence[str] = ()
     sources: Sequence[str] = ()
     suffix: str = ""

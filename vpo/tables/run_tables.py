@@ -9,9 +9,9 @@ from typing import Any
 
 from vpo.cards import Metric
 from vpo.results.metrics import Metrics
-from vpo.tables.formats import MISSING, Cell, Row, Table, write
+from vpo.tables.formats import MISSING, Cell, Table, TableRow, write
 
-__all__ = ["MISSING", "Cell", "Row", "Table", "bold_best", "run_tables", "value_cell", "write"]
+__all__ = ["MISSING", "Cell", "Table", "TableRow", "bold_best", "run_tables", "value_cell", "write"]
 
 INTERVAL = "Mean over the queries ± half of its 95 % interval"
 
@@ -58,7 +58,7 @@ def bold_best(kind: Metric, cells: Sequence[Cell]) -> list[Cell]:
 
 def _main_table(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric], title: str) -> Table:
     made = [bold_best(metric, [_cell(results, metric) for results in methods.values()]) for metric in columns]
-    rows = [Row(label, [column[i] for column in made]) for i, label in enumerate(names.values())]
+    rows = [TableRow(label, [column[i] for column in made]) for i, label in enumerate(names.values())]
     notes = [f"{INTERVAL}; bold: best of the column.", *_counts(methods, names, columns)]
     headings, keys = [metric.heading for metric in columns], [metric.name for metric in columns]
     return Table(title, "Method", headings, keys, rows, notes)
@@ -67,7 +67,7 @@ def _main_table(methods: Methods, names: Mapping[str, str], columns: Sequence[Me
 def _detail_table(methods: Methods, names: Mapping[str, str], listed: Sequence[Metric], title: str) -> Table:
     """The metrics down the side and the methods across: there are many metrics and few methods."""
     rows = [
-        Row(metric.heading, bold_best(metric, [_cell(results, metric) for results in methods.values()]))
+        TableRow(metric.heading, bold_best(metric, [_cell(results, metric) for results in methods.values()]))
         for metric in listed
     ]
     notes = [f"{INTERVAL}; bold: best of the row.", *_counts(methods, names, listed)]

@@ -116,7 +116,7 @@ def _check_row(path: Path, row: Mapping[str, Any]) -> None:
     for key in row["where"] or {}:
         if not isinstance(key, str):
             raise UserError(
-                f"{path}: where of row {row['label']!r} has the key {key!r}; a config's path, such as seed, is due"
+                f"{path}: where of row {row['label']!r} has the key {key!r}; expected a config's path, such as seed"
             )
     for key, value in (row["paper"] or {}).items():
         if not isinstance(value, int | float) or isinstance(value, bool):
