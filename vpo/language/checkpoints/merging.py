@@ -101,7 +101,8 @@ def find_base(name: str | None, folder: Path, where: str) -> str:
         raise UserError(f"{where}: its adapter_config.json names no base; name it: backbone.base=<folder or hub id>")
     if not isinstance(name, str):
         raise UserError(
-            f"{where}: its adapter_config.json has a base_model_name_or_path that is no text; name it: backbone.base=<folder or hub id>"
+            f"{where}: its adapter_config.json has a base_model_name_or_path that is no text; name it: "
+            "backbone.base=<folder or hub id>"
         )
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     is_path = name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or ":" in name
