@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from vpo.checking.hints import one_line
+from vpo.checking.overrides import readable
 
 
 def composed(override: str):
@@ -72,3 +73,27 @@ def test_other_mistakes_have_a_line_of_their_own(override, message):
         assert one_line(raised.value).startswith(message)
     else:
         assert line_of(override).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer=3", "trainer=3 is no choice of trainer; choose one of cpu"),
+        ("judge=false", "judge=false is no choice of judge; choose one of rules"),
+        ("dataset=1.5", "dataset=1.5 is no choice of dataset; choose one of"),
+        ("logger=null", "logger=null is no choice of logger; choose one of"),
+        ("logger=[csv,1]", "logger=1 is no choice of logger; choose one of"),
+        ("evaluator=[null]", "evaluator=null is no choice of evaluator; choose one of"),
+    ],
+)
+def test_a_choice_that_is_no_text_to_hydra_is_no_choice(override, message):
+    assert line_of(readable(override)).startswith(message)
+
+
+def test_a_choice_of_the_user_may_be_called_by_a_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/7.yaml").write_text("# @package _global_\nseed: 5\n")
+    override = readable("experiment=7")
+    with initialize_config_module("vpo.conf", version_base="1.3"):
+        assert compose("config", overrides=[override, f"hydra.searchpath=['file://{tmp_path}/conf']"]).seed == 5

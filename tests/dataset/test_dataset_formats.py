@@ -77,6 +77,8 @@ def parquet(frame):
         ("q.csv", "Prompt,n\na dog,1\na cat,2\n"),
         ("q.csv", " query , id\na dog,1\na cat,2\n"),
         ("q.csv", "query;id\na dog;1\na cat;2\n"),
+        ("q.csv", "id|query\n1|a dog\n2|a cat\n"),
+        ("q.tsv", "query|split\na dog|\na cat|\n"),
         ("q.csv", "id;query\n1;a dog\n2;\"a cat\"\n"),
         ("q.csv", "sep=;\nquery;id\na dog;1\na cat;2\n"),
         ("q.csv", "sep=|\r\nid|query\r\n1|a dog\r\n2|a cat\r\n"),
@@ -188,6 +190,9 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a2146" *
     [
         (LFS, "is a Git LFS pointer, not the file itself; run `git lfs pull`"),
         (b"/annex/objects/SHA256E-s3--abc.txt\n", "is a git-annex pointer"),
+        (b"404: Not Found", "is a server's answer, not the file itself (404: Not Found); download it again"),
+        (b"Entry not found\n", "is a server's answer"),
+        (b"Invalid username or password.", "is a server's answer"),
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2mp41", "is an MP4 video"),
         (b"\x1a\x45\xdf\xa3\x01\0\0\0", "is a Matroska or WebM video"),
         (b"RIFF\x10\0\0\0AVI LIST", "is a AVI file"),
@@ -224,6 +229,9 @@ def test_what_is_no_text_is_recognised(tmp_path, name, content, message):
         ("q.parquet", parquet(pandas.DataFrame({"query": [1, 2]})), "2 rows cannot be used: 2 that are no query (a text that "
          "shows something) (rows 1, 2)"),
         ("q.parquet", parquet(FRAME.assign(Query="x")), "names the column 'query' twice"),
+        ("q.txt", b"\xef\xbb\xbf" + LFS, "is a Git LFS pointer"),
+        ("q.csv", LFS.decode().replace("\n", "\r\n").encode("utf-16"), "is a Git LFS pointer"),  # as PowerShell's > writes it
+        ("q.txt.gz", gzip.compress("<!DOCTYPE html>".encode("utf-16")), "is a web page or an XML document"),
         ("q.txt", b"", "the file is empty"),
         ("q.parquet", b"", "the file is empty"),
         ("q.txt.gz", gzip.compress(b""), "the file is empty"),
@@ -270,6 +278,10 @@ def test_what_is_no_text_is_recognised(tmp_path, name, content, message):
         ("q.csv", b"1;a dog\n2;a cat\n", "none of the 2 columns is named query, text or prompt"),
         ("q.csv", b"a dog\na cat, a fox\n", "line 2 has 2 columns, and none is named query, text or prompt; put a query"),
         ("q.csv", b"Caption\na dog\n", "its column is named 'caption'; name it query, text or prompt"),
+        ("q.csv", b"User Query\na dog\n", "its column is named 'user query'; name it query, text or prompt"),
+        ("q.csv", b"video_prompt\na dog\n", "its column is named 'video_prompt'"),
+        ("q.csv", b"original-text-en\na dog\n", "its column is named 'original-text-en'"),
+        ("q.txt", b"query|split\na dog|test\n", "starts with the names of columns; name it .csv"),
         ("q.csv", b"id,caption\n1,a dog\n", "has no column query, text or prompt; found id, caption"),
         # one format under another's name
         ("q.txt", b'{"query": "a dog"}\n{"query": "a cat"}\n', "holds JSON; name it .jsonl"),
@@ -310,6 +322,12 @@ def test_real_text_that_starts_like_another_format_is_text(tmp_path):
     for line in lines:
         (tmp_path / "q.txt").write_text(f"{line}\na fox\n")
         assert texts(tmp_path / "q.txt") == {line, "a fox"}
+
+
+def test_a_bar_in_a_query_parts_no_columns_and_a_first_query_is_no_name(tmp_path):
+    for first in ("a dog | cinematic", "text of a dog", "not found: a dog", "user dog", "404"):
+        (tmp_path / "q.csv").write_text(f"{first}\na fox | close-up\n")
+        assert texts(tmp_path / "q.csv") == {first, "a fox | close-up"}
 
 
 def test_an_object_of_rows_gives_them_its_names_as_ids(tmp_path):

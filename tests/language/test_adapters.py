@@ -86,6 +86,30 @@ def test_the_names_of_wrappers_are_taken_off_an_adapter_too(copied, rule):
     assert torch.equal(logits(prepare(copied / "adapter")), expected)
 
 
+def zero(part):
+    return lambda weights: {name: one * (part not in name) for name, one in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "alpha", "message"),
+    [
+        (zero("lora_B"), 8, "the adapter changes nothing: all its B are zero in"),
+        (zero("layers.0"), 0, "the adapter changes nothing: lora_alpha is 0 in"),
+        (lambda weights: {name: one * float("nan") for name, one in weights.items()}, 8, f"{FILE} holds NaN or infinity in base"),
+    ],
+)  # fmt: skip
+def test_an_adapter_whose_values_change_nothing_is_one_line(copied, change, alpha, message):
+    edit_weights(copied / "adapter", change, FILE)
+    edit_json(copied / "adapter/adapter_config.json", lora_alpha=alpha)
+    with pytest.raises(UserError, match=f"^backbone.model={copied / 'adapter'}: {message}"):
+        prepare(copied / "adapter")
+
+
+def test_an_adapter_of_which_one_layer_is_zero_is_merged(copied):
+    edit_weights(copied / "adapter", zero("layers.0"), FILE)
+    assert (logits(copied / "base") - logits(prepare(copied / "adapter"))).abs().max() > 0.1
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -137,7 +161,7 @@ def test_an_ia3_adapter_is_merged(copied):
     torch.testing.assert_close(logits(prepare(copied / "ia3")), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["../base", "./../base", "/home/somebody/else/base", r"C:\models\base", None])
+@pytest.mark.parametrize("name", ["../base", "./../base", "base", "/home/somebody/else/base", r"C:\models\base", None])
 def test_the_base_is_found_beside_the_adapter(copied, monkeypatch, tmp_path, name, caplog):
     """Relative to the adapter's folder; under its last name where the path is another machine's; else the only model there."""
     expected = logits(copied / "adapter")
@@ -177,6 +201,13 @@ def test_the_base_can_be_named(copied, tmp_path):
         prepare(copied / "adapter", base="/nowhere")
     with pytest.raises(UserError, match=r"is no adapter, so backbone\.base=x has no meaning; leave it out"):
         prepare(tmp_path / "elsewhere", base="x")
+
+
+@pytest.mark.parametrize("name", [5, ["base"], {"path": "base"}])
+def test_a_base_that_is_no_text_is_one_line(copied, name):
+    name_base(copied / "adapter", name)
+    with pytest.raises(UserError, match=r"that is no text; name it: backbone\.base=<folder or hub id>"):
+        prepare(copied / "adapter")
 
 
 def test_without_a_name_and_with_two_models_beside_it_the_base_must_be_named(copied):

@@ -90,6 +90,18 @@ def test_a_template_that_dates_itself_has_one_date_for_ever(caplog):
     ]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    ["('%H')|int < 12", "('%A') == 'Monday'", "('%Y') >= '2027'", "('%m%d')|int % 2 == 0", "('%y')|length + 1 > 3"],
+)
+def test_a_template_that_branches_on_the_date_has_one_date_too(asked):
+    chat = "{% if strftime_now" + asked + " %}One.{% else %}Other.{% endif %}" + CHATML_CHAT
+    renderer, adapted = checked(chat)
+    assert adapted.endswith(chat)
+    moments = [datetime(2025, 1, 2, 3), datetime(2031, 11, 3, 13), datetime(2024, 7, 26), datetime(2029, 10, 15, 23)]
+    assert len({tuple(at(moment, renderer)) for moment in moments}) == 1
+
+
 def test_the_fixed_date_is_the_one_that_strftime_writes():
     tokenizer, moment = chatml_tokenizer(), datetime(2024, 7, 26)
     every = "|".join(sorted(FIXED.keys() - {"%s", "%n", "%t"}))  # %s depends on the time zone

@@ -91,6 +91,17 @@ def test_a_shard_that_is_a_pointer_is_named(model):
         prepare(model.with_name("shards"))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_link_to_nothing_is_named(model, name):
+    """What is left of a hub's snapshot that was copied without its blobs."""
+    (model / name).unlink()
+    (model / name).symlink_to("../../blobs/4d7a")
+    with pytest.raises(
+        UserError, match=rf"{name} is a link to ../../blobs/4d7a, which is not there; copy the files them"
+    ):
+        prepare(model)
+
+
 def test_an_index_without_a_map_is_one_line(model):
     (model / "model.safetensors.index.json").write_text('{"metadata": {}}')
     with pytest.raises(UserError, match=r"model\.safetensors\.index\.json has no weight_map"):

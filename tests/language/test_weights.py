@@ -87,6 +87,28 @@ def test_what_a_checkpoint_lacks_is_one_line_at_the_start_and_on_loading(model, 
         assert str(model) in str(found.value).split(": ")[0]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_one_line_on_loading(model, value):
+    def spoil(weights):
+        weights["model.layers.1.mlp.up_proj.weight"][3, 5] = value
+        return weights
+
+    edit_weights(model, spoil)
+    start = prepare(model)  # no values are read there
+    message = f"{model}: weights hold NaN or infinity, 1 of 21: model.layers.1.mlp.up_proj.weight; copy the model again"
+    with pytest.raises(UserError, match=message) as found:
+        load_pretrained(start, torch.float32)
+    assert "\n" not in str(found.value)
+
+
+def test_weights_stored_as_integers_without_a_quantisation_are_one_line(model):
+    edit_weights(model, lambda weights: {k: (v * 50).to(torch.int8) if v.ndim == 2 else v for k, v in weights.items()})
+    message = r"stored as integers \(I8\), 16 of 21: .*config.json names no quantisation; give its own config.json"
+    for load in (prepare, lambda folder: load_pretrained(folder, torch.float32)):
+        with pytest.raises(UserError, match=message):
+            load(model)
+
+
 def test_the_command_line_says_it_before_anything_is_drafted(model, tmp_path):
     edit_weights(model, without("lm_head"))
     done = run_vpo("run", "experiment=smoke", "backbone=hf", f"backbone.model={model}", cwd=tmp_path)

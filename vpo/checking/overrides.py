@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from vpo.checking.choices import files_of
 from vpo.errors import UserError
 
 # A value that begins so, or holds one of these, may mean a list, a mapping, a sweep or another key's value: Hydra reports
@@ -22,13 +23,30 @@ def readable(override: str) -> str:
     programs where the `~` follows a `=`.
     """
     key, equals, value = override.partition("=")
-    if not equals or _parses(override):
+    if not equals:
         return override
+    if _parses(override):
+        return _with_names(override)
     text = os.path.expanduser(value)
     if text.startswith(BEGINS) or any(one in text for one in HOLDS):
         return override
     as_text = f"{key}={quoted(text)}"
     return as_text if _parses(as_text) else override
+
+
+def _with_names(override: str) -> str:
+    """The override, with the choices of a group as texts, which Hydra takes for granted: `experiment=1`, `logger=null`."""
+    parsed = _parsed(override)
+    key = parsed.get_key_element().lstrip("+~").partition("@")[0]
+    value = parsed.value()
+    names = value if isinstance(value, list) else [value]
+    plain = all(isinstance(one, str | int | float | None) for one in names)  # no sweep, no mapping
+    if not plain or all(isinstance(one, str) for one in names) or not files_of(key):
+        return override
+    given = override.partition("=")[2].strip()
+    texts = [quoted(one.strip("'\" ")) for one in given.strip("[]").split(",")]
+    choices = f"[{','.join(texts)}]" if isinstance(value, list) else texts[0]
+    return f"{override.partition('=')[0]}={choices}"
 
 
 def quoted(text: str) -> str:

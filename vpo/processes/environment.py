@@ -8,7 +8,7 @@ batch, with PL_TRAINER_MAX_STEPS it would end early, under the key of the whole 
     schedulers     SLURM_, PBS_, LSB_, OMPI_, PMI_ ...: Lightning and accelerate take them for a job of several processes
     launchers      TORCHELASTIC_, PET_ (torchrun), ACCELERATE_, FSDP_, DEEPSPEED_, PARALLELISM_CONFIG_ (accelerate launch)
     defaults       PL_, LT_ (Lightning: seeds, arguments of the Trainer), TRANSFORMERS_SDPA_FORCE_GQA, USE_HUB_KERNELS
-    numbers        switches that override how exactly a GPU computes, and torch's switch that makes loading unsafe
+    numbers        switches that override how exactly a GPU or oneDNN computes, and torch's switch that makes loading unsafe
 
 Kept is what describes the machine and not the training: PATH, HOME, CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS, NCCL_*, proxies,
 tokens, caches. No module outside of the standard library is imported here, so that this is early enough.
@@ -34,7 +34,7 @@ LAUNCHERS = (
 DEFAULTS = ("PL_", "LT_", "TRANSFORMERS_SDPA_FORCE_GQA", "TRANSFORMERS_DISABLE_", "USE_HUB_KERNELS")
 NUMBERS = (
     "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
-    "TORCH_FORCE_WEIGHTS_ONLY_LOAD",
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "CUBLAS_EMULAT",
 )  # fmt: skip
 FOREIGN = (*SCHEDULERS, *LAUNCHERS, *DEFAULTS, *NUMBERS)  # each is a name or the beginning of one
 SPINS = "1000"  # turns of a loop, some microseconds

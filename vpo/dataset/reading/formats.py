@@ -131,7 +131,7 @@ def _refuse_json(text: str) -> None:
 
 def _text_lines(text: str) -> Iterator[Value]:
     first = next((line for _, line in _lines(text)), "")
-    for delimiter in ",;\t":
+    for delimiter in ",;\t|":
         names = [field_name(cell.strip('"')) for cell in first.split(delimiter)]
         if set(TEXT_FIELDS) & set(names) and {"id", "split", *TEXT_FIELDS} >= set(names) and len(names) > 1:
             raise FileProblem("starts with the names of columns; name it .csv (or .tsv)")

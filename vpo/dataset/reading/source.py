@@ -54,6 +54,12 @@ _SIGNATURES = (
     (0, b"fLaC\0", "a FLAC file; " + _CURE),
 )
 _PICKLE = re.compile(rb"\x80[\x02-\x05][^\n]{0,16}")
+# What GitHub and the hub of Hugging Face send, as the whole file, where a name is wrong or a login is missing.
+_ANSWER = re.compile(
+    rb"(?:\d{3}: )?(?:not found|entry not found|bad request|forbidden|unauthorized|invalid username or password|"
+    rb"repository not found|invalid rev id: \S*|access denied)\.?",
+    re.IGNORECASE,
+)
 _PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!doctype\s+html|<html[\s>]|<\?xml\s)", re.IGNORECASE)
 
 
@@ -66,7 +72,7 @@ def local_path(given: object) -> Path:
         url = urlsplit(text)
         if url.scheme.lower() == "file":
             raise FileProblem(f"is a URL; give the path alone: dataset.path={url.path}")
-        how = "`hf download --repo-type dataset <name> <file>`" if url.scheme.lower() == "hf" else "`curl -LO <URL>`"
+        how = "`hf download --repo-type dataset <name> <file>`" if url.scheme.lower() == "hf" else "`curl -fLO <URL>`"
         raise FileProblem(f"is a URL; download the file first, as with {how}, and set dataset.path to it")
     try:
         return Path(text).expanduser()
@@ -142,6 +148,8 @@ def recognised(content: bytes) -> str | None:
         return f"a {content[8:12].decode().strip()} file; {_CURE}"
     if _PICKLE.match(content) and content.endswith(b"."):
         return "a Python pickle; save the texts as JSON or CSV"
+    if _ANSWER.fullmatch(content.strip()):
+        return f"a server's answer, not the file itself ({content.strip().decode()}); download it again, with the right URL"
     if _PAGE.match(content):
         return "a web page or an XML document, not the file itself; download the raw file"
     return None

@@ -19,6 +19,10 @@ _OTHER_NAMES = (
     "instructions content contents question questions title titles user uuid"
 )
 
+_BESIDE_NAMES = (
+    "video image user original raw source input short simple en english"  # `video_prompt`, `original_text_en`
+)
+
 
 def csv_rows(text: str, delimiters: str) -> Iterator[tuple[Place, Any]]:
     """The rows of a CSV file as objects, or as strings where it has one column without a name.
@@ -30,7 +34,8 @@ def csv_rows(text: str, delimiters: str) -> Iterator[tuple[Place, Any]]:
     separator = _SEPARATOR_LINE.match(text)
     if separator:
         text, skipped, delimiters = text[separator.end() :], 1, separator[1]
-    headers = {one: _first_row(text, one) for one in delimiters}
+    # A bar may stand in a query, so that it counts only where it makes names.
+    headers = {one: _first_row(text, one) for one in (delimiters if separator else f"{delimiters}|")}
     delimiter = max(headers, key=lambda one: len(set(headers[one]) & set(FIELDS)))  # the first of equals
     names = headers[delimiter]
     if not set(names) & set(FIELDS):
@@ -115,7 +120,7 @@ def _texts(text: str, delimiters: str, skipped: int) -> Iterator[tuple[Place, An
                 "file .txt if each line is a query"
             )
     only = _first_row(text, delimiters[0])
-    if only and only[0] in _OTHER_NAMES.split():
+    if only and _is_name(only[0]):
         raise FileProblem(f"its column is named {shown(only[0])}; name it {_ONE_OF}")
     for place, row in _rows(text, delimiters[0], skipped):
         if isinstance(row, RowProblem):
@@ -124,6 +129,15 @@ def _texts(text: str, delimiters: str, skipped: int) -> Iterator[tuple[Place, An
             yield place, _too_wide(row)
         else:
             yield place, control_in(row[0]) or row[0]
+
+
+def _is_name(cell: str) -> bool:
+    """Whether the first cell of a table of one column is its name, such as `caption` or `user_query`."""
+    words = re.split(r"[ _-]+", cell)
+    known = {*_OTHER_NAMES.split(), *TEXT_FIELDS}
+    return cell in known or (
+        1 < len(words) <= 3 and {*words} <= {*known, *_BESIDE_NAMES.split()} and not known.isdisjoint(words)
+    )
 
 
 def _too_wide(row: list[str]) -> RowProblem:

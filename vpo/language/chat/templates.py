@@ -13,7 +13,7 @@ from vpo.errors import UserError
 
 Render = Callable[[str, str], str]  # chat template and query -> rendered chat, up to where the answer begins
 
-# Two moments that differ in every part. The first is also the date that Llama 3's templates use where they know no clock.
+# The fixed moment: the date that Llama 3's templates use where they know no clock.
 FIXED = {
     "%Y": "2024", "%y": "24", "%m": "07", "%-m": "7", "%d": "26", "%-d": "26", "%e": "26", "%B": "July", "%b": "Jul", "%h": "Jul",
     "%A": "Friday", "%a": "Fri", "%w": "5", "%u": "5", "%j": "208", "%-j": "208", "%U": "29", "%W": "30", "%V": "30", "%G": "2024",
@@ -22,8 +22,8 @@ FIXED = {
     "%c": "Fri Jul 26 00:00:00 2024", "%x": "07/26/24", "%D": "07/26/24", "%F": "2024-07-26", "%X": "00:00:00", "%T": "00:00:00",
     "%R": "00:00", "%r": "12:00:00 AM", "%n": "\n", "%t": "\t", "%%": "%",
 }  # fmt: skip
-OTHER = {directive: f"<{directive[1:]}>" for directive in FIXED}
 DATE = "26 July 2024"
+NO_CLOCK = "{%- macro strftime_now(format) -%}{{ raise_exception('asks for the date') }}{%- endmacro %}\n"
 
 PARTS = (
     "{%- set vpo = namespace(messages=[]) -%}\n"
@@ -82,7 +82,7 @@ def adapt(template: str, render: Render, where: str, query: str) -> Adapted:
     """
     parts = _form(template, render, where, query)
     form = parts + template
-    date = "" if _same(render, form, query, FIXED, OTHER) else clock(FIXED)
+    date = clock(FIXED) if _asks_for_the_date(render, form, query) else ""
     still = clock(FIXED) + form  # whatever is compared below differs by no date
     switch = _thinking_off(still, render, where, query)
     setting = f"{{%- set {switch} %}}\n" if switch else ""
@@ -160,12 +160,13 @@ def _answer_begins(rendered: str, query: str) -> str:
     return rendered.rpartition(query)[2]
 
 
-def _same(render: Render, template: str, query: str, *moments: dict[str, str]) -> bool:
-    """Whether all moments give the same chat. A template that cannot be rendered at one of them is dated by the first."""
+def _asks_for_the_date(render: Render, template: str, query: str) -> bool:
+    """Whether rendering calls the clock, whatever it makes of it: `{% if strftime_now('%H')|int < 12 %}` prints no date."""
     try:
-        return len({render(clock(moment) + template, query) for moment in moments}) == 1
-    except Exception:  # it reckons with the date
-        return False
+        render(NO_CLOCK + template, query)
+    except Exception:  # with the fixed date it renders
+        return True
+    return False
 
 
 def _check_words(template: str, render: Render, where: str, query: str) -> None:

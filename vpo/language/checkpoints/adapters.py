@@ -32,7 +32,27 @@ def check_adapter(model: Any, folder: Path, where: str, base: str) -> Any:
         base: how the base is called in messages.
     """
     found = headers(folder / ADAPTER_WEIGHTS, where)
-    return merge_adapter(model, folder, where, base, empty_tensors(found))
+    merged = merge_adapter(model, folder, where, base, empty_tensors(found))
+    _check_values(folder, where)
+    return merged
+
+
+def _check_values(folder: Path, where: str) -> None:
+    """Raise UserError where an adapter's weights are no numbers, or a LoRA adapter's change nothing."""
+    from safetensors import safe_open
+
+    changes = False
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 (no mapping)
+            value = file.get_tensor(name).float()
+            if not torch.isfinite(value).all():
+                raise UserError(f"{where}: {ADAPTER_WEIGHTS} holds NaN or infinity in {name}; copy or train it again")
+            # A is drawn at random and B begins with zeros; embeddings have theirs the other way round.
+            changes |= not ("lora_A" in name or "lora_embedding_B" in name) and bool(value.any())
+    config = read_json(folder / ADAPTER_CONFIG, where)
+    if config.get("peft_type") == "LORA" and (not changes or not config.get("lora_alpha", 1)):
+        why = f"all its B are zero in {ADAPTER_WEIGHTS}" if not changes else f"lora_alpha is 0 in {ADAPTER_CONFIG}"
+        raise UserError(f"{where}: the adapter changes nothing: {why}; use one that was trained, or the base alone")
 
 
 def check_kind(folder: Path, where: str) -> None:

@@ -59,6 +59,12 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
 
 def check_folder(folder: Path, where: str) -> None:
     """Raise UserError unless every JSON and every tokenizer file of a model folder can be read."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.exists():
+            raise UserError(
+                f"{where}: {path.name} is a link to {path.readlink()}, which is not there; copy the files themselves (`cp -rL`), or "
+                "fetch them with `hf download`"
+            )
     for name in JSON_FILES:
         if (folder / name).exists():
             read_json(folder / name, where)

@@ -169,7 +169,7 @@ def check_architecture(config: dict[str, Any], where: str) -> None:
     """Raise UserError unless a config.json describes a causal language model that transformers knows by itself."""
     kind = config.get("model_type")
     known = {name for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() for name in _all(names)}
-    given = config.get("architectures") or _all(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind, ()))
+    given = _all(config.get("architectures") or ()) or _all(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind, ()))
     if "auto_map" in config and kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UserError(
             f"{where}: model_type {kind} needs code from the model's folder, which is never run; use another backbone"

@@ -99,9 +99,14 @@ def find_base(name: str | None, folder: Path, where: str) -> str:
             log.warning("%s: the adapter names no base; %s is taken, backbone.base= names another", where, found[0])
             return str(found[0])
         raise UserError(f"{where}: its adapter_config.json names no base; name it: backbone.base=<folder or hub id>")
+    if not isinstance(name, str):
+        raise UserError(
+            f"{where}: its adapter_config.json has a base_model_name_or_path that is no text; name it: "
+            "backbone.base=<folder or hub id>"
+        )
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     is_path = name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or ":" in name
-    places = [Path(name).expanduser(), here / name, *([here.parent / last] if is_path else [])]
+    places = [Path(name).expanduser(), here / name, *([here.parent / last] if is_path or "/" not in name else [])]
     for place in places:
         if _is_model(place, here):
             return str(place.resolve())

@@ -79,6 +79,8 @@ def check_weights(folder: Path, where: str) -> tuple[Any, Fit]:
     for path in weight_files(folder, where):
         found |= headers(path, where)
     method = check_quantisation(config, where)
+    if method is None:
+        _refuse_integers(found, where)
     model, fit = _best_fit(config, found, method, where)
     _refuse(fit, where)
     return model, fit
@@ -116,6 +118,7 @@ def load_weights(folder: Path, where: str, *, dtype: torch.dtype, **options: Any
             **options,
         )
     _refuse(_fit_of(model, info, (), fit.renaming), where)
+    _refuse_infinite(model, where)
     if fit.renaming:
         # transformers would put the wrapper's names back on saving, where nobody takes them off.
         kept = [one for one in model._weight_conversions if not set(one.source_patterns) & fit.renaming.keys()]
@@ -240,6 +243,33 @@ def _refuse(fit: Fit, where: str) -> None:
         raise UserError(
             f"{where}: parts of weights are missing from its files, or do not go together: {some(fit.unusable)}; "
             "copy all of its files, or save the model again with save_pretrained"
+        )
+
+
+def _refuse_integers(found: Mapping[str, Header], where: str) -> None:
+    """Raise UserError where matrices are stored as integers, which without their scales are other numbers."""
+    names = [
+        name for name, one in found.items() if name.endswith("weight") and len(one.shape) == 2 and one.dtype[0] in "IU"
+    ]
+    if names:
+        raise UserError(
+            f"{where}: weights are stored as integers ({found[names[0]].dtype}), {len(names)} of {len(found)}: {some(names)}, and "
+            "config.json names no quantisation; give its own config.json with quantization_config, or the model's whole weights"
+        )
+
+
+def _refuse_infinite(model: Any, where: str) -> None:
+    """Raise UserError where weights are no numbers: a file that was damaged, or a training that diverged."""
+    kinds = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    names = [
+        name
+        for name, one in model.named_parameters()
+        if one.dtype in kinds and not bool(torch.isfinite(one.detach()).all())
+    ]
+    if names:
+        raise UserError(
+            f"{where}: weights hold NaN or infinity, {len(names)} of {len(dict(model.named_parameters()))}: {some(names)}; copy "
+            "the model again, or train it again with a lower learning rate"
         )
 
 
