@@ -5,7 +5,7 @@ import pytest
 from filelock import FileLock
 
 from vpo.errors import UserError
-from vpo.storage.housekeeping import store_command
+from vpo.cli.store import store_command
 
 
 @pytest.fixture

@@ -132,7 +132,12 @@ def test_two_items_of_one_id_are_noticed(tmp_path):
 
 def verdicts(role, todo) -> list:
     """What a judge says of items, each with its own id, unless the item's text names something else to give."""
-    odd = {"nothing": None, "a text": "fine", "nobody's": Verdict("", True, True, True), "swapped": Verdict("0", 1, 1, 1)}
+    odd = {
+        "nothing": None,
+        "a text": "fine",
+        "nobody's": Verdict("", True, True, True),
+        "swapped": Verdict("0", 1, 1, 1),
+    }
     return [odd.get(one.text, Verdict(one.id, True, True, True)) for one in todo]
 
 
