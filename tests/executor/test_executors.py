@@ -16,6 +16,7 @@ from vpo.executor.lanes import run_lanes
 from vpo.executor.local import LocalExecutor
 from vpo.executor.processes import ProcessExecutor
 from vpo.executor.worker import Patience, Worker
+from vpo.interfaces import Task
 from vpo.records import Failure
 
 
@@ -178,3 +179,24 @@ def wait_for(happened, seconds: float = 300) -> None:
     while not happened():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def all_but_one(role, todo):
+    return work(role, todo)[:-1]
+
+
+@pytest.mark.parametrize("make", EXECUTORS, ids=NAMES)
+def test_a_role_that_gives_too_few_results_ends_the_work_with_a_line(make, tmp_path):
+    with pytest.raises(UserError, match="Role: 1 results for 2 items"):
+        outcomes(make(), tmp_path, items(4), call=all_but_one)
+
+
+def test_a_role_that_cannot_be_closed_costs_no_result(caplog):
+    class Stuck:
+        def close(self):
+            raise RuntimeError("the driver is gone")
+
+    worker = Worker(Task(Stuck, lambda role, some: some))
+    assert worker.work([1, 2]) == [1, 2]
+    worker.close()
+    assert caplog.messages == ["Stuck.close() failed: RuntimeError: the driver is gone"]

@@ -7,7 +7,7 @@ import pytest
 from tests.workers import Item, items, task, times, work
 from vpo.errors import UserError
 from vpo.executor.local import LocalExecutor
-from vpo.records import Failure
+from vpo.records import Failure, Verdict
 from vpo.storage.items import ItemResults, Work, complete, read_failures
 
 
@@ -121,10 +121,49 @@ def test_a_long_work_that_only_fails_is_given_up_early(tmp_path):
 
 
 def test_a_call_that_loses_items_is_noticed(tmp_path):
-    with pytest.raises(RuntimeError, match="2 results for 3 items"):
+    with pytest.raises(UserError, match="2 results for 3 items"):
         run(tmp_path, items(3), call=lambda role, some: work(role, some)[:2])
 
 
 def test_two_items_of_one_id_are_noticed(tmp_path):
     with pytest.raises(RuntimeError, match="same id"):
         run(tmp_path, [Item("1"), Item("1", "slow")])
+
+
+def verdicts(role, todo) -> list:
+    """What a judge says of items, each with its own id, unless the item's text names something else to give."""
+    odd = {
+        "nothing": None,
+        "a text": "fine",
+        "nobody's": Verdict("", True, True, True),
+        "swapped": Verdict("0", 1, 1, 1),
+    }
+    return [odd.get(one.text, Verdict(one.id, True, True, True)) for one in todo]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing", "test: NoneType for item 4; the role must give a Verdict, or a Failure"),
+        ("a text", "test: str for item 4; the role must give a Verdict, or a Failure"),
+        ("nobody's", "test: the Verdict for item 4 has prompt_id=''"),
+        ("swapped", "test: the Verdict for item 4 has prompt_id='0'"),
+    ],
+)
+def test_what_a_role_gives_must_be_a_record_of_its_item(text, message, tmp_path):
+    job = Work(tmp_path / "rows.jsonl", Verdict, task(tmp_path / "notes", verdicts), id_of, 3, "test")
+    with pytest.raises(UserError, match=message):
+        complete(items(7, _4=text), job, LocalExecutor())
+    assert not job.path.exists()
+    assert [one.prompt_id for one in complete(items(7), job, LocalExecutor()).records] == [*"0123456"]
+
+
+def half_an_emoji(role, todo) -> list:
+    return [{"id": one.id, "value": "smile \ud83d cut"} for one in todo]
+
+
+def test_half_a_surrogate_pair_in_an_answer_is_stored_as_the_replacement_character(tmp_path):
+    assert run(tmp_path, items(2), half_an_emoji).records == [
+        {"id": "0", "value": "smile \ufffd cut"},
+        {"id": "1", "value": "smile \ufffd cut"},
+    ]

@@ -166,3 +166,21 @@ def test_a_result_that_a_config_names_by_its_path_is_in_use_with_what_it_was_mad
     user.finish()
     prune(tmp_path, "yes=true")
     assert kept(tmp_path) == {f"start/{start.key}", f"dpo/{policy.key}"}
+
+
+def test_a_renamed_project_folder_takes_its_runs_along(tmp_path):
+    before, now = tmp_path / "project", tmp_path / "renamed"
+    used = run(before)
+    before.rename(now)
+    prune(now, "yes=true")
+    assert kept(now) == {used}
+
+
+def test_a_run_that_did_not_come_along_with_its_store_is_in_use(tmp_path):
+    """Where the store went, nothing is known of the run: its own folder may have got another name, or be on another disk."""
+    used = run(tmp_path / "project")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "project/store").rename(tmp_path / "disk/store")
+    (tmp_path / "project").rename(tmp_path / "renamed")
+    prune(tmp_path / "disk", "yes=true")
+    assert kept(tmp_path / "disk") == {used}

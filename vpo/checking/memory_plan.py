@@ -153,7 +153,7 @@ def _online(config: Mapping[str, Any], shape: DecoderShape, room: float | None) 
     return f"{line}; of {_gb(room)}: does not fit; {cure}"
 
 
-def _host(trainer: Mapping[str, Any], shape: Shape) -> list[str]:
+def _host(trainer: Mapping[str, Any], shape: DecoderShape) -> list[str]:
     """What a sharded training's ranks need of the host: each loads the whole model before it is sharded."""
     ranks = trainer["devices"]
     if trainer["strategy"] not in SHARDED or ranks == 1:

@@ -76,7 +76,10 @@ class Worker:
         """Let the role go, with the memory that it held."""
         role, self._role, self._built = self._role, None, False
         if hasattr(role, "close"):  # a role that holds much has one; collecting costs 0.2 s once torch is imported
-            role.close()
+            try:
+                role.close()
+            except Exception as error:  # its work is done: no result is given up for it
+                log.warning("%s.close() failed: %s: %s", type(role).__name__, type(error).__name__, error)
             del role
             free_memory()
 
@@ -98,7 +101,10 @@ class Worker:
             halves = items[:middle], items[middle:]  # tried below: here the traceback still holds the batch's tensors
         else:
             if len(results) != len(items):
-                raise RuntimeError(f"{self.task.call}: {len(results)} results for {len(items)} items")
+                raise UserError(
+                    f"{type(self._role).__name__}: {len(results)} results for {len(items)} items; it must give one an item, or a "
+                    "Failure in its place"
+                )
             return results
         return [result for half in halves for result in self._tried(half)]
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from vpo.errors import UserError
 from vpo.interfaces import Executor, Task
-from vpo.records import Failure, from_json, to_json
+from vpo.records import Clip, Failure, Score, Verdict, from_json, to_json
 from vpo.storage.jsonio import canonical, dumps
 from vpo.storage.progress import Bar
 from vpo.storage.rows import read_rows, write_rows
@@ -26,6 +26,9 @@ R = TypeVar("R")
 
 # With so many failures and not one success the role is broken, not the items: to go on would waste hours of waiting.
 BROKEN = 20
+
+# The field by which a record of a role names its item. The other records are made here and not by a role.
+ITEM_OF = {Verdict: "prompt_id", Clip: "prompt_id", Score: "clip_id"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def _do(
     with work.journal.open("ab") as file, Bar(work.label, total=len(items), done=len(done)) as bar:
         for number, outcomes in executor.run(work.task, [[items[place] for place in batch] for batch in batches]):
             fresh = [
-                (names[place], outcome)
+                (names[place], _checked(outcome, names[place][0], work))
                 for place, outcome in zip(batches[number], outcomes, strict=True)
                 if names[place] not in done
             ]
@@ -139,6 +142,24 @@ def _do(
             done.update(fresh)
             bar.advance(len(fresh))
             _refuse_broken(done, len(items), work)
+
+
+def _checked(outcome: Any, item: str, work: Work[R]) -> R | Failure:
+    """What a role gave for an item. Raises UserError where it is no record of the work's kind, or says that it is of another item."""
+    if isinstance(outcome, Failure):
+        return outcome
+    if not isinstance(outcome, work.kind):
+        raise UserError(
+            f"{work.label}: {type(outcome).__name__} for item {item}; the role must give a {work.kind.__name__}, or a Failure in its "
+            "place"
+        )
+    field = ITEM_OF.get(work.kind)
+    if field is not None and getattr(outcome, field) != item:
+        raise UserError(
+            f"{work.label}: the {work.kind.__name__} for item {item} has {field}={getattr(outcome, field)!r}; the role must give "
+            "results in the order of the items, each with its item's id"
+        )
+    return outcome
 
 
 def _refuse_broken(done: Mapping[tuple[str, str], Any], total: int, work: Work[Any]) -> None:

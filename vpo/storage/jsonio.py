@@ -2,23 +2,28 @@
 
 Python's own writer puts these words into the text, and browsers, jq, pandas and most other readers then refuse the file. Here a
 float that is not finite is written as null, which means "no value" everywhere in vpo: a metric or a score that is null counts
-as failed, and a curve has a gap there.
+as failed, and a curve has a gap there. Half of a surrogate pair, which a server's JSON may hold where it cut an emoji in two, is
+no character and has no UTF-8: it is written as U+FFFD, the replacement character.
 """
 
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def dumps(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """The value as JSON text; null stands for floats that are not finite. Text is kept as it is, not escaped to ASCII."""
     try:
-        return json.dumps(value, indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
     except ValueError:  # rare, so that not every value is walked through first
-        return json.dumps(finite(value), indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite(value), indent=indent, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False)
+    return _HALF_PAIR.sub("\ufffd", text)
 
 
 def finite(value: Any) -> Any:

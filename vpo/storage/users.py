@@ -1,14 +1,18 @@
 """Which run folders use a store, wherever they lie: the store keeps a list of its own.
 
 Every run writes `<store>/users/<hash of its folder>.json` before its first stage and again with every result that it asks for:
-{"run": its folder, "runs": the folder of all runs (paths.runs) in which it lies, "entries": ["stage/key", ...]}. So results are
+{"run": its folder, "runs": the folder of all runs (paths.runs) in which it lies, "store": where the store lay, "entries":
+["stage/key", ...]}. So results are
 known to be in use although the run lies on a disk that is not mounted now, and a store that is moved takes the list with it.
 
 A run folder that was deleted uses nothing, one that is out of reach uses what it did. The two look alike: the folder is not
 there. It is taken for deleted where a folder above it shows that the disk is there:
 
 - the folder of all runs, or one below it, and it is not empty (an unmounted disk leaves an empty folder in its place);
-- or a folder that holds this store, too, other than the root of the file system (`runs/` beside `store/`, deleted as a whole).
+- or a folder that holds this store, too, other than the root of the file system (`runs/` beside `store/`, deleted as a whole). That
+  tells nothing where the store has been moved since: the folder that was renamed may hold the run, too.
+
+A run that lies where it did as seen from the store was moved with it, as in a project folder that got another name.
 
 Anything else (the disk is not mounted, the run was made on another machine) counts as in use until `vpo store prune
 gone=<folder>` says that it is gone.
@@ -16,8 +20,9 @@ gone=<folder>` says that it is gone.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +39,14 @@ class User:
     Attributes:
         file: where the store says so.
         run, runs: its folder, and the folder of all runs in which that lies.
+        store: where the store lay when the run wrote this; None where it did not say so.
         entries: the results that it uses, as "stage/key".
     """
 
     file: Path
     run: Path
     runs: Path
+    store: Path | None
     entries: tuple[str, ...]
 
 
@@ -68,7 +75,10 @@ class Registration:
         self._write(entries)
 
     def _write(self, entries: Iterable[str]) -> None:
-        content = {"run": str(self.run), "runs": str(self.runs), "entries": sorted(self.refers_to.union(entries))}
+        content = {
+            "run": str(self.run), "runs": str(self.runs), "store": str(self.store.resolve()),
+            "entries": sorted(self.refers_to.union(entries)),
+        }  # fmt: skip
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_json(self.file, content)
@@ -79,7 +89,15 @@ class Registration:
 
 def registered(store: Path) -> list[User]:
     """All users of a store. Raises UserError for a file of the list that cannot be read."""
-    return [_read(file) for file in sorted((store / USERS).glob("*.json"))]
+    return [_found(_read(file), store.resolve()) for file in sorted((store / USERS).glob("*.json"))]
+
+
+def _found(user: User, store: Path) -> User:
+    """The user where it is now: a run that is not there, and is beside the store as it was before, was moved with it."""
+    if user.store in (None, store) or _is_folder(user.run):
+        return user
+    run, runs = (store / os.path.relpath(one, user.store) for one in (user.run, user.runs))
+    return replace(user, run=run.resolve(), runs=runs.resolve(), store=store) if _is_folder(run) else user
 
 
 def _read(file: Path) -> User:
@@ -88,7 +106,8 @@ def _read(file: Path) -> User:
         entries = content["entries"]
         if not isinstance(entries, list) or not all(isinstance(name, str) for name in entries):
             raise TypeError('expected a list of "stage/key"')
-        return User(file, Path(content["run"]), Path(content["runs"]), tuple(entries))
+        home = content.get("store")
+        return User(file, Path(content["run"]), Path(content["runs"]), home and Path(home), tuple(entries))
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(
             f"{file}: cannot be read ({error}); start its run again, or delete the file if its results may be pruned"
@@ -109,7 +128,7 @@ def is_gone(user: User, store: Path) -> bool:
         return False
     if nearest.is_relative_to(user.runs):
         return nearest != user.runs or _is_not_empty(nearest)
-    return store.resolve().is_relative_to(nearest)
+    return store.resolve() == user.store and user.store.is_relative_to(nearest)
 
 
 def _is_folder(path: Path) -> bool:
