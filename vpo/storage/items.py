@@ -144,7 +144,7 @@ def _do(
             _refuse_broken(done, len(items), work)
 
 
-def _checked(outcome: Any, item: str, work: Work[R]) -> R | Failure:
+def _checked(outcome: Any, item: str, work: Work[Any]) -> Any:
     """What a role gave for an item. Raises UserError where it is no record of the work's kind, or says that it is of another item."""
     if isinstance(outcome, Failure):
         return outcome
