@@ -1,4 +1,4 @@
-"""What the config should have been told: hints for misspelt overrides, and overrides of the wrong type."""
+"""Hints for misspelt overrides, and for values of the wrong type."""
 
 import difflib
 import os

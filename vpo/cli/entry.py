@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ensure_utf8()
         arguments = sys.argv[1:]
     try:
-        told = _parse(list(arguments) or ["--help"])
-        return VERBS[told.verb](told.arguments)
+        parsed = _parse(list(arguments) or ["--help"])
+        return VERBS[parsed.verb](parsed.arguments)
     except SystemExit as end:  # argparse's, after --help and --version
         if end.code:
             raise
@@ -72,17 +72,17 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     if arguments[0] == "help":
         arguments = [*arguments[1:2], "--help"]
-    told = parser.parse_args(arguments)
-    if told.verb not in VERBS:
+    parsed = parser.parse_args(arguments)
+    if parsed.verb not in VERBS:
         import difflib
 
-        near = difflib.get_close_matches(told.verb, VERBS, n=1)
+        near = difflib.get_close_matches(parsed.verb, VERBS, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"no verb {told.verb!r}{hint}; `vpo --help` lists them")
-    odd = next((one for one in told.arguments if any("\ud800" <= letter <= "\udfff" for letter in one)), None)
+        raise UserError(f"no verb {parsed.verb!r}{hint}; `vpo --help` lists them")
+    odd = next((one for one in parsed.arguments if any("\ud800" <= letter <= "\udfff" for letter in one)), None)
     if odd is not None:
         raise UserError(f"{odd!a} is not UTF-8 text; give the file another name")
-    return told
+    return parsed
 
 
 def _run(arguments: list[str]) -> int:
@@ -221,7 +221,7 @@ def _with_hydra(program: str, task: Callable[..., None], asked: argparse.Namespa
 
 
 def _guarded(task: Callable[..., None], codes: list[int]) -> Callable[..., None]:
-    """The task with its failure told at once and kept for the exit code.
+    """The task, whose failure is printed at once and kept for the exit code.
 
     Hydra would report the first failure of a sweep, at the end. A launcher's own process has no way to tell us but to
     raise.
