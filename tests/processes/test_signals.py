@@ -293,7 +293,7 @@ def test_a_run_ended_in_its_training_goes_on_with_it(tmp_path):
         done = saved
     (log,) = (tmp_path / "runs").rglob("log.txt")
     assert "ended early: the training saved its checkpoint" in log.read_text()
-    assert f"sft: figures while it trains: {checkpoint.with_name('training.jsonl').relative_to(tmp_path)}" in (
+    assert f"sft: metrics while it trains: {checkpoint.with_name('training.jsonl').relative_to(tmp_path)}" in (
         log.read_text()
     )
 

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from vpo.errors import UserError
-from vpo.training.losses import dpo_loss
+from vpo.training.losses import PairObjective, dpo_loss
 
 # One pair: log-ratios +1 and -2 nats, so the margin is 3 nats; with beta 0.1 the logit is 0.3.
 CHOSEN, REJECTED = torch.tensor([-9.0]), torch.tensor([-22.0])
 REF_CHOSEN, REF_REJECTED = torch.tensor([-10.0]), torch.tensor([-20.0])
-LENGTHS = {"chosen_lengths": torch.tensor([4]), "rejected_lengths": torch.tensor([8])}
+LENGTHS = torch.tensor([4]), torch.tensor([8])
 KINDS = ("sigmoid", "hinge", "ipo", "robust")
 
 
 def loss_of(kind, **options):
-    return dpo_loss(CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED, beta=0.1, kind=kind, **LENGTHS, **options)
+    return dpo_loss(CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED, PairObjective(0.1, kind, **options), LENGTHS)
 
 
 def test_sigmoid_by_hand():
@@ -44,7 +44,7 @@ def test_robust_is_unbiased_under_flips():
     """With a share e of flipped labels, the expected robust loss is the clean loss (arXiv 2403.00409, lemma 3.1)."""
     e = 0.2
     kept = loss_of("robust", label_smoothing=e).losses
-    flipped = dpo_loss(REJECTED, CHOSEN, REF_REJECTED, REF_CHOSEN, beta=0.1, kind="robust", label_smoothing=e).losses
+    flipped = dpo_loss(REJECTED, CHOSEN, REF_REJECTED, REF_CHOSEN, PairObjective(0.1, "robust", e)).losses
     clean = loss_of("sigmoid").losses
     torch.testing.assert_close((1 - e) * kept + e * flipped, clean)
 
@@ -62,16 +62,16 @@ def test_rewards():
 def test_policy_equal_to_reference(kind, value):
     """At step 0 the loss is known: ln 2, 1, or 1 / (4 beta^2) = 25, whatever the log-probabilities."""
     logps = torch.tensor([-3.0, -700.0])
-    pair = dpo_loss(logps, logps - 5, logps, logps - 5, beta=0.1, kind=kind,
-                    chosen_lengths=torch.tensor([3, 9]), rejected_lengths=torch.tensor([2, 7]))  # fmt: skip
+    lengths = torch.tensor([3, 9]), torch.tensor([2, 7])
+    pair = dpo_loss(logps, logps - 5, logps, logps - 5, PairObjective(0.1, kind), lengths)
     torch.testing.assert_close(pair.losses, torch.full((2,), value))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_reach_the_policy_only(kind):
+def test_gradients_flow_into_the_policy_only(kind):
     """Chosen is pushed up and rejected down with equal force (ipo: by their lengths); the reference gets nothing."""
     parts = [x.clone().requires_grad_() for x in (CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED)]
-    dpo_loss(*parts, beta=0.1, kind=kind, **LENGTHS).losses.sum().backward()
+    dpo_loss(*parts, PairObjective(0.1, kind), LENGTHS).losses.sum().backward()
     chosen, rejected, ref_chosen, ref_rejected = parts
     assert chosen.grad < 0 < rejected.grad
     assert -chosen.grad == (rejected.grad if kind != "ipo" else 2 * rejected.grad)
@@ -81,7 +81,7 @@ def test_gradients_reach_the_policy_only(kind):
 
 def test_bf16_log_probabilities_are_subtracted_in_fp32():
     logps = torch.tensor([-100.0], dtype=torch.bfloat16)
-    assert dpo_loss(logps, logps, logps, logps, beta=0.1).losses.dtype == torch.float32
+    assert dpo_loss(logps, logps, logps, logps, PairObjective(beta=0.1)).losses.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_bf16_log_probabilities_are_subtracted_in_fp32():
 )  # fmt: skip
 def test_meaningless_settings_are_refused(options):
     with pytest.raises(UserError, match="objective"):
-        dpo_loss(CHOSEN, REJECTED, REF_CHOSEN, REF_REJECTED, **options)
+        PairObjective(**options)

@@ -7,7 +7,7 @@ from transformers import Gemma2Config, GPT2Config, LlamaConfig, MistralConfig, Q
 
 from tests.tiny_models import assert_gradients_equal, build, gradients, one_by_one, packed, rows
 from vpo.training.logprobs import completion_logprobs
-from vpo.training.losses import dpo_loss
+from vpo.training.losses import PairObjective, dpo_loss
 from vpo.training.packing import rows as packing
 from vpo.training.packing.attention import BLOCK, dense_mask, enable_packing
 from vpo.training.packing.rows import build_trees, common_prefix, pack, packed_logprobs, packing_problem, pad_right
@@ -176,7 +176,7 @@ def test_step_0_loss_is_ln_2(lora):
         model = get_peft_model(model, LoraConfig(r=4, task_type="CAUSAL_LM", target_modules="all-linear"))
     enable_packing(model)
     chosen, rejected = packed(model, *data).view(-1, 2).T
-    losses = dpo_loss(chosen, rejected, *reference, beta=0.1).losses
+    losses = dpo_loss(chosen, rejected, *reference, PairObjective(beta=0.1)).losses
     torch.testing.assert_close(losses, torch.full_like(losses, 0.6931472), rtol=0, atol=1e-5)
 
 

@@ -104,16 +104,14 @@ def test_dpo_agrees_with_trl(trl, ours, tokenizer, tmp_path):
     assert len(tree.prefix) > 20
     sums, counts = packed_logprobs(model, pack(tree))
     (chosen, rejected), (n_chosen, n_rejected) = sums.view(-1, 2).T, counts.view(-1, 2).T
-    losses = dpo_loss(
-        chosen, rejected, *ref, beta=0.1, chosen_lengths=n_chosen, rejected_lengths=n_rejected, **ours
-    ).losses
+    objective = PairObjective(beta=0.1, sft_weight=weight, **ours)
+    losses = dpo_loss(chosen, rejected, *ref, objective, lengths=(n_chosen, n_rejected)).losses
     result = losses.mean() - weight * chosen.sum() / n_chosen.sum()
     assert result.item() == pytest.approx(expected.item(), rel=1e-4)
     assert_gradients_equal(one, gradients(model, result))
 
     rows = [TrainingRow(str(i), tuple(p), tuple(map(tuple, c)), tuple(r.tolist()))
             for i, (p, c, r) in enumerate(zip(prompts[:half], completions, ref.T, strict=True))]  # fmt: skip
-    objective = PairObjective(beta=0.1, sft_weight=weight, **ours)
     loss = training_loss(DPOModule, model, rows, unit="rows", objective=objective)
     assert loss == pytest.approx(expected.item(), rel=1e-4)
 

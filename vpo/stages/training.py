@@ -18,7 +18,7 @@ def train(folder: Path, job: dict[str, Any], worker: str = WORKER) -> int:
     Returns:
         The optimizer steps that were taken.
     """
-    log.info("  %s: figures while it trains: %s", job["label"], folder / "training.jsonl")
+    log.info("  %s: metrics while it trains: %s", job["label"], folder / "training.jsonl")
     train_in_child(job, folder, worker)
     return int((folder / "steps.txt").read_text(encoding="utf-8"))
 

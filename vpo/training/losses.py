@@ -25,17 +25,31 @@ class PairObjective:
     """What a preference training minimises.
 
     Attributes:
-        beta: strength of the pull towards the reference.
-        kind: which of the losses below.
-        label_smoothing: assumed share of flipped preferences.
+        beta: strength of the pull towards the reference, > 0.
+        kind: which of the losses below; each has a function of its own.
+        label_smoothing: assumed share of flipped labels, in [0, 0.5); for "sigmoid" and "robust" only.
         sft_weight: weight of the chosen sides' negative log-likelihood (0: none). It is the mean over all chosen tokens of the
             global batch, as for SFT; TRL 1.16 (loss_type "sft") takes the mean over those of a micro-batch.
+
+    Raises:
+        UserError: If a value is out of its range or `kind` is unknown.
     """
 
     beta: float
     kind: DpoKind = "sigmoid"
     label_smoothing: float = 0.0
     sft_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        kinds, smoothing = get_args(DpoKind), self.label_smoothing
+        if self.kind not in kinds:
+            raise UserError(f"objective.loss is {self.kind!r}; choose one of {', '.join(kinds)}")
+        if not self.beta > 0:
+            raise UserError(f"objective.beta is {self.beta}; it must be greater than 0")
+        if not 0.0 <= smoothing < 0.5:
+            raise UserError(f"objective.label_smoothing is {smoothing}; it must lie in [0, 0.5)")
+        if smoothing and self.kind not in ("sigmoid", "robust"):
+            raise UserError(f"objective.label_smoothing has no meaning for objective.loss={self.kind}; set it to 0")
 
 
 class PairLoss(NamedTuple):
@@ -125,60 +139,42 @@ def dpo_loss(
     rejected: Tensor,
     ref_chosen: Tensor,
     ref_rejected: Tensor,
-    *,
-    beta: float,
-    kind: DpoKind = "sigmoid",
-    label_smoothing: float = 0.0,
-    chosen_lengths: Tensor | None = None,
-    rejected_lengths: Tensor | None = None,
+    objective: PairObjective,
+    lengths: tuple[Tensor, Tensor] | None = None,
 ) -> PairLoss:
     """The preference loss of each pair, and the implicit rewards `beta * log_ratio` of both sides.
 
     Computed in fp32 whatever the dtype of the log-probabilities. With policy == reference the sigmoid and the robust
-    loss are ln 2, hinge is 1 and ipo is 1 / (4 beta^2).
+    loss are ln 2, hinge is 1 and ipo is 1 / (4 beta^2). The objective's `sft_weight` is not applied here, because its mean is
+    over tokens.
 
     Args:
         chosen: (B,), sum of the policy's log-probabilities over the chosen completion's tokens, nats.
         rejected: (B,), the same for the rejected completion.
         ref_chosen: (B,), the reference's; no gradient flows into it.
         ref_rejected: (B,).
-        beta: Strength of the pull towards the reference, > 0.
-        kind: Which loss; each has a function of its own above.
-        label_smoothing: Assumed share of flipped labels, in [0, 0.5); for 'sigmoid' and 'robust' only.
-        chosen_lengths: (B,), completion tokens, needed by 'ipo'.
-        rejected_lengths: (B,).
+        objective: Which loss, and its parameters.
+        lengths: Completion tokens of the chosen and of the rejected sides, (B,) each; needed by "ipo".
 
     Returns:
         Losses and rewards, each (B,).
 
     Raises:
-        UserError: If an argument is out of its range or `kind` is unknown.
+        ValueError: If "ipo" is given no lengths.
     """
-    check_dpo_arguments(beta, kind, label_smoothing)
+    beta = objective.beta
     chosen_ratio = chosen.float() - ref_chosen.detach().float()
     rejected_ratio = rejected.float() - ref_rejected.detach().float()
     margin = chosen_ratio - rejected_ratio
-    match kind:
+    match objective.kind:
         case "sigmoid":
-            losses = sigmoid_loss(margin, beta, label_smoothing)
+            losses = sigmoid_loss(margin, beta, objective.label_smoothing)
         case "hinge":
             losses = hinge_loss(margin, beta)
         case "robust":
-            losses = robust_loss(margin, beta, label_smoothing)
+            losses = robust_loss(margin, beta, objective.label_smoothing)
         case "ipo":
-            if chosen_lengths is None or rejected_lengths is None:
-                raise ValueError("ipo is normalised by length: pass chosen_lengths and rejected_lengths")
-            losses = ipo_loss(chosen_ratio, rejected_ratio, chosen_lengths, rejected_lengths, beta)
+            if lengths is None:
+                raise ValueError("ipo is normalised by length: pass lengths")
+            losses = ipo_loss(chosen_ratio, rejected_ratio, *lengths, beta)
     return PairLoss(losses, beta * chosen_ratio.detach(), beta * rejected_ratio.detach())
-
-
-def check_dpo_arguments(beta: float, kind: str, label_smoothing: float) -> None:
-    """Refuse settings that have no meaning, in one line, before the first step."""
-    if kind not in get_args(DpoKind):
-        raise UserError(f"objective.loss is {kind!r}; choose one of {', '.join(get_args(DpoKind))}")
-    if not beta > 0:
-        raise UserError(f"objective.beta is {beta}; it must be greater than 0")
-    if not 0.0 <= label_smoothing < 0.5:
-        raise UserError(f"objective.label_smoothing is {label_smoothing}; it must lie in [0, 0.5)")
-    if label_smoothing and kind not in ("sigmoid", "robust"):
-        raise UserError(f"objective.label_smoothing has no meaning for objective.loss={kind}; set it to 0")

@@ -231,16 +231,8 @@ class DPOModule(PolicyModule):
             tokens: (B * 2,), over how many tokens.
         """
         (chosen, rejected), lengths = logps.view(-1, 2).T, tokens.view(-1, 2).T
-        pair = dpo_loss(
-            chosen,
-            rejected,
-            *batch.reference.T,
-            beta=self.objective.beta,
-            kind=self.objective.kind,
-            label_smoothing=self.objective.label_smoothing,
-            chosen_lengths=lengths[0],
-            rejected_lengths=lengths[1],
-        )
+        ref_chosen, ref_rejected = batch.reference.T
+        pair = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, self.objective, (lengths[0], lengths[1]))
         weight = batch.weight
         self.add(
             **{
