@@ -29,6 +29,18 @@ def test_help_names_every_stage_with_what_it_does(capsys):
         assert f"  {stage.name:<10} {stage.__doc__.splitlines()[0]}" in shown
 
 
+def test_a_defect_in_any_verb_shows_no_secret(tmp_path):
+    code = (
+        "import sys; from vpo.cli import entry\n"
+        "def broken(arguments): raise RuntimeError('sent Authorization: Bearer abcdef0123456789')\n"
+        "entry.VERBS['table'] = broken; sys.argv = ['vpo', 'table']; sys.exit(entry.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "RuntimeError: sent Authorization" in done.stderr
+    assert "abcdef0123456789" not in done.stderr.rpartition("RuntimeError")[2]
+
+
 def test_help_is_there_at_once(tmp_path):
     started = time.monotonic()
     done = run_vpo("--help", cwd=tmp_path)

@@ -10,6 +10,7 @@ from vpo import __version__
 from vpo.cli.arguments import Parser
 from vpo.errors import Terminated, UserError
 from vpo.processes.environment import ensure_utf8, prepare_run
+from vpo.storage.redact import redact_uncaught
 
 DESCRIPTION = "vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped"
 VERBS_HELP = """\
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         ensure_utf8()
+        redact_uncaught()
         arguments = sys.argv[1:]
     try:
         parsed = _parse(list(arguments) or ["--help"])
