@@ -65,3 +65,7 @@ def test_objective_none_ends_with_sft_and_says_what_is_missing():
     assert not stages & {"sample", "pair", "reference", "dpo", "grpo"}
     with pytest.raises(UserError, match=r"no policy is called dpo with objective.policy=None; known are start, sft"):
         keys_of(composed("objective=none", "method=[sft,dpo]"))
+
+
+def test_an_experiment_with_values_for_a_training_goes_with_none():
+    check(composed("experiment=smoke", "objective=none"))

@@ -200,3 +200,16 @@ def test_a_role_that_cannot_be_closed_costs_no_result(caplog):
     assert worker.work([1, 2]) == [1, 2]
     worker.close()
     assert caplog.messages == ["Stuck.close() failed: RuntimeError: the driver is gone"]
+
+
+def test_a_server_that_is_away_is_asked_in_whole_batches_until_the_last_attempt(tmp_path):
+    """4 items, two calls of the batch, then, in the last attempt, the batch and its halves: 1 + 2 + 4 calls."""
+    calls = []
+
+    def away(role, some):
+        calls.append(len(some))
+        raise ConnectionError("refused")
+
+    found = Worker(task(tmp_path, away), Patience(attempts=3), lambda seconds: None).work(items(4))
+    assert calls == [4, 4, 4, 2, 1, 1, 2, 1, 1]
+    assert {(one.kind, one.attempts, one.retryable) for one in found} == {("ConnectionError", 3, True)}

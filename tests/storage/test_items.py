@@ -167,3 +167,8 @@ def test_half_a_surrogate_pair_in_an_answer_is_stored_as_the_replacement_charact
         {"id": "0", "value": "smile \ufffd cut"},
         {"id": "1", "value": "smile \ufffd cut"},
     ]
+
+
+def test_one_item_that_fails_alone_is_counted_and_does_not_end_the_run(tmp_path):
+    done = run(tmp_path, items(1, _0="refuse"))
+    assert (done.records, done.failures) == ([], {"0": Failure("refused", "no")})

@@ -126,7 +126,9 @@ class Grpo(Node):
 
 
 class NoObjective(Node):
-    """Nothing is trained after SFT."""
+    """Nothing is trained after SFT. An experiment's values for a training (epochs, steps) may stand beside it, and are not read."""
+
+    model_config = ConfigDict(extra="allow")
 
     policy: None
     label: str

@@ -62,13 +62,16 @@ class Worker:
         """
         if not self._built:
             self._role, self._built = self.task.make(), True
-        results = self._tried(items)
-        for attempt in range(2, self.patience.attempts + 1):
+        last = self.patience.attempts
+        results = self._tried(items, last=last == 1)
+        for attempt in range(2, last + 1):
             again = [place for place, one in enumerate(results) if isinstance(one, Failure) and one.retryable]
             if not again:
                 break
             self.sleep(self.patience.before(attempt))
-            for place, result in zip(again, self._tried([items[place] for place in again]), strict=True):
+            for place, result in zip(
+                again, self._tried([items[place] for place in again], last=attempt == last), strict=True
+            ):
                 results[place] = replace(result, attempts=attempt) if isinstance(result, Failure) else result
         return results
 
@@ -83,8 +86,11 @@ class Worker:
             del role
             free_memory()
 
-    def _tried(self, items: Sequence[Any]) -> list[Any]:
-        """One attempt at each item; a batch that fails as a whole is halved until the item at fault is alone."""
+    def _tried(self, items: Sequence[Any], *, last: bool) -> list[Any]:
+        """One attempt at each item; a batch that fails as a whole is halved until the item at fault is alone.
+
+        Where a network or a server has failed, which passes, a batch is halved in the last attempt only.
+        """
         try:
             results = list(self.task.call(self._role, items))
         except UserError:
@@ -92,9 +98,9 @@ class Worker:
         except Exception as error:
             if is_full(error) or (isinstance(error, OSError) and error.errno in DISK_ERRORS):
                 raise
-            if len(items) == 1:
-                log.debug("an item failed", exc_info=True)
-                return [failure_of(error)]
+            if len(items) == 1 or (isinstance(error, PASSING) and not last):
+                log.debug("items failed", exc_info=True)
+                return [failure_of(error)] * len(items)
             if out_of_memory(error):
                 free_memory()
             middle = len(items) // 2
@@ -106,7 +112,7 @@ class Worker:
                     "Failure in its place"
                 )
             return results
-        return [result for half in halves for result in self._tried(half)]
+        return [result for half in halves for result in self._tried(half, last=last)]
 
 
 def failure_of(error: BaseException) -> Failure:

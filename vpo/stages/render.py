@@ -40,6 +40,8 @@ class Render(Stage):
             call=partial(render_prompts, folder=folder / "clips", seed=self.seed), item_id=attrgetter("id"),
             batch_size=batch_size_of(self.generator), label=f"clips of {self.label}",
         )  # fmt: skip
+        for left in (folder / "clips").glob(".*.part"):  # what a killed start was writing
+            left.unlink(missing_ok=True)
         broken = sum(clip.status != "ok" for clip in done.records)
         return {"clips": len(done.records), "broken": broken, "failed": len(done.failures)}
 

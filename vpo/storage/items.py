@@ -26,6 +26,7 @@ R = TypeVar("R")
 
 # With so many failures and not one success the role is broken, not the items: to go on would waste hours of waiting.
 BROKEN = 20
+FEW = 3  # of fewer items all may fail: they are counted like any others
 
 # The field by which a record of a role names its item. The other records are made here and not by a role.
 ITEM_OF = {Verdict: "prompt_id", Clip: "prompt_id", Score: "clip_id"}
@@ -130,6 +131,7 @@ def _do(
     executor: Executor,
 ) -> None:
     """Work through batches; each finished one is appended to the journal by one write, and added to `done`."""
+    broken = None
     with work.journal.open("ab") as file, Bar(work.label, total=len(items), done=len(done)) as bar:
         for number, outcomes in executor.run(work.task, [[items[place] for place in batch] for batch in batches]):
             fresh = [
@@ -141,7 +143,12 @@ def _do(
             file.flush()
             done.update(fresh)
             bar.advance(len(fresh))
-            _refuse_broken(done, len(items), work)
+            broken = _broken(done, len(items), work)
+            if broken is not None:
+                break
+    if broken is not None:
+        work.journal.unlink()  # so that the next start tries again
+        raise UserError(broken)
 
 
 def _checked(outcome: Any, item: str, work: Work[Any]) -> Any:
@@ -162,16 +169,16 @@ def _checked(outcome: Any, item: str, work: Work[Any]) -> Any:
     return outcome
 
 
-def _refuse_broken(done: Mapping[tuple[str, str], Any], total: int, work: Work[Any]) -> None:
-    """Raise UserError where nothing but failures came: at the end, or early in a long work."""
+def _broken(done: Mapping[tuple[str, str], Any], total: int, work: Work[Any]) -> str | None:
+    """What is wrong with the role where nothing but failures came: at the end of more than a few items, or early in a long work."""
     failures = [one for one in done.values() if isinstance(one, Failure)]
-    if len(failures) == len(done) and len(failures) >= min(total, BROKEN):
-        first = failures[0]
-        work.journal.unlink()  # so that the next start tries again
-        raise UserError(
-            f"{work.label}: {len(failures)} of {len(failures)} failed, the first by {first.kind} ({first.detail}); correct the cause, "
-            "then start again"
-        )
+    if len(failures) < len(done) or len(failures) < min(max(total, FEW), BROKEN):
+        return None
+    first = failures[0]
+    return (
+        f"{work.label}: {len(failures)} of {len(failures)} failed, the first by {first.kind} ({first.detail}); correct the cause, "
+        "then start again"
+    )
 
 
 def _line(name: tuple[str, str], outcome: Any) -> str:
