@@ -130,7 +130,7 @@ def test_a_whole_run_leaves_no_value_of_the_environments_secrets(tmp_path):
         sys.executable, "-m", "vpo", "run", "experiment=smoke", "method=[original,leaky]", "evaluator=[alignment]",
         "logger=[csv,wandb]", "build.allow=[leaky.]",
     ]  # fmt: skip
-    for fail, code in (("false", 0), ("true", 1)):
+    for fail, code in (("false", 0), ("true", 2)):
         done = subprocess.run(
             [*common, f"method.leaky.fail={fail}"],
             cwd=tmp_path,

@@ -236,7 +236,7 @@ def test_sigusr1_at_any_time_leaves_a_training_alive(tmp_path, start):
     """While the worker still starts there is nothing to save; later it saves and goes on."""
     spec = job(tmp_path, start, recipe={"max_steps": 20_000, "checkpoint_every": 20_000})
     parent = start_parent(spec)
-    wait_for(lambda: str(tmp_path / "training.jsonl") in (tmp_path / "err.txt").read_text())
+    wait_for(lambda: len(others_of(parent.pid)) > 1)  # the worker's process is there
     os.killpg(parent.pid, signal.SIGUSR1)
     wait_for(under_way(tmp_path, parent, 2))
     parent.send_signal(signal.SIGUSR1)
@@ -302,7 +302,7 @@ def test_a_run_ended_in_its_training_goes_on_with_it(tmp_path):
 def test_outside_of_training_sigusr1_passes_and_sigterm_ends_at_once(tmp_path):
     """While two processes draft, which they would do for longer than this test."""
     run = start_run(tmp_path, "dataset.sft=20000", "executor=processes", "executor.workers=2")
-    drafts = "draft/*.partial/prompts.jsonl"
+    drafts = "draft/*.partial/prompts.journal.jsonl"
     wait_for(lambda: lines_of(tmp_path, drafts))
     os.killpg(run.pid, signal.SIGUSR1)
     before = lines_of(tmp_path, drafts)
