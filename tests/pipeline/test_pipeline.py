@@ -166,7 +166,9 @@ def test_preference_training_learns_from_pairs_of_videos(smoke, tmp_path):
     assert dpo["counts"]["pairs"] == len(pairs)
     figures = rows(tmp_path / "store/dpo" / dpo["key"] / "training.jsonl")
     assert sum("train/loss" in row for row in figures) == dpo["counts"]["steps"] > 0
-    policies = [one["inputs"]["policy"] for one in manifests(tmp_path, "optimize") if one["node"]["method_name"] == "dpo"]
+    policies = [
+        one["inputs"]["policy"] for one in manifests(tmp_path, "optimize") if one["node"]["method_name"] == "dpo"
+    ]
     assert f"dpo/{dpo['key']}" in policies
     assert list(results_of(tmp_path)["methods"]) == METHODS
 
