@@ -6,6 +6,7 @@ any other exception         the batch is halved until the item at fault is alone
 a retryable failure         the item is tried again, after a wait that doubles, up to `attempts` times
 """
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 from vpo.errors import DISK_ERRORS, UserError
 from vpo.interfaces import Task
+from vpo.processes.hardware import release_gpu_memory
 from vpo.records import Failure
 from vpo.storage.disk import is_full
 
@@ -132,10 +134,5 @@ def out_of_memory(error: BaseException) -> bool:
 
 def free_memory() -> None:
     """Give back what nobody holds any more, cached GPU memory included; torch is not imported for it."""
-    import gc
-    import sys
-
     gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    release_gpu_memory()

@@ -34,13 +34,18 @@ class Queries(Stage):
     def _source(self) -> Any:
         return build(self.dataset)
 
+    @cached_property
+    def _content(self) -> str:
+        """The data set's fingerprint, for which a user's file is read once."""
+        return self._source.fingerprint()
+
     def node(self) -> dict[str, Any]:
         """The node with a hash of the content."""
-        return super().node() | {"content": self._source.fingerprint()}
+        return super().node() | {"content": self._content}
 
     def exempt_paths(self) -> tuple[str, ...]:
         named = getattr(self._source, "in_fingerprint", ())
-        return tuple(f"dataset.{name}" for name in named) if self._source.fingerprint() else ()
+        return tuple(f"dataset.{name}" for name in named) if self._content else ()
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         splits = self._source.splits()
