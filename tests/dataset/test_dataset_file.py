@@ -381,7 +381,7 @@ def test_no_data_set_may_have_a_text_in_two_splits(splits, message):
 
 def test_a_run_logs_what_was_left_out_and_changed_and_keeps_it(tmp_path):
     rows = [*(f"query &amp; {number}" for number in range(8)), "query & 1"]
-    (tmp_path / "q.txt.gz").write_bytes(gzip.compress("\n".join([*rows, "café"]).encode("cp1252")))
+    (tmp_path / "q.txt.gz").write_bytes(gzip.compress("\n".join([*rows, "café"]).encode("cp1252"), mtime=0))
     run = ["run", "experiment=smoke", "dataset=file", "dataset.path=q.txt.gz", "stop_after=queries"]
     shares = ["dataset.sft=4", "dataset.dpo=2", "dataset.test=2"]
     done = run_vpo(*run, *shares, cwd=tmp_path)
