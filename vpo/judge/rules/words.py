@@ -1,8 +1,7 @@
-"""Text to stems: the rule judge compares words in the form in which their inflections fall together.
+"""Text to lemmas: the rule judge compares words in the form in which their inflections fall together.
 
-A hand-written stemmer rather than a lemma library: the judge only asks whether two words are the same one, so a stem
-need not be a word, and 60 lines without data are quicker to import than any dictionary. It undoes regular endings in
-the manner of Porter's step 1 (An algorithm for suffix stripping, 1980) and irregular ones by table.
+Lemmas come from lemminflect's dictionary and, for words that it lacks, from its rules. Where a form may come from several words
+('leaves': leaf, leave), a text is found by each of them; `stem` names one, by which tables and phrases are looked up.
 """
 
 import re
@@ -11,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from lemminflect import getAllLemmas, getAllLemmasOOV
+
 from vpo.judge.rules import lexicon
 
 _WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
-_VOWEL = re.compile("[aeiouy]")
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,18 @@ def read(text: str) -> Reading:
         start, end = match.span()
         word = match.group().split("'")[0] if match.group().endswith("'s") else match.group()
         tokens.append(Token(start, start + len(word), word, stem(word), sentence))
-    return Reading(text, tuple(tokens), _places([token.stem for token in tokens]))
+    return Reading(text, tuple(tokens), _places(tokens))
 
 
-def _places(stems: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def _places(tokens: Sequence[Token]) -> dict[str, tuple[int, ...]]:
     known = _phrase_heads()
     places: dict[str, list[int]] = {}
-    for index, one in enumerate(stems):
-        places.setdefault(one, []).append(index)
-        for length in range(2, known.get(one, 2) + 1):
-            if index + length <= len(stems):
-                places.setdefault(" ".join(stems[index : index + length]), []).append(index)
+    for index, token in enumerate(tokens):
+        for one in {token.stem, *lemmas(token.word)}:
+            places.setdefault(one, []).append(index)
+        for length in range(2, known.get(token.stem, 2) + 1):
+            if index + length <= len(tokens):
+                places.setdefault(" ".join(t.stem for t in tokens[index : index + length]), []).append(index)
     return {phrase: tuple(found) for phrase, found in places.items()}
 
 
@@ -101,42 +102,50 @@ def stem_phrase(phrase: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def stem(word: str) -> str:
-    """The part of a word that its inflections share: 'running', 'ran' and 'runs' give 'run'; 'waves' gives 'wav'."""
-    return _ending(_irregular().get(word, word))
+    """The lemma by which tables know a word: 'running', 'ran' and 'runs' give 'run'; a noun or adjective that is one stays."""
+    chosen = _chosen().get(word)
+    if chosen:
+        return chosen
+    found = lemmas(word)
+    verb = _by_part(word).get("VERB", ())
+    if word.endswith(("ing", "ed")) and verb:
+        return min(verb, key=len)
+    return word if word in found else min(found, key=lambda one: (len(one), one))
+
+
+@lru_cache(maxsize=50_000)
+def lemmas(word: str) -> tuple[str, ...]:
+    """Every word of which this may be a form; itself where nothing is known of it."""
+    found = {one for row in _by_part(word).values() for one in row}
+    if word.endswith("ly") and len(word) > 5:
+        found.add(_adjective(word))
+    return tuple(sorted(found)) or (word,)
+
+
+@lru_cache(maxsize=50_000)
+def _by_part(word: str) -> dict[str, tuple[str, ...]]:
+    """Lemmas by part of speech, as lemminflect calls them: 'NOUN', 'VERB', 'ADJ', 'ADV'."""
+    if len(word) < 3 or not word.isascii() or word.isdigit():
+        return {}
+    known = {part: row for part, row in getAllLemmas(word).items() if part in ("NOUN", "VERB", "ADJ", "ADV")}
+    if known or not word.endswith(("s", "ing", "ed")):
+        return known
+    part = "NOUN" if word.endswith("s") else "VERB"
+    return dict(getAllLemmasOOV(word, part)) if not word.endswith(("ss", "us", "is")) else {}
+
+
+def _adjective(word: str) -> str:
+    """The adjective of an adverb: 'slowly', 'gently', 'happily'."""
+    base = word[:-2]
+    if base.endswith("i"):
+        return base[:-1] + "y"
+    return next((one for one in (base, base + "le", base + "l") if "ADJ" in getAllLemmas(one)), base)
 
 
 @cache
-def _irregular() -> dict[str, str]:
-    return {form: lemma for lemma, forms in lexicon.table("irregular").items() for form in forms}
-
-
-def _ending(word: str) -> str:
-    if len(word) <= 3 or not word.isascii() or word.isdigit():
-        return word
-    if word.endswith("ies"):
-        word = word[:-3] + ("ie" if len(word) == 4 else "y")
-    elif (word.endswith("es") and word[-3] in "sxz") or word.endswith(("ches", "shes")):
-        word = word[:-2]
-    elif word.endswith("s") and word[-2] not in "sui":
-        word = word[:-1]
-    for suffix in ("ing", "ied", "ed"):
-        base = word[: -len(suffix)]
-        if word.endswith(suffix) and not word.endswith("eed") and len(base) >= (2 if suffix == "ied" else 3):
-            if suffix == "ied":
-                word = base + "y"
-            elif _VOWEL.search(base):
-                word = _single(base)
-            break
-    if word.endswith("ly") and len(word) > 5:
-        word = word[:-2]
-    if word.endswith("e") and len(word) > 3:
-        word = word[:-1]
-    return word
-
-
-def _single(base: str) -> str:
-    """Undoes the doubled consonant of 'running', not the one of 'rolling'."""
-    return base[:-1] if base[-1] == base[-2] and base[-1] not in "lsz" else base
+def _chosen() -> dict[str, str]:
+    """Forms of several words, with the one that is meant in descriptions of scenes."""
+    return {form: lemma for lemma, forms in lexicon.table("lemmas").items() for form in forms}
 
 
 def near(a: str, b: str, most: int) -> bool:
