@@ -88,7 +88,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "chair table sofa bed bench desk shelf lamp mirror door window",
         "bottle cup bowl vase glass plate pot jar bucket bag box basket spoon fork knife",
         "guitar piano violin drum trumpet flute",
-        "phone laptop camera television keyboard book newspaper letter pen clock",
+        "phone laptop television keyboard book newspaper letter pen clock",
         "hat shirt jacket dress shoe glove scarf umbrella",
         "house castle church tower bridge barn lighthouse tent",
         "ball kite balloon rope doll robot toy",

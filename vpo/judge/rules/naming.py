@@ -5,7 +5,7 @@ Keys are stems of words or phrases, as `words.stem_phrase` gives them.
 
 from functools import cache, lru_cache
 
-from vpo.judge.rules import lexicon
+from vpo.judge.rules import lexicon, wordnet
 from vpo.judge.rules.requirements import Item
 from vpo.judge.rules.words import Reading, stem, stem_phrase
 
@@ -14,7 +14,7 @@ def locate(item: Item | None, prompt: Reading) -> list[int]:
     """Where the prompt names the item: indices of the last token of each naming."""
     if item is None:
         return []
-    keys = ({item.key} | names(item.key)) & prompt.places.keys()
+    keys = item.keys.union(*(names(key) for key in item.keys)) & prompt.places.keys()
     return sorted({i + key.count(" ") for key in keys for i in prompt.places[key]})
 
 
@@ -52,7 +52,20 @@ def names(key: str) -> frozenset[str]:
     """Every key that names what `key` names: words for the same thing, and two levels of kinds below it."""
     direct = members().get(key, frozenset())
     below = frozenset().union(*(members().get(member, frozenset()) for member in direct))
-    return (_same().get(key, frozenset()) | direct | below) - {key}
+    return (_same().get(key, frozenset()) | direct | below | _in_wordnet(key)) - {key}
+
+
+def _in_wordnet(key: str) -> frozenset[str]:
+    """WordNet's synonyms and kinds of a noun, and its synonyms and near words of an adjective or adverb."""
+    found: frozenset[str] = frozenset()
+    if wordnet.known(key, wordnet.NOUN):
+        found |= wordnet.synonyms(key, wordnet.NOUN)
+        if wordnet.visible(key) and len(wordnet.below(key, wordnet.NOUN)) < 1000:
+            found |= wordnet.below(key, wordnet.NOUN)
+    for part in (wordnet.ADJECTIVE, wordnet.ADVERB):
+        if wordnet.known(key, part):
+            found |= wordnet.synonyms(key, part) | wordnet.below(key, part, 1)
+    return frozenset(map(stem_phrase, found))
 
 
 @lru_cache(maxsize=10_000)
@@ -60,7 +73,16 @@ def siblings(key: str) -> frozenset[str]:
     """The other members of its kinds, and of their kinds; people and the like apart, which come together in a scene."""
     own = [kind for kind in kinds().get(key, ()) if kind not in _COMPANIONS]
     wider = [kind for near_kind in own for kind in kinds().get(near_kind, ()) if kind not in _COMPANIONS]
-    return frozenset().union(*(members()[kind] for kind in (*own, *wider))) - {key, *own}
+    listed = frozenset().union(*(members()[kind] for kind in (*own, *wider)))
+    return (listed | (frozenset() if own else _sisters(key))) - {key, *own}
+
+
+def _sisters(key: str) -> frozenset[str]:
+    """Other members of the kind to which WordNet counts a thing that no table lists."""
+    if not wordnet.visible(key):
+        return frozenset()
+    numbers = wordnet.meanings(key, wordnet.NOUN, 1)
+    return frozenset(map(stem_phrase, wordnet.sisters(numbers))) - {key}
 
 
 _COMPANIONS = frozenset(
@@ -92,7 +114,8 @@ def moves() -> dict[str, str]:
     for move in lexicon.table("camera"):
         verb, *rest = move.split()
         rows[stem_phrase(move)] = stem_phrase(" ".join([verb, *(turned.get(word, "") for word in rest)]))
-    return rows
+    still = [stem_phrase(move) for move in ("steady", "static camera", "fixed camera", "static shot")]
+    return rows | dict.fromkeys(still, "shaking") | {"shaking": still[0]}
 
 
 @cache

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from vpo.judge.rules import harm, lexicon
+from vpo.judge.rules import harm, lexicon, wordnet
 from vpo.judge.rules.flags import split_flags
-from vpo.judge.rules.words import Reading, near, read, stem, stem_phrase
+from vpo.judge.rules.words import Reading, lemmas, near, noun_of, read, stem, stem_phrase, verb_of
+
+OBJECT, NAME, STYLE, CAMERA, ACTION, WORD, SOFT = "object", "name", "style", "camera", "action", "word", "soft"
 
 _NOT = frozenset({"no", "without", "not", "never", "dont", "don't"})
 
@@ -17,9 +19,15 @@ class Item:
 
     words: str
     key: str
-    kind: str  # "object" | "name" | "style" | "camera" | "soft" | "word"
+    kind: str  # OBJECT, NAME, STYLE, CAMERA, ACTION, WORD, SOFT or "colour"
     first: int
     last: int
+    others: frozenset[str] = frozenset()  # further words of which it may be a form
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Every stem by which a text may have it."""
+        return self.others | {self.key}
 
 
 @dataclass(frozen=True)
@@ -132,10 +140,36 @@ def _item(reading: Reading, span: range) -> Item | None:
             return Item(text, key, "colour", span.start, span.start)
         if word in lexicon.words("soft") or stem(word) in _soft_stems() or _misspelt_filler(word):
             return Item(text, key, "soft", span.start, span.start)
-    kind = _kinds_of_words().get(key, "word")
-    if kind == "object" and _in_name(reading, span):
-        kind = "name"
-    return Item(text, key, kind, span.start, span.stop - 1)
+    others = frozenset(lemmas(tokens[0].word)) - {key} if len(tokens) == 1 else frozenset()
+    kind = _kinds_of_words().get(key) or (_kind_of(reading, span.start) if len(tokens) == 1 else WORD)
+    if kind == WORD and len(tokens) == 1 and _is_action(reading, span.start):
+        kind = ACTION
+    if kind == OBJECT and _in_name(reading, span):
+        kind = NAME
+    return Item(text, key, kind, span.start, span.stop - 1, others)
+
+
+def _kind_of(reading: Reading, index: int) -> str:
+    """What a word that no table has is, by WordNet: a thing that can be seen, or a plain word."""
+    word = reading.tokens[index].word
+    noun = noun_of(word)
+    if noun is None or _is_action(reading, index):
+        return WORD
+    others = max(wordnet.frequency(word, wordnet.ADJECTIVE), wordnet.frequency(verb_of(word) or "", wordnet.VERB))
+    return OBJECT if wordnet.visible(noun) and wordnet.frequency(noun, wordnet.NOUN) >= others else WORD
+
+
+def _is_action(reading: Reading, index: int) -> bool:
+    """Whether the word is a form of a verb that is rather a verb than a noun."""
+    word = reading.tokens[index].word
+    verb = verb_of(word)
+    if verb is None or word == verb:
+        return False
+    noun = noun_of(word)
+    before = reading.tokens[index - 1].word if index else ""
+    if noun is not None and before in lexicon.words("determiners"):
+        return False
+    return noun is None or wordnet.frequency(verb, wordnet.VERB) >= wordnet.frequency(noun, wordnet.NOUN)
 
 
 def _in_name(reading: Reading, span: range) -> bool:

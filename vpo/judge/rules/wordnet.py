@@ -133,6 +133,11 @@ def cognates(word: str, part: str) -> frozenset[str]:
     ) - {word}
 
 
+def sisters(numbers: Iterable[int]) -> frozenset[str]:
+    """Words for the other members of the kinds to which these meanings belong."""
+    return words_of(_closure(_closure(numbers, "kind", 1), "kind", 1, down=True))
+
+
 def _closure(numbers: Iterable[int], relation: str, levels: int, *, down: bool = False) -> set[int]:
     """Meanings within so many steps of the relation, without those at which it starts; `down` follows it backwards."""
     start = set(numbers)

@@ -134,6 +134,16 @@ def _by_part(word: str) -> dict[str, tuple[str, ...]]:
     return dict(getAllLemmasOOV(word, part)) if not word.endswith(("ss", "us", "is")) else {}
 
 
+def verb_of(word: str) -> str | None:
+    """The verb of which the word is a form, if it is one."""
+    return min(_by_part(word).get("VERB", ()), key=len, default=None)
+
+
+def noun_of(word: str) -> str | None:
+    """The noun of which the word is a form, if it is one."""
+    return min(_by_part(word).get("NOUN", ()), key=len, default=None)
+
+
 def _adjective(word: str) -> str:
     """The adjective of an adverb: 'slowly', 'gently', 'happily'."""
     base = word[:-2]
