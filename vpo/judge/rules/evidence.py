@@ -152,12 +152,9 @@ _COMMON_KINDS = frozenset(
 
 
 def _action(item: Item, prompt: Reading, required: Requirements) -> Found:
-    """The strength with which other words say what is done, unless another action has its place."""
+    """The strength with which other words say what is done."""
     verb = verb_of(item.words.lower()) or item.key
     said = (_said(verb) | _names(item)) & prompt.places.keys()
-    rival = _first_rival(verb, prompt, required, postures=not said)
-    if rival is not None and (not said or rival < min(prompt.places[key][0] for key in said)):
-        return 0.0, frozenset()
     if said:
         return FULL, said
     if _cognate(item.key, prompt) or _misspelt(item, prompt):
@@ -170,6 +167,20 @@ def _action(item: Item, prompt: Reading, required: Requirements) -> Found:
         return (FULL if len(signs) > 1 else PART), signs
     sisters = _sisters(verb) & prompt.places.keys()
     return (HINT, sisters) if sisters else _NOTHING
+
+
+def rival_action(item: Item, prompt: Reading, required: Requirements) -> str:
+    """The action that a prompt has in the place of the query's: not done at the same time, and before all that would say the query's."""
+    verb = verb_of(item.words.lower())
+    if verb is None or item.first != item.last or item.first < 0 or not item.keys.isdisjoint(prompt.places):
+        return ""
+    if item.kind not in (ACTION, SOFT, WORD) or not rival_actions(verb):
+        return ""
+    said = (_said(verb) | _names(item)) & prompt.places.keys()
+    rival = _first_rival(verb, prompt, required, postures=not said)
+    if rival is None or (said and rival > min(prompt.places[key][0] for key in said)):
+        return ""
+    return prompt.tokens[rival].word
 
 
 @lru_cache(maxsize=10_000)

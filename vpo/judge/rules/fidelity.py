@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from vpo.judge.rules import attributes, helpfulness, lexicon
-from vpo.judge.rules.evidence import HINT, PART, kept, rivals_of
+from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
+from vpo.judge.rules.evidence import HINT, PART, kept, rival_action, rivals_of
+from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
 from vpo.records import Reason
@@ -25,6 +26,10 @@ def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Rea
         *attributes.wrong_relations(required, prompt),
         *_excluded(required, prompt),
         *_motion(required, prompt),
+        *contrasts.wrong_properties(required, prompt),
+        *contrasts.wrong_directions(required, prompt),
+        *_wrong_actions(required, prompt),
+        *_wrong_negations(required, prompt),
     ]
     strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
     strict = [strength for item, strength in strengths if item.kind in STRICT]
@@ -67,3 +72,26 @@ def _motion(required: Requirements, prompt: Reading) -> Iterator[Reason]:
 def _is_quality(words: str) -> bool:
     """'blurry' and its like speak of the video's quality, which a text cannot have."""
     return any(word in lexicon.words("quality") for word in words.lower().split())
+
+
+# What is done, and what is denied
+
+
+def _wrong_actions(required: Requirements, prompt: Reading) -> Iterator[Reason]:
+    """Actions of the query in whose place the prompt has another."""
+    for item in required.items:
+        rival = rival_action(item, prompt, required)
+        if rival:
+            yield Reason("accurate", "changed_verb", f"{item.words} -> {rival}")
+
+
+def _wrong_negations(required: Requirements, prompt: Reading) -> Iterator[Reason]:
+    """What the query denies and the prompt shows, and the other way round."""
+    hidden = denied(prompt)
+    for key in required.denied:
+        if any(i not in hidden for i in prompt.places.get(key, ())):
+            yield Reason("accurate", "excluded", key)
+    for item in required.items if hidden else ():
+        places = sorted(i for key in item.keys for i in prompt.places.get(key, ()))
+        if places and places[0] in hidden and item.kind in (*STRICT, ACTION):
+            yield Reason("accurate", "denied", item.words)

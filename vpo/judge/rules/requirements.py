@@ -6,11 +6,10 @@ from functools import cache, lru_cache
 
 from vpo.judge.rules import harm, lexicon, wordnet
 from vpo.judge.rules.flags import split_flags
+from vpo.judge.rules.negation import denied
 from vpo.judge.rules.words import Reading, lemmas, near, noun_of, read, stem, stem_phrase, verb_of
 
 OBJECT, NAME, STYLE, CAMERA, ACTION, WORD, SOFT = "object", "name", "style", "camera", "action", "word", "soft"
-
-_NOT = frozenset({"no", "without", "not", "never", "dont", "don't"})
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,25 @@ class Relation:
 
 
 @dataclass(frozen=True)
+class Property:
+    """`noun` (or the scene) has the value of the group of properties: 'size' is 'big'."""
+
+    group: str
+    value: str
+    noun: Item | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Direction:
+    """What one of the verbs (other names of one movement) says goes this way."""
+
+    value: str
+    verbs: frozenset[str]
+    words: str
+
+
+@dataclass(frozen=True)
 class Requirements:
     """A query, read: its cleaned text and everything that a prompt must keep."""
 
@@ -60,6 +78,9 @@ class Requirements:
     relations: tuple[Relation, ...]
     excluded: tuple[str, ...]
     motion: int | None
+    properties: tuple[Property, ...] = ()
+    directions: tuple[Direction, ...] = ()
+    denied: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -74,7 +95,10 @@ def understand(query: str) -> Requirements:
     asked = tuple(item for item in items if item.kind != "colour")
     if camera:
         asked += (Item(camera, stem_phrase(camera), "camera", -1, -1),)
-    return Requirements(text, reading, asked, attributes, _relations(reading, asked), excluded, motion)
+    return Requirements(
+        text, reading, asked, attributes, _relations(reading, asked), excluded, motion,
+        properties=_properties(reading, items, free), directions=_directions(reading), denied=_denied(reading),
+    )  # fmt: skip
 
 
 def _plain_case(text: str) -> str:
@@ -93,10 +117,7 @@ def _free_tokens(reading: Reading) -> frozenset[int]:
         free.update(range(found.first, found.last + 1))
         around = range(max(0, found.first - 4), min(len(reading.tokens), found.last + 4))
         free.update(i for i in around if reading.tokens[i].stem in _aggressive())
-    for i, token in enumerate(reading.tokens):
-        if token.word in _NOT:
-            free.update(range(i, min(i + 3, len(reading.tokens))))
-    return frozenset(free)
+    return frozenset(free) | denied(reading)
 
 
 def _items(reading: Reading, free: frozenset[int]) -> tuple[Item, ...]:
@@ -248,15 +269,66 @@ def _number(word: str) -> str | None:
     return _numbers().get(word)
 
 
+def _properties(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> tuple[Property, ...]:
+    """Properties of things and of the scene."""
+    found = []
+    for i, token in enumerate(reading.tokens):
+        for group, value in _property_words().get(token.stem, ()) if i not in free else ():
+            noun = _noun_after(reading, items, i + 1)
+            if group in ("daytime", "season"):
+                found.append(Property(group, value, None, token.word))
+            elif noun is not None and noun.first - i <= 3:
+                found.append(Property(group, value, noun, token.word))
+    return tuple(found)
+
+
+@cache
+def _property_words() -> dict[str, tuple[tuple[str, str], ...]]:
+    """Each word that asks for a property, with the group and value (of several groups: 'short')."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    for head, (row, _) in lexicon.sided("contrasts").items():
+        group, _, value = head.partition("/")
+        for word in map(stem_phrase, row):
+            found[word] = (*found.get(word, ()), (group, value))
+    return found
+
+
+def _directions(reading: Reading) -> tuple[Direction, ...]:
+    """Words of a direction that follow a verb."""
+    words = {word: head for head, row in lexicon.table("directions").items() for word in row}
+    found = []
+    for i, token in enumerate(reading.tokens):
+        value = words.get(token.word)
+        for before in reversed(reading.tokens[max(0, i - 4) : i]) if value else ():
+            verb = verb_of(before.word)
+            if verb and before.word not in lexicon.words("stop") and before.sentence == token.sentence:
+                text = reading.text[before.start : token.end]
+                found.append(Direction(value, frozenset({before.stem, verb, *wordnet.synonyms(verb, wordnet.VERB)}), text))
+                break
+    return tuple(found)
+
+
+def _denied(reading: Reading) -> tuple[str, ...]:
+    """Stems of what the query denies, without words that carry no content."""
+    return tuple(
+        reading.tokens[i].stem
+        for i in sorted(denied(reading))
+        if reading.tokens[i].word not in lexicon.words("stop") and reading.tokens[i].word not in lexicon.words("soft")
+    )
+
+
 def _relations(reading: Reading, items: Sequence[Item]) -> tuple[Relation, ...]:
-    objects = [item for item in items if item.kind in ("object", "word")]
+    places = sorted(
+        ((i + item.last - item.first, item) for item in items if item.kind == OBJECT for i in reading.places.get(item.key, ())),
+        key=lambda row: row[0],
+    )
     found = []
     for i, token in enumerate(reading.tokens):
         value = relation_words().get(token.word)
         if value is None or not _prepositional(reading, i, value):
             continue
-        before = [item for item in objects if item.last < i and item.kind == "object"]
-        after = [item for item in objects if i < item.first <= i + 5 and item.kind == "object"]
+        after = [item for place, item in places if i < place <= i + 6]
+        before = [item for place, item in places if place < i and after and item is not after[0]]
         if before and after:
             found.append(Relation(value, before[-1], after[0]))
     return tuple(found)

@@ -20,6 +20,17 @@ def table(name: str) -> dict[str, tuple[str, ...]]:
 
 
 @cache
+def sided(name: str) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The heads of `<name>.txt` with their items before and after a bar, in file order."""
+    rows = {}
+    for line in _lines(name):
+        head, _, items = line.partition(":")
+        first, _, further = items.partition("|")
+        rows[head.strip()] = _items(first), _items(further)
+    return rows
+
+
+@cache
 def groups(name: str) -> tuple[tuple[str, ...], ...]:
     """The lines of `<name>.txt`, each as its items: for tables without heads."""
     return tuple(_items(line) for line in _lines(name))
