@@ -80,8 +80,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "count": ("two three four five six seven",),
     "noun": (
         "dog cat horse cow sheep elephant bear zebra giraffe monkey rabbit tiger lion fox wolf pig deer goat squirrel panda raccoon mouse",
-        "bird eagle owl penguin duck parrot chicken swan",
-        "fish shark whale dolphin octopus turtle crab",
+        "eagle owl penguin duck parrot chicken swan",
+        "shark whale dolphin octopus turtle crab",
         "car bus truck train motorcycle bicycle airplane boat helicopter tractor",
         "apple banana orange lemon pear strawberry watermelon grape",
         "cake pizza bread sandwich soup salad cheese chocolate cookie pasta burger egg",

@@ -11,6 +11,8 @@ from vpo.records import Reason
 
 _OPPOSITES = ("left", "right"), ("above", "below"), ("front", "behind"), ("inside", "outside")
 
+_LONG = 25  # words of a query of whose relations not each one must be said
+
 # Colours and counts: bound to a noun
 
 
@@ -114,7 +116,7 @@ def wrong_relations(required: Requirements, prompt: Reading) -> Iterator[Reason]
         words = f"{relation.a.words} {relation.value} {relation.b.words}"
         if said:
             yield Reason("accurate", "changed_relation", f"{words} -> {said}")
-        else:
+        elif len(required.reading.tokens) < _LONG:
             yield Reason("accurate", "missing_relation", words)
 
 

@@ -1,7 +1,7 @@
 """How surely a prompt keeps a thing that its query asks for: by its name, by another name, by a kind of it, or only by a hint."""
 
 import itertools
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from vpo.judge.rules import lexicon, wordnet
 from vpo.judge.rules.naming import (
@@ -26,7 +26,7 @@ _NOTHING: Found = 0.0, frozenset()
 
 def kept(item: Item, prompt: Reading, required: Requirements) -> float:
     """How surely the prompt keeps the item, from 0 to 1: named or by another name, by its kind, hinted at, not at all."""
-    if not item.keys.isdisjoint(prompt.places):
+    if _named(item, prompt):
         return FULL
     if item.kind == STYLE or (item.kind == CAMERA and item.key in moves()):
         return FULL if _shown(item.key, prompt) else 0.0
@@ -38,6 +38,15 @@ def kept(item: Item, prompt: Reading, required: Requirements) -> float:
     if item.kind == OBJECT and _ousted(item, evidence, prompt, required):
         return 0.0
     return strength
+
+
+def _named(item: Item, prompt: Reading) -> bool:
+    """Whether the prompt has the item's own words; for a thing, not as a form of a verb: 'towering' is no tower."""
+    places = [i for key in item.keys for i in prompt.places.get(key, ())]
+    if item.kind not in (OBJECT, NAME) or " " in item.key:
+        return bool(places)
+    own = item.words.lower()
+    return any(not prompt.tokens[i].word.endswith(("ing", "ed")) or prompt.tokens[i].word == own for i in places)
 
 
 # Things and plain words
@@ -63,9 +72,9 @@ def _thing(item: Item, prompt: Reading, required: Requirements) -> Found:
     if wider:
         return PART, wider
     signs = marks(item.key) & prompt.places.keys()
-    if len(signs) > 1:
-        return (PART if item.kind == OBJECT else FULL), signs
-    return HINT * len(signs), signs
+    if item.kind == OBJECT:
+        return (HINT, signs) if len(signs) > 1 else _NOTHING
+    return (FULL if len(signs) > 1 else HINT * len(signs)), signs
 
 
 def _names(item: Item) -> frozenset[str]:
@@ -174,7 +183,7 @@ def rival_action(item: Item, prompt: Reading, required: Requirements) -> str:
     verb = verb_of(item.words.lower())
     if verb is None or item.first != item.last or item.first < 0 or not item.keys.isdisjoint(prompt.places):
         return ""
-    if item.kind not in (ACTION, SOFT, WORD) or not rival_actions(verb):
+    if not rival_actions(verb) or not (item.kind == ACTION or (item.kind == SOFT and item.words.lower() != verb)):
         return ""
     said = (_said(verb) | _names(item)) & prompt.places.keys()
     rival = _first_rival(verb, prompt, required, postures=not said)
@@ -219,12 +228,9 @@ def _is_verb(word: str) -> bool:
 
 @lru_cache(maxsize=10_000)
 def rival_actions(verb: str) -> frozenset[str]:
-    """Actions of the rows in which the verb stands, or another word for it."""
+    """The other actions of the rows in which the verb stands."""
     own = {verb} | _said(verb) | names(verb)
-    rows = [row for row in lexicon.groups("actions") if verb in row] or [
-        row for row in lexicon.groups("actions") if not own.isdisjoint(row)
-    ]
-    return frozenset(other for row in rows for other in row) - own
+    return frozenset(other for row in lexicon.groups("actions") if verb in row for other in row) - own
 
 
 # Roots and misspellings
@@ -278,9 +284,3 @@ def _correction(key: str) -> str | None:
     """The one word of the lexicon that a misspelt word is one typing error away from, if there is just one."""
     close = [word for word in by_initial().get(key[0], ()) if _slip(key, word, 1)]
     return close[0] if len(close) == 1 else None
-
-
-@cache
-def action_words() -> frozenset[str]:
-    """Every action that has rivals."""
-    return frozenset(word for row in lexicon.groups("actions") for word in row)

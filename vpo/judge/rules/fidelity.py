@@ -10,8 +10,9 @@ from vpo.judge.rules.words import Reading, stem_phrase
 from vpo.records import Reason
 
 # How much an item's loss weighs. What can be seen weighs most; a plain word is often said otherwise.
-WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, ACTION: 0.7, WORD: 0.3, SOFT: 0.0}
+WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, ACTION: 0.9, WORD: 0.3, SOFT: 0.0}
 STRICT = (OBJECT, NAME, STYLE, CAMERA)
+LONG = 40  # words of a query that tells a story: what it denies, and where its things are, is not read
 FEW = 6  # of so many things in a query, one may be missing
 
 
@@ -88,7 +89,7 @@ def _wrong_actions(required: Requirements, prompt: Reading) -> Iterator[Reason]:
 def _wrong_negations(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """What the query denies and the prompt shows, and the other way round."""
     hidden = denied(prompt)
-    for key in required.denied:
+    for key in required.denied if len(required.reading.tokens) < LONG else ():
         if any(i not in hidden for i in prompt.places.get(key, ())):
             yield Reason("accurate", "excluded", key)
     for item in required.items if hidden else ():

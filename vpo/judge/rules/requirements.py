@@ -163,7 +163,7 @@ def _item(reading: Reading, span: range) -> Item | None:
             return Item(text, key, "soft", span.start, span.start)
     others = frozenset(lemmas(tokens[0].word)) - {key} if len(tokens) == 1 else frozenset()
     kind = _kinds_of_words().get(key) or (_kind_of(reading, span.start) if len(tokens) == 1 else WORD)
-    if kind == WORD and len(tokens) == 1 and _is_action(reading, span.start):
+    if kind in (WORD, OBJECT) and len(tokens) == 1 and _is_action(reading, span.start):
         kind = ACTION
     if kind == OBJECT and _in_name(reading, span):
         kind = NAME
