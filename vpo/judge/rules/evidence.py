@@ -12,11 +12,12 @@ from vpo.judge.rules.naming import (
     moves,
     names,
     object_keys,
+    same,
     siblings,
     vocabulary,
 )
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
-from vpo.judge.rules.words import Reading, near, stem, stem_phrase, verb_of
+from vpo.judge.rules.words import Reading, keys_of, near, stem, stem_phrase, verb_of
 
 FULL, PART, HINT = 1.0, 0.6, 0.4
 
@@ -84,7 +85,7 @@ def _names(item: Item) -> frozenset[str]:
 @lru_cache(maxsize=10_000)
 def _wider(key: str) -> frozenset[str]:
     found = wordnet.above(key, wordnet.NOUN, 2) if wordnet.known(key, wordnet.NOUN) else frozenset()
-    return frozenset(map(stem_phrase, found)) - _VAGUE
+    return keys_of(found) - _VAGUE
 
 
 _VAGUE = frozenset(
@@ -92,7 +93,7 @@ _VAGUE = frozenset(
         stem_phrase,
         ("object", "thing", "structure", "device", "unit", "part", "whole", "artifact", "way", "area", "surface", "covering", "being",
          "organism", "person", "animal", "instrumentality", "matter", "substance", "group", "place", "location", "region", "container",
-         "move", "go", "act", "be", "have", "make", "get", "change", "cause", "do", "come", "give", "put", "take", "set", "adult",
+         "move", "motion", "movement", "go", "act", "break", "determine", "show", "hold", "keep", "use", "begin", "start", "look", "find", "be", "have", "make", "get", "change", "cause", "do", "come", "give", "put", "take", "set", "adult",
          "domestic animal", "vertebrate", "mammal", "body", "vessel", "clothing", "food", "plant", "vehicle", "building", "furniture"),
     )
 )  # fmt: skip
@@ -163,12 +164,12 @@ _COMMON_KINDS = frozenset(
 def _action(item: Item, prompt: Reading, required: Requirements) -> Found:
     """The strength with which other words say what is done."""
     verb = verb_of(item.words.lower()) or item.key
-    said = (_said(verb) | _names(item)) & prompt.places.keys()
+    said = _said(item, verb) & prompt.places.keys()
     if said:
         return FULL, said
     if _cognate(item.key, prompt) or _misspelt(item, prompt):
         return FULL, frozenset()
-    wider = (frozenset(map(stem_phrase, wordnet.above(verb, wordnet.VERB, 1))) - _VAGUE) & prompt.places.keys()
+    wider = (keys_of(wordnet.above(verb, wordnet.VERB, 1)) - _VAGUE) & prompt.places.keys()
     if wider:
         return PART, wider
     signs = marks(item.key) & prompt.places.keys()
@@ -185,18 +186,25 @@ def rival_action(item: Item, prompt: Reading, required: Requirements) -> str:
         return ""
     if not rival_actions(verb) or not (item.kind == ACTION or (item.kind == SOFT and item.words.lower() != verb)):
         return ""
-    said = (_said(verb) | _names(item)) & prompt.places.keys()
+    said = _said(item, verb) & prompt.places.keys()
     rival = _first_rival(verb, prompt, required, postures=not said)
     if rival is None or (said and rival > min(prompt.places[key][0] for key in said)):
         return ""
     return prompt.tokens[rival].word
 
 
+def _said(item: Item, verb: str) -> frozenset[str]:
+    """Other words for the action of an item, whose verb is given."""
+    return _ways(verb).union(*(same(key) for key in item.keys))
+
+
 @lru_cache(maxsize=10_000)
-def _said(verb: str) -> frozenset[str]:
-    """Other words for an action: synonyms, manners of it, words of its root."""
-    found = wordnet.synonyms(verb, wordnet.VERB) | wordnet.below(verb, wordnet.VERB, 2) if _specific(verb) else frozenset()
-    return frozenset(map(stem_phrase, found | wordnet.cognates(verb, wordnet.VERB))) - {verb}
+def _ways(verb: str) -> frozenset[str]:
+    """Other words for an action by WordNet: synonyms, manners of it, words of its root."""
+    found = wordnet.synonyms(verb, wordnet.VERB)
+    if _specific(verb):
+        found |= wordnet.below(verb, wordnet.VERB, 2)
+    return keys_of(found | wordnet.cognates(verb, wordnet.VERB)) - _VAGUE - {verb}
 
 
 def _specific(verb: str) -> bool:
@@ -208,7 +216,7 @@ def _specific(verb: str) -> bool:
 def _sisters(verb: str) -> frozenset[str]:
     """Other manners of what the action is a manner of."""
     found = frozenset().union(*(wordnet.below(kind, wordnet.VERB, 1) for kind in wordnet.above(verb, wordnet.VERB, 1) if _specific(kind)))
-    return frozenset(map(stem_phrase, found)) - {verb}
+    return keys_of(found) - _VAGUE - {verb}
 
 
 def _first_rival(verb: str, prompt: Reading, required: Requirements, *, postures: bool) -> int | None:
@@ -229,7 +237,7 @@ def _is_verb(word: str) -> bool:
 @lru_cache(maxsize=10_000)
 def rival_actions(verb: str) -> frozenset[str]:
     """The other actions of the rows in which the verb stands."""
-    own = {verb} | _said(verb) | names(verb)
+    own = {verb} | _ways(verb) | same(verb)
     return frozenset(other for row in lexicon.groups("actions") if verb in row for other in row) - own
 
 
@@ -248,7 +256,7 @@ def _cognate(key: str, prompt: Reading) -> bool:
 @lru_cache(maxsize=10_000)
 def _roots(key: str) -> frozenset[str]:
     parts = (wordnet.NOUN, wordnet.VERB, wordnet.ADJECTIVE, wordnet.ADVERB)
-    return frozenset(stem_phrase(other) for part in parts for other in wordnet.cognates(key, part)) - {key}
+    return keys_of(other for part in parts for other in wordnet.cognates(key, part)) - {key}
 
 
 def _same_root(a: str, b: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
-from vpo.judge.rules.evidence import HINT, PART, kept, rival_action, rivals_of
+from vpo.judge.rules.evidence import PART, kept, rival_action, rivals_of
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
@@ -34,7 +34,7 @@ def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Rea
     ]
     strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
     strict = [strength for item, strength in strengths if item.kind in STRICT]
-    missing = sum(strength < HINT for strength in strict)
+    missing = sum(strength < PART for strength in strict)
     if missing > len(strict) // FEW or share_kept(strengths) < 1 - tolerance:
         weakest = min(strength for _, strength in strengths)
         bar = max(PART, weakest + 0.01)  # where everything is hinted at, the faintest hints are what is missing

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 
 from vpo.judge.rules import lexicon, wordnet
 from vpo.judge.rules.requirements import Item
-from vpo.judge.rules.words import Reading, stem, stem_phrase
+from vpo.judge.rules.words import Reading, keys_of, stem, stem_phrase
 
 
 def locate(item: Item | None, prompt: Reading) -> list[int]:
@@ -52,7 +52,12 @@ def names(key: str) -> frozenset[str]:
     """Every key that names what `key` names: words for the same thing, and two levels of kinds below it."""
     direct = members().get(key, frozenset())
     below = frozenset().union(*(members().get(member, frozenset()) for member in direct))
-    return (_same().get(key, frozenset()) | direct | below | _in_wordnet(key)) - {key}
+    return (same(key) | direct | below | _in_wordnet(key)) - {key}
+
+
+def same(key: str) -> frozenset[str]:
+    """The words that the project's own table gives for the same thing or action."""
+    return _same().get(key, frozenset())
 
 
 def _in_wordnet(key: str) -> frozenset[str]:
@@ -65,7 +70,7 @@ def _in_wordnet(key: str) -> frozenset[str]:
     for part in (wordnet.ADJECTIVE, wordnet.ADVERB):
         if wordnet.known(key, part):
             found |= wordnet.synonyms(key, part) | wordnet.below(key, part, 1)
-    return frozenset(map(stem_phrase, found))
+    return keys_of(found)
 
 
 @lru_cache(maxsize=10_000)
@@ -82,7 +87,7 @@ def _sisters(key: str) -> frozenset[str]:
     if not wordnet.visible(key):
         return frozenset()
     numbers = wordnet.meanings(key, wordnet.NOUN, 1)
-    return frozenset(map(stem_phrase, wordnet.sisters(numbers))) - {key}
+    return keys_of(wordnet.sisters(numbers)) - {key}
 
 
 _COMPANIONS = frozenset(

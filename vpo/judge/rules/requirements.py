@@ -162,22 +162,34 @@ def _item(reading: Reading, span: range) -> Item | None:
         if word in lexicon.words("soft") or stem(word) in _soft_stems() or _misspelt_filler(word):
             return Item(text, key, "soft", span.start, span.start)
     others = frozenset(lemmas(tokens[0].word)) - {key} if len(tokens) == 1 else frozenset()
-    kind = _kinds_of_words().get(key) or (_kind_of(reading, span.start) if len(tokens) == 1 else WORD)
-    if kind in (WORD, OBJECT) and len(tokens) == 1 and _is_action(reading, span.start):
-        kind = ACTION
+    kind = _kinds_of_words().get(key, WORD)
+    if kind in (WORD, OBJECT):
+        kind = _kind_of(reading, span, kind)
     if kind == OBJECT and _in_name(reading, span):
         kind = NAME
     return Item(text, key, kind, span.start, span.stop - 1, others)
 
 
-def _kind_of(reading: Reading, index: int) -> str:
-    """What a word that no table has is, by WordNet: a thing that can be seen, or a plain word."""
-    word = reading.tokens[index].word
+def _kind_of(reading: Reading, span: range, listed: str) -> str:
+    """What a word or phrase that is no style or camera move is: an action, a name, a thing that can be seen, or a plain word."""
+    word = reading.tokens[span.stop - 1].word
+    if len(span) == 1 and _is_action(reading, span.start):
+        return ACTION
     noun = noun_of(word)
-    if noun is None or _is_action(reading, index):
-        return WORD
+    if listed == OBJECT:
+        return OBJECT
+    if noun is None:
+        return NAME if _is_name(reading, span.start) else WORD
     others = max(wordnet.frequency(word, wordnet.ADJECTIVE), wordnet.frequency(verb_of(word) or "", wordnet.VERB))
     return OBJECT if wordnet.visible(noun) and wordnet.frequency(noun, wordnet.NOUN) >= others else WORD
+
+
+def _is_name(reading: Reading, index: int) -> bool:
+    """Whether a word that no dictionary has is written as a name."""
+    token = reading.tokens[index]
+    parts = (wordnet.NOUN, wordnet.VERB, wordnet.ADJECTIVE, wordnet.ADVERB)
+    unknown = len(token.word) > 2 and not any(wordnet.known(token.word, part) for part in parts)
+    return unknown and reading.text[token.start].isupper() and not reading.text.isupper() and not reading.text.istitle()
 
 
 def _is_action(reading: Reading, index: int) -> bool:

@@ -74,9 +74,20 @@ def frequency(word: str, part: str) -> int:
     return sum(count for _, count in _senses().get((word, part), ()))
 
 
-def words_of(numbers: Iterable[int]) -> frozenset[str]:
-    """The words of these meanings."""
-    return frozenset(word for number in numbers for word in _synsets()[number].words)
+def words_of(numbers: Iterable[int], usual: int = MEANINGS) -> frozenset[str]:
+    """The words that usually have one of these meanings: it is among the first `usual` of the word, and its part of speech its main one."""
+    found = set()
+    for number in numbers:
+        synset = _synsets()[number]
+        found.update(word for word in synset.words if number in meanings(word, synset.part, usual) and mainly(word, synset.part))
+    return frozenset(found)
+
+
+@lru_cache(maxsize=50_000)
+def mainly(word: str, part: str) -> bool:
+    """Whether the word is this part of speech at least half as often as any other."""
+    others = (frequency(word, other) for other in (NOUN, VERB, ADJECTIVE, ADVERB) if other != part)
+    return known(word, part) and 2 * frequency(word, part) >= max(others)
 
 
 @lru_cache(maxsize=20_000)
@@ -93,10 +104,7 @@ def visible(word: str) -> bool:
 @lru_cache(maxsize=20_000)
 def synonyms(word: str, part: str) -> frozenset[str]:
     """Words that share one of the word's first meanings, among the first ones of their own."""
-    found = set()
-    for number in meanings(word, part):
-        found.update(other for other in _synsets()[number].words if number in meanings(other, part))
-    return frozenset(found) - {word}
+    return words_of(meanings(word, part)) - {word}
 
 
 @lru_cache(maxsize=20_000)
@@ -109,7 +117,7 @@ def below(word: str, part: str, levels: int = 3) -> frozenset[str]:
 @lru_cache(maxsize=20_000)
 def above(word: str, part: str, levels: int = 2) -> frozenset[str]:
     """Words for the kinds to which what the word names belongs."""
-    return words_of(_closure(meanings(word, part), "kind", levels)) - {word}
+    return words_of(_closure(meanings(word, part, 2), "kind", levels)) - {word}
 
 
 @lru_cache(maxsize=20_000)

@@ -6,7 +6,7 @@ Lemmas come from lemminflect's dictionary and, for words that it lacks, from its
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -98,6 +98,11 @@ def _phrase_heads() -> dict[str, int]:
 def stem_phrase(phrase: str) -> str:
     """The stems of a phrase, joined by a blank: the key by which readings know it."""
     return " ".join(stem(word.split("'")[0] if word.endswith("'s") else word) for word in _WORD.findall(fold(phrase)))
+
+
+def keys_of(words: Iterable[str]) -> frozenset[str]:
+    """Lemmas and phrases as the keys by which readings know them."""
+    return frozenset(stem_phrase(word) if " " in word else word for word in words)
 
 
 @lru_cache(maxsize=50_000)
