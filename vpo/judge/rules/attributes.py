@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from vpo.judge.rules import lexicon
-from vpo.judge.rules.naming import locate, names
+from vpo.judge.rules.naming import locate, names, object_keys
 from vpo.judge.rules.requirements import Attribute, Relation, Requirements, relation_words
 from vpo.judge.rules.words import Reading, stem
 from vpo.records import Reason
@@ -45,7 +45,8 @@ def _wrong_colour(attribute: Attribute, prompt: Reading, others: frozenset[str])
 def _wrong_count(attribute: Attribute, prompt: Reading) -> Reason | None:
     places = locate(attribute.noun, prompt)
     attached = [word for place in places for word in _attached(prompt, place, _count_of())]
-    said = {_count_of()[word] for word in attached}
+    plain = [word for word in attached if word not in _BACK]
+    said = {_count_of()[word] for word in plain or attached}
     if attribute.kind == "one":
         if not said - {"1"} or "1" in said or any(_singular(prompt, place) for place in places):
             return None
@@ -59,6 +60,9 @@ def _wrong_count(attribute: Attribute, prompt: Reading) -> Reason | None:
     return Reason(
         "accurate", "missing", f"{attribute.words} {attribute.noun.words}" if attribute.noun else attribute.words
     )
+
+
+_BACK = frozenset({"both", "twin", "duo"})  # these speak of what was counted before, so that another number outweighs them
 
 
 def _attached(prompt: Reading, place: int, table: dict[str, str]) -> list[str]:
@@ -110,13 +114,15 @@ def wrong_relations(required: Requirements, prompt: Reading) -> Iterator[Reason]
         a, b = locate(relation.a, prompt), locate(relation.b, prompt)
         if not a or not b:
             continue
-        said = next(_stated(relation, prompt, a, b), "")  # what is said first counts: later ones often speak of parts
-        if said == relation.value:
+        every = list(_stated(relation, prompt, a, b))
+        said = next(iter(every), "")  # what is said first counts: later ones often speak of parts
+        moved = sum(other.a.key == relation.a.key and other.b.key == relation.b.key for other in required.relations) > 1
+        if said == relation.value or (moved and relation.value in every):
             continue
         words = f"{relation.a.words} {relation.value} {relation.b.words}"
         if said:
             yield Reason("accurate", "changed_relation", f"{words} -> {said}")
-        elif len(required.reading.tokens) < _LONG:
+        elif len(required.reading.tokens) < _LONG and relation.value not in ("inside", "outside") and relation.b.key in object_keys():
             yield Reason("accurate", "missing_relation", words)
 
 

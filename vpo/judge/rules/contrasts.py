@@ -10,7 +10,6 @@ from vpo.judge.rules.requirements import Property, Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
 from vpo.records import Reason
 
-OF_SCENE = frozenset({"daytime", "season"})
 _NEAR = 5  # words before a noun, or after a verb, that may belong to it
 
 
@@ -37,16 +36,30 @@ def wrong_properties(required: Requirements, prompt: Reading) -> Iterator[Reason
         rivals = [
             other for (group, name), other in _values().items() if group == one.group and (group, name) not in asked
         ]
-        wrong = _rival_of_scene(value, rivals, prompt) if one.group in OF_SCENE else _rival(one, value, rivals, prompt)
+        if len([group for group, _ in asked if group == one.group]) > 1:  # 'changes from small to big' needs words for both
+            wrong = "" if _spoken(value, prompt) else "nothing"
+        elif one.noun is None:
+            wrong = _rival_of_scene(value, rivals, prompt)
+        else:
+            wrong = _rival(one, value, rivals, prompt)
         if wrong:
             yield Reason("accurate", f"changed_{one.group}", f"{one.words} -> {wrong}")
 
 
+def _spoken(value: Value, prompt: Reading) -> bool:
+    return not value.all.isdisjoint(prompt.places)
+
+
 def _rival_of_scene(value: Value, rivals: list[Value], prompt: Reading) -> str:
     """The first word of another value in a prompt that has none of this one's."""
-    if not value.all.isdisjoint(prompt.places):
+    own = value.words if value.group == "season" else value.all  # blossom is no sign of spring beside the word 'winter'
+    if not own.isdisjoint(prompt.places):
         return ""
-    found = [(prompt.places[word][0], word) for other in rivals for word in other.words & prompt.places.keys()]
+    found = [
+        (prompt.places[word][0], word)
+        for other in rivals
+        for word in (other.words - value.all) & prompt.places.keys()
+    ]
     return min(found)[1] if found else ""
 
 

@@ -12,12 +12,13 @@ from vpo.judge.rules.naming import (
     moves,
     names,
     object_keys,
+    rivals_of_style,
     same,
     siblings,
     vocabulary,
 )
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
-from vpo.judge.rules.words import Reading, keys_of, near, stem, stem_phrase, verb_of
+from vpo.judge.rules.words import Reading, keys_of, near, stem_phrase, verb_of
 
 FULL, PART, HINT = 1.0, 0.6, 0.4
 
@@ -127,12 +128,17 @@ def rivals_of(item: Item, prompt: Reading, required: Requirements) -> frozenset[
 
 
 def _shown(key: str, prompt: Reading) -> bool:
-    """Whether a sign of the style or camera move is there, or a hint of the move, and no sign of the opposite one."""
-    opposite = moves().get(key, "")
+    """Whether a sign of the style or camera move is there, or a hint of the move, and no word for another style or move."""
+    rival = _first(rivals_of_style(key), prompt)
     if not marks(key).isdisjoint(prompt.places):
-        return True
+        return rival is None or (_first(marks(key), prompt) or 0) <= rival
     hinted = not marks(key, "camera_hints").isdisjoint(prompt.places)
-    return hinted and marks(opposite).isdisjoint(prompt.places)
+    return hinted and rival is None and marks(moves().get(key, "")).isdisjoint(prompt.places)
+
+
+def _first(keys: frozenset[str], prompt: Reading) -> int | None:
+    """Where the prompt first has one of the keys."""
+    return min((prompt.places[key][0] for key in keys & prompt.places.keys()), default=None)
 
 
 def _compound(item: Item, prompt: Reading, required: Requirements) -> bool:
@@ -224,14 +230,12 @@ def _first_rival(verb: str, prompt: Reading, required: Requirements, *, postures
     rivals = rival_actions(verb) - required.reading.places.keys()
     if not postures:
         rivals -= lexicon.words("postures")
-    places = [
-        i for key in rivals & prompt.places.keys() for i in prompt.places[key] if _is_verb(prompt.tokens[i].word)
-    ]
+    places = [i for key in rivals & prompt.places.keys() for i in prompt.places[key] if _is_verb(prompt.tokens[i].word)]
     return min(places, default=None)
 
 
 def _is_verb(word: str) -> bool:
-    return word.endswith(("s", "ing", "ed")) or stem(word) != word
+    return word.endswith(("s", "ing"))  # a form in -ed is often an adjective: 'painted wood'
 
 
 @lru_cache(maxsize=10_000)

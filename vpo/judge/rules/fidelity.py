@@ -35,6 +35,8 @@ def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Rea
     strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
     strict = [strength for item, strength in strengths if item.kind in STRICT]
     missing = sum(strength < PART for strength in strict)
+    if len(required.reading.tokens) > LONG:
+        tolerance *= 1.5  # a story is retold
     if missing > len(strict) // FEW or share_kept(strengths) < 1 - tolerance:
         weakest = min(strength for _, strength in strengths)
         bar = max(PART, weakest + 0.01)  # where everything is hinted at, the faintest hints are what is missing

@@ -12,6 +12,9 @@ from vpo.judge.rules.words import Reading, lemmas, near, noun_of, read, stem, st
 OBJECT, NAME, STYLE, CAMERA, ACTION, WORD, SOFT = "object", "name", "style", "camera", "action", "word", "soft"
 
 
+OF_SCENE = ("daytime", "season", "gender")  # properties that belong to no noun
+
+
 @dataclass(frozen=True)
 class Item:
     """One thing the prompt must keep: its words in the query, its stems, what it is, and where it begins and ends."""
@@ -178,6 +181,8 @@ def _kind_of(reading: Reading, span: range, listed: str) -> str:
     noun = noun_of(word)
     if listed == OBJECT:
         return OBJECT
+    if noun in lexicon.words("plain"):
+        return WORD
     if noun is None:
         return NAME if _is_name(reading, span.start) else WORD
     others = max(wordnet.frequency(word, wordnet.ADJECTIVE), wordnet.frequency(verb_of(word) or "", wordnet.VERB))
@@ -287,10 +292,9 @@ def _properties(reading: Reading, items: Sequence[Item], free: frozenset[int]) -
     for i, token in enumerate(reading.tokens):
         for group, value in _property_words().get(token.stem, ()) if i not in free else ():
             noun = _noun_after(reading, items, i + 1)
-            if group in ("daytime", "season"):
-                found.append(Property(group, value, None, token.word))
-            elif noun is not None and noun.first - i <= 3:
-                found.append(Property(group, value, noun, token.word))
+            of_noun = noun is not None and noun.first - i <= 3 and group not in OF_SCENE
+            if of_noun or group in (*OF_SCENE, "size"):  # 'changes from small to big' is of no noun
+                found.append(Property(group, value, noun if of_noun else None, token.word))
     return tuple(found)
 
 
