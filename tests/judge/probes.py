@@ -104,7 +104,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "drive ride park explode burn melt freeze grow shrink",
         "open close wash clean hug kiss wave clap",
     ),
-    "size": ("big small large tiny huge little", "tall short long", "thick thin wide narrow"),
+    "size": ("big small", "large tiny", "huge little", "tall short", "thick thin", "wide narrow"),
     "age": ("old young elderly", "ancient modern new"),
     "material": (
         "wooden metal plastic glass stone leather paper rubber golden cotton",
@@ -155,7 +155,7 @@ def changed(pair: Pair, rng: random.Random) -> Iterator[Probe]:
             base = _base(word, kind)
             if word in ("black", "white") and "black and white" in query:
                 continue  # a style
-            if kind == "verb" and not _verb_form(word):
+            if kind == "verb" and not _verb_form(word, query):
                 continue
             taken = {_base(other, kind) for other in words}
             text = _swapped(
@@ -191,8 +191,9 @@ def _base(word: str, kind: str) -> str:
     return lemmas[0] if lemmas else word
 
 
-def _verb_form(word: str) -> bool:
-    return word.endswith(("ing", "s", "ed"))
+def _verb_form(word: str, query: str) -> bool:
+    """Whether the word is what somebody does: 'is running', 'running'; no 'swimming pool', no 'waves'."""
+    return word.endswith("ing") and not re.search(rf"{word} (?:pool|meter|lot|machine|board)", query)
 
 
 def _swapped(text: str, base: str, other: str, kind: str) -> str:

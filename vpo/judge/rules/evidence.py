@@ -193,10 +193,11 @@ def rival_action(item: Item, prompt: Reading, required: Requirements) -> str:
     if not rival_actions(verb) or not (item.kind == ACTION or (item.kind == SOFT and item.words.lower() != verb)):
         return ""
     said = _said(item, verb) & prompt.places.keys()
-    rival = _first_rival(verb, prompt, required, postures=not said)
-    if rival is None or (said and rival > min(prompt.places[key][0] for key in said)):
+    rivals = _rival_places(verb, prompt, required, postures=not said)
+    named = sorted(i for key in said for i in prompt.places[key])
+    if not rivals or (named and named[0] < rivals[0] and len(named) > len(rivals)):
         return ""
-    return prompt.tokens[rival].word
+    return prompt.tokens[rivals[0]].word
 
 
 def _said(item: Item, verb: str) -> frozenset[str]:
@@ -225,13 +226,13 @@ def _sisters(verb: str) -> frozenset[str]:
     return keys_of(found) - _VAGUE - {verb}
 
 
-def _first_rival(verb: str, prompt: Reading, required: Requirements, *, postures: bool) -> int | None:
-    """Where the prompt first has an action that the query has not, and that is not done at the same time."""
+def _rival_places(verb: str, prompt: Reading, required: Requirements, *, postures: bool) -> list[int]:
+    """Where the prompt has actions that the query has not, and that are not done at the same time as the verb."""
     rivals = rival_actions(verb) - required.reading.places.keys()
     if not postures:
         rivals -= lexicon.words("postures")
-    places = [i for key in rivals & prompt.places.keys() for i in prompt.places[key] if _is_verb(prompt.tokens[i].word)]
-    return min(places, default=None)
+    found = {i for key in rivals & prompt.places.keys() for i in prompt.places[key] if _is_verb(prompt.tokens[i].word)}
+    return sorted(found)
 
 
 def _is_verb(word: str) -> bool:

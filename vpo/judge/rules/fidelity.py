@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
-from vpo.judge.rules.evidence import PART, kept, rival_action, rivals_of
+from vpo.judge.rules.evidence import HINT, PART, kept, rival_action, rivals_of
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
@@ -33,11 +33,13 @@ def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Rea
         *_wrong_negations(required, prompt),
     ]
     strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
-    strict = [strength for item, strength in strengths if item.kind in STRICT]
-    missing = sum(strength < PART for strength in strict)
+    things = [strength for item, strength in strengths if item.kind in STRICT]
+    actions = [strength for item, strength in strengths if item.kind == ACTION]
+    lost = sum(strength < PART for strength in things) > len(things) // FEW
+    idle = len(actions) < 3 and any(strength < HINT for strength in actions)
     if len(required.reading.tokens) > LONG:
         tolerance *= 1.5  # a story is retold
-    if missing > len(strict) // FEW or share_kept(strengths) < 1 - tolerance:
+    if lost or idle or share_kept(strengths) < 1 - tolerance:
         weakest = min(strength for _, strength in strengths)
         bar = max(PART, weakest + 0.01)  # where everything is hinted at, the faintest hints are what is missing
         found += [Reason("accurate", "missing", item.words) for item, strength in strengths if strength < bar]

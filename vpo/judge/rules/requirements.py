@@ -317,11 +317,14 @@ def _directions(reading: Reading) -> tuple[Direction, ...]:
         value = words.get(token.word)
         for before in reversed(reading.tokens[max(0, i - 4) : i]) if value else ():
             verb = verb_of(before.word)
-            if verb and before.word not in lexicon.words("stop") and before.sentence == token.sentence:
+            if verb and verb not in _AUXILIARY and before.sentence == token.sentence:
                 text = reading.text[before.start : token.end]
                 found.append(Direction(value, frozenset({before.stem, verb, *wordnet.synonyms(verb, wordnet.VERB)}), text))
                 break
     return tuple(found)
+
+
+_AUXILIARY = frozenset({"be", "have", "do", "let", "may", "can", "will", "like", "side", "front"})
 
 
 def _denied(reading: Reading) -> tuple[str, ...]:
