@@ -51,6 +51,8 @@ def _wrong_count(attribute: Attribute, prompt: Reading) -> Reason | None:
         if not said - {"1"} or "1" in said or any(_singular(prompt, place) for place in places):
             return None
         return Reason("accurate", "changed_count", f"{attribute.words} -> {attached[0]}")
+    if attribute.value == "2" and not said and any(token.word in _SECOND for token in prompt.tokens):
+        return None
     if attribute.value in said or (not said and any(_count_of().get(t.word) == attribute.value for t in prompt.tokens)):
         return None
     if said - {"1"}:
@@ -62,6 +64,7 @@ def _wrong_count(attribute: Attribute, prompt: Reading) -> Reason | None:
     )
 
 
+_SECOND = frozenset({"another", "other", "second", "both", "partner"})  # after a first, these make two
 _BACK = frozenset({"both", "twin", "duo"})  # these speak of what was counted before, so that another number outweighs them
 
 

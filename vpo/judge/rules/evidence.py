@@ -35,7 +35,7 @@ def kept(item: Item, prompt: Reading, required: Requirements) -> float:
     if _compound(item, prompt, required):
         return FULL
     if item.kind == NAME:
-        return FULL if _misspelt(item, prompt) else 0.0
+        return FULL if _misspelt(item, prompt) or _cognate(item.key, prompt) else 0.0
     strength, evidence = _action(item, prompt, required) if item.kind == ACTION else _thing(item, prompt, required)
     if item.kind == OBJECT and _ousted(item, evidence, prompt, required):
         return 0.0
@@ -75,8 +75,12 @@ def _thing(item: Item, prompt: Reading, required: Requirements) -> Found:
         return PART, wider
     signs = marks(item.key) & prompt.places.keys()
     if item.kind == OBJECT:
-        return (HINT, signs) if len(signs) > 1 else _NOTHING
+        strength = PART if item.key in _ANYBODY else HINT
+        return (strength, signs) if len(signs) > 1 else _NOTHING
     return (FULL if len(signs) > 1 else HINT * len(signs)), signs
+
+
+_ANYBODY = ("person", "people")  # a prompt may show them by their hands, their clothes or a pronoun
 
 
 def _names(item: Item) -> frozenset[str]:
@@ -195,7 +199,7 @@ def rival_action(item: Item, prompt: Reading, required: Requirements) -> str:
     said = _said(item, verb) & prompt.places.keys()
     rivals = _rival_places(verb, prompt, required, postures=not said)
     named = sorted(i for key in said for i in prompt.places[key])
-    if not rivals or (named and named[0] < rivals[0] and len(named) > len(rivals)):
+    if not rivals or (named and named[0] < rivals[0] and len(named) > 2 * len(rivals)):
         return ""
     return prompt.tokens[rivals[0]].word
 
@@ -224,6 +228,12 @@ def _sisters(verb: str) -> frozenset[str]:
     """Other manners of what the action is a manner of."""
     found = frozenset().union(*(wordnet.below(kind, wordnet.VERB, 1) for kind in wordnet.above(verb, wordnet.VERB, 1) if _specific(kind)))
     return keys_of(found) - _VAGUE - {verb}
+
+
+def has_rivals(item: Item) -> bool:
+    """Whether the item is one of the actions of which one body does one at a time."""
+    verb = verb_of(item.words.lower())
+    return verb is not None and bool(rival_actions(verb))
 
 
 def _rival_places(verb: str, prompt: Reading, required: Requirements, *, postures: bool) -> list[int]:

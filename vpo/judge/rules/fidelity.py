@@ -1,9 +1,10 @@
 """Whether a prompt keeps what its query asks for, and where it changes it."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
-from vpo.judge.rules.evidence import HINT, PART, kept, rival_action, rivals_of
+from vpo.judge.rules.evidence import HINT, PART, has_rivals, kept, rival_action, rivals_of
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
@@ -12,6 +13,7 @@ from vpo.records import Reason
 # How much an item's loss weighs. What can be seen weighs most; a plain word is often said otherwise.
 WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, ACTION: 0.9, WORD: 0.3, SOFT: 0.0}
 STRICT = (OBJECT, NAME, STYLE, CAMERA)
+_NUMBER = re.compile(r"\d{2,}\w{0,2}")
 LONG = 40  # words of a query that tells a story: what it denies, and where its things are, is not read
 FEW = 6  # of so many things in a query, one may be missing
 
@@ -31,10 +33,11 @@ def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Rea
         *contrasts.wrong_directions(required, prompt),
         *_wrong_actions(required, prompt),
         *_wrong_negations(required, prompt),
+        *_wrong_numbers(required, prompt),
     ]
     strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
     things = [strength for item, strength in strengths if item.kind in STRICT]
-    actions = [strength for item, strength in strengths if item.kind == ACTION]
+    actions = [strength for item, strength in strengths if item.kind == ACTION and has_rivals(item)]
     lost = sum(strength < PART for strength in things) > len(things) // FEW
     idle = len(actions) < 3 and any(strength < HINT for strength in actions)
     if len(required.reading.tokens) > LONG:
@@ -100,3 +103,12 @@ def _wrong_negations(required: Requirements, prompt: Reading) -> Iterator[Reason
         places = sorted(i for key in item.keys for i in prompt.places.get(key, ()))
         if places and places[0] in hidden and item.kind in (*STRICT, ACTION):
             yield Reason("accurate", "denied", item.words)
+
+
+def _wrong_numbers(required: Requirements, prompt: Reading) -> Iterator[Reason]:
+    """Figures of the query, such as a temperature, in whose place the prompt has another."""
+    asked, said = ([token.word for token in reading.tokens if _NUMBER.fullmatch(token.word)] for reading in (required.reading, prompt))
+    for number in asked:
+        others = [other for other in said if other not in asked]
+        if number not in said and others:
+            yield Reason("accurate", "changed_number", f"{number} -> {others[0]}")

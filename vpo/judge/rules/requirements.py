@@ -95,7 +95,7 @@ def understand(query: str) -> Requirements:
     free = _free_tokens(reading)
     items = _items(reading, free)
     attributes = (*_colours(reading, items, free), *_counts(reading, items, free))
-    asked = tuple(item for item in items if item.kind != "colour")
+    asked = tuple({item.key: item for item in reversed(items) if item.kind != "colour"}.values())[::-1]
     if camera:
         asked += (Item(camera, stem_phrase(camera), "camera", -1, -1),)
     return Requirements(
@@ -133,7 +133,7 @@ def _items(reading: Reading, free: frozenset[int]) -> tuple[Item, ...]:
         index += length
         if free.isdisjoint(span):
             item = _item(reading, span)
-            if item is not None and item.key not in {other.key for other in items}:
+            if item is not None:
                 items.append(item)
     return tuple(items)
 
@@ -249,11 +249,12 @@ def _counts(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> li
         following = reading.tokens[i + 1].word if i + 1 < len(reading.tokens) else ""
         number = _number(token.word) or (_group_number(token.word) if following == "of" else None)
         noun = _noun_after(reading, items, i + 1 + (number is not None and following == "of"))
-        if i in free or noun is None or noun.kind not in ("object", "word") or noun.last - i > 4:
+        if i in free or noun is None or noun.kind not in (OBJECT, WORD) or noun.last - i > 4:
             continue
+        several = sum(other.key == noun.key for other in items) > 1  # 'a red ball and a blue ball', 'one person … another person'
         if number is not None and number != "1":
             attributes.append(Attribute("count", number, noun, token.word))
-        elif (number == "1" or token.word in ("a", "an")) and noun.kind == "object" and _singular(reading, noun):
+        elif not several and (number == "1" or token.word in ("a", "an")) and noun.kind == OBJECT and _singular(reading, noun):
             attributes.append(Attribute("one", "1", noun, token.word))
     return attributes
 
