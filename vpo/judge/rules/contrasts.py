@@ -102,7 +102,7 @@ def wrong_directions(required: Requirements, prompt: Reading) -> Iterator[Reason
     asked = {direction.value for direction in required.directions}
     for direction in required.directions:
         other = _opposites()[direction.value]
-        if other in asked:
+        if other in asked or (direction.value in ("left", "right") and required.relations):  # these are read as relations
             continue
         said = _said(prompt, direction.verbs)
         if other in said and direction.value not in said:

@@ -133,11 +133,13 @@ def rivals_of(item: Item, prompt: Reading, required: Requirements) -> frozenset[
 
 def _shown(key: str, prompt: Reading) -> bool:
     """Whether a sign of the style or camera move is there, or a hint of the move, and no word for another style or move."""
-    rival = _first(rivals_of_style(key), prompt)
+    opposite = moves().get(key, "")
+    excluded = rivals_of_style(key) | (marks(opposite) if "shaking" in (key, opposite) else frozenset())
+    rival = _first(excluded, prompt)
     if not marks(key).isdisjoint(prompt.places):
         return rival is None or (_first(marks(key), prompt) or 0) <= rival
     hinted = not marks(key, "camera_hints").isdisjoint(prompt.places)
-    return hinted and rival is None and marks(moves().get(key, "")).isdisjoint(prompt.places)
+    return hinted and rival is None and marks(opposite).isdisjoint(prompt.places)
 
 
 def _first(keys: frozenset[str], prompt: Reading) -> int | None:
@@ -230,10 +232,10 @@ def _sisters(verb: str) -> frozenset[str]:
     return keys_of(found) - _VAGUE - {verb}
 
 
-def has_rivals(item: Item) -> bool:
-    """Whether the item is one of the actions of which one body does one at a time."""
-    verb = verb_of(item.words.lower())
-    return verb is not None and bool(rival_actions(verb))
+def is_plain_action(item: Item) -> bool:
+    """Whether the item is a common action or movement, for which a prompt has a word if it shows it."""
+    verb = verb_of(item.words.lower()) or ""
+    return verb in lexicon.words("movements") or bool(rival_actions(verb))
 
 
 def _rival_places(verb: str, prompt: Reading, required: Requirements, *, postures: bool) -> list[int]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
-from vpo.judge.rules.evidence import HINT, PART, has_rivals, kept, rival_action, rivals_of
+from vpo.judge.rules.evidence import HINT, PART, is_plain_action, kept, rival_action, rivals_of
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
@@ -15,7 +15,7 @@ WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, ACTION: 0.9, WORD: 0
 STRICT = (OBJECT, NAME, STYLE, CAMERA)
 _NUMBER = re.compile(r"\d{2,}\w{0,2}")
 LONG = 40  # words of a query that tells a story: what it denies, and where its things are, is not read
-FEW = 6  # of so many things in a query, one may be missing
+FEW = 8  # of so many things in a query, one may be missing
 
 
 def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Reason]:
@@ -37,7 +37,7 @@ def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Rea
     ]
     strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
     things = [strength for item, strength in strengths if item.kind in STRICT]
-    actions = [strength for item, strength in strengths if item.kind == ACTION and has_rivals(item)]
+    actions = [strength for item, strength in strengths if item.kind == ACTION and is_plain_action(item)]
     lost = sum(strength < PART for strength in things) > len(things) // FEW
     idle = len(actions) < 3 and any(strength < HINT for strength in actions)
     if len(required.reading.tokens) > LONG:

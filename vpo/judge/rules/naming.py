@@ -70,7 +70,7 @@ def _in_wordnet(key: str) -> frozenset[str]:
     for part in (wordnet.ADJECTIVE, wordnet.ADVERB):
         if wordnet.known(key, part):
             found |= wordnet.synonyms(key, part) | wordnet.below(key, part, 1)
-    return keys_of(found)
+    return keys_of(found) - frozenset(lexicon.table("apart").get(key, ()))
 
 
 @lru_cache(maxsize=10_000)

@@ -1,5 +1,7 @@
 """What a query asks for: the content words, colours, counts and relations that a prompt must keep."""
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -179,7 +181,7 @@ def _kind_of(reading: Reading, span: range, listed: str) -> str:
     if len(span) == 1 and _is_action(reading, span.start):
         return ACTION
     noun = noun_of(word)
-    if listed == OBJECT:
+    if listed == OBJECT or len(span) > 1:  # a phrase that a table lists is a known thing
         return OBJECT
     if noun in lexicon.words("plain"):
         return WORD
@@ -245,13 +247,14 @@ def _colours(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> l
 def _counts(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Attribute]:
     """Numbers before nouns, and plain singulars ('a dog'), which a prompt must not multiply."""
     attributes = []
+    named = Counter(item.key for item in items)
     for i, token in enumerate(reading.tokens):
         following = reading.tokens[i + 1].word if i + 1 < len(reading.tokens) else ""
         number = _number(token.word) or (_group_number(token.word) if following == "of" else None)
         noun = _noun_after(reading, items, i + 1 + (number is not None and following == "of"))
         if i in free or noun is None or noun.kind not in (OBJECT, WORD) or noun.last - i > 4:
             continue
-        several = sum(other.key == noun.key for other in items) > 1  # 'a red ball and a blue ball', 'one person … another person'
+        several = named[noun.key] > 1  # 'a red ball and a blue ball', 'one person … another person'
         if number is not None and number != "1":
             attributes.append(Attribute("count", number, noun, token.word))
         elif not several and (number == "1" or token.word in ("a", "an")) and noun.kind == OBJECT and _singular(reading, noun):
@@ -269,7 +272,8 @@ def _noun_after(reading: Reading, items: Sequence[Item], index: int) -> Item | N
     Where the run names no known thing, its first plain word.
     """
     run: list[Item] = []
-    for item in (item for item in items if item.first >= index):
+    start = bisect_left(items, index, key=lambda item: item.first)
+    for item in items[start : start + 5]:
         gap = reading.tokens[run[-1].last + 1 if run else index : item.first]
         if gap and (run or any(token.word in lexicon.words("stop") - {"and"} for token in gap)):
             break
@@ -347,8 +351,9 @@ def _relations(reading: Reading, items: Sequence[Item]) -> tuple[Relation, ...]:
         value = relation_words().get(token.word)
         if value is None or not _prepositional(reading, i, value):
             continue
-        after = [item for place, item in places if i < place <= i + 6]
-        before = [item for place, item in places if place < i and after and item is not after[0]]
+        next_one = bisect_left(places, i, key=lambda row: row[0])
+        after = [item for place, item in places[next_one : next_one + 6] if i < place <= i + 6]
+        before = [item for _, item in places[max(0, next_one - 6) : next_one] if after and item is not after[0]]
         if before and after:
             found.append(Relation(value, before[-1], after[0]))
     return tuple(found)
