@@ -183,8 +183,10 @@ def _colour_of() -> dict[str, str]:
 
 @cache
 def colour_names(colour: str) -> frozenset[str]:
-    """The colour and its shades."""
-    return frozenset((colour, *lexicon.table("colours").get(colour, ())))
+    """The colour and its shades; of a shade also the colour that it is a shade of, with the others."""
+    table = lexicon.table("colours")
+    heads = [colour, *(head for head, shades in table.items() if colour in shades and colour not in table)]
+    return frozenset(word for head in heads for word in (head, *table.get(head, ())))
 
 
 @cache

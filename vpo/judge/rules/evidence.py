@@ -96,7 +96,7 @@ def _wider(key: str) -> frozenset[str]:
 _VAGUE = frozenset(
     map(
         stem_phrase,
-        ("object", "thing", "structure", "device", "unit", "part", "whole", "artifact", "way", "area", "surface", "covering", "being",
+        ("zoom", "pan", "tilt", "sweep", "pull", "pull away", "dolly", "leave", "toy", "light", "object", "thing", "shape", "form", "figure", "color", "structure", "device", "unit", "part", "whole", "artifact", "way", "area", "surface", "covering", "being",
          "organism", "person", "animal", "instrumentality", "matter", "substance", "group", "place", "location", "region", "container",
          "move", "motion", "movement", "go", "act", "break", "determine", "show", "hold", "keep", "use", "begin", "start", "look", "find", "be", "have", "make", "get", "change", "cause", "do", "come", "give", "put", "take", "set", "adult",
          "domestic animal", "vertebrate", "mammal", "body", "vessel", "clothing", "food", "plant", "vehicle", "building", "furniture"),

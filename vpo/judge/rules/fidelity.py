@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
-from vpo.judge.rules.evidence import HINT, PART, is_plain_action, kept, rival_action, rivals_of
+from vpo.judge.rules.evidence import PART, is_plain_action, kept, rival_action, rivals_of
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
@@ -39,7 +39,7 @@ def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Rea
     things = [strength for item, strength in strengths if item.kind in STRICT]
     actions = [strength for item, strength in strengths if item.kind == ACTION and is_plain_action(item)]
     lost = sum(strength < PART for strength in things) > len(things) // FEW
-    idle = len(actions) < 3 and any(strength < HINT for strength in actions)
+    idle = len(actions) < 3 and any(strength < PART for strength in actions)
     if len(required.reading.tokens) > LONG:
         tolerance *= 1.5  # a story is retold
     if lost or idle or share_kept(strengths) < 1 - tolerance:

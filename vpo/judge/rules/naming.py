@@ -52,7 +52,19 @@ def names(key: str) -> frozenset[str]:
     """Every key that names what `key` names: words for the same thing, and two levels of kinds below it."""
     direct = members().get(key, frozenset())
     below = frozenset().union(*(members().get(member, frozenset()) for member in direct))
-    return (same(key) | direct | below | _in_wordnet(key)) - {key}
+    return (same(key) | direct | below | _in_wordnet(key) | _times().get(key, frozenset())) - {key}
+
+
+@cache
+def _times() -> dict[str, frozenset[str]]:
+    """Words for a time of day or of the year, each with the others that speak for it."""
+    found: dict[str, frozenset[str]] = {}
+    for head, (words, further) in lexicon.sided("contrasts").items():
+        if head.startswith(("daytime/", "season/")):
+            row = frozenset(map(stem_phrase, (*words, *further)))
+            for word in map(stem_phrase, words):
+                found[word] = found.get(word, frozenset()) | row
+    return found
 
 
 def same(key: str) -> frozenset[str]:

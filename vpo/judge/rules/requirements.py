@@ -143,9 +143,18 @@ def _items(reading: Reading, free: frozenset[int]) -> tuple[Item, ...]:
 def _phrase_length(reading: Reading, index: int) -> int:
     stems = [token.stem for token in reading.tokens[index : index + 4]]
     for length in range(len(stems), 1, -1):
-        if " ".join(stems[:length]) in _kinds_of_words():
-            return length
+        last = reading.tokens[index + length - 1].word
+        listed = _kinds_of_words().get(" ".join(stems[:length]))
+        if listed and not (listed in (OBJECT, WORD) and last.endswith("ed") and last not in _last_words()):
+            return length  # 'cars parked' are no car park
     return 1
+
+
+@cache
+def _last_words() -> frozenset[str]:
+    """The last words of the phrases that tables list, as they are written there."""
+    tables = (lexicon.groups("same"), lexicon.table("signs"), *lexicon.table("kinds").items())
+    return frozenset(phrase.split()[-1] for row in tables for phrase in row if " " in phrase)
 
 
 def _item(reading: Reading, span: range) -> Item | None:
@@ -178,9 +187,11 @@ def _item(reading: Reading, span: range) -> Item | None:
 def _kind_of(reading: Reading, span: range, listed: str) -> str:
     """What a word or phrase that is no style or camera move is: an action, a name, a thing that can be seen, or a plain word."""
     word = reading.tokens[span.stop - 1].word
-    if len(span) == 1 and _is_action(reading, span.start):
+    if len(span) == 1 and _is_action(reading, span.start) and (listed != OBJECT or word.endswith(("ing", "ed"))):
         return ACTION
     noun = noun_of(word)
+    if any(group in ("daytime", "season") for group, _ in _property_words().get(reading.tokens[span.start].stem, ())):
+        return OBJECT
     if listed == OBJECT or len(span) > 1:  # a phrase that a table lists is a known thing
         return OBJECT
     if noun in lexicon.words("plain"):
@@ -225,7 +236,7 @@ def _in_name(reading: Reading, span: range) -> bool:
 def _is_colour(reading: Reading, index: int) -> bool:
     """Whether the word is a colour here; 'orange' with no noun after it is the fruit."""
     word = reading.tokens[index].word
-    if word not in lexicon.table("colours") and word != "gray":
+    if word not in lexicon.table("colours") and word not in lexicon.words("shades") and word != "gray":
         return False
     if word in ("orange", "rose"):
         after = reading.tokens[index + 1 : index + 2]
