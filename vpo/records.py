@@ -168,6 +168,7 @@ class Verdict:
     """A judge's reading of one prompt by the three principles; None means that this part of the answer could not be parsed.
 
     Attributes:
+        accuracy: how much of what the query asks for is kept, from 0 to 1; None where the judge gives no grade.
         judge: who judged, such as "rules" or the name of a language model and its template.
         raw: the judge's answer as it came, where it was a text.
         usage: what the answer took, where a language model gave it.
@@ -179,6 +180,7 @@ class Verdict:
     helpful: bool | None
     refusal: bool = False
     reasons: tuple[Reason, ...] = ()
+    accuracy: float | None = None
     judge: str = ""
     raw: str | None = None
     usage: Usage | None = None

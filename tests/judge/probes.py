@@ -79,7 +79,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "colour": ("red green blue yellow purple pink black white brown orange",),
     "count": ("two three four five six seven",),
     "noun": (
-        "dog cat horse cow sheep elephant bear zebra giraffe monkey rabbit tiger lion fox wolf pig deer goat squirrel panda raccoon mouse",
+        "dog cat horse cow sheep elephant bear zebra giraffe monkey rabbit tiger lion fox wolf pig deer goat squirrel panda raccoon "
+        "mouse",
         "eagle owl penguin duck parrot chicken swan",
         "shark whale dolphin octopus turtle crab",
         "car bus truck train motorcycle bicycle airplane boat helicopter tractor",
@@ -95,7 +96,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     ),
     "person": ("man woman boy girl baby astronaut doctor chef soldier teacher painter",),
     "place": (
-        "beach forest desert mountain river street kitchen garden library ocean lake field farm park city village office bedroom bathroom classroom restaurant cave",
+        "beach forest desert mountain river street kitchen garden library ocean lake field farm park city village office bedroom "
+        "bathroom classroom restaurant cave",
     ),
     "verb": (
         "run jump sleep swim fly climb dance sit crawl",
@@ -132,12 +134,14 @@ PHRASES: dict[str, tuple[tuple[str, str], ...]] = {
         (r"next to|beside", "far from"),
     ),
     "direction": (
-        (r"up", "down"), (r"down", "up"), (r"upwards?", "downward"), (r"downwards?", "upward"), (r"into", "out of"), (r"out of", "into"),
-        (r"towards?", "away from"), (r"away from", "towards"), (r"forwards?", "backward"), (r"backwards?", "forward"), (r"clockwise", "counterclockwise"),
+        (r"up", "down"), (r"down", "up"), (r"upwards?", "downward"), (r"downwards?", "upward"), (r"into", "out of"),
+        (r"out of", "into"), (r"towards?", "away from"), (r"away from", "towards"), (r"forwards?", "backward"),
+        (r"backwards?", "forward"), (r"clockwise", "counterclockwise"),
         (r"(to|on) the left", r"\1 the right"), (r"(to|on) the right", r"\1 the left"),
     ),
     "negation": (
-        (r"without(?: any)?", "with"), (r"no (?=[a-z])", "many "), (r"is not|isn't", "is"), (r"are not|aren't", "are"), (r"never", "always"), (r"(?:doesn't|does not) (\w+)", r"does \1"),
+        (r"without(?: any)?", "with"), (r"no (?=[a-z])", "many "), (r"is not|isn't", "is"),
+        (r"are not|aren't", "are"), (r"never", "always"), (r"(?:doesn't|does not) (\w+)", r"does \1"),
     ),
 }  # fmt: skip
 

@@ -65,7 +65,9 @@ def _wrong_count(attribute: Attribute, prompt: Reading) -> Reason | None:
 
 
 _SECOND = frozenset({"another", "other", "second", "both", "partner"})  # after a first, these make two
-_BACK = frozenset({"both", "twin", "duo"})  # these speak of what was counted before, so that another number outweighs them
+_BACK = frozenset(
+    {"both", "twin", "duo"}
+)  # these speak of what was counted before, so that another number outweighs them
 
 
 def _attached(prompt: Reading, place: int, table: dict[str, str]) -> list[str]:
@@ -125,7 +127,11 @@ def wrong_relations(required: Requirements, prompt: Reading) -> Iterator[Reason]
         words = f"{relation.a.words} {relation.value} {relation.b.words}"
         if said:
             yield Reason("accurate", "changed_relation", f"{words} -> {said}")
-        elif len(required.reading.tokens) < _LONG and relation.value not in ("inside", "outside") and relation.b.key in object_keys():
+        elif (
+            len(required.reading.tokens) < _LONG
+            and relation.value not in ("inside", "outside")
+            and relation.b.key in object_keys()
+        ):
             yield Reason("accurate", "missing_relation", words)
 
 

@@ -31,12 +31,16 @@ class Value:
 def wrong_properties(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """Properties of the query that the prompt changes into another of their set."""
     asked = {(one.group, one.value) for one in required.properties}
-    for one in required.properties:
+    for one in dict.fromkeys(required.properties):
+        if one.group == "gender" and one.words in prompt.places:
+            continue
         value = _values()[one.group, one.value]
         rivals = [
             other for (group, name), other in _values().items() if group == one.group and (group, name) not in asked
         ]
-        if len([group for group, _ in asked if group == one.group]) > 1:  # 'changes from small to big' needs words for both
+        if (
+            len([group for group, _ in asked if group == one.group]) > 1
+        ):  # 'changes from small to big' needs words for both
             wrong = "" if _spoken(value, prompt) else "nothing"
         elif one.noun is None:
             wrong = _rival_of_scene(value, rivals, prompt)
@@ -56,9 +60,7 @@ def _rival_of_scene(value: Value, rivals: list[Value], prompt: Reading) -> str:
     if not own.isdisjoint(prompt.places):
         return ""
     found = [
-        (prompt.places[word][0], word)
-        for other in rivals
-        for word in (other.words - value.all) & prompt.places.keys()
+        (prompt.places[word][0], word) for other in rivals for word in (other.words - value.all) & prompt.places.keys()
     ]
     return min(found)[1] if found else ""
 
@@ -102,7 +104,9 @@ def wrong_directions(required: Requirements, prompt: Reading) -> Iterator[Reason
     asked = {direction.value for direction in required.directions}
     for direction in required.directions:
         other = _opposites()[direction.value]
-        if other in asked or (direction.value in ("left", "right") and required.relations):  # these are read as relations
+        if other in asked or (
+            direction.value in ("left", "right") and required.relations
+        ):  # these are read as relations
             continue
         said = _said(prompt, direction.verbs)
         if other in said and direction.value not in said:

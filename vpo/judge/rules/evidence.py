@@ -1,7 +1,7 @@
 """How surely a prompt keeps a thing that its query asks for: by its name, by another name, by a kind of it, or only by a hint."""
 
 import itertools
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from vpo.judge.rules import lexicon, wordnet
 from vpo.judge.rules.naming import (
@@ -90,18 +90,12 @@ def _names(item: Item) -> frozenset[str]:
 @lru_cache(maxsize=10_000)
 def _wider(key: str) -> frozenset[str]:
     found = wordnet.above(key, wordnet.NOUN, 2) if wordnet.known(key, wordnet.NOUN) else frozenset()
-    return keys_of(found) - _VAGUE
+    return keys_of(found) - _vague()
 
 
-_VAGUE = frozenset(
-    map(
-        stem_phrase,
-        ("zoom", "pan", "tilt", "sweep", "pull", "pull away", "dolly", "leave", "toy", "light", "object", "thing", "shape", "form", "figure", "color", "structure", "device", "unit", "part", "whole", "artifact", "way", "area", "surface", "covering", "being",
-         "organism", "person", "animal", "instrumentality", "matter", "substance", "group", "place", "location", "region", "container",
-         "move", "motion", "movement", "go", "act", "break", "determine", "show", "hold", "keep", "use", "begin", "start", "look", "find", "be", "have", "make", "get", "change", "cause", "do", "come", "give", "put", "take", "set", "adult",
-         "domestic animal", "vertebrate", "mammal", "body", "vessel", "clothing", "food", "plant", "vehicle", "building", "furniture"),
-    )
-)  # fmt: skip
+@cache
+def _vague() -> frozenset[str]:
+    return frozenset(stem_phrase(word) for row in lexicon.groups("vague") for word in row)
 
 
 def _kinds_of(item: Item) -> frozenset[str]:
@@ -110,7 +104,7 @@ def _kinds_of(item: Item) -> frozenset[str]:
 
 
 def _ousted(item: Item, evidence: frozenset[str], prompt: Reading, required: Requirements) -> bool:
-    """Whether another thing of the item's kind has its place: named before all that would name the item.
+    """Whether another thing of the item's kind has its place: named before all that would name the item, or more often.
 
     'A car glides by, the bike's frame gleaming' is about a car, whatever is said later.
     """
@@ -119,8 +113,8 @@ def _ousted(item: Item, evidence: frozenset[str], prompt: Reading, required: Req
         return False
     if evidence <= marks(item.key) or evidence <= _kinds_of(item):  # these are too weak where another thing is named
         return True
-    first = min(prompt.places[key][0] for key in evidence)
-    return min(prompt.places[key][0] for key in rivals) <= first + 2
+    named, instead = (sorted(i for key in keys for i in prompt.places[key]) for keys in (evidence, rivals))
+    return instead[0] <= named[0] + 2 or (len(instead) > 1 and len(instead) > len(named))
 
 
 def rivals_of(item: Item, prompt: Reading, required: Requirements) -> frozenset[str]:
@@ -134,7 +128,8 @@ def rivals_of(item: Item, prompt: Reading, required: Requirements) -> frozenset[
 def _shown(key: str, prompt: Reading) -> bool:
     """Whether a sign of the style or camera move is there, or a hint of the move, and no word for another style or move."""
     opposite = moves().get(key, "")
-    excluded = rivals_of_style(key) | (marks(opposite) if "shaking" in (key, opposite) else frozenset())
+    still_or_not = stem_phrase("shaking") in (key, opposite)
+    excluded = rivals_of_style(key) | (marks(opposite) if still_or_not else frozenset())
     rival = _first(excluded, prompt)
     if not marks(key).isdisjoint(prompt.places):
         return rival is None or (_first(marks(key), prompt) or 0) <= rival
@@ -181,7 +176,7 @@ def _action(item: Item, prompt: Reading, required: Requirements) -> Found:
         return FULL, said
     if _cognate(item.key, prompt) or _misspelt(item, prompt):
         return FULL, frozenset()
-    wider = (keys_of(wordnet.above(verb, wordnet.VERB, 1)) - _VAGUE) & prompt.places.keys()
+    wider = (keys_of(wordnet.above(verb, wordnet.VERB, 1)) - _vague()) & prompt.places.keys()
     if wider:
         return PART, wider
     signs = marks(item.key) & prompt.places.keys()
@@ -192,7 +187,7 @@ def _action(item: Item, prompt: Reading, required: Requirements) -> Found:
 
 
 def rival_action(item: Item, prompt: Reading, required: Requirements) -> str:
-    """The action that a prompt has in the place of the query's: not done at the same time, and before all that would say the query's."""
+    """The action that a prompt has in the place of the query's, before or more often than all that would say it; or nothing."""
     verb = verb_of(item.words.lower())
     if verb is None or item.first != item.last or item.first < 0 or not item.keys.isdisjoint(prompt.places):
         return ""
@@ -217,7 +212,7 @@ def _ways(verb: str) -> frozenset[str]:
     found = wordnet.synonyms(verb, wordnet.VERB)
     if _specific(verb):
         found |= wordnet.below(verb, wordnet.VERB, 2)
-    return keys_of(found | wordnet.cognates(verb, wordnet.VERB)) - _VAGUE - {verb}
+    return keys_of(found | wordnet.cognates(verb, wordnet.VERB)) - _vague() - {verb}
 
 
 def _specific(verb: str) -> bool:
@@ -228,8 +223,9 @@ def _specific(verb: str) -> bool:
 @lru_cache(maxsize=10_000)
 def _sisters(verb: str) -> frozenset[str]:
     """Other manners of what the action is a manner of."""
-    found = frozenset().union(*(wordnet.below(kind, wordnet.VERB, 1) for kind in wordnet.above(verb, wordnet.VERB, 1) if _specific(kind)))
-    return keys_of(found) - _VAGUE - {verb}
+    kinds_of_it = filter(_specific, wordnet.above(verb, wordnet.VERB, 1))
+    found = frozenset().union(*(wordnet.below(kind, wordnet.VERB, 1) for kind in kinds_of_it))
+    return keys_of(found) - _vague() - {verb}
 
 
 def is_plain_action(item: Item) -> bool:
@@ -272,8 +268,7 @@ def _cognate(key: str, prompt: Reading) -> bool:
 
 @lru_cache(maxsize=10_000)
 def _roots(key: str) -> frozenset[str]:
-    parts = (wordnet.NOUN, wordnet.VERB, wordnet.ADJECTIVE, wordnet.ADVERB)
-    return keys_of(other for part in parts for other in wordnet.cognates(key, part)) - {key}
+    return keys_of(other for part in wordnet.PARTS for other in wordnet.cognates(key, part)) - {key}
 
 
 def _same_root(a: str, b: str) -> bool:
@@ -296,7 +291,7 @@ def _misspelt(item: Item, prompt: Reading) -> bool:
 
 @lru_cache(maxsize=10_000)
 def _is_word(key: str) -> bool:
-    return key in vocabulary() or any(wordnet.known(key, part) for part in (wordnet.NOUN, wordnet.VERB, wordnet.ADJECTIVE, wordnet.ADVERB))
+    return key in vocabulary() or any(wordnet.known(key, part) for part in wordnet.PARTS)
 
 
 def _slip(a: str, b: str, most: int) -> bool:

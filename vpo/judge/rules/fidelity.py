@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
-from vpo.judge.rules.evidence import PART, is_plain_action, kept, rival_action, rivals_of
+from vpo.judge.rules.evidence import PART, is_plain_action, kept, rival_action
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
@@ -15,44 +15,65 @@ WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, ACTION: 0.9, WORD: 0
 STRICT = (OBJECT, NAME, STYLE, CAMERA)
 _NUMBER = re.compile(r"\d{2,}\w{0,2}")
 LONG = 40  # words of a query that tells a story: what it denies, and where its things are, is not read
-FEW = 8  # of so many things in a query, one may be missing
+FEW = 10  # of so many things in a query, one may be missing
 
 
 def flaws(required: Requirements, prompt: Reading, tolerance: float) -> list[Reason]:
-    """Every way in which the prompt fails the requirements; none means accurate.
+    """Every way in which the prompt fails the requirements; none means accurate. See `judged`."""
+    return judged(required, prompt, tolerance)[0]
+
+
+def judged(required: Requirements, prompt: Reading, tolerance: float) -> tuple[list[Reason], float]:
+    """Every way in which the prompt fails the requirements, and its graded accuracy, from 0 to 1.
 
     `tolerance` is the share of the query's weight that may be missing. A thing, name, style or camera move may not be missing at all
-    in a query of few.
+    in a query of few. The graded accuracy is the share of the weight that is kept; each change costs the weight of a thing.
     """
-    found = [
-        *attributes.wrong_attributes(required, prompt),
-        *attributes.wrong_relations(required, prompt),
-        *_excluded(required, prompt),
-        *_motion(required, prompt),
-        *contrasts.wrong_properties(required, prompt),
-        *contrasts.wrong_directions(required, prompt),
-        *_wrong_actions(required, prompt),
-        *_wrong_negations(required, prompt),
-        *_wrong_numbers(required, prompt),
-    ]
+    changes = list(
+        dict.fromkeys(
+            [
+                *attributes.wrong_attributes(required, prompt),
+                *attributes.wrong_relations(required, prompt),
+                *_excluded(required, prompt),
+                *_motion(required, prompt),
+                *contrasts.wrong_properties(required, prompt),
+                *contrasts.wrong_directions(required, prompt),
+                *_wrong_actions(required, prompt),
+                *_wrong_negations(required, prompt),
+                *_wrong_numbers(required, prompt),
+            ]
+        )
+    )
     strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
+    share = share_kept(strengths, len(changes))
+    return [*changes, *_missing(required, strengths, changes, tolerance)], share
+
+
+def _missing(
+    required: Requirements, strengths: Sequence[tuple[Item, float]], changes: Sequence[Reason], tolerance: float
+) -> Iterator[Reason]:
+    """What the prompt does not have, where it lacks too much."""
     things = [strength for item, strength in strengths if item.kind in STRICT]
     actions = [strength for item, strength in strengths if item.kind == ACTION and is_plain_action(item)]
     lost = sum(strength < PART for strength in things) > len(things) // FEW
     idle = len(actions) < 3 and any(strength < PART for strength in actions)
     if len(required.reading.tokens) > LONG:
         tolerance *= 1.5  # a story is retold
-    if lost or idle or share_kept(strengths) < 1 - tolerance:
-        weakest = min(strength for _, strength in strengths)
-        bar = max(PART, weakest + 0.01)  # where everything is hinted at, the faintest hints are what is missing
-        found += [Reason("accurate", "missing", item.words) for item, strength in strengths if strength < bar]
-    return found
+    if not (lost or idle or share_kept(strengths) < 1 - tolerance):
+        return
+    weakest = min(strength for _, strength in strengths)
+    bar = max(PART, weakest + 0.01)  # where everything is hinted at, the faintest hints are what is missing
+    changed = {reason.detail.partition(" -> ")[0] for reason in changes}
+    for item, strength in strengths:
+        if strength < bar and item.words not in changed:
+            yield Reason("accurate", "missing", item.words)
 
 
-def share_kept(strengths: Sequence[tuple[Item, float]]) -> float:
+def share_kept(strengths: Sequence[tuple[Item, float]], changes: int = 0) -> float:
     """The share of the query's weighted items that the prompt keeps, from 0 to 1; 1 for a query that asks for nothing."""
     total = sum(WEIGHTS[item.kind] for item, _ in strengths)
-    return sum(WEIGHTS[item.kind] * strength for item, strength in strengths) / total if total else 1.0
+    kept_weight = sum(WEIGHTS[item.kind] * strength for item, strength in strengths) - changes
+    return max(0.0, kept_weight / total) if total else float(not changes)
 
 
 # What must not be there
@@ -107,7 +128,10 @@ def _wrong_negations(required: Requirements, prompt: Reading) -> Iterator[Reason
 
 def _wrong_numbers(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """Figures of the query, such as a temperature, in whose place the prompt has another."""
-    asked, said = ([token.word for token in reading.tokens if _NUMBER.fullmatch(token.word)] for reading in (required.reading, prompt))
+    asked, said = (
+        [token.word for token in reading.tokens if _NUMBER.fullmatch(token.word)]
+        for reading in (required.reading, prompt)
+    )
     for number in asked:
         others = [other for other in said if other not in asked]
         if number not in said and others:

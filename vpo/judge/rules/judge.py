@@ -24,7 +24,7 @@ A language model sees most of these; this judge is for tests, the sketch world a
 from collections.abc import Sequence
 from functools import lru_cache
 
-from vpo.judge.rules import fidelity, harm, helpfulness, naming, repairs, replacing
+from vpo.judge.rules import evidence, fidelity, harm, helpfulness, naming, repairs, replacing
 from vpo.judge.rules.requirements import Attribute, Requirements, understand
 from vpo.judge.rules.words import read
 from vpo.language.markup import KINDS, without_marks
@@ -32,7 +32,7 @@ from vpo.records import Prompt, Reason, Verdict
 from vpo.seeding import seed_of
 
 # Of the rules and their word lists, as verdicts name it: to be raised with every change that lets a verdict differ.
-VERSION = "1"
+VERSION = "2"
 
 
 class RulesJudge:
@@ -73,12 +73,12 @@ class RulesJudge:
         return [self._refined(prompt, verdict) for prompt, verdict in zip(prompts, verdicts, strict=True)]
 
     def _verdict(self, prompt: Prompt, text: str) -> Verdict:
-        unsafe, unfaithful, unhelpful, declined = _flaws(
+        unsafe, unfaithful, unhelpful, declined, share = _flaws(
             prompt.query, text, self.facets, self.min_words, self.max_words, self.missing_tolerance
         )
         reasons = (*unsafe, *unfaithful, *unhelpful)
         return Verdict(
-            prompt.id, not unsafe, not unfaithful, not unhelpful, declined, reasons, judge=f"rules {VERSION}"
+            prompt.id, not unsafe, not unfaithful, not unhelpful, declined, reasons, share, judge=f"rules {VERSION}"
         )
 
     def _refined(self, prompt: Prompt, verdict: Verdict) -> str | None:
@@ -167,18 +167,18 @@ class RulesJudge:
 @lru_cache(maxsize=4096)  # two evaluators ask about the same prompts, and repairing asks again
 def _flaws(
     query: str, text: str, facets: tuple[str, ...], min_words: int, max_words: int, missing_tolerance: float
-) -> tuple[tuple[Reason, ...], tuple[Reason, ...], tuple[Reason, ...], bool]:
-    """What is not harmless, not accurate and not helpful in a text for a query, and whether it declines to answer."""
+) -> tuple[tuple[Reason, ...], tuple[Reason, ...], tuple[Reason, ...], bool, float]:
+    """What is not harmless, not accurate and not helpful in a text for a query, whether it declines, its graded accuracy."""
     reading = read(text)
     unsafe = [Reason("harmless", hit.aspect, harm.words_of(reading, hit)) for hit in harm.find(reading)]
-    unfaithful = fidelity.flaws(understand(query), reading, missing_tolerance)
+    unfaithful, share = fidelity.judged(understand(query), reading, missing_tolerance)
     if not reading.tokens:
         unfaithful.append(Reason("accurate", "empty", ""))
     unhelpful = helpfulness.flaws(reading, facets, min_words, max_words)
     declined = helpfulness.refusal(text)
     if declined:
         unhelpful.append(Reason("helpful", "refusal", declined))
-    return tuple(unsafe), tuple(unfaithful), tuple(unhelpful), bool(declined)
+    return tuple(unsafe), tuple(unfaithful), tuple(unhelpful), bool(declined), share
 
 
 def _details_repaired(required: Requirements, text: str, reasons: Sequence[Reason]) -> str:
@@ -209,7 +209,7 @@ def _thing_restored(required: Requirements, text: str, words: str) -> str:
     if changed != text:
         return changed
     reading = read(text)
-    rivals = fidelity.rivals_of(item, reading, required) if item and not naming.is_place(item.key) else ()
+    rivals = evidence.rivals_of(item, reading, required) if item and not naming.is_place(item.key) else ()
     if not item or not rivals:
         return text
     return repairs.thing_set(text, item, min(rivals, key=lambda rival: (reading.places[rival][0], -len(rival))))

@@ -132,7 +132,8 @@ def moves() -> dict[str, str]:
         verb, *rest = move.split()
         rows[stem_phrase(move)] = stem_phrase(" ".join([verb, *(turned.get(word, "") for word in rest)]))
     still = [stem_phrase(move) for move in ("steady", "static camera", "fixed camera", "static shot")]
-    return rows | dict.fromkeys(still, "shaking") | {"shaking": still[0]}
+    shaking = stem_phrase("shaking")
+    return rows | dict.fromkeys(still, shaking) | {shaking: still[0]}
 
 
 @lru_cache(maxsize=1000)
@@ -140,13 +141,32 @@ def rivals_of_style(key: str) -> frozenset[str]:
     """The names of styles, or camera moves, that exclude this one: those that share no sign with it."""
     own = marks(key) | {key}
     if key in moves():
-        turned = {head for head in moves() if head.split()[0] in ("zoom", "pan", "tilt", "orbit", "circle", "shaking", "steady", "static")}
-        return frozenset(head for head in turned if (marks(head) | {head}).isdisjoint(own))
+        return frozenset(
+            head for head in moves() if head.split()[0] in _EXCLUSIVE and (marks(head) | {head}).isdisjoint(own)
+        )
     heads = {stem_phrase(head) for head in lexicon.table("styles")}
     return frozenset(head for head in heads if (marks(head) | {head}).isdisjoint(own)) - _BROAD_STYLES
 
 
-_BROAD_STYLES = frozenset(map(stem_phrase, ("cinematic", "filmic", "digital art", "3d", "sketch", "comic", "animated", "animated style", "vintage film", "photorealistic")))
+_EXCLUSIVE = (
+    "zoom",
+    "pan",
+    "tilt",
+    "orbit",
+    "circle",
+    "shake",
+    "steady",
+    "static",
+)  # first words of moves of which one is made at a time
+_BROAD_STYLES = frozenset(
+    map(
+        stem_phrase,
+        (
+            *("cinematic", "filmic", "digital art", "3d", "sketch", "comic"),
+            *("animated", "animated style", "vintage film", "photorealistic"),
+        ),
+    )
+)
 
 
 @cache

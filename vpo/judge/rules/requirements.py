@@ -205,8 +205,7 @@ def _kind_of(reading: Reading, span: range, listed: str) -> str:
 def _is_name(reading: Reading, index: int) -> bool:
     """Whether a word that no dictionary has is written as a name."""
     token = reading.tokens[index]
-    parts = (wordnet.NOUN, wordnet.VERB, wordnet.ADJECTIVE, wordnet.ADVERB)
-    unknown = len(token.word) > 2 and not any(wordnet.known(token.word, part) for part in parts)
+    unknown = len(token.word) > 2 and not any(wordnet.known(token.word, part) for part in wordnet.PARTS)
     return unknown and reading.text[token.start].isupper() and not reading.text.isupper() and not reading.text.istitle()
 
 
@@ -268,7 +267,12 @@ def _counts(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> li
         several = named[noun.key] > 1  # 'a red ball and a blue ball', 'one person … another person'
         if number is not None and number != "1":
             attributes.append(Attribute("count", number, noun, token.word))
-        elif not several and (number == "1" or token.word in ("a", "an")) and noun.kind == OBJECT and _singular(reading, noun):
+        elif (
+            not several
+            and (number == "1" or token.word in ("a", "an"))
+            and noun.kind == OBJECT
+            and _singular(reading, noun)
+        ):
             attributes.append(Attribute("one", "1", noun, token.word))
     return attributes
 
@@ -335,7 +339,9 @@ def _directions(reading: Reading) -> tuple[Direction, ...]:
             verb = verb_of(before.word)
             if verb and verb not in _AUXILIARY and before.sentence == token.sentence:
                 text = reading.text[before.start : token.end]
-                found.append(Direction(value, frozenset({before.stem, verb, *wordnet.synonyms(verb, wordnet.VERB)}), text))
+                found.append(
+                    Direction(value, frozenset({before.stem, verb, *wordnet.synonyms(verb, wordnet.VERB)}), text)
+                )
                 break
     return tuple(found)
 
@@ -354,7 +360,12 @@ def _denied(reading: Reading) -> tuple[str, ...]:
 
 def _relations(reading: Reading, items: Sequence[Item]) -> tuple[Relation, ...]:
     places = sorted(
-        ((i + item.last - item.first, item) for item in items if item.kind == OBJECT for i in reading.places.get(item.key, ())),
+        (
+            (i + item.last - item.first, item)
+            for item in items
+            if item.kind == OBJECT
+            for i in reading.places.get(item.key, ())
+        ),
         key=lambda row: row[0],
     )
     found = []

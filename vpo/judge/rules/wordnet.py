@@ -1,7 +1,7 @@
 """What WordNet says of words: synonyms, kinds, members, opposites, words of one root (Miller, 1995; Fellbaum, 1998).
 
-The table `lexicon/wordnet.txt.gz` is made from WordNet 3.1 by `.ci/wordnet.py`. A word has many meanings, ordered by how often they are
-met; a word that is known to be a noun may stand for its first few. Words are lemmas in lower case.
+The table `lexicon/wordnet.txt.gz` is made from WordNet 3.1 by `.ci/wordnet.py`. A word has many meanings, the most frequent first;
+only the first few are looked at. Words are lemmas in lower case, parts of speech the letters of `PARTS`.
 """
 
 import gzip
@@ -13,7 +13,7 @@ from importlib import resources
 
 from vpo.judge.rules import lexicon
 
-NOUN, VERB, ADJECTIVE, ADVERB = "n", "v", "a", "r"
+NOUN, VERB, ADJECTIVE, ADVERB = PARTS = ("n", "v", "a", "r")
 MEANINGS = 3  # of a word, that are looked at: rarer ones join words that nobody would take for each other
 # lexnames(5WN): categories of nouns that can be seen.
 VISIBLE = frozenset({"05", "06", "08", "13", "15", "17", "18", "19", "20", "27"})
@@ -75,18 +75,20 @@ def frequency(word: str, part: str) -> int:
 
 
 def words_of(numbers: Iterable[int], usual: int = MEANINGS) -> frozenset[str]:
-    """The words that usually have one of these meanings: it is among the first `usual` of the word, and its part of speech its main one."""
+    """The words that usually have one of these meanings: among their first `usual` ones, and in their main part of speech."""
     found = set()
     for number in numbers:
         synset = _synsets()[number]
-        found.update(word for word in synset.words if number in meanings(word, synset.part, usual) and mainly(word, synset.part))
+        found.update(
+            word for word in synset.words if number in meanings(word, synset.part, usual) and mainly(word, synset.part)
+        )
     return frozenset(found)
 
 
 @lru_cache(maxsize=50_000)
 def mainly(word: str, part: str) -> bool:
     """Whether the word is this part of speech at least half as often as any other."""
-    others = (frequency(word, other) for other in (NOUN, VERB, ADJECTIVE, ADVERB) if other != part)
+    others = (frequency(word, other) for other in PARTS if other != part)
     return known(word, part) and 2 * frequency(word, part) >= max(others)
 
 
