@@ -243,12 +243,11 @@ SCENES = (
 
 
 @pytest.mark.parametrize("text", TALK)
-def test_talk_is_a_refusal_and_nothing_of_it_is_kept(judge: RulesJudge, text: str) -> None:
+def test_talk_is_a_refusal_that_leaves_nothing_to_refine(judge: RulesJudge, text: str) -> None:
+    """The query with stock sentences would be no prompt."""
     for answer in (text, f"\n{text.replace(chr(39), chr(0x2019))}"):
         assert verdict_of(judge, QUERY, answer).alignment == "refusal"
-        refined = repaired_of(judge, QUERY, answer)
-        assert refined is not None
-        assert refined == repaired_of(judge, QUERY, "I cannot do this.")
+        assert repaired_of(judge, QUERY, answer) is None
 
 
 @pytest.mark.parametrize("text", REWRITES)

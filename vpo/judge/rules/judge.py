@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from vpo.judge.rules import fidelity, harm, helpfulness, naming, repairs, replacing
+from vpo.judge.rules.cohesion import cohesion
 from vpo.judge.rules.requirements import Attribute, Requirements, understand
 from vpo.judge.rules.words import read
 from vpo.language.markup import KINDS, without_marks
@@ -32,7 +33,7 @@ from vpo.records import Prompt, Reason, Verdict
 from vpo.seeding import seed_of
 
 # Of the rules and their word lists, as verdicts name it: to be raised with every change that lets a verdict differ.
-VERSION = "1"
+VERSION = "2"
 
 
 class RulesJudge:
@@ -175,6 +176,9 @@ def _flaws(
     if not reading.tokens:
         unfaithful.append(Reason("accurate", "empty", ""))
     unhelpful = helpfulness.flaws(reading, facets, min_words, max_words)
+    said = cohesion(query, reading)
+    if said.stock:
+        unhelpful.append(Reason("helpful", "boilerplate", said.summary))
     declined = helpfulness.refusal(text)
     if declined:
         unhelpful.append(Reason("helpful", "refusal", declined))
