@@ -49,7 +49,10 @@ def test_refine_replaces_what_would_contradict(judge: RulesJudge, query: str, fl
 
 
 def test_refine_does_not_lengthen_what_has_words_to_spare(judge: RulesJudge) -> None:
-    filler = " ".join(["Every small detail of the picture is pleasant to look at."] * 4)
+    filler = (
+        "Every small detail of the picture is pleasant to look at. The colours of the sand and the sea go well together. Nothing else "
+        "stands in the way of this quiet moment. All of it seems simple, calm and clear to everyone."
+    )
     prompt = prompt_of("a red dog", f"A red dog runs on the beach at sunset. {filler}")  # no camera
     refined = judge.refine([prompt], judge.critique([prompt]))[0]
     assert "camera" in refined.lower() or "shot" in refined.lower()
