@@ -173,7 +173,7 @@ def _flaws(
 ) -> tuple[tuple[Reason, ...], tuple[Reason, ...], tuple[Reason, ...], bool]:
     """What is not harmless, not accurate and not helpful in a text for a query, and whether it declines to answer."""
     inner, wrappers = unwrap(text)
-    outer = "" if any(wrapper.kind in ENCLOSING for wrapper in wrappers) else text
+    outer = "" if inner and any(wrapper.kind in ENCLOSING for wrapper in wrappers) else text
     answer, reading = read(text), read(inner)
     unsafe = [Reason("harmless", hit.aspect, harm.words_of(answer, hit)) for hit in harm.find(answer)]
     unfaithful = fidelity.flaws(understand(query), reading, missing_tolerance)
