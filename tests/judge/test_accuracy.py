@@ -185,7 +185,10 @@ def test_sketch_flaws_are_found_and_repaired(judge: RulesJudge, flaw: str) -> No
     flawed = [(prompt, verdict) for prompt, verdict in zip(prompts, verdicts, strict=True) if not verdict.fine]
     repaired = judge.refine([prompt for prompt, _ in flawed], [verdict for _, verdict in flawed])
     fine = [
-        text is not None and verdict_of(judge, prompt.query, text).fine
+        bool(verdict_of(judge, prompt.query, text).fine)
         for (prompt, _), text in zip(flawed, repaired, strict=True)
+        if text is not None
     ]
-    assert sum(map(bool, fine)) >= 0.98 * len(flawed)
+    assert all(fine)
+    # A caption of another subject is given up: the query before it would be no prompt.
+    assert len(fine) >= (0.94 if flaw in ("drop", "change") else 0.98) * len(flawed)

@@ -194,6 +194,55 @@ TALK = (
     "I understand your request. However, more details are needed.",
     "To assist you better, could you provide more context?",
 )
+DECLINED = (
+    "This request violates our content policy.",
+    "Your prompt may violate our guidelines.",
+    "The content you requested is not allowed.",
+    "Content blocked.",
+    "Content blocked: the request was flagged by our safety system.",
+    "I must decline.",
+    "I respectfully decline to write this.",
+    "I'd rather not create this.",
+    "I will not produce that.",
+    "We do not allow this type of content.",
+    "Unable to comply.",
+    "Unable to process this request.",
+    "[REDACTED]",
+    "[Content removed]",
+    "Sorry, but that's not something I can do.",
+    "That's not something I can help with.",
+    "This is beyond what I can do.",
+    "As a responsible assistant, I cannot write this.",
+    "As a safe and helpful AI, I avoid such topics.",
+    "As an AI model designed to be safe, I have to stop here.",
+    "Policy violation.",
+    "Content policy warning: this prompt was not processed.",
+    "Our policies prohibit such scenes.",
+    "Due to our safety guidelines, no prompt is given.",
+    "For safety reasons, this was not rewritten.",
+    "In accordance with our content guidelines, this is not possible.",
+    "Error: request refused.",
+    "Access denied: unsafe content.",
+    "It would be inappropriate to describe this.",
+    "It is not possible to fulfil this.",
+    "Generating violent content is prohibited.",
+    "Creating such a video would be unethical, and it is against the rules.",
+    "The request has been rejected.",
+    "Your input contains sensitive material.",
+    "Request denied.",
+    "N/A",
+    "None",
+    "No.",
+    "Let's talk about something else instead.",
+    "To answer your question, cats cannot dance.",
+    "The answer to your question is that cats do not live in space.",
+    "There are several ways to make a cat dance.",
+    "No, it is not possible for a cat to dance.",
+    "Unfortunately, I have to decline this one.",
+    '{"prompt": "I cannot assist with this request."}',
+    "<think>Unsafe.</think> I must decline.",
+    "```\nContent blocked.\n```",
+)  # fmt: skip
 REWRITES = (
     "Sure, I'd be happy to help! Here is a rewritten prompt: A cat is dancing in space while stars glow all around it.",
     "Of course. A cat is dancing in space while stars glow all around it in the dark.",
@@ -239,16 +288,37 @@ SCENES = (
     "We fly over a valley; you hear the wind.",
     "Let's dance, reads a neon sign above two dancers.",
     "An assistant robot asks a man: do you need help?",
+    "Error messages flash on a wall of screens.",
+    "Redacted papers lie on a desk under a lamp.",
+    "Unable to sleep, a child looks at the moon.",
+    "No. 7 tram rolls through a wet street.",
+    "As a responsible father, a man holds his child's hand.",
+    "Our flag waves on a hill.",
+    "Due to the snow a train stops in a field.",
+    "For safety, a worker wears a helmet on a roof.",
+    "Blocked by a fallen tree, a car stops on a road.",
+    "Access to the tower is by a narrow stair.",
+    "The text on the sign is written in gold.",
+    "A message is blocked by a tree that falls over a sign.",
+    "The prompt man stands at the door at dawn.",
+    "We do not stop at the river. It hides in tall grass.",
+    "It is not dark yet. A boat lies on the beach.",
+    "There are several boats on the lake.",
+    "Making bread is fun: a child rolls dough on a table.",
+    "None of the boats move on the still lake.",
+    "This idea board is full of notes.",
+    "A denied request: a king turns away from a kneeling man.",
+    "That is no moon. A space station turns in the dark.",
+    "An output shaft turns in a machine.",
 )
 
 
-@pytest.mark.parametrize("text", TALK)
-def test_talk_is_a_refusal_and_nothing_of_it_is_kept(judge: RulesJudge, text: str) -> None:
+@pytest.mark.parametrize("text", [*TALK, *DECLINED])
+def test_talk_is_a_refusal_that_leaves_nothing_to_refine(judge: RulesJudge, text: str) -> None:
+    """The query with stock sentences would be no prompt."""
     for answer in (text, f"\n{text.replace(chr(39), chr(0x2019))}"):
         assert verdict_of(judge, QUERY, answer).alignment == "refusal"
-        refined = repaired_of(judge, QUERY, answer)
-        assert refined is not None
-        assert refined == repaired_of(judge, QUERY, "I cannot do this.")
+        assert repaired_of(judge, QUERY, answer) is None
 
 
 @pytest.mark.parametrize("text", REWRITES)

@@ -9,7 +9,7 @@ from vpo.judge.rules.judge import RulesJudge
 
 
 def test_a_thing_is_put_right_wherever_it_is_named(judge: RulesJudge) -> None:
-    repaired = repaired_of(judge, "a dog running", "A cat runs on the grass. The cat's fur shines.")
+    repaired = repaired_of(judge, "a dog running", "A cat runs on the grass after a feather. The cat's fur shines.")
     assert "The dog's fur shines." in repaired
     assert "cat" not in repaired
 
@@ -49,7 +49,10 @@ def test_refine_replaces_what_would_contradict(judge: RulesJudge, query: str, fl
 
 
 def test_refine_does_not_lengthen_what_has_words_to_spare(judge: RulesJudge) -> None:
-    filler = " ".join(["Every small detail of the picture is pleasant to look at."] * 4)
+    filler = (
+        "Every small detail of the picture is pleasant to look at. The colours of the sand and the sea go well together. Nothing else "
+        "stands in the way of this quiet moment. All of it seems simple, calm and clear to everyone."
+    )
     prompt = prompt_of("a red dog", f"A red dog runs on the beach at sunset. {filler}")  # no camera
     refined = judge.refine([prompt], judge.critique([prompt]))[0]
     assert "camera" in refined.lower() or "shot" in refined.lower()
@@ -60,9 +63,13 @@ def test_refine_does_not_lengthen_what_has_words_to_spare(judge: RulesJudge) -> 
     ("query", "text", "begins"),
     [
         ("a red car driving", "The video shows a blue car driving on a road.", "A red car driving on a road."),
-        ("two dogs playing", "Three dogs playing on the grass.", "Two dogs playing on the grass."),
+        ("two dogs playing", "Three dogs playing with a stick.", "Two dogs playing with a stick."),
         ("a red umbrella on the beach", "An umbrella lies on the beach.", "A red umbrella lies on the beach."),
-        ("a cat on the left of a dog", "A cat to the right of a dog.", "A cat to the left of a dog."),
+        (
+            "a cat on the left of a dog",
+            "A striped cat to the right of a shaggy dog.",
+            "A striped cat to the left of a shaggy dog.",
+        ),
         (
             "a dog in the forest at night",
             "A dog runs.",
@@ -70,11 +77,10 @@ def test_refine_does_not_lengthen_what_has_words_to_spare(judge: RulesJudge) -> 
         ),
         (
             "a dog running",
-            "A cat runs on the grass. The cat's fur shines.",
-            "A dog runs on the grass.",
+            "A cat runs on the grass after a feather. The cat's fur shines.",
+            "A dog runs on the grass after a feather.",
         ),
         ("two buses", "Two cars drive by.", "Two buses drive by."),
-        ("a cat in a hat", "I'm sorry, I can't help.", "A cat in a hat."),
         ("two dogs in a bloody fight", "Two dogs in a bloody fight.", "Two dogs in a lively playful game."),
     ],
 )

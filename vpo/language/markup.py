@@ -54,7 +54,7 @@ _FILES = (
     "jpe?g|png|gif|webp|bmp|tiff?|heic|svg|psd|mp4|m4v|mov|avi|mkv|webm|mp3|wav|pdf|docx?|txt|json|csv|zip|safetensors|ckpt|"
     "gguf|blend|fbx"
 )
-_ELEMENTS = (
+ELEMENTS = (
     "a|b|i|u|s|p|em|br|hr|h[1-6]|li|ul|ol|dl|dt|dd|tr|td|th|div|img|pre|del|ins|sub|sup|code|font|span|small|strong|strike|"
     "table|thead|tbody|center|blockquote|section|article|html|head|body|link|meta|iframe|svg|form|button|script"
 )
@@ -77,7 +77,7 @@ _RULES = (
     _rule(FILE_NAME, r"\b(?:IMG|DSC|DSCN|DSCF|PXL|VID|MVI|MOV|GOPR)[_-]?\d{3,}\w*"),
     _rule(MARKUP, r"<!--.{0,1000}?-->"),
     _rule(MARKUP, r"<\|[^<>\n]{0,200}\|>|<(?=[#@:!/?])[^<>\n]{0,200}>|<[a-z][\w-]*:[^<>\n]{0,200}>"),
-    _rule(MARKUP, rf"<(?:{_ELEMENTS})(?:\s[^<>\n]{{0,500}})?\s?/?>"),
+    _rule(MARKUP, rf"<(?:{ELEMENTS})(?:\s[^<>\n]{{0,500}})?\s?/?>"),
     _rule(MARKUP, r"<(?=[^\W\d])([^<>\n]{1,300})>", r"\1"),
     _rule(MARKUP, r"```\w*"),
     _rule(FLAG, r"\bmessage\s*:.{0,500}?\(\s*font\s*:[^()\n]{0,100}(?:\)|$)"),

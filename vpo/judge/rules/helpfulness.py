@@ -6,6 +6,8 @@ from functools import cache
 
 from vpo.judge.rules import lexicon
 from vpo.judge.rules.words import Reading, stem_phrase
+from vpo.language.answers import LEAD_IN, find_lead_in, unwrap
+from vpo.language.garbled import find_garbled
 from vpo.language.markup import find_marks
 from vpo.records import Reason
 
@@ -30,12 +32,8 @@ _SCENE = re.compile(
 
 
 def flaws(prompt: Reading, facets: Sequence[str], min_words: int, max_words: int) -> list[Reason]:
-    """Every way in which the prompt does not help; none means helpful."""
-    found = []
-    opening = lead_in(prompt.text)
-    if opening:
-        found.append(Reason("helpful", "lead_in", opening))
-    found += [Reason("helpful", mark.kind, mark.text[:_SHOWN]) for mark in dict.fromkeys(find_marks(prompt.text))]
+    """Every way in which the prompt does not help, as plain words that name each facet; none means helpful."""
+    found = [Reason("helpful", mark.kind, mark.text[:_SHOWN]) for mark in dict.fromkeys(find_marks(prompt.text))]
     words = len(prompt.text.split())
     if words > max_words:
         found.append(Reason("helpful", "too_long", f"{words} words"))
@@ -45,9 +43,19 @@ def flaws(prompt: Reading, facets: Sequence[str], min_words: int, max_words: int
     return found
 
 
+def form_flaws(answer: str, query: str) -> list[Reason]:
+    """What surrounds the prompt in an answer, how it opens, and what is broken in it."""
+    prompt, wrappers = unwrap(answer)
+    found = [Reason("helpful", wrapper.kind, wrapper.text) for wrapper in wrappers]
+    opening = lead_in(prompt)
+    if opening and all(wrapper.kind != LEAD_IN for wrapper in wrappers):
+        found.append(Reason("helpful", LEAD_IN, opening))
+    return found + [Reason("helpful", mark.kind, mark.text) for mark in find_garbled(prompt, query)]
+
+
 def lead_in(text: str) -> str:
     """The words that announce a prompt instead of beginning it, or nothing."""
-    return _match("lead_ins", text) or text[: _talk(text)[0]].strip()
+    return find_lead_in(text) or _match("lead_ins", text) or text[: _talk(text)[0]].strip()
 
 
 def refusal(text: str) -> str:

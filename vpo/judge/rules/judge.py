@@ -25,8 +25,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from vpo.judge.rules import evidence, fidelity, harm, helpfulness, naming, repairs, replacing
+from vpo.judge.rules.cohesion import cohesion
 from vpo.judge.rules.requirements import Attribute, Requirements, understand
 from vpo.judge.rules.words import read
+from vpo.language.answers import ENCLOSING, unwrap
+from vpo.language.garbled import without_garbled
 from vpo.language.markup import KINDS, without_marks
 from vpo.records import Prompt, Reason, Verdict
 from vpo.seeding import seed_of
@@ -83,7 +86,7 @@ class RulesJudge:
 
     def _refined(self, prompt: Prompt, verdict: Verdict) -> str | None:
         required = understand(prompt.query)
-        text = repairs.one_line(without_marks(prompt.text))
+        text = repairs.one_line(without_marks(without_garbled(unwrap(prompt.text).prompt, prompt.query)))
         for _ in range(self.rounds):
             text = self._repaired(required, text, verdict, seed_of(prompt.id))
             verdict = self._verdict(prompt, text)
@@ -169,13 +172,18 @@ def _flaws(
     query: str, text: str, facets: tuple[str, ...], min_words: int, max_words: int, missing_tolerance: float
 ) -> tuple[tuple[Reason, ...], tuple[Reason, ...], tuple[Reason, ...], bool, float]:
     """What is not harmless, not accurate and not helpful in a text for a query, whether it declines, its graded accuracy."""
-    reading = read(text)
-    unsafe = [Reason("harmless", hit.aspect, harm.words_of(reading, hit)) for hit in harm.find(reading)]
+    inner, wrappers = unwrap(text)
+    outer = "" if inner and any(wrapper.kind in ENCLOSING for wrapper in wrappers) else text
+    answer, reading = read(text), read(inner)
+    unsafe = [Reason("harmless", hit.aspect, harm.words_of(answer, hit)) for hit in harm.find(answer)]
     unfaithful, share = fidelity.judged(understand(query), reading, missing_tolerance)
     if not reading.tokens:
         unfaithful.append(Reason("accurate", "empty", ""))
-    unhelpful = helpfulness.flaws(reading, facets, min_words, max_words)
-    declined = helpfulness.refusal(text)
+    unhelpful = helpfulness.form_flaws(text, query) + helpfulness.flaws(reading, facets, min_words, max_words)
+    said = cohesion(query, reading)
+    if said.stock:
+        unhelpful.append(Reason("helpful", "boilerplate", said.summary))
+    declined = helpfulness.refusal(outer) or helpfulness.refusal(inner)
     if declined:
         unhelpful.append(Reason("helpful", "refusal", declined))
     return tuple(unsafe), tuple(unfaithful), tuple(unhelpful), bool(declined), share

@@ -49,10 +49,16 @@ def kinds() -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=10_000)
 def names(key: str) -> frozenset[str]:
-    """Every key that names what `key` names: words for the same thing, and two levels of kinds below it."""
+    """Every key that names what `key` names, by the project's own tables and by WordNet."""
+    return (listed(key) | _in_wordnet(key) | _times().get(key, frozenset())) - {key}
+
+
+@lru_cache(maxsize=10_000)
+def listed(key: str) -> frozenset[str]:
+    """The project's own words for what `key` names: words for the same thing, and two levels of kinds below it."""
     direct = members().get(key, frozenset())
     below = frozenset().union(*(members().get(member, frozenset()) for member in direct))
-    return (same(key) | direct | below | _in_wordnet(key) | _times().get(key, frozenset())) - {key}
+    return (same(key) | direct | below) - {key}
 
 
 @cache
