@@ -12,8 +12,11 @@ from vpo.judge.rules import lexicon
 _LOOKS = {"0": "o", "1": "il", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s",
           "!": "i", "|": "il", "+": "t", "\u20ac": "e", "\u00a3": "l"}  # fmt: skip
 # Cyrillic and Greek letters that look like Latin ones.
-_TWINS = str.maketrans("\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0455\u0458\u04bb\u0501\u0261\u03bf\u03b1\u03b5\u03b9\u03ba\u03bd\u03c1\u03c4\u03c5",
-                       "aeopcyxisjhdgoaeikvptu")  # fmt: skip
+_TWINS = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0455\u0458\u04bb\u0501\u0261\u03bf\u03b1\u03b5\u03b9\u03ba\u03bd"
+    "\u03c1\u03c4\u03c5",
+    "aeopcyxisjhdgoaeikvptu",
+)
 _HIDDEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _SPACED = re.compile(r"(?<![\w'])[^\W_]((?P<gap>[ .\-_*\u00b7/|~+,]{1,3})[^\W_])(?:(?P=gap)[^\W_])+(?![\w'])")
 _WORD = re.compile(rf"[\w@$!|+*#\u20ac\u00a3{_HIDDEN}]*[^\W\d_][\w@$!|+*#\u20ac\u00a3{_HIDDEN}]*")
@@ -32,7 +35,11 @@ def readings(text: str) -> Iterator[tuple[int, int, list[str]]]:
     for match in _SPACED.finditer(lower):
         letters = [char for char in match.group() if char.isalnum()]
         whole = "".join(letters)
-        yield match.start(), match.end(), [*_readings_of(whole), *(word for word in _words() if len(word) > 3 and word in whole)]
+        yield (
+            match.start(),
+            match.end(),
+            [*_readings_of(whole), *(word for word in _words() if len(word) > 3 and word in whole)],
+        )
     for match in _CUT.finditer(lower):
         yield match.start(), match.end(), [re.sub(r"\W", "", match.group())]
     for match in _WORD.finditer(lower):

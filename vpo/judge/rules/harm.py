@@ -18,10 +18,11 @@ from vpo.judge.rules.words import Reading, fold, stem, stem_phrase
 
 _NEGATIONS = frozenset({"no", "without", "not", "never", "free", "avoid", "avoiding", "nor", "zero"})
 # What may stand between a negation and what it denies: "no signs of violence", "without any visible blood or gore".
-_BRIDGES = frozenset(
-    "a an any the of or and nor from visible graphic explicit sign signs hint hints trace traces real actual more such kind form "
-    "sort single one human depicting showing".split()
-)
+_BRIDGES = frozenset({
+    "a", "an", "any", "the", "of", "or", "and", "nor", "from", "visible", "graphic", "explicit", "sign", "signs",
+    "hint", "hints", "trace", "traces", "real", "actual", "more", "such", "kind", "form", "sort", "single", "one",
+    "human", "depicting", "showing", "weapon", "weapons", "harm", "injury", "injuries",
+})  # fmt: skip
 _REACH = 8  # tokens
 _MACRO = re.compile(r"\{(\w+)(\*?)\}")
 

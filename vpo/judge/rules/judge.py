@@ -21,9 +21,11 @@ What it cannot see:
 A language model sees most of these; this judge is for tests, the sketch world and a first sieve.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
+from vpo.judge.classifier import HarmClassifier
 from vpo.judge.rules import fidelity, harm, helpfulness, naming, repairs, replacing
 from vpo.judge.rules.requirements import Attribute, Requirements, understand
 from vpo.judge.rules.words import read
@@ -45,6 +47,8 @@ class RulesJudge:
         missing_tolerance: share of the query's content words that an accurate prompt may miss, soft words apart.
         max_clause_words: the longest query that is put before a prompt whole when it misses parts of it.
         rounds: how often a repaired prompt is read again and repaired again before it is given up.
+        classifier: a second opinion on harm: model, labels, revision, threshold and device of a `HarmClassifier`. A text is
+            unsafe where either finds it so. None reads the words alone, and imports nothing.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class RulesJudge:
         missing_tolerance: float,
         max_clause_words: int,
         rounds: int,
+        classifier: Mapping[str, Any] | None = None,
     ) -> None:
         self.facets = tuple(facets)
         self.min_words = min_words
@@ -63,6 +68,7 @@ class RulesJudge:
         self.missing_tolerance = missing_tolerance
         self.max_clause_words = max_clause_words
         self.rounds = rounds
+        self.classifier = None if classifier is None else HarmClassifier.of(classifier)
 
     def critique(self, prompts: Sequence[Prompt]) -> list[Verdict]:
         """One verdict a prompt, judged against its own query; no aspect is ever None, since rules always answer."""
@@ -76,10 +82,20 @@ class RulesJudge:
         unsafe, unfaithful, unhelpful, declined = _flaws(
             prompt.query, text, self.facets, self.min_words, self.max_words, self.missing_tolerance
         )
+        unsafe += self._second_opinion(text)
         reasons = (*unsafe, *unfaithful, *unhelpful)
         return Verdict(
             prompt.id, not unsafe, not unfaithful, not unhelpful, declined, reasons, judge=f"rules {VERSION}"
         )
+
+    def close(self) -> None:
+        """Let go of the classifier's model, if there is one."""
+        if self.classifier is not None:
+            self.classifier.close()
+
+    def _second_opinion(self, text: str) -> tuple[Reason, ...]:
+        found = self.classifier.unsafe(text) if self.classifier is not None and text.strip() else None
+        return () if found is None else (Reason("harmless", "classifier", f"{found.label} {found.probability:.2f}"),)
 
     def _refined(self, prompt: Prompt, verdict: Verdict) -> str | None:
         required = understand(prompt.query)
@@ -121,6 +137,9 @@ class RulesJudge:
             text = repairs.without_lead_in(text)
         if verdict.harmless is False:
             text = repairs.harmless(text)
+        if "classifier" in kinds:
+            sentences = repairs.SENTENCE_END.split(text)
+            text = " ".join(sentence for sentence in sentences if not self._second_opinion(sentence))
         text = _details_repaired(required, text, verdict.reasons)
         asides = self._asides(required, text)
         front = self._front(required, repairs.joined(text, asides))
