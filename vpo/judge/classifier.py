@@ -109,7 +109,7 @@ class HarmClassifier:
 
         from vpo.language.checkpoints.intake import fetch
 
-        disable_progress_bar()  # transformers' bars over the shards of a file; ours are per stage
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' bars over the shards of a file; ours are per stage
         folder, _ = fetch(self.model, self.revision, key="judge.classifier.model")
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -9,8 +9,9 @@ import re
 from functools import cache
 
 from vpo.judge.rules import lexicon
-from vpo.judge.rules.repairs import SENTENCE_END, camera_sentence, capital, joined
+from vpo.judge.rules.repairs import camera_sentence
 from vpo.judge.rules.requirements import Item, Requirements
+from vpo.judge.rules.sentences import SENTENCE_END, capital, joined
 from vpo.judge.rules.words import read, stem_phrase
 
 _NAMED_STYLE = re.compile(r"\b(an?|the)(\s+)([\w-]+(?: [\w-]+)?)(?=\s+(?:style|look)\b)", re.I)
@@ -105,7 +106,8 @@ def _place_set(required: Requirements, text: str, item: Item) -> str:
     rival = min(rivals, key=lambda key: (reading.places[key][0], -len(key)))
     at = reading.places[rival][0]
     start, end = reading.tokens[at].start, reading.tokens[at + rival.count(" ")].end
-    changed = text[:start] + item.words.lower() + text[end:]
+    word = item.words.lower()
+    changed = text[:start] + (capital(word) if text[start].isupper() else word) + text[end:]
     first, *rest = SENTENCE_END.split(changed)
     return joined(first, *(sentence for sentence in rest if rival not in read(sentence).places))
 
