@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vpo.judge.rules import fidelity, helpfulness, lexicon, naming, repairs, replacing, stock
+from vpo.judge.rules.forms import is_plural
 from vpo.judge.rules.requirements import Attribute, Item, Requirements, understand
 from vpo.judge.rules.sentences import SENTENCE_END, joined, one_line, whole, within
 from vpo.judge.rules.softening import harmless, without_unsafe_sentences
@@ -71,13 +72,13 @@ class Refiner:
             text = self._safe(required, text, "classifier" in kinds)
         for reason in verdict.reasons:
             text = self._put_right(required, text, reason)
-        text = self._with_asides(required, text)
-        completed = self._completed(required, text)
+        asides = self._asides(required, text)
+        completed = self._completed(required, stock.put_in(text, asides))
         if not completed:
             return None
         sentences = stock.sentences_for(completed, self.bounds.facets, self.bounds.min_words, seed)
         room = self.bounds.max_words - len(" ".join(sentences).split())
-        return stock.put_in(self._within(required, completed, room), sentences)
+        return stock.put_in(self._within(required, completed, room), sentences, asides)
 
     def _safe(self, required: Requirements, text: str, classified: bool) -> str:
         def keeps(fewer: str) -> bool:
@@ -97,11 +98,14 @@ class Refiner:
         """How many ways there are in which the text fails the query; without tolerance, so that every repair shows."""
         return len(fidelity.flaws(required, read(text), 0.0))
 
-    def _with_asides(self, required: Requirements, text: str) -> str:
-        """Short sentences for what is missing of style, camera, light and place, after the sentence that names the scene."""
-        missing = {reason.detail for reason in self._missing(required, text)} if text else set()
+    def _asides(self, required: Requirements, text: str) -> list[str]:
+        """Short sentences for what is missing of style, camera, light and place."""
+        if not text:
+            return []
+        found = fidelity.flaws(required, read(text), self.bounds.missing_tolerance)
+        missing = {reason.detail for reason in found if reason.kind == "missing"}
         asides = [replacing.aside(item) for item in required.items if item.words in missing]
-        return stock.put_in(text, [aside for aside in asides if aside])
+        return [*replacing.lights_missing(required, missing), *(aside for aside in asides if aside)]
 
     def _completed(self, required: Requirements, text: str) -> str:
         """The text with the query's own sentences for what it misses; nothing where the two contradict each other."""
@@ -128,17 +132,13 @@ class Refiner:
         """Whether the text is about something else than the query, or says the opposite of a part of it."""
         if any(reason.kind.startswith(_AT_ODDS) for reason in left):
             return True
-        reading = read(text)
-        counted = [item for item in required.items if item.kind != "soft" and item.first >= 0]
-        kept = [fidelity.kept(item, reading, required) for item in counted]
-        if counted and sum(kept) <= _KEPT * len(counted):
+        asked = [item for item in required.items if item.kind != "soft"]
+        total = len(asked) + len(required.attributes) + len(required.relations)
+        if total and self._lost(required, text) >= (1 - _KEPT) * total:
             return True
-        lost = [item for item, strength in zip(counted, kept, strict=True) if not strength and item.kind == "object"]
+        reading = read(text)
+        lost = [item for item in asked if item.kind == "object" and not fidelity.kept(item, reading, required)]
         return any(fidelity.rivals_of(item, reading, required) for item in lost if not naming.is_place(item.key))
-
-    def _missing(self, required: Requirements, text: str) -> list[Reason]:
-        found = fidelity.flaws(required, read(text), self.bounds.missing_tolerance)
-        return [reason for reason in found if reason.kind == "missing"]
 
     def _within(self, required: Requirements, text: str, most: int) -> str:
         """The text without the sentences of least worth, so that it has at most so many words."""
@@ -231,10 +231,13 @@ def _thing_restored(required: Requirements, text: str, words: str) -> str:
     changed = replacing.replaced(required, text, item)
     if changed != text:
         return changed
+    if item.kind != "object":
+        return repairs.modifier_added(required, text, item)
     reading = read(text)
     rivals = fidelity.rivals_of(item, reading, required) if not naming.is_place(item.key) else frozenset()
     if not rivals:
-        return text
+        stand_in = _stand_in(required, text, item)
+        return repairs.thing_set(text, item, stand_in) if stand_in else text
     start, end = _slot(required, text, item)
 
     def order(rival: str) -> tuple[bool, int, int]:
@@ -242,6 +245,28 @@ def _thing_restored(required: Requirements, text: str, words: str) -> str:
         return not start <= first <= end, first, -len(rival)
 
     return repairs.thing_set(text, item, min(rivals, key=order))
+
+
+_NAMELESS = tuple(map(stem_phrase, ("shape", "figure", "object", "thing", "something", "form")))
+
+
+def _stand_in(required: Requirements, text: str, item: Item) -> str:
+    """The key of what stands for a missing thing without a name ('a white shape'), or in the place of the query's subject."""
+    reading = read(text)
+    nameless = [key for key in _NAMELESS if key in reading.places]
+    if nameless:
+        return min(nameless, key=lambda key: reading.places[key][0])
+    objects = [one for one in required.items if one.kind == "object"]
+    if not objects or objects[0] is not item or naming.is_place(item.key):
+        return ""
+    asked = frozenset().union(*({one.key} | naming.names(one.key) for one in required.items))
+    for index, token in enumerate(reading.tokens):
+        if token.sentence or token.word in lexicon.words("phrase_ends") - lexicon.words("determiners"):
+            break
+        if token.stem in naming.members() or token.stem in naming.kinds():
+            same = is_plural(token.word) == is_plural(item.words) and token.stem not in asked
+            return token.stem if same and not naming.is_place(token.stem) and index else ""
+    return ""
 
 
 def _slot(required: Requirements, text: str, item: Item) -> tuple[int, int]:

@@ -82,6 +82,26 @@ def colour_added(text: str, attribute: Attribute) -> str:
     return with_article(text[: token.start], word) + " " + text[token.start :]
 
 
+def modifier_added(required: Requirements, text: str, item: Item) -> str:
+    """A missing word that describes a thing of the query ('plush' armchair) before that thing; a shade in the place of a colour."""
+    described = next((one for one in required.items if one.first == item.last + 1 and one.kind == "object"), None)
+    if described is None or not {"ADJ", "NOUN"} & parts_of(item.words) or item.kind != "word":
+        return text
+    reading = read(text)
+    places = locate(described, reading)
+    if not places:
+        return text
+    word = item.words.lower()
+    shades = {shade for head, row in lexicon.table("colours").items() for shade in (head, *row)}
+    if word in shades:
+        near = reading.tokens[max(0, places[0] - 3) : places[0]]
+        colour = next((token for token in near if token.word in shades), None)
+        if colour is not None:
+            return with_article(text[: colour.start], word) + text[colour.end :]
+    start = reading.tokens[places[0]].start
+    return with_article(text[:start], word) + " " + text[start:]
+
+
 def one_set(text: str, attribute: Attribute, wrong: str) -> str:
     """One of a thing instead of several: the noun takes the query's own form, and the verb after it agrees."""
     if attribute.noun is None:

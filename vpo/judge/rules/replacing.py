@@ -6,6 +6,7 @@ them have nothing to do with the flaw, the better.
 """
 
 import re
+from collections.abc import Collection
 from functools import cache
 
 from vpo.judge.rules import lexicon
@@ -116,6 +117,13 @@ def _place_set(required: Requirements, text: str, item: Item) -> str:
 def _places() -> frozenset[str]:
     """Stems of the places that the lexicon knows and that a scene can be moved to; a 'background' is none."""
     return frozenset(map(stem_phrase, lexicon.table("facets")["place"])) - frozenset(map(stem_phrase, _NO_PLACE))
+
+
+def lights_missing(required: Requirements, missing: Collection[str]) -> list[str]:
+    """A short sentence for each light of several words ('neon lights') that the query names and of which a word is missing."""
+    lost = {word.lower() for word in missing}
+    asked = [light for light in _LIGHTS if " " in light and required.reading.has(light)]
+    return [f"Everything stands {_AT.get(light, 'in')} {light}." for light in asked if lost & set(light.split())]
 
 
 def aside(item: Item) -> str:

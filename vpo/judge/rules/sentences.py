@@ -6,44 +6,11 @@ from collections.abc import Callable, Sequence
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 _CLOSED = re.compile(r"[.!?][\"')\]]*$")
 # Words that no sentence ends with: what ends so was cut off.
-_OPEN = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "but",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "with",
-        "from",
-        "by",
-        "for",
-        "as",
-        "its",
-        "his",
-        "her",
-        "their",
-        "while",
-        "that",
-        "which",
-        "is",
-        "are",
-        "was",
-        "were",
-        "into",
-        "onto",
-        "over",
-        "under",
-        "between",
-        "through",
-        "like",
-    ]
-)
+_OPEN = frozenset({
+    "a", "an", "the", "and", "or", "but", "of", "in", "on", "at", "to", "with", "from", "by", "for", "as", "its", "his",
+    "her", "their", "while", "that", "which", "is", "are", "was", "were", "into", "onto", "over", "under", "between",
+    "through", "like",
+})  # fmt: skip
 _TAG_WORDS = 3  # a text that ends in such short pieces between commas is a list of tags, and was not cut off
 _WHOLE = 12  # a longer last sentence without a full stop was cut off, if the others have theirs
 

@@ -45,12 +45,17 @@ def sentences_for(text: str, facets: Sequence[str], min_words: int, seed: int) -
     return tail
 
 
-def put_in(text: str, sentences: Sequence[str]) -> str:
-    """The text with the sentences after its first one that the next does not go on from; weak video models do not read the end."""
+def put_in(text: str, sentences: Sequence[str], after: Sequence[str] = ()) -> str:
+    """The text with the sentences after its first one that the next does not go on from; weak video models do not read the end.
+
+    Where sentences that were put in before (`after`) stand there, behind them.
+    """
     if not sentences:
         return text
     parts = SENTENCE_END.split(text) if text else []
-    place = next((at for at in range(1, len(parts)) if not _goes_on(parts[at])), len(parts))
+    earlier = [at + 1 for at, part in enumerate(parts) if part in after]
+    free = (at for at in range(1, len(parts)) if not _goes_on(parts[at]))
+    place = max(earlier) if earlier else next(free, len(parts))
     return " ".join([*parts[:place], *sentences, *parts[place:]])
 
 
