@@ -11,8 +11,8 @@ from vpo.judge.rules import fidelity, helpfulness, lexicon, naming, repairs, rep
 from vpo.judge.rules.forms import is_plural
 from vpo.judge.rules.requirements import Attribute, Item, Requirements, understand
 from vpo.judge.rules.sentences import SENTENCE_END, joined, one_line, whole, within
-from vpo.judge.rules.softening import harmless, without_unsafe_sentences
-from vpo.judge.rules.words import read, stem_phrase
+from vpo.judge.rules.softening import harmless, without_unsafe_additions, without_unsafe_sentences
+from vpo.judge.rules.words import Reading, read, stem_phrase
 from vpo.language.markup import KINDS, without_marks
 from vpo.records import Prompt, Reason, Verdict
 from vpo.seeding import seed_of
@@ -70,6 +70,8 @@ class Refiner:
             text = repairs.without_lead_in(text)
         if verdict.harmless is False:
             text = self._safe(required, text, "classifier" in kinds)
+        if text and self._another_scene(required, text):
+            return None
         for reason in verdict.reasons:
             text = self._put_right(required, text, reason)
         asides = self._asides(required, text)
@@ -84,6 +86,7 @@ class Refiner:
         def keeps(fewer: str) -> bool:
             return self._lost(required, fewer) <= self._lost(required, text)
 
+        text = without_unsafe_additions(text, required.text)
         text = harmless(without_unsafe_sentences(text, keeps))
         if classified:
             text = " ".join(sentence for sentence in SENTENCE_END.split(text) if not self.unsafe(sentence))
@@ -132,13 +135,25 @@ class Refiner:
         """Whether the text is about something else than the query, or says the opposite of a part of it."""
         if any(reason.kind.startswith(_AT_ODDS) for reason in left):
             return True
-        asked = [item for item in required.items if item.kind != "soft"]
-        total = len(asked) + len(required.attributes) + len(required.relations)
-        if total and self._lost(required, text) >= (1 - _KEPT) * total:
+        if self._another_scene(required, text):
             return True
         reading = read(text)
-        lost = [item for item in asked if item.kind == "object" and not fidelity.kept(item, reading, required)]
-        return any(fidelity.rivals_of(item, reading, required) for item in lost if not naming.is_place(item.key))
+        things = [item for item in required.items if item.kind == "object" and not naming.is_place(item.key)]
+        lost = [item for item in things if not fidelity.kept(item, reading, required)]
+        return any(fidelity.rivals_of(item, reading, required) for item in lost)
+
+    def _another_scene(self, required: Requirements, text: str) -> bool:
+        """Whether most of what the query asks for is not there, style, camera, light and place apart, which a sentence can add.
+
+        A thing of another kind in a thing's place counts as half kept: it can be put right.
+        """
+        reading = read(text)
+        asked = [item for item in required.items if item.kind != "soft" and not replacing.aside(item)]
+        kept = {item: fidelity.kept(item, reading, required) for item in asked}
+        for item in asked:
+            if not kept[item] and item.kind == "object" and _rival(required, text, item):
+                kept[item] = _KEPT
+        return bool(asked) and sum(kept.values()) < _KEPT * len(asked)
 
     def _within(self, required: Requirements, text: str, most: int) -> str:
         """The text without the sentences of least worth, so that it has at most so many words."""
@@ -233,40 +248,46 @@ def _thing_restored(required: Requirements, text: str, words: str) -> str:
         return changed
     if item.kind != "object":
         return repairs.modifier_added(required, text, item)
+    rival = _rival(required, text, item)
+    return repairs.thing_set(text, item, rival) if rival else text
+
+
+def _rival(required: Requirements, text: str, item: Item) -> str:
+    """The key of the thing that has the place of a missing one; nothing where none has.
+
+    One of its kind, between the things that come before and after it in the query, or in the first sentence; else what the
+    first sentence is about, where that is what the query is about.
+    """
     reading = read(text)
     rivals = fidelity.rivals_of(item, reading, required) if not naming.is_place(item.key) else frozenset()
-    if not rivals:
-        stand_in = _stand_in(required, text, item)
-        return repairs.thing_set(text, item, stand_in) if stand_in else text
     start, end = _slot(required, text, item)
-
-    def order(rival: str) -> tuple[bool, int, int]:
-        first = reading.places[rival][0]
-        return not start <= first <= end, first, -len(rival)
-
-    return repairs.thing_set(text, item, min(rivals, key=order))
+    places = {rival: reading.places[rival][0] for rival in rivals}
+    near = [rival for rival, at in places.items() if start <= at <= end and not reading.tokens[at].sentence]
+    near = near or [rival for rival, at in places.items() if not reading.tokens[at].sentence]
+    return min(near, key=lambda rival: (places[rival], -len(rival))) if near else _subject(required, reading, item)
 
 
-_NAMELESS = tuple(map(stem_phrase, ("shape", "figure", "object", "thing", "something", "form")))
+_NAMELESS = frozenset(map(stem_phrase, ("shape", "figure", "object", "thing")))
 
 
-def _stand_in(required: Requirements, text: str, item: Item) -> str:
-    """The key of what stands for a missing thing without a name ('a white shape'), or in the place of the query's subject."""
-    reading = read(text)
-    nameless = [key for key in _NAMELESS if key in reading.places]
-    if nameless:
-        return min(nameless, key=lambda key: reading.places[key][0])
-    objects = [one for one in required.items if one.kind == "object"]
-    if not objects or objects[0] is not item or naming.is_place(item.key):
+def _subject(required: Requirements, reading: Reading, item: Item) -> str:
+    """The key of the first sentence's subject, where the missing item is the query's and nothing else of the query's is lost."""
+    things = [one for one in required.items if one.kind == "object" and not naming.is_place(one.key)]
+    others = [one for one in required.items if one is not item and one.kind != "soft"]
+    if not things or things[0] is not item or not all(fidelity.kept(one, reading, required) for one in others):
         return ""
     asked = frozenset().union(*({one.key} | naming.names(one.key) for one in required.items))
     for index, token in enumerate(reading.tokens):
-        if token.sentence or token.word in lexicon.words("phrase_ends") - lexicon.words("determiners"):
+        if token.sentence or (index and token.word in _ENDS):
             break
-        if token.stem in naming.members() or token.stem in naming.kinds():
+        if token.stem in _NAMELESS or token.stem in naming.members():
             same = is_plural(token.word) == is_plural(item.words) and token.stem not in asked
-            return token.stem if same and not naming.is_place(token.stem) and index else ""
+            evidence = bool(others or required.attributes)
+            return token.stem if same and index and evidence and not naming.is_place(token.stem) else ""
     return ""
+
+
+_ENDS = lexicon.words("phrase_ends") - lexicon.words("determiners")
 
 
 def _slot(required: Requirements, text: str, item: Item) -> tuple[int, int]:

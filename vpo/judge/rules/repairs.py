@@ -85,20 +85,25 @@ def colour_added(text: str, attribute: Attribute) -> str:
 def modifier_added(required: Requirements, text: str, item: Item) -> str:
     """A missing word that describes a thing of the query ('plush' armchair) before that thing; a shade in the place of a colour."""
     described = next((one for one in required.items if one.first == item.last + 1 and one.kind == "object"), None)
-    if described is None or not {"ADJ", "NOUN"} & parts_of(item.words) or item.kind != "word":
+    shades = {shade for head, row in lexicon.table("colours").items() for shade in (head, *row)}
+    word = item.words.lower()
+    if described is None or item.kind != "word" or word.endswith("ing"):
+        return text
+    if word not in shades and "ADJ" not in parts_of(word):
         return text
     reading = read(text)
     places = locate(described, reading)
     if not places:
         return text
-    word = item.words.lower()
-    shades = {shade for head, row in lexicon.table("colours").items() for shade in (head, *row)}
     if word in shades:
         near = reading.tokens[max(0, places[0] - 3) : places[0]]
         colour = next((token for token in near if token.word in shades), None)
         if colour is not None:
             return with_article(text[: colour.start], word) + text[colour.end :]
-    start = reading.tokens[places[0]].start
+    at = places[0]
+    while at and text[reading.tokens[at - 1].end : reading.tokens[at].start] == "-":
+        at -= 1  # 'a double-decker bus' is described before 'double'
+    start = reading.tokens[at].start
     return with_article(text[:start], word) + " " + text[start:]
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+")
 _CLOSED = re.compile(r"[.!?][\"')\]]*$")
 # Words that no sentence ends with: what ends so was cut off.
 _OPEN = frozenset({
@@ -12,7 +12,6 @@ _OPEN = frozenset({
     "through", "like",
 })  # fmt: skip
 _TAG_WORDS = 3  # a text that ends in such short pieces between commas is a list of tags, and was not cut off
-_WHOLE = 12  # a longer last sentence without a full stop was cut off, if the others have theirs
 
 
 def one_line(text: str) -> str:
@@ -48,7 +47,7 @@ def whole(text: str, cut: bool) -> str:
     """The text without a last sentence that was cut off; its last clause only, where it is the only sentence.
 
     `cut` says that a language model was stopped in it. Otherwise the text shows it: it ends with a comma or a word that no
-    sentence ends with, or its last sentence is long and alone has no full stop.
+    sentence ends with, or its last sentence alone has no full stop and is no list of tags.
     """
     text = text.rstrip()
     sentences = SENTENCE_END.split(text)
@@ -68,8 +67,10 @@ def _is_open(sentence: str, closed_before: bool) -> bool:
     words = sentence.split()
     if sentence[-1] in ",;:" or words[-1].lower() in _OPEN:
         return True
-    tags = all(len(piece.split()) <= _TAG_WORDS for piece in sentence.split(","))
-    return closed_before and len(words) > _WHOLE and not tags
+    tags = all(len(piece.split()) <= _TAG_WORDS for piece in sentence.split(",")) and _OPEN.isdisjoint(
+        map(str.lower, words)
+    )
+    return closed_before and not tags
 
 
 def within(text: str, most: int, worth: Callable[[str, Sequence[str]], int], still: Callable[[str], bool]) -> str:

@@ -1,7 +1,7 @@
 """Unsafe words out of a text: the sentence goes where nothing asked for goes with it, else the words are replaced or dropped."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
 from vpo.judge.rules import harm, lexicon
@@ -16,14 +16,58 @@ _LEAST = 3  # words of a clause that can stand alone
 
 
 def without_unsafe_sentences(text: str, keeps: Callable[[str], bool]) -> str:
-    """The text without its unsafe sentences, save those that `keeps` cannot do without."""
+    """The text without its unsafe sentences, save the first, which names the scene, and those that `keeps` cannot do without."""
     found = [read(text).tokens[hit.first].start for hit in harm.find(read(text))]
     spans = sentences_of(text)
-    for start, end in reversed(spans):
+    for start, end in reversed(spans[1:]):
         fewer = one_line(f"{text[:start]} {text[end:]}")
         if any(start <= place < end for place in found) and fewer and keeps(fewer):
             text = fewer
     return text
+
+
+def without_unsafe_additions(text: str, asked: str) -> str:
+    """The text without unsafe words that only add to it: an adjective, or a thing after 'and' or 'with'.
+
+    What the query itself says (`asked`) stays, to be replaced: without it nothing might be left of what was asked for.
+    """
+    for _ in range(_ROUNDS):
+        reading, wanted = read(text), read(asked).places
+        span = next(
+            filter(None, (_addition(reading, hit) for hit in harm.find(reading) if not _said(reading, hit, wanted))),
+            None,
+        )
+        if span is None:
+            break
+        text = one_line(with_article(text[: span[0]], text[span[1] :].lstrip()))
+    return text
+
+
+def _said(reading: Reading, hit: harm.Harm, wanted: Collection[str]) -> bool:
+    return any(token.stem in wanted for token in reading.tokens[hit.first : hit.last + 1])
+
+
+def _addition(reading: Reading, hit: harm.Harm) -> tuple[int, int] | None:
+    """From where to where an unsafe word can go without a trace; None where the sentence needs a word in its place."""
+    tokens, first, last = reading.tokens, hit.first, hit.last
+    before = tokens[first - 1].word if first else ""
+    after = tokens[last + 1] if last + 1 < len(tokens) and tokens[last + 1].sentence == tokens[last].sentence else None
+    if first == last and "ADJ" in parts_of(tokens[first].word) and before not in _COPULAS:
+        named = after is not None and bool({"ADJ", "NOUN"} & parts_of(after.word)) and _blank(reading, last)
+        if named or before not in lexicon.words("determiners"):
+            return tokens[first].start, tokens[last].end
+    begin = first - 1 if before in lexicon.words("determiners") else first
+    if begin > 0 and tokens[begin - 1].word in ("and", "with", "or") and (after is None or not _blank(reading, last)):
+        return tokens[begin - 1].start, tokens[last].end
+    return None
+
+
+def _blank(reading: Reading, index: int) -> bool:
+    """Whether only blanks stand between a token and the next."""
+    return not reading.text[reading.tokens[index].end : reading.tokens[index + 1].start].strip()
+
+
+_COPULAS = frozenset(("is", "are", "was", "were", "be", "looks", "seems", "becomes", "completely", "half", "fully"))
 
 
 def harmless(text: str) -> str:
