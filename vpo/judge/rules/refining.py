@@ -71,7 +71,9 @@ class Refiner:
         if verdict.harmless is False:
             text = self._safe(required, text, "classifier" in kinds)
         if text and self._another_scene(required, text):
-            return None
+            if 2 * len(text.split()) > self.bounds.min_words:
+                return None
+            text = ""  # a few words hold nothing that is worth keeping
         for reason in verdict.reasons:
             text = self._put_right(required, text, reason)
         asides = self._asides(required, text)
@@ -274,16 +276,20 @@ def _subject(required: Requirements, reading: Reading, item: Item) -> str:
     """The key of the first sentence's subject, where the missing item is the query's and nothing else of the query's is lost."""
     things = [one for one in required.items if one.kind == "object" and not naming.is_place(one.key)]
     others = [one for one in required.items if one is not item and one.kind != "soft"]
-    if not things or things[0] is not item or not all(fidelity.kept(one, reading, required) for one in others):
+    kept = [one for one in others if fidelity.kept(one, reading, required)]
+    if not things or things[0] is not item or any(one in things and one not in kept for one in others):
         return ""
     asked = frozenset().union(*({one.key} | naming.names(one.key) for one in required.items))
-    for index, token in enumerate(reading.tokens):
-        if token.sentence or (index and token.word in _ENDS):
+    tokens = [token for token in reading.tokens if not token.sentence]
+    comma = reading.text.find(",")
+    if tokens and tokens[0].word in _ENDS and comma > 0:  # 'In the meadow, a turtle leaps.'
+        tokens = [token for token in tokens if token.start > comma]
+    for index, token in enumerate(tokens):
+        if token.word in _ENDS:
             break
-        if token.stem in _NAMELESS or token.stem in naming.members():
+        if token.stem in _NAMELESS or (token.stem in naming.members() and not naming.is_place(token.stem)):
             same = is_plural(token.word) == is_plural(item.words) and token.stem not in asked
-            evidence = bool(others or required.attributes)
-            return token.stem if same and index and evidence and not naming.is_place(token.stem) else ""
+            return token.stem if same and index and (kept or required.attributes) else ""
     return ""
 
 
