@@ -150,7 +150,10 @@ class Refiner:
         A thing of another kind in a thing's place counts as half kept: it can be put right.
         """
         reading = read(text)
-        asked = [item for item in required.items if item.kind != "soft" and not replacing.aside(item)]
+        said = [
+            item for item in required.items if replacing.aside(item) or replacing.lights_missing(required, [item.words])
+        ]
+        asked = [item for item in required.items if item.kind != "soft" and item not in said]
         kept = {item: fidelity.kept(item, reading, required) for item in asked}
         for item in asked:
             if not kept[item] and item.kind == "object" and _rival(required, text, item):
@@ -287,7 +290,7 @@ def _subject(required: Requirements, reading: Reading, item: Item) -> str:
     for index, token in enumerate(tokens):
         if token.word in _ENDS:
             break
-        if token.stem in _NAMELESS or (token.stem in naming.members() and not naming.is_place(token.stem)):
+        if token.stem in _NAMELESS or (token.stem in naming.object_keys() and not naming.is_place(token.stem)):
             same = is_plural(token.word) == is_plural(item.words) and token.stem not in asked
             return token.stem if same and index and (kept or required.attributes) else ""
     return ""
