@@ -33,7 +33,7 @@ from vpo.judge.rules.words import read
 from vpo.records import Prompt, Reason, Verdict
 
 # Of the rules and their word lists, as verdicts name it: to be raised with every change that lets a verdict differ.
-VERSION = "1"
+VERSION = "2"
 
 
 class RulesJudge:

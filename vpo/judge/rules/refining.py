@@ -18,6 +18,7 @@ from vpo.records import Prompt, Reason, Verdict
 from vpo.seeding import seed_of
 
 _KEPT = 0.5  # of what the query asks for; a text that keeps no more than this is about something else
+_SHORT = 8  # words of an unsafe sentence that goes whole, where a longer one loses its unsafe words
 _AT_ODDS = ("changed", "negated", "excluded")  # how the kinds of reasons begin that say a text contradicts its query
 
 
@@ -88,6 +89,7 @@ class Refiner:
         def keeps(fewer: str) -> bool:
             return self._lost(required, fewer) <= self._lost(required, text)
 
+        text = without_unsafe_sentences(text, keeps, most=_SHORT)
         text = without_unsafe_additions(text, required.text)
         text = harmless(without_unsafe_sentences(text, keeps))
         if classified:

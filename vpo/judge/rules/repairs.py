@@ -198,6 +198,8 @@ def camera_sentence(item: Item) -> str:
     verb, *rest = item.words.lower().split()
     if verb in ("zoom", "pan", "tilt", "move", "rotate", "orbit"):
         return f"The camera {' '.join([verb + 's', *rest])} slowly."
+    if verb.startswith("shak"):
+        return "The camera shakes."
     if verb.endswith("ing"):
         return f"The camera is {' '.join([verb, *rest])} slowly."
     if verb in ("static", "fixed"):

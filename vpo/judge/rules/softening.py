@@ -15,11 +15,16 @@ _LINKS = re.compile(r"^(?:and|but|or|while|as|with|then|so)\s+", re.I)
 _LEAST = 3  # words of a clause that can stand alone
 
 
-def without_unsafe_sentences(text: str, keeps: Callable[[str], bool]) -> str:
-    """The text without its unsafe sentences, save the first, which names the scene, and those that `keeps` cannot do without."""
+def without_unsafe_sentences(text: str, keeps: Callable[[str], bool], most: int | None = None) -> str:
+    """The text without its unsafe sentences, save the first, which names the scene, and those that `keeps` cannot do without.
+
+    With `most`, those of more words stay, too.
+    """
     found = [read(text).tokens[hit.first].start for hit in harm.find(read(text))]
     spans = sentences_of(text)
     for start, end in reversed(spans[1:]):
+        if most is not None and len(text[start:end].split()) > most:
+            continue
         fewer = one_line(f"{text[:start]} {text[end:]}")
         if any(start <= place < end for place in found) and fewer and keeps(fewer):
             text = fewer
