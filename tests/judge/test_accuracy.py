@@ -190,5 +190,5 @@ def test_sketch_flaws_are_found_and_repaired(judge: RulesJudge, flaw: str) -> No
         if text is not None
     ]
     assert all(fine)
-    # A caption of another subject is given up: the query before it would be no prompt.
-    assert len(fine) >= (0.94 if flaw in ("drop", "change") else 0.98) * len(flawed)
+    # Given up are captions that never name their subject again, or name another: with the query in front they would be stock.
+    assert len(fine) >= 0.95 * len(flawed)

@@ -28,8 +28,11 @@ _LOOKED_FOR = 100  # content words of a query
 _COVERED = 0.75  # share of the query's content words from which on its copies are a copy of the query
 _OWN = 1.0  # weight of other words from which on a clause is no mere copy
 _BOUND = 2.0  # weight that a text around a copy of the query needs in sentences about the query's things
-_BOUND_SHARE = 0.15  # and its share of all the weight that the text adds
-_SIZES = (5, 9)  # content words of a query: such a text must name one again, two of three or more, three of seven
+_BOUND_SHARE = 0.2  # and its share of all the weight that the text adds
+_SIZES = (
+    4,
+    8,
+)  # content words of a query: with fewer than four a text must name one again, then two, from eight on three
 _ALONE = 1.0  # the least such weight of a text without a copy
 _RICH = 12.0  # weight of other words from which on a text without a copy describes something
 _ADDED = 6  # different words from which on a text adds anything worth a question

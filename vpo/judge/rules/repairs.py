@@ -2,29 +2,17 @@
 
 import re
 from collections.abc import Sequence
-from functools import cache
 
-from vpo.judge.rules import harm, helpfulness, lexicon
+from vpo.judge.rules import helpfulness, lexicon
+from vpo.judge.rules.forms import in_form_of, is_plural, parts_of, plural, singular, third_person
 from vpo.judge.rules.naming import locate
 from vpo.judge.rules.requirements import Attribute, Item, Requirements, relation_words
-from vpo.judge.rules.words import Reading, Token, read, stem_phrase
+from vpo.judge.rules.sentences import SENTENCE_END, capital, joined, one_line
+from vpo.judge.rules.softening import harmless, nominal, with_article, without_clause
+from vpo.judge.rules.words import Reading, read, stem, stem_phrase
 
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 _STACKED = 5  # 'Sure! I'd be happy to help. Here is your prompt: Video prompt: ...'
-_ROUNDS = 8  # each removes at least one unsafe word, so a text with more of them is not worth repairing
-
-
-def one_line(text: str) -> str:
-    """The text on one line, with single blanks, spaces before commas and doubled marks gone."""
-    text = " ".join(text.split())
-    text = re.sub(r"\s+([,.;!?])", r"\1", text)
-    text = re.sub(r"([,;])\s*(?=[.!?,;])", "", text)
-    return text.strip(" ,;")
-
-
-def capital(text: str) -> str:
-    """The text with its first letter in upper case."""
-    return text[:1].upper() + text[1:]
+_ROUNDS = 8  # clauses that hold excluded words
 
 
 def without_lead_in(text: str) -> str:
@@ -37,119 +25,52 @@ def without_lead_in(text: str) -> str:
     return text
 
 
-# Harm
-
-
-def harmless(text: str) -> str:
-    """The text with unsafe words replaced, or their clauses dropped; empty where nothing harmless is left."""
-    for _ in range(_ROUNDS):
-        reading = read(text)
-        found = harm.find(reading)
-        if not found:
-            return text
-        for hit in reversed(_apart(found)):
-            text = _repaired(text, reading, hit)
-        text = one_line(text)
-    return "" if harm.find(read(text)) else text
-
-
-def _apart(found: Sequence[harm.Harm]) -> list[harm.Harm]:
-    """Hits that do not overlap, the first of each cluster: the others are looked for again in the next round."""
-    apart: list[harm.Harm] = []
-    for hit in found:
-        if not apart or hit.first > apart[-1].last + 1:
-            apart.append(hit)
-    return apart
-
-
-def _repaired(text: str, reading: Reading, hit: harm.Harm) -> str:
-    first, last = reading.tokens[hit.first], reading.tokens[hit.last]
-    phrase = harm.words_of(reading, hit)
-    substitute = _substitute(reading, hit, phrase)
-    if substitute:
-        if stem_phrase(phrase) not in _repairs():  # a pattern: only its verb is unsafe
-            last = first
-            following = reading.tokens[hit.first + 1] if hit.first + 1 < len(reading.tokens) else None
-            if following is not None and following.word in ("at", "on", "upon"):
-                last = following
-        return _with_article(text[: first.start], substitute) + text[last.end :]
-    shorter = _without_clause(text, first.start, last.end)
-    return shorter if read(shorter).tokens else text[: first.start] + text[last.end :]
-
-
-def _substitute(reading: Reading, hit: harm.Harm, phrase: str) -> str:
-    token = reading.tokens[hit.first]
-    noun, verb = _repairs().get(stem_phrase(phrase)) or _repairs().get(token.stem) or ("", "")
-    before = reading.tokens[max(0, hit.first - 3) : hit.first]
-    if not noun or (verb and not _nominal(before, token)):
-        return _like(verb, token.word)
-    plural = hit.first == hit.last and token.word.endswith("s") and not token.word.endswith("ss")
-    word = noun + "s" if plural and not noun.endswith(("s", "paint", "energy")) else noun
-    return capital(word) if reading.text[token.start].isupper() and not before else word
-
-
-def _nominal(before: Sequence[Token], token: Token) -> bool:
-    """Whether a word that may be noun or verb is a noun: a determiner stands within three words before it."""
-    if token.word.endswith("ing"):
-        return bool(before) and before[-1].word in lexicon.words("determiners")
-    return any(other.word in lexicon.words("determiners") for other in before[-2:]) and not (
-        before and before[-1].word == "to"
-    )
-
-
-def _like(verb: str, model: str) -> str:
-    """A regular verb in the form of the one that it replaces."""
-    if not verb:
-        return ""
-    base = verb[:-1] if verb.endswith("e") else verb
-    if model.endswith("ing"):
-        return base + "ing"
-    if model.endswith("s") and not model.endswith("ss"):
-        return verb + ("es" if verb.endswith("ch") else "s")
-    if model.endswith("ed") or model in ("fought", "shot", "stole"):
-        if verb == "hold":
-            return "held"
-        return (verb[:-1] + "ied") if verb == "carry" else base + "ed"
-    return verb
-
-
-@cache
-def _repairs() -> dict[str, tuple[str, str]]:
-    rows = {}
-    for word, both in lexicon.patterns("repairs"):
-        noun, _, verb = both.partition("|")
-        rows[stem_phrase(word)] = (noun.strip(), verb.strip())
-    return rows
-
-
-def _without_clause(text: str, start: int, end: int) -> str:
-    """Drops what stands between the marks around the span: the clause, or the sentence if it has just one clause."""
-    left = max((text.rfind(mark, 0, start) for mark in ",.;!?:"), default=-1)
-    right = min((i for i in (text.find(mark, end) for mark in ",.;!?") if i >= 0), default=len(text))
-    opens_sentence = left < 0 or text[left] in ".!?"
-    if opens_sentence:  # what follows the comma becomes the sentence's beginning, or nothing is left of it
-        rest = text[right:].lstrip(" ,.;!?")
-        return f"{text[: left + 1]} {capital(rest)}".strip()
-    return text[:left].rstrip() + text[right:]
-
-
-def _with_article(before: str, word: str) -> str:
-    """Joins text and word, with 'a' or 'an' as the word's sound asks (by its first letter)."""
-    match = re.search(r"\b(a|an)(\s+)$", before, re.I)
-    if match:
-        article = "an" if word[0].lower() in "aeiou" else "a"
-        article = article.capitalize() if match.group(1)[0].isupper() else article
-        before = before[: match.start()] + article + match.group(2)
-    return before + word
-
-
 # Details
 
 
-def colour_set(text: str, attribute: Attribute, wrong: str | None) -> str:
-    """The noun's colour put right: the wrong word replaced wherever it stands, or the colour put before the noun."""
-    if wrong:
-        return _replace_word(text, wrong, attribute.words.lower())
+def value_set(text: str, noun: Item | None, wrong: str, right: str) -> str:
+    """A wrong colour or number of a noun put right: before the noun, or after it ('is red'), and of its parts ('its red paint').
+
+    The same word of another thing stays: a blue sky over a car that is not to be blue.
+    """
+    reading = read(text)
+    places = set(locate(noun, reading)) if noun is not None else set()
+    found = [i for i, token in enumerate(reading.tokens) if token.word == wrong.lower()]
+    own = [i for i in found if _belongs(reading, i, places)]
+    for i in reversed(own or found[:1]):
+        token = reading.tokens[i]
+        word = capital(right.lower()) if text[token.start].isupper() else right.lower()
+        text = with_article(text[: token.start], word) + text[token.end :]
+    return text
+
+
+_PARTS = frozenset(
+    stem(word)
+    for word in (
+        "paint", "body", "colour", "color", "fur", "coat", "feather", "plumage", "surface", "hue", "skin", "petal", "shell", "tone",
+        "shade", "wing", "exterior", "finish", "fabric", "mane", "hull", "frame", "scale", "glow",
+    )
+)  # fmt: skip
+_REACH = 5  # words between a colour and its noun: "a blue, shiny old sports car"
+_LINKING = ("is", "are", "was", "were", "painted", "coloured", "colored", "in", "turns", "looks")
+
+
+def _belongs(reading: Reading, index: int, places: set[int]) -> bool:
+    """Whether the word at `index` is said of a noun at one of the places, or of one of its parts."""
+    tokens = reading.tokens
+    for i in range(index + 1, min(index + 1 + _REACH, len(tokens))):
+        if tokens[i].sentence != tokens[index].sentence or tokens[i].word in lexicon.words("phrase_ends"):
+            break
+        if i in places:
+            return True
+        if tokens[i].stem in _PARTS:
+            return True
+    before = tokens[max(0, index - 3) : index]
+    return any(index - 1 - step in places for step in (1, 2)) and any(one.word in _LINKING for one in before)
+
+
+def colour_added(text: str, attribute: Attribute) -> str:
+    """The colour put before its noun, where the noun is first named."""
     reading = read(text)
     places = locate(attribute.noun, reading)
     if attribute.noun is None or not places:
@@ -158,13 +79,36 @@ def colour_set(text: str, attribute: Attribute, wrong: str | None) -> str:
     if " " in attribute.noun.key and places[0] and attribute.noun.key.split()[0] == reading.tokens[places[0] - 1].stem:
         token = reading.tokens[places[0] - 1]
     word = attribute.words.lower()
-    return _with_article(text[: token.start], word) + " " + text[token.start :]
+    return with_article(text[: token.start], word) + " " + text[token.start :]
 
 
-def count_set(text: str, attribute: Attribute, wrong: str) -> str:
-    """The noun's number put right; for a plain singular the noun takes the query's own form."""
-    if attribute.kind == "count":
-        return _replace_word(text, wrong, attribute.words.lower())
+def modifier_added(required: Requirements, text: str, item: Item) -> str:
+    """A missing word that describes a thing of the query ('plush' armchair) before that thing; a shade in the place of a colour."""
+    described = next((one for one in required.items if one.first == item.last + 1 and one.kind == "object"), None)
+    shades = {shade for head, row in lexicon.table("colours").items() for shade in (head, *row)}
+    word = item.words.lower()
+    if described is None or item.kind != "word" or word.endswith("ing"):
+        return text
+    if word not in shades and "ADJ" not in parts_of(word):
+        return text
+    reading = read(text)
+    places = locate(described, reading)
+    if not places:
+        return text
+    if word in shades:
+        near = reading.tokens[max(0, places[0] - 3) : places[0]]
+        colour = next((token for token in near if token.word in shades), None)
+        if colour is not None:
+            return with_article(text[: colour.start], word) + text[colour.end :]
+    at = places[0]
+    while at and text[reading.tokens[at - 1].end : reading.tokens[at].start] == "-":
+        at -= 1  # 'a double-decker bus' is described before 'double'
+    start = reading.tokens[at].start
+    return with_article(text[:start], word) + " " + text[start:]
+
+
+def one_set(text: str, attribute: Attribute, wrong: str) -> str:
+    """One of a thing instead of several: the noun takes the query's own form, and the verb after it agrees."""
     if attribute.noun is None:
         return text
     reading = read(text)
@@ -173,6 +117,9 @@ def count_set(text: str, attribute: Attribute, wrong: str) -> str:
         number = next((token for token in reversed(before) if token.word == wrong), None)
         if number is not None:
             noun = reading.tokens[place]
+            verb = reading.tokens[place + 1] if place + 1 < len(reading.tokens) else None
+            if verb is not None and verb.sentence == noun.sentence and text[noun.end : verb.start] == " ":
+                text = text[: verb.start] + third_person(verb.word) + text[verb.end :]
             text = text[: noun.start] + attribute.noun.words.lower() + text[noun.end :]
             end = number.end + (3 if text[number.end : number.end + 3] == " of" else 0)
             start = number.start - 2 if text[: number.start].lower().endswith("a ") else number.start
@@ -195,56 +142,55 @@ def relation_set(text: str, wrong: str, right: str) -> str:
     return text
 
 
-def _replace_word(text: str, wrong: str, right: str) -> str:
-    pattern = re.compile(rf"\b(?:(an?)(\s+))?({re.escape(wrong)})\b", re.I)
-
-    def substitute(match: re.Match[str]) -> str:
-        word = capital(right) if match.group(3)[0].isupper() else right
-        if not match.group(1):
-            return word
-        return _with_article(match.group(1) + match.group(2), word)
-
-    return pattern.sub(substitute, text)
-
-
 def thing_set(text: str, item: Item, rival: str) -> str:
-    """The item put in the place of its rival wherever that is named; singular stays singular, plural plural."""
-    singular = _singular(item.words.lower())
+    """The item put in the place of its rival wherever that is named, in the rival's form: singular or plural."""
     reading = read(text)
+    one = singular(item.words)
     for first in reversed(reading.places.get(rival, ())):
         start, last = reading.tokens[first].start, reading.tokens[first + rival.count(" ")]
-        plural = last.word.endswith("s") and last.word != rival
-        word = _plural(singular) if plural else singular
+        word = plural(one) if is_plural(last.word) else one
         word = capital(word) if text[start].isupper() else word
-        text = _with_article(text[:start], word) + text[last.end :]
+        text = with_article(text[:start], word) + text[last.end :]
     return text
 
 
-def _singular(noun: str) -> str:
-    if noun.endswith(("ss", "us", "is")) or not noun.endswith("s"):
-        return noun
-    for ending, instead in (("ies", "y"), ("uses", "us"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("shes", "sh")):
-        if noun.endswith(ending):
-            return noun.removesuffix(ending) + instead
-    return noun[:-1]
+def word_set(text: str, wrong: str, right: str) -> str:
+    """The right word in the place and the form of the wrong one, wherever that is said: 'walks' for 'runs', 'old' for 'young'."""
+    reading = read(text)
+    for first in reversed(reading.at(wrong)):
+        start, last = reading.tokens[first].start, reading.tokens[first + stem_phrase(wrong).count(" ")]
+        part = "NOUN" if nominal(reading, first) and "NOUN" in parts_of(right.split()[-1]) else ""
+        word = in_form_of(right, text[start : last.end], part)
+        word = capital(word) if text[start].isupper() else word
+        text = with_article(text[:start], word) + text[last.end :]
+    return text
 
 
-def _plural(noun: str) -> str:
-    if noun.endswith(("s", "x", "ch", "sh")):
-        return noun + "es"
-    return re.sub(r"(?<![aeiou])y$", "ie", noun) + "s"
+def query_sentences(required: Requirements, missing: Sequence[str], max_words: int) -> list[tuple[float, str]]:
+    """The query's own sentences that say what is missing, repaired, each with its place in the query (0 to 1).
 
-
-def clause_of(required: Requirements, missing: Sequence[str], max_words: int) -> str:
-    """A sentence that says what the query asks for: the query itself, repaired; of a long one only what is missing."""
+    None at all where they have more than `max_words` words, or where one of the missing words is in none of them: a list of
+    words is no sentence.
+    """
     clean = one_line(harmless(required.text))
-    if len(clean.split()) > max_words:
-        clean = one_line(harmless("with " + ", ".join(dict.fromkeys(missing))))
-    if not read(clean).tokens:
-        return ""
     if clean.isupper():
         clean = clean.lower()
-    return capital(clean) + ("" if clean[-1] in ".!?" else ".")
+    sentences = SENTENCE_END.split(clean)
+    wanted = {word: stem_phrase(word).split() for word in missing}
+    chosen = [
+        (at / len(sentences), joined(capital(sentence)))
+        for at, sentence in enumerate(sentences)
+        if read(sentence).tokens and (not missing or any(_says(sentence, stems) for stems in wanted.values()))
+    ]
+    said = " ".join(sentence for _, sentence in chosen)
+    if len(said.split()) > max_words or not all(_says(said, stems) for stems in wanted.values()):
+        return []
+    return chosen
+
+
+def _says(text: str, stems: Sequence[str]) -> bool:
+    places = read(text).places
+    return all(one in places for one in stems)
 
 
 def camera_sentence(item: Item) -> str:
@@ -252,6 +198,8 @@ def camera_sentence(item: Item) -> str:
     verb, *rest = item.words.lower().split()
     if verb in ("zoom", "pan", "tilt", "move", "rotate", "orbit"):
         return f"The camera {' '.join([verb + 's', *rest])} slowly."
+    if verb.startswith("shak"):
+        return "The camera shakes."
     if verb.endswith("ing"):
         return f"The camera is {' '.join([verb, *rest])} slowly."
     if verb in ("static", "fixed"):
@@ -272,34 +220,5 @@ def without_words(text: str, words: str) -> str:
         if not places:
             break
         last = reading.tokens[places[0] + len(stem_phrase(words).split()) - 1]
-        text = _without_clause(text, reading.tokens[places[0]].start, last.end)
+        text = without_clause(text, reading.tokens[places[0]].start, last.end)
     return text
-
-
-# Length and facets
-
-
-def facet_sentence(facet: str, seed: int) -> str:
-    """One of the facet's sentences, chosen by the seed."""
-    rows = [sentence for name, sentence in lexicon.patterns("facet_sentences") if name == facet]
-    return rows[seed % len(rows)]
-
-
-def trimmed(text: str, max_words: int) -> str:
-    """The text cut at the last sentence end that keeps it within `max_words`; within its first sentence, at a comma."""
-    kept: list[str] = []
-    for sentence in SENTENCE_END.split(text):
-        if kept and len(" ".join(kept).split()) + len(sentence.split()) > max_words:
-            break
-        kept.append(sentence)
-    words = " ".join(kept).split()
-    if len(words) <= max_words:
-        return " ".join(kept)
-    cut = " ".join(words[:max_words])
-    return (cut[: cut.rfind(",")] if "," in cut else cut).rstrip(" ,;") + "."
-
-
-def joined(*parts: str) -> str:
-    """Sentences one after another, each closed by a full stop."""
-    closed = [part if part[-1] in ".!?\"'" else part + "." for part in (one_line(p) for p in parts) if part]
-    return " ".join(closed)

@@ -6,11 +6,13 @@ them have nothing to do with the flaw, the better.
 """
 
 import re
+from collections.abc import Collection
 from functools import cache
 
 from vpo.judge.rules import lexicon
-from vpo.judge.rules.repairs import SENTENCE_END, camera_sentence, capital, joined
+from vpo.judge.rules.repairs import camera_sentence
 from vpo.judge.rules.requirements import Item, Requirements
+from vpo.judge.rules.sentences import SENTENCE_END, capital, joined
 from vpo.judge.rules.words import read, stem_phrase
 
 _NAMED_STYLE = re.compile(r"\b(an?|the)(\s+)([\w-]+(?: [\w-]+)?)(?=\s+(?:style|look)\b)", re.I)
@@ -105,7 +107,8 @@ def _place_set(required: Requirements, text: str, item: Item) -> str:
     rival = min(rivals, key=lambda key: (reading.places[key][0], -len(key)))
     at = reading.places[rival][0]
     start, end = reading.tokens[at].start, reading.tokens[at + rival.count(" ")].end
-    changed = text[:start] + item.words.lower() + text[end:]
+    word = item.words.lower()
+    changed = text[:start] + (capital(word) if text[start].isupper() else word) + text[end:]
     first, *rest = SENTENCE_END.split(changed)
     return joined(first, *(sentence for sentence in rest if rival not in read(sentence).places))
 
@@ -114,6 +117,13 @@ def _place_set(required: Requirements, text: str, item: Item) -> str:
 def _places() -> frozenset[str]:
     """Stems of the places that the lexicon knows and that a scene can be moved to; a 'background' is none."""
     return frozenset(map(stem_phrase, lexicon.table("facets")["place"])) - frozenset(map(stem_phrase, _NO_PLACE))
+
+
+def lights_missing(required: Requirements, missing: Collection[str]) -> list[str]:
+    """A short sentence for each light of several words ('neon lights') that the query names and of which a word is missing."""
+    lost = {word.lower() for word in missing}
+    asked = [light for light in _LIGHTS if " " in light and required.reading.has(light)]
+    return [f"Everything stands {_AT.get(light, 'in')} {light}." for light in asked if lost & set(light.split())]
 
 
 def aside(item: Item) -> str:

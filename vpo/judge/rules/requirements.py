@@ -153,8 +153,11 @@ def _phrase_length(reading: Reading, index: int) -> int:
 @cache
 def _last_words() -> frozenset[str]:
     """The last words of the phrases that tables list, as they are written there."""
-    tables = (lexicon.groups("same"), lexicon.table("signs"), *lexicon.table("kinds").items())
-    return frozenset(phrase.split()[-1] for row in tables for phrase in row if " " in phrase)
+    phrases = [phrase for row in lexicon.groups("same") for phrase in row]
+    phrases += [
+        phrase for name in ("signs", "kinds") for head, row in lexicon.table(name).items() for phrase in (head, *row)
+    ]
+    return frozenset(phrase.split()[-1] for phrase in phrases if " " in phrase)
 
 
 def _item(reading: Reading, span: range) -> Item | None:
@@ -334,7 +337,7 @@ def _directions(reading: Reading) -> tuple[Direction, ...]:
     words = {word: head for head, row in lexicon.table("directions").items() for word in row}
     found = []
     for i, token in enumerate(reading.tokens):
-        value = words.get(token.word)
+        value = words.get(token.word, "")
         for before in reversed(reading.tokens[max(0, i - 4) : i]) if value else ():
             verb = verb_of(before.word)
             if verb and verb not in _AUXILIARY and before.sentence == token.sentence:

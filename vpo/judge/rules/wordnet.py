@@ -76,7 +76,7 @@ def frequency(word: str, part: str) -> int:
 
 def words_of(numbers: Iterable[int], usual: int = MEANINGS) -> frozenset[str]:
     """The words that usually have one of these meanings: among their first `usual` ones, and in their main part of speech."""
-    found = set()
+    found: set[str] = set()
     for number in numbers:
         synset = _synsets()[number]
         found.update(
