@@ -7,7 +7,15 @@ from jinja2.exceptions import TemplateError
 
 from tests.chat_models import CHATML_CHAT, chatml_tokenizer, llama3_tokenizer, save_llama
 from tests.language.test_control_tokens import MADE, MARKUP, ORDINARY, added_ids
-from vpo.language.chat.inside import MARK, bare, families, has_instruction, plain_chat_template, with_instruction, without_instruction
+from vpo.language.chat.inside import (
+    MARK,
+    bare,
+    families,
+    has_instruction,
+    plain_chat_template,
+    with_instruction,
+    without_instruction,
+)
 from vpo.language.chat.rendering import Renderer
 from vpo.language.checkpoints.intake import fetch_and_check
 from vpo.language.checkpoints.loading import load_tokenizer
@@ -15,8 +23,9 @@ from vpo.templates import read_template
 
 INSTRUCTION = read_template("optimizer")
 QUERIES = [
-    *ORDINARY, "{{ x }}", "{% raw %}{% endraw %}", "{# a comment #}", "{%- set messages = [] -%}", "{{ bos_token }}", "{}", "{0} {query}",
-    "it's \"quoted\" 'twice' `thrice`", "back\\slash \\n \\u0041", "a\r\nb", "vpo_before + vpo_after", "</b>&amp;", "\u00a0a dog\u3000",
+    *ORDINARY, "{{ x }}", "{% raw %}{% endraw %}", "{# a comment #}", "{%- set messages = [] -%}", "{{ bos_token }}", "{}",
+    "{0} {query}", "it's \"quoted\" 'twice' `thrice`", "back\\slash \\n \\u0041", "a\r\nb", "vpo_before + vpo_after", "</b>&amp;",
+    "\u00a0a dog\u3000",
     "Video Prompt:", "User Query:", "a dog\n\nVideo Prompt:", "In this task, your goal", "x" * 3000,
 ]  # fmt: skip
 DEFAULT_SYSTEM = (
@@ -120,7 +129,9 @@ def test_every_message_of_the_user_is_wrapped_and_no_other():
     assert given == f"<|im_start|>system\nBe brief.<|im_end|>\n{due}"
 
 
-@pytest.mark.parametrize("template", ["A { b } 'c' \"d\" \\n {{ x }} {% y %} {# z #}: {}\n\tend 猫 🐈 ", "{} now", "Say: {}", "{}"])
+@pytest.mark.parametrize(
+    "template", ["A { b } 'c' \"d\" \\n {{ x }} {% y %} {# z #}: {}\n\tend 猫 🐈 ", "{} now", "Say: {}", "{}"]
+)
 def test_any_instruction_is_written_as_it_is(template):
     tokenizer, renderer = chatml_tokenizer(), Renderer(chatml_tokenizer(), template)
     tokenizer.chat_template = with_instruction(CHATML_CHAT, template, renderer.control_texts)
@@ -131,7 +142,8 @@ def test_any_instruction_is_written_as_it_is(template):
 @pytest.mark.parametrize(
     ("query", "due"),
     [
-        (" a dog ", "a dog"), ("Query: a dog\nPrompt:", "a dog"), (" Query:  a dog \nPrompt:\n", "a dog"), ("Query: a dog", "Query: a dog"),
+        (" a dog ", "a dog"), ("Query: a dog\nPrompt:", "a dog"), (" Query:  a dog \nPrompt:\n", "a dog"), 
+        ("Query: a dog", "Query: a dog"),
         ("a dog\nPrompt:", "a dog\nPrompt:"), ("Query: \nPrompt:", ""), ("Query: Prompt:", "Query: Prompt:"),
         ("Query: Query: a dog\nPrompt:\nPrompt:", "Query: a dog\nPrompt:"),
     ],
