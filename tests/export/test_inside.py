@@ -208,10 +208,11 @@ def test_an_export_whose_ids_would_differ_is_refused_and_leaves_nothing(home):
     trained(home, tokenizer)
     with pytest.raises(UserError, match="puts more around a text than BOS; set template=outside"):
         export_command([run_of(home), "template=inside"])
-    for odd, message in {
+    oddities = {
         "X": "gets other tokens than in training",
         "{{ raise_exception('no') }}": r"fails with the instruction in it \(no\)",
-    }.items():
+    }
+    for odd, message in oddities.items():
         tokenizer = chatml_tokenizer()  # which looks at a variable of ours
         tokenizer.chat_template = "{% if vpo_before is defined %}" + odd + "{% endif %}" + tokenizer.chat_template
         trained(home, tokenizer)

@@ -65,6 +65,24 @@ def test_the_bare_query_has_the_ids_of_our_renderer(both):
         assert tokenizer.bos_token_id is None or ids.count(tokenizer.bos_token_id) == 1
 
 
+def test_another_jinja_reads_it_alike(both):
+    """MiniJinja, which servers in Rust use, with the settings of transformers."""
+    minijinja = pytest.importorskip("minijinja", reason="pip install minijinja")
+    environment = minijinja.Environment(trim_blocks=True, lstrip_blocks=True)
+    _, tokenizer = both
+    tokens = {"bos_token": tokenizer.bos_token or "", "eos_token": tokenizer.eos_token or ""}
+    for query in [
+        *QUERIES,
+        INSTRUCTION.replace("{}", "a dog"),
+        f"a{MARKUP[0]}dog{MARKUP[4]}",
+        [{"type": "text", "text": " a dog"}],
+    ]:
+        turns = [{"role": "user", "content": query}]
+        due = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        given = environment.render_str(tokenizer.chat_template, messages=turns, add_generation_prompt=True, **tokens)
+        assert given == due, query
+
+
 def test_content_as_parts_has_the_same_ids(both):
     renderer, tokenizer = both
     one, two = {"type": "text", "text": " a dog"}, {"type": "text", "text": "on a beach "}

@@ -40,7 +40,7 @@ def with_instruction(own: str, instruction: str, control_texts: Sequence[str]) -
     lines = [
         f"{{%- set vpo_before = {_literal(before)} -%}}",
         f"{{%- set vpo_after = {_literal(after)} -%}}",
-        "{%- set vpo_inside = namespace(messages=[], text='') -%}",
+        "{%- set vpo_inside = namespace(messages=[], text='', begin='', end='') -%}",
         "{%- for message in messages -%}",
         # vLLM gives the content as parts where a chat template goes through them, so the model's own gets texts of all roles.
         "{%- if message.content is defined and message.content is not none and message.content is not string -%}",
@@ -111,20 +111,29 @@ def _edges(instruction: str) -> tuple[str, str]:
 
 
 def _taken_off(before: str, after: str) -> list[str]:
-    """Jinja's form of `bare`; nothing where the query stands at an end of the instruction."""
+    """Jinja's form of `bare`; nothing where the query stands at an end of the instruction.
+
+    Lengths are Jinja's own: some engines count bytes.
+    """
     if not before or not after:
         return []
-    text = "vpo_inside.text"
-    asked = f"{text} | length >= {len(before) + len(after)}"
-    asked += f" and {text}.startswith({_literal(before)}) and {text}.endswith({_literal(after)})"
-    cut = f"{text}[{len(before)}:({text} | length) - {len(after)}]"
-    return [f"{{%- if {asked} -%}}", f"{{%- set {text} = {cut} | trim -%}}", "{%- endif -%}"]
+    text, begin, end = "vpo_inside.text", "vpo_inside.begin", "vpo_inside.end"
+    asked = f"{text} | length >= ({begin} | length) + ({end} | length)"
+    asked += f" and {text}.startswith({begin}) and {text}.endswith({end})"
+    cut = f"{text}[({begin} | length):({text} | length) - ({end} | length)]"
+    return [
+        f"{{%- set {begin} = {_literal(before)} -%}}",
+        f"{{%- set {end} = {_literal(after)} -%}}",
+        f"{{%- if {asked} -%}}",
+        f"{{%- set {text} = {cut} | trim -%}}",
+        "{%- endif -%}",
+    ]
 
 
 def _broken(texts: Sequence[str]) -> str:
     """The query with control tokens broken behind their first character; one of one character only is left out."""
-    parts = [f"replace({_literal(text)}, {_literal(text[0] + ' ' + text[1:] if text[1:] else '')})" for text in texts]
-    return " | ".join(["vpo_inside.text", *parts])
+    parts = [f".replace({_literal(text)}, {_literal(text[0] + ' ' + text[1:] if text[1:] else '')})" for text in texts]
+    return "vpo_inside.text" + "".join(parts)
 
 
 def _chunks(texts: Sequence[str], size: int) -> list[Sequence[str]]:
