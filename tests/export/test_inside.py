@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import pytest
@@ -12,13 +13,17 @@ from tests.chat_models import chatml_tokenizer, gemma_tokenizer, llama3_tokenize
 from tests.export.test_weights import add_adapter
 from tests.language.test_inside import QUERIES
 from tests.trained import entry_of, run_of
+from vpo import compose
 from vpo.backbone.hf import HFBackbone
+from vpo.build import build
 from vpo.cli.export import export_command
 from vpo.errors import UserError
 from vpo.language.chat.inside import MARK
 from vpo.language.chat.rendering import Renderer
+from vpo.language.hf import PretrainedEngine
+from vpo.method.llm import EngineMethod
 from vpo.method.policy import PromptOptimizer
-from vpo.records import Query
+from vpo.records import Message, Query, Request, Sampling
 from vpo.templates import read_template
 
 INSTRUCTION = read_template("optimizer")
@@ -74,6 +79,18 @@ def test_the_bare_query_has_the_same_ids_for_a_plain_client_and_for_us(home, kin
     assert (home / "made/template.txt").read_bytes() == INSTRUCTION.encode()
 
 
+def test_an_engine_with_a_template_of_its_own_wraps_once(home):
+    """`method=llm engine=hf` and the drafters of a run: the user's turn holds the instruction already."""
+    trained(home, chatml_tokenizer())
+    export_command([run_of(home), "template=inside", "to=made"])
+    (due,) = optimizer_of(home / "made", home).optimize([Query("q", "a dog")], seed=0)
+    engine = PretrainedEngine(str(home / "made"), None, "float32", "cpu", None, 1)
+    (given,) = EngineMethod(engine, "optimizer", 0.0, 1.0, 6).optimize([Query("q", "a dog")], seed=0)
+    assert given == due
+    (other,) = engine.generate([Request(messages=(Message("user", "a dog"),), sampling=Sampling(0.0, 1.0, 6), seed=0)])
+    assert other.usage.tokens_in < due.usage.tokens_in / 4  # a judge's words are not put into the instruction
+
+
 @pytest.mark.parametrize("kind", MADE)
 def test_a_plain_pipeline_writes_what_we_write(home, kind):
     """The code on the card, greedily as the run measured; no setting of the pipeline's own."""
@@ -126,6 +143,21 @@ def test_a_plain_pipeline_samples_as_the_run_did(home):
         logits = plain.model(tokens).logits[0, ids.shape[1] - 1 : -1]
     ranks = (logits > logits.gather(1, tokens[0, ids.shape[1] :, None])).sum(1)
     assert (ranks >= 50).float().mean() > 0.5  # of 607 tokens, nearly alike at this temperature
+
+
+@pytest.mark.parametrize("template", ["inside", "outside"])
+@pytest.mark.parametrize("kind", ["chatml", "plain"])
+def test_the_overrides_that_are_shown_make_it_a_backbone(home, capsys, kind, template):
+    """A model without a chat format is one with the instruction inside, too."""
+    trained(home, MADE[kind]())
+    export_command([run_of(home), f"template={template}", "to=made"])
+    overrides = shlex.split(re.search(r"vpo run (.*)", capsys.readouterr().out)[1])
+    backbone = build(compose(*overrides).config["backbone"])
+    (home / "start").mkdir()
+    backbone.prepare(home / "start")
+    assert backbone.load(home / "start").renderer.prompt_ids("a dog") == Renderer(MADE[kind](), INSTRUCTION).prompt_ids(
+        "a dog"
+    )
 
 
 def test_by_default_the_chat_template_stays_as_it_is(home):
@@ -266,6 +298,7 @@ def test_an_adapter_alone_names_its_base_and_no_place_of_this_machine(home):
     text = "".join(path.read_text() for path in (home / "made").iterdir() if path.suffix != ".safetensors")
     assert str(home) not in text
     card = (home / "made/README.md").read_text()
+    assert "library_name: peft\n" in card
     assert "put one called base where the model is loaded from" in card
     assert "ADAPTER ./optimizer.gguf" in card
     assert "--lora-modules optimizer=made" in card

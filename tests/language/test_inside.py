@@ -6,6 +6,7 @@ import pytest
 from jinja2.exceptions import TemplateError
 
 from tests.chat_models import CHATML_CHAT, chatml_tokenizer, llama3_tokenizer, save_llama
+from tests.language.test_chat_templates import DATED, FIRST_PART, LEVEL, OPENS, PARTS, QWEN3, checked
 from tests.language.test_control_tokens import MADE, MARKUP, ORDINARY, added_ids
 from vpo.language.chat.inside import (
     MARK,
@@ -90,6 +91,17 @@ def test_content_as_parts_has_the_same_ids(both):
     assert as_client(tokenizer, [one, two]) == renderer.prompt_ids("a dog\non a beach")
     with pytest.raises(TemplateError, match="reads text only, not image_url"):
         as_client(tokenizer, [one, {"type": "image_url"}])
+
+
+@pytest.mark.parametrize("chat", [DATED, QWEN3, OPENS, LEVEL, PARTS, FIRST_PART, "{{ strftime_now('%Y') }}" + PARTS])
+def test_what_was_set_in_a_chat_template_at_the_start_stays_set(chat):
+    """A date, no thoughts, the content as parts: a run's policy has all of it in its chat template."""
+    renderer, adapted = checked(chat, INSTRUCTION)
+    tokenizer = chatml_tokenizer()
+    tokenizer.chat_template = with_instruction(adapted, INSTRUCTION, renderer.control_texts)
+    for query in ("a dog", "two\n\n{{ lines }}"):
+        assert as_client(tokenizer, query) == renderer.prompt_ids(query)
+    assert without_instruction(tokenizer).chat_template == adapted
 
 
 def test_a_message_in_the_instruction_is_not_put_into_it_again(both):

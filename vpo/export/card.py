@@ -32,7 +32,9 @@ _LOCAL = re.compile(
 )
 
 
-def card(source: Source, name: str, *, use: str, notes: list[str], command: str, license: str | None) -> str:
+def card(
+    source: Source, name: str, *, use: str, notes: list[str], command: str, license: str | None, library: str
+) -> str:
     """The text of README.md.
 
     Args:
@@ -42,12 +44,13 @@ def card(source: Source, name: str, *, use: str, notes: list[str], command: str,
         notes: what the weights went through on the way (merged, converted), as sentences.
         command: the export command that made it.
         license: its licence where the user said so.
+        library: what loads the files, as the Hub calls it.
     """
     past = lineage(source.entry)
     base, embedded = base_model(source, past), in_sketch_world(source, past)
     trained = [one.stage.upper() for one in trainings_of(source.entry)]
     sections = [
-        "---\n" + yaml.safe_dump(_front(source, base, embedded, license), sort_keys=False) + "---",
+        "---\n" + yaml.safe_dump(_front(source, base, embedded, license, library), sort_keys=False) + "---",
         f"# {name}",
         "A language model that rewrites a short text-to-video query into the prompt that a video model is given: harmless, true to "
         f"the query, and detailed. It is the policy `{source.policy}` of a run of `vpo` (after VPO, Cheng et al., ICCV 2025, "
@@ -92,9 +95,9 @@ def public(value: Any) -> Any:
     return _LOCAL.sub(r"\1", value) if isinstance(value, str) else value
 
 
-def _front(source: Source, base: Base | None, embedded: bool, license: str | None) -> dict[str, Any]:
+def _front(source: Source, base: Base | None, embedded: bool, license: str | None, library: str) -> dict[str, Any]:
     """The card's metadata, as the Hub reads it."""
-    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "language": "en"}
+    front: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-generation", "language": "en"}
     front["license"] = license or ("apache-2.0" if base is not None and base.model is None else "other")
     if front["license"] == "other":
         front["license_name"] = "as-of-the-base-model"

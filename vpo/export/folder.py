@@ -1,5 +1,6 @@
 """`vpo export`: a trained policy as a folder that plain transformers loads, with a model card."""
 
+import json
 import re
 import shlex
 import shutil
@@ -10,10 +11,11 @@ from pathlib import Path
 from vpo.errors import UserError
 from vpo.export.card import card, methods_of
 from vpo.export.form import Form
-from vpo.export.inside import put_instruction_inside
+from vpo.export.inside import CHAT_TEMPLATE, put_instruction_inside
 from vpo.export.source import Source
 from vpo.export.usage import usage
 from vpo.export.weights import set_sampling, stop_ids_of, write_adapter, write_weights
+from vpo.language.chat.inside import own_part
 from vpo.language.checkpoints.files import share
 from vpo.storage.disk import disk_problem
 from vpo.templates import name_of_template
@@ -28,7 +30,8 @@ def export(source: Source, out: Path, *, name: str, form: Form, license: str | N
     if form.template == "inside":
         put_instruction_inside(out)
     use = usage(out, name, form, method)
-    text = card(source, name, use=use, notes=notes, command=command, license=license)
+    library = "peft" if is_adapter else "transformers"
+    text = card(source, name, use=use, notes=notes, command=command, license=license, library=library)
     (out / "README.md").write_text(text, encoding="utf-8")
     share(out)
 
@@ -38,7 +41,17 @@ def as_backbone(folder: Path) -> str:
     place, template = str(folder), name_of_template(folder / "template.txt")
     place = place if re.fullmatch(r"[\w./@%+-]+", place) else f'"{place}"'  # Hydra reads '=' and ',' as its own
     overrides = ["backbone=hf", f"backbone.model={place}", *([f"backbone.template={template}"] if template else [])]
+    if not has_chat_format(folder):
+        overrides.append("backbone.needs_chat_template=false")
     return shlex.join(overrides)
+
+
+def has_chat_format(folder: Path) -> bool:
+    """Whether the model in a folder has a chat template of its own; an adapter without a tokenizer has its base's."""
+    config = folder / "tokenizer_config.json"
+    if (folder / CHAT_TEMPLATE).is_file():
+        return own_part((folder / CHAT_TEMPLATE).read_text(encoding="utf-8")) is not None
+    return not config.is_file() or bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
 
 
 def is_model(folder: Path) -> bool:

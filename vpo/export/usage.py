@@ -131,7 +131,7 @@ def _servers(name: str, form: Form) -> str:
     return "\n".join(
         [
             f"vllm serve {name} --served-model-name optimizer",
-            f"transformers serve {name}   # called by its folder, not by the name optimizer; writes at least 1024 tokens if not told",
+            f"transformers serve {name}   # the client calls it by its folder and says max_tokens, which would be 1024",
             "llama-server -m optimizer.gguf --jinja --alias optimizer --port 8000   # the file that is made below",
         ]
     )

@@ -81,11 +81,16 @@ def has_instruction(chat_template: Any) -> bool:
     return isinstance(chat_template, str) and chat_template.startswith(MARK)
 
 
+def own_part(chat_template: str) -> str | None:
+    """The model's own chat template, whether or not the instruction is before it; None where it has none."""
+    own = chat_template.partition(END)[2] if has_instruction(chat_template) else chat_template
+    return None if own.startswith(PLAIN) else own
+
+
 def without_instruction(tokenizer: Any) -> Any:
     """The tokenizer with the model's own chat template, or with none where it had none; changed in place."""
     if has_instruction(tokenizer.chat_template):
-        own = tokenizer.chat_template.partition(END)[2]
-        tokenizer.chat_template = None if own.startswith(PLAIN) else own
+        tokenizer.chat_template = own_part(tokenizer.chat_template)
     return tokenizer
 
 
