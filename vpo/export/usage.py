@@ -66,7 +66,7 @@ def usage(folder: Path, name: str, form: Form, method: Mapping[str, Any] | None)
         "that any chat client gets a prompt back: no instruction and no system message of your own.",
         "With transformers:",
         _python(code.format(name=name, example=EXAMPLE)),
-        "With a server, any of these:",
+        "With a server, any of these (tests of vpo run `transformers serve`; the others go by their documentation):",
         f"```sh\n{_servers(name, form)}\n```",
         _python(_client(name, form, method)),
         *([_ollama(frame, renderer, form, method)] if frame else []),
@@ -117,7 +117,11 @@ def _said_of_inside(renderer: Renderer, *, in_ollama: bool) -> str:
         "The space around a query does not matter. A message that is in the instruction already is not put into it again.",
         several,
         "Control tokens of the chat format in a query are broken by a space, so that they stay text (`<s>` becomes `< s>`)."
-        + (" Ollama's template can do neither: strip the query and remove such tokens yourself." if in_ollama else ""),
+        + (
+            " Ollama's template does none of this: strip the query and remove such tokens yourself."
+            if in_ollama
+            else ""
+        ),
     ]
     return " ".join(lines)
 
@@ -126,7 +130,7 @@ def _servers(name: str, form: Form) -> str:
     if form.weights == "adapter":
         return (
             f"vllm serve <base> --enable-lora --lora-modules optimizer={name} --max-lora-rank 64 \\\n"
-            f"    --chat-template {name}/chat_template.jinja   # the base that adapter_config.json names"
+            f"    --chat-template {name}/chat_template.jinja --generation-config {name}   # the base that adapter_config.json names"
         )
     return "\n".join(
         [
@@ -172,8 +176,8 @@ def _ollama(frame: tuple[str, str], renderer: Renderer, form: Form, method: Mapp
         [*(lora if is_adapter else whole), "ollama create optimizer -f Modelfile", f'ollama run optimizer "{EXAMPLE}"']
     )
     return (
-        "With llama.cpp and Ollama (as their documentation has it; not tried for this model), after a conversion and with a file "
-        f"called `Modelfile`, since Ollama reads no Jinja:\n\n```sh\n{convert}\n```\n\n```\n{modelfile}\n```"
+        "With llama.cpp and Ollama (by their documentation, not tried), after a conversion and with a file called `Modelfile`, since "
+        f"Ollama reads no Jinja:\n\n```sh\n{convert}\n```\n\n```\n{modelfile}\n```"
     )
 
 

@@ -92,7 +92,9 @@ def write_adapter(policy: Path, out: Path) -> list[str]:
         f"The weights are a LoRA adapter alone; it needs its base, {named}" + (f" at {revision}." if revision else ".")
     ]
     if is_local:
-        notes.append(f"The base was a local folder: put one called {named} where the model is loaded from.")
+        notes.append(
+            f"The base was a local folder: put one called {named} where the model is loaded from (for vpo: backbone.base=<folder>)."
+        )
     if base.bits:
         notes.append(
             f"It was trained on that base quantised to {base.bits} bits; on whole weights it writes a little differently."

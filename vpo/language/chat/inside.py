@@ -53,7 +53,7 @@ def with_instruction(own: str, instruction: str, control_texts: Sequence[str]) -
         "{%- endif -%}",
         "{%- if message.role == 'user' -%}",
         "{%- set vpo_inside.text = message.content | trim -%}",
-        *_taken_off(*_edges(instruction)),
+        *_taken_off(instruction),
         *(f"{{%- set vpo_inside.text = {_broken(texts)} -%}}" for texts in _chunks(families(control_texts), 16)),
         "{%- set message = {'role': 'user', 'content': vpo_before + vpo_inside.text + vpo_after} -%}",
         "{%- endif -%}",
@@ -115,20 +115,24 @@ def _edges(instruction: str) -> tuple[str, str]:
     return before.lstrip(), after.rstrip()
 
 
-def _taken_off(before: str, after: str) -> list[str]:
+def _taken_off(instruction: str) -> list[str]:
     """Jinja's form of `bare`; nothing where the query stands at an end of the instruction.
 
     Lengths are Jinja's own: some engines count bytes.
     """
+    before, after = _edges(instruction)
     if not before or not after:
         return []
+    parts = instruction.partition("{}")
+    begins = "vpo_before" if before == parts[0] else _literal(before)  # most often the same long text
+    ends = "vpo_after" if after == parts[2] else _literal(after)
     text, begin, end = "vpo_inside.text", "vpo_inside.begin", "vpo_inside.end"
     asked = f"{text} | length >= ({begin} | length) + ({end} | length)"
     asked += f" and {text}.startswith({begin}) and {text}.endswith({end})"
     cut = f"{text}[({begin} | length):({text} | length) - ({end} | length)]"
     return [
-        f"{{%- set {begin} = {_literal(before)} -%}}",
-        f"{{%- set {end} = {_literal(after)} -%}}",
+        f"{{%- set {begin} = {begins} -%}}",
+        f"{{%- set {end} = {ends} -%}}",
         f"{{%- if {asked} -%}}",
         f"{{%- set {text} = {cut} | trim -%}}",
         "{%- endif -%}",
