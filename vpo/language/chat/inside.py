@@ -8,7 +8,8 @@ a client that did it by hand, as VPO's README says, gives the ids of one that di
 
 A plain client encodes a rendered chat as one string, in which no tokenizer can tell a user's `<|im_end|>` from the chat format's
 own. So the head breaks the control tokens in a message by a space (`< |im_end|>`): they stay text, but their ids are not those of
-`Renderer`, which keeps the text as it is. All other queries have the same ids both ways.
+`Renderer`, which keeps the text as it is. All other queries have the same ids both ways, but for those of which the tokenizer's
+normaliser makes a control token (full-width signs under NFKC): a plain client reads it as one, and `Renderer` as text.
 """
 
 import json
