@@ -18,11 +18,10 @@ from vpo.backbone.hf import HFBackbone
 from vpo.build import build
 from vpo.cli.export import export_command
 from vpo.errors import UserError
-from vpo.language.chat.inside import MARK
+from vpo.language.chat.inside import MARK, own_part
 from vpo.language.chat.rendering import Renderer
 from vpo.language.hf import PretrainedEngine
 from vpo.method.llm import EngineMethod
-from vpo.method.policy import PromptOptimizer
 from vpo.records import Message, Query, Request, Sampling
 from vpo.templates import read_template
 
@@ -44,18 +43,23 @@ def trained(home, tokenizer, template=INSTRUCTION):
     return folder
 
 
-def optimizer_of(folder, home, tokens=6):
+def policy_of(folder, home):
     """The exported folder as a user of ours loads it: through the checks of a backbone."""
-    has_chat = Renderer(AutoTokenizer.from_pretrained(folder), "{}").tokenizer.chat_template is not None
-    backbone = HFBackbone(str(folder), None, "optimizer", has_chat and not is_plain(folder), "float32", "cpu")
+    backbone = HFBackbone(str(folder), None, "optimizer", not is_plain(folder), "float32", "cpu")
     start = home / f"start-of-{folder.name}"
     start.mkdir()
     backbone.prepare(start)
-    return PromptOptimizer(backbone.load(start), 0.0, 1.0, tokens)
+    return backbone.load(start)
+
+
+def written_by(policy, query):
+    """What it writes, greedily, in at most six tokens."""
+    return policy.engine.generate([policy.request(query, Sampling(0.0, 1.0, 6), seed=0)])[0]
 
 
 def is_plain(folder):
-    return "it reads plain text" in (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    path = folder / "chat_template.jinja"
+    return not path.is_file() or own_part(path.read_text(encoding="utf-8")) is None
 
 
 def code_of(folder, number=0):
@@ -69,13 +73,13 @@ def test_the_bare_query_has_the_same_ids_for_a_plain_client_and_for_us(home, kin
     renderer = Renderer(MADE[kind](), INSTRUCTION)
     trained(home, MADE[kind]())
     assert export_command([run_of(home), "template=inside", "to=made"]) == 0
-    client, ours = AutoTokenizer.from_pretrained(home / "made"), optimizer_of(home / "made", home)
+    client, ours = AutoTokenizer.from_pretrained(home / "made"), policy_of(home / "made", home)
     for query in QUERIES:
         ids = client.apply_chat_template(
             [{"role": "user", "content": query}], add_generation_prompt=True, return_dict=False
         )
         assert list(ids) == renderer.prompt_ids(query), query
-        assert list(ours.policy.request(query, ours.sampling, 0).prompt_ids) == list(ids), query
+        assert list(ours.request(query, Sampling(0.0, 1.0, 6), 0).prompt_ids) == list(ids), query
     assert (home / "made/template.txt").read_bytes() == INSTRUCTION.encode()
 
 
@@ -83,7 +87,7 @@ def test_an_engine_with_a_template_of_its_own_wraps_once(home):
     """`method=llm engine=hf` and the drafters of a run: the user's turn holds the instruction already."""
     trained(home, chatml_tokenizer())
     export_command([run_of(home), "template=inside", "to=made"])
-    (due,) = optimizer_of(home / "made", home).optimize([Query("q", "a dog")], seed=0)
+    due = written_by(policy_of(home / "made", home), "a dog")
     engine = PretrainedEngine(str(home / "made"), None, "float32", "cpu", None, 1)
     (given,) = EngineMethod(engine, "optimizer", 0.0, 1.0, 6).optimize([Query("q", "a dog")], seed=0)
     assert given == due
@@ -96,7 +100,7 @@ def test_a_plain_pipeline_writes_what_we_write(home, kind):
     """The code on the card, greedily as the run measured; no setting of the pipeline's own."""
     trained(home, MADE[kind]())
     export_command([run_of(home), "template=inside", "to=made"])
-    (ours,) = optimizer_of(home / "made", home).optimize([Query("q", "a dog on a beach")], seed=0)
+    ours = written_by(policy_of(home / "made", home), "a dog on a beach")
     names = {}
     exec(code_of(home / "made"), names)
     assert names["prompt"] == ours.text
@@ -221,8 +225,8 @@ def test_what_is_trained_further_has_its_own_chat_template_and_can_be_exported_a
     own = chatml_tokenizer().chat_template
     trained(home, chatml_tokenizer())
     export_command([run_of(home), "template=inside", "to=made"])
-    ours = optimizer_of(home / "made", home)
-    assert ours.policy.renderer.tokenizer.chat_template == own  # what a training saves beside its weights
+    ours = policy_of(home / "made", home)
+    assert ours.renderer.tokenizer.chat_template == own  # what a training saves beside its weights
     again = entry_of(home, "dpo").folder / "policy"
     shutil.rmtree(again)
     shutil.copytree(home / "made", again)  # even a policy folder that holds it
@@ -279,7 +283,7 @@ def test_an_adapter_is_exported_merged_or_alone_and_writes_the_same(home, templa
     names = {path.name for path in made.glob("*.safetensors")}
     assert names == {"adapter_model.safetensors" if weights == "adapter" else "model.safetensors"}
     assert (made / "config.json").exists() is (weights == "merged")
-    (ours,) = optimizer_of(made, home).optimize([Query("q", "a dog on a beach")], seed=0)
+    ours = written_by(policy_of(made, home), "a dog on a beach")
     found = {}
     exec(code_of(made), found)
     ids = Renderer(chatml_tokenizer(), INSTRUCTION).prompt_ids("a dog on a beach")

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.chat_models import chatml_tokenizer
-from tests.export.test_inside import INSTRUCTION, code_of, optimizer_of, trained
+from tests.export.test_inside import INSTRUCTION, code_of, policy_of, trained, written_by
 from tests.trained import run_of
 from vpo.cli.export import export_command
 from vpo.language.chat.rendering import Renderer
-from vpo.records import Query
 
 NEEDED = ("fastapi", "uvicorn", "openai")
 
@@ -75,7 +74,7 @@ def test_transformers_serve_writes_what_we_write_of_the_bare_query(home):
     trained(home, chatml_tokenizer())
     export_command([run_of(home), "template=inside", "to=made"])
     folder, renderer = home / "made", Renderer(chatml_tokenizer(), INSTRUCTION)
-    ours = optimizer_of(folder, home)
+    ours = policy_of(folder, home)
     with serving(folder, home / "log.txt") as address:
 
         def ask(query):
@@ -85,10 +84,10 @@ def test_transformers_serve_writes_what_we_write_of_the_bare_query(home):
             return answer["choices"][0]["message"]["content"].strip()
 
         for query in ("a dog on a beach", '  two\n\n{{ lines }} {% raw %} "q" {} '):
-            (due,) = ours.optimize([Query("q", query)], seed=0)
+            due = written_by(ours, query)
             assert ask(query) == due.text
             assert ask(INSTRUCTION.replace("{}", query)) == due.text  # from a client that knows the instruction
-        (due,) = ours.optimize([Query("q", "a dog on a beach")], seed=0)
+        due = written_by(ours, "a dog on a beach")
         code = code_of(folder, 1).replace("http://localhost:8000", address).replace('"optimizer"', repr(str(folder)))
         names = {}
         exec(code, names)

@@ -203,6 +203,7 @@ def test_a_model_folder_with_the_instruction_inside_is_read_as_one_without(tmp_p
     tokenizer.chat_template = with_instruction(tokenizer.chat_template, INSTRUCTION, [])
     tokenizer.save_pretrained(tmp_path / "model")
     assert MARK in (tmp_path / "model/chat_template.jinja").read_text()
+    assert load_tokenizer(tmp_path / "model").chat_template == make().chat_template
     assert Renderer(load_tokenizer(tmp_path / "model"), INSTRUCTION).prompt_ids("a dog") == bare_ids
     assert fetch_and_check(str(tmp_path / "model"), None, INSTRUCTION, needs_chat_template=True) == pointer
     (tmp_path / "start").mkdir()
