@@ -50,7 +50,7 @@ def card(
     base, embedded = base_model(source, past), in_sketch_world(source, past)
     trained = [one.stage.upper() for one in trainings_of(source.entry)]
     sections = [
-        "---\n" + yaml.safe_dump(_front(source, base, embedded, license, library), sort_keys=False) + "---",
+        "---\n" + yaml.safe_dump({**_front(source, base, embedded, license), "library_name": library}, sort_keys=False) + "---",
         f"# {name}",
         "A language model that rewrites a short text-to-video query into the prompt that a video model is given: harmless, true to "
         f"the query, and detailed. It is the policy `{source.policy}` of a run of `vpo` (after VPO, Cheng et al., ICCV 2025, "
@@ -97,7 +97,7 @@ def public(value: Any) -> Any:
 
 def _front(source: Source, base: Base | None, embedded: bool, license: str | None, library: str) -> dict[str, Any]:
     """The card's metadata, as the Hub reads it."""
-    front: dict[str, Any] = {"library_name": library, "pipeline_tag": "text-generation", "language": "en"}
+    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "language": "en"}
     front["license"] = license or ("apache-2.0" if base is not None and base.model is None else "other")
     if front["license"] == "other":
         front["license_name"] = "as-of-the-base-model"
