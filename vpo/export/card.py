@@ -95,7 +95,7 @@ def public(value: Any) -> Any:
     return _LOCAL.sub(r"\1", value) if isinstance(value, str) else value
 
 
-def _front(source: Source, base: Base | None, embedded: bool, license: str | None, library: str) -> dict[str, Any]:
+def _front(source: Source, base: Base | None, embedded: bool, license: str | None) -> dict[str, Any]:
     """The card's metadata, as the Hub reads it."""
     front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "language": "en"}
     front["license"] = license or ("apache-2.0" if base is not None and base.model is None else "other")
