@@ -4,11 +4,18 @@ import json
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
+from tests.chat_models import chatml_tokenizer, save_llama
 from tests.conftest import run_vpo
+from tests.export.test_weights import add_adapter
 from tests.hub_server import OWNER, TOKEN, Repository, running_hub
 from tests.trained import make_policy
-from vpo.language.checkpoints.loading import load_pretrained
+from vpo.backbone.hf import HFBackbone
+from vpo.export.inside import put_instruction_inside
+from vpo.language.chat.rendering import Renderer
+from vpo.language.checkpoints.loading import load_pretrained, load_tokenizer
+from vpo.templates import read_template
 
 REPO = f"{OWNER}/optimizer"
 
@@ -76,6 +83,33 @@ def test_a_model_goes_up_private_and_comes_down_the_same(tmp_path, model, transf
     assert f"backbone=hf backbone.model=models/{REPO} backbone.template=tiny" in down.stdout
     (mine, _), (theirs, _) = load_pretrained(model, torch.float32), load_pretrained(pulled, torch.float32)
     assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["merged", "adapter"])
+def test_a_model_with_the_instruction_inside_comes_down_as_it_went_up(tmp_path, hub, kind):
+    """Whole, or as an adapter alone; a client's ids are the same there, and ours."""
+    template, model = read_template("optimizer"), tmp_path / "model"
+    save_llama(model, chatml_tokenizer())
+    if kind == "adapter":
+        model.rename(tmp_path / "base")
+        add_adapter(model, tmp_path / "base", seed=1)
+        chatml_tokenizer().save_pretrained(model)
+    (model / "template.txt").write_bytes(template.encode())
+    put_instruction_inside(model)
+    done = vpo(hub, tmp_path, "push", "model", REPO)
+    assert done.returncode == 0, done.stderr
+    done = vpo(hub, tmp_path, "pull", REPO, "to=mine")
+    assert done.returncode == 0, done.stderr
+    assert "backbone.template=optimizer" in done.stdout
+    renderer, query = Renderer(chatml_tokenizer(), template), "a {dog}"
+    turn = [{"role": "user", "content": query}]
+    client = AutoTokenizer.from_pretrained(tmp_path / "mine")
+    ids = client.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+    assert ids == renderer.prompt_ids(query)
+    assert Renderer(load_tokenizer(tmp_path / "mine"), template).prompt_ids(query) == ids
+    (tmp_path / "start").mkdir()
+    HFBackbone(str(tmp_path / "mine"), None, "optimizer", True, "float32", "cpu").prepare(tmp_path / "start")
+    assert Renderer(load_tokenizer(tmp_path / "start"), template).prompt_ids(query) == ids
 
 
 def test_public_is_only_what_was_asked_for(tmp_path, hub, model):

@@ -28,7 +28,9 @@ def pull_command(arguments: list[str]) -> int:
         check_online("pull")
         info = HfApi().model_info(repo, revision=revision)
         wanted = {one.rfilename for one in info.siblings if is_model_file(one.rfilename)}
-        if "config.json" not in wanted or not any(fnmatch(name, "*.safetensors") for name in wanted):
+        if not wanted & {"config.json", "adapter_config.json"} or not any(
+            fnmatch(name, "*.safetensors") for name in wanted
+        ):
             raise UserError(
                 f"pull: {repo} holds no model as safetensors with a config.json; nothing else is loaded here"
             )

@@ -4,6 +4,7 @@ import sys
 
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
+from vpo.export.folder import is_model
 from vpo.export.hub import WEIGHTS, check_online, hub_errors, is_model_file
 from vpo.storage.housekeeping import readable
 
@@ -18,7 +19,7 @@ def push_command(arguments: list[str]) -> int:
     parser.flag("public", "for all to see; else it is private")
     options = parser.parse(arguments)
     folder, repo, public = options.folder, options.repo, options.public
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+    if not is_model(folder) or not any(folder.glob("*.safetensors")):
         raise UserError(f"push: {folder} holds no model (config.json and *.safetensors); `vpo export` makes one")
     files = sorted(file for file in folder.iterdir() if file.is_file() and is_model_file(file.name))
     with hub_errors("push", repo):

@@ -31,46 +31,33 @@ _LOCAL = re.compile(
     r"(?<![\w:/.~])(?:file://)?(?:~/|/|[A-Za-z]:\\|\.{1,2}/)(?:[^\s'\",\[\]{}=]*[/\\])?([^\s'\",\[\]{}=/\\]+)"
 )
 
-CHAT = """\
-ids = tokenizer.apply_chat_template(
-    [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-)"""
-PLAIN = 'ids = tokenizer(text, return_tensors="pt", return_token_type_ids=False)'
-USE = """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-folder, query = "{name}", "a dog on a beach"  # from the Hub: huggingface_hub.snapshot_download("<owner>/<name>")
-tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
-text = open(f"{{folder}}/template.txt", encoding="utf-8", newline="").read().replace("{{}}", query.strip(), 1)
-{ids}
-prompt = tokenizer.decode(model.generate(**ids)[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()"""
-
-
-def card(source: Source, name: str, *, chat: bool, notes: list[str], command: str, license: str | None) -> str:
+def card(
+    source: Source, name: str, *, use: str, notes: list[str], command: str, license: str | None, library: str
+) -> str:
     """The text of README.md.
 
     Args:
         source: the policy and its history.
         name: what the model is called: the folder's name.
-        chat: whether its tokenizer has a chat template.
+        use: the text of the section Use (`vpo.export.usage`).
         notes: what the weights went through on the way (merged, converted), as sentences.
         command: the export command that made it.
         license: its licence where the user said so.
+        library: what loads the files, as the Hub calls it.
     """
     past = lineage(source.entry)
     base, embedded = base_model(source, past), in_sketch_world(source, past)
     trained = [one.stage.upper() for one in trainings_of(source.entry)]
     sections = [
-        "---\n" + yaml.safe_dump(_front(source, base, embedded, license), sort_keys=False) + "---",
+        "---\n" + yaml.safe_dump({**_front(source, base, embedded, license), "library_name": library}, sort_keys=False) + "---",
         f"# {name}",
         "A language model that rewrites a short text-to-video query into the prompt that a video model is given: harmless, true to "
         f"the query, and detailed. It is the policy `{source.policy}` of a run of `vpo` (after VPO, Cheng et al., ICCV 2025, "
         f"arXiv 2503.20491), trained from {_origin(base)} by {' then '.join(trained)}.",
         "**From the embedded sketch world: it shows a method at work and is of no use with a real video model.**" if embedded else "",
         "## Use",
-        f"```python\n{USE.format(name=name, ids=CHAT if chat else PLAIN)}\n```",
-        "`template.txt` is the text that it was trained with, `{}` the place of the query; any other wording is outside its training. "
-        f"{_sampling(source)}",
+        use,
         "## Data",
         _data(past),
         "## Recipe",
@@ -127,18 +114,6 @@ def _origin(base: Base | None) -> str:
     if base.revision:
         return f"`{base.model}` at revision `{base.revision}`"
     return f"a local copy of `{Path(base.model).name}`" if base.model else f"random weights (`{base.target}`)"
-
-
-def _sampling(source: Source) -> str:
-    method = next(iter(methods_of(source).values()), None)
-    if method is None:
-        return "How to sample is left to you: no run came with it."
-    sampling = (
-        f"temperature {method['temperature']}, top_p {method['top_p']}"
-        if method["temperature"]
-        else "the likeliest token"
-    )
-    return f"`generation_config.json` samples as the run measured it: {sampling}, at most {method['max_new_tokens']} tokens."
 
 
 def methods_of(source: Source) -> dict[str, Mapping[str, Any]]:

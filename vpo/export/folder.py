@@ -1,5 +1,6 @@
 """`vpo export`: a trained policy as a folder that plain transformers loads, with a model card."""
 
+import json
 import re
 import shlex
 import shutil
@@ -9,19 +10,28 @@ from pathlib import Path
 
 from vpo.errors import UserError
 from vpo.export.card import card, methods_of
+from vpo.export.form import Form
+from vpo.export.inside import CHAT_TEMPLATE, put_instruction_inside
 from vpo.export.source import Source
-from vpo.export.weights import has_chat_template, set_sampling, stop_ids_of, write_weights
+from vpo.export.usage import usage
+from vpo.export.weights import set_sampling, stop_ids_of, write_adapter, write_weights
+from vpo.language.chat.inside import own_part
 from vpo.language.checkpoints.files import share
 from vpo.storage.disk import disk_problem
 from vpo.templates import name_of_template
 
 
-def export(source: Source, out: Path, *, name: str, dtype: str | None, license: str | None, command: str) -> None:
+def export(source: Source, out: Path, *, name: str, form: Form, license: str | None, command: str) -> None:
     """Write weights, tokenizer, template, sampling and card of a policy to the empty folder `out`."""
-    notes = write_weights(source.folder, out, dtype)
-    set_sampling(out, next(iter(methods_of(source).values()), None), stop_ids_of(out))
-    chat = has_chat_template(out)
-    text = card(source, name, chat=chat, notes=notes, command=command, license=license)
+    is_adapter = form.weights == "adapter"
+    notes = write_adapter(source.folder, out) if is_adapter else write_weights(source.folder, out, form.dtype)
+    method = next(iter(methods_of(source).values()), None)
+    set_sampling(out, method, stop_ids_of(out))
+    if form.template == "inside":
+        put_instruction_inside(out)
+    use = usage(out, name, form, method)
+    library = "peft" if is_adapter else "transformers"
+    text = card(source, name, use=use, notes=notes, command=command, license=license, library=library)
     (out / "README.md").write_text(text, encoding="utf-8")
     share(out)
 
@@ -31,7 +41,23 @@ def as_backbone(folder: Path) -> str:
     place, template = str(folder), name_of_template(folder / "template.txt")
     place = place if re.fullmatch(r"[\w./@%+-]+", place) else f'"{place}"'  # Hydra reads '=' and ',' as its own
     overrides = ["backbone=hf", f"backbone.model={place}", *([f"backbone.template={template}"] if template else [])]
+    if not has_chat_format(folder):
+        overrides.append("backbone.needs_chat_template=false")
     return shlex.join(overrides)
+
+
+def has_chat_format(folder: Path) -> bool:
+    """Whether the model in a folder has a chat template of its own; an adapter without a tokenizer has its base's."""
+    config = folder / "tokenizer_config.json"
+    if (folder / CHAT_TEMPLATE).is_file():
+        return own_part((folder / CHAT_TEMPLATE).read_text(encoding="utf-8")) is not None
+    return not config.is_file() or bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a model or an adapter, as `vpo export` writes them."""
+    names = ("config.json", "adapter_config.json")
+    return any((folder / name).is_file() for name in names)
 
 
 @contextmanager
@@ -49,7 +75,7 @@ def new_folder(to: Path, verb: str, *, force: bool, keep_partial: bool = False) 
     """
     if to.exists() and not force:
         raise UserError(f"{verb}: {to} is there already; set to=<another folder>, or force=true to replace it")
-    if to.exists() and not (to / "config.json").is_file():
+    if to.exists() and not is_model(to):
         raise UserError(f"{verb}: {to} holds no model, so force=true does not replace it; set to=<another folder>")
     partial, trash = (to.with_name(to.name + suffix) for suffix in (".partial", ".trash"))
     try:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vpo.errors import UserError
 from vpo.storage.jsonio import write_json
 
 # What a model consists of, here and on the Hub. Nothing that can hold code: no pickles, no Python.
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "tokenizer.model")
 # These say where a policy's weights come from, which may be a local path.
 NOT_EXPORTED = ("start.json", "base.json", "adapter_config.json", "adapter_model.safetensors")
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
@@ -22,7 +22,7 @@ def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
         policy: a policy folder: whole weights, or a PEFT adapter (adapter_config.json) over the base that it names
             (`vpo.language.checkpoints.merging`: merged into what it was trained on, a quantised base dequantised first).
         out: an empty folder.
-        dtype: one of DTYPES; None keeps whole weights as they are, byte for byte, and what is merged in float32.
+        dtype: one of `vpo.export.form.DTYPES`; None keeps whole weights as they are, byte for byte, and what is merged in float32.
 
     Returns:
         Sentences for the model card on what was done to the weights.
@@ -52,15 +52,61 @@ def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
     return notes
 
 
+def write_adapter(policy: Path, out: Path) -> list[str]:
+    """Write the LoRA adapter of `policy` alone, with tokenizer and template, to the empty folder `out`.
+
+    Its adapter_config.json names the base by hub id and revision, or a local one by the last part of its path.
+
+    Returns:
+        Sentences for the model card on what the adapter needs.
+
+    Raises:
+        UserError: The policy has no adapter, or its base is nothing that others have.
+    """
+    merged = "export it with weights=merged"
+    config_file = policy / "adapter_config.json"
+    if not config_file.is_file():
+        raise UserError(f"{policy}: all its weights were trained and there is no adapter; {merged}")
+    from vpo.language.checkpoints.loading import load_tokenizer, pointer_of
+    from vpo.language.checkpoints.merging import read_base
+
+    base = read_base(str(policy))
+    folder, pointer = Path(base.source), pointer_of(base.source)
+    if (folder / "adapter_config.json").is_file() or pointer.get("base"):
+        raise UserError(f"{policy}: its adapter stands on another adapter, {base.source}; {merged}")
+    if (folder / "template.txt").is_file() or (folder.name == "policy" and folder.is_dir() and not pointer):
+        raise UserError(f"{policy}: its adapter stands on weights that a run of yours made, {base.source}; {merged}")
+    for glob in MODEL_FILES:
+        for file in sorted(policy.glob(glob)):
+            if file.name not in ("start.json", "base.json"):
+                shutil.copyfile(file, out / file.name)
+    named, revision = (pointer["model"], pointer["revision"]) if pointer else (base.source, base.revision)
+    is_local = Path(named).is_absolute() or Path(named).is_dir()
+    named = Path(named).name if is_local else named
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config |= {"base_model_name_or_path": named, "revision": revision}
+    write_json(out / "adapter_config.json", config, indent=2, sort_keys=True)
+    if not (out / "tokenizer_config.json").exists():
+        load_tokenizer(policy).save_pretrained(out)
+    notes = [
+        f"The weights are a LoRA adapter alone; it needs its base, {named}" + (f" at {revision}." if revision else ".")
+    ]
+    if is_local:
+        notes.append(
+            f"The base was a local folder: put one called {named} where the model is loaded from (for vpo: backbone.base=<folder>)."
+        )
+    if base.bits:
+        notes.append(
+            f"It was trained on that base quantised to {base.bits} bits; on whole weights it writes a little differently."
+        )
+    return notes
+
+
 def stop_ids_of(folder: Path) -> list[int]:
     """The tokens at which the policy in a folder was sampled to: the end of its chat's turn, and EOS."""
-    from transformers import AutoTokenizer
+    from vpo.export.inside import renderer_of
 
-    from vpo.language.chat.rendering import Renderer
-
-    return Renderer(
-        AutoTokenizer.from_pretrained(folder), (folder / "template.txt").read_text(encoding="utf-8")
-    ).stop_ids
+    return renderer_of(folder).stop_ids
 
 
 # What an exported generation_config.json may keep of the base's: the ids of tokens, and, where it is not known how the policy
@@ -88,10 +134,3 @@ def set_sampling(out: Path, method: Mapping[str, Any] | None, stop_ids: Sequence
         sampling = {"temperature": method["temperature"], "top_p": method["top_p"], "top_k": 0} if sampled else {}
         config |= {"do_sample": sampled, "max_new_tokens": method["max_new_tokens"], **sampling}
     write_json(path, config, indent=2, sort_keys=True)
-
-
-def has_chat_template(folder: Path) -> bool:
-    """Whether a model folder's tokenizer has a chat template, in a file of its own or in its config."""
-    config = folder / "tokenizer_config.json"
-    own = config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get("chat_template"))
-    return own or (folder / "chat_template.jinja").is_file()

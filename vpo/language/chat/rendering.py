@@ -14,6 +14,7 @@ from typing import Any
 
 from vpo.errors import UserError
 from vpo.language.chat.control_tokens import TextEncoder, encode_after
+from vpo.language.chat.inside import bare
 
 # Words that no chat template writes by itself: where they stand in a rendered chat, a query or an answer would stand.
 QUERY, ANSWER = "Qxzvj", "Jvzxq"
@@ -39,8 +40,11 @@ class Renderer:
             )
 
     def prompt_ids(self, query: str) -> list[int]:
-        """The ids that the model reads before it writes: template with the stripped query, ready for the completion."""
-        query = query.strip()
+        """The ids that the model reads before it writes: template with the stripped query, ready for the completion.
+
+        A query that is given in the template, as a client of a released model writes it, is taken out of it first.
+        """
+        query = bare(query, self.template)
         if self._encoder.has_control_text(query):
             return self._joined(query)
         ids = self._tokenised(query)
@@ -72,6 +76,12 @@ class Renderer:
         """The ids up to and with the first at which sampling stops."""
         stops = set(self.stop_ids)
         return ids[: next((place + 1 for place, one in enumerate(ids) if one in stops), len(ids))]
+
+    @property
+    def control_texts(self) -> list[str]:
+        """What a query may not hold where it is encoded together with the chat format: the texts that would be read as markup."""
+        bytes_of = ["<0x"] if self.tokenizer.get_vocab().get("<0x0A>") is not None else []
+        return [*self._encoder.tokens, *self._encoder.spelled, *bytes_of]
 
     @cached_property
     def end_id(self) -> int:

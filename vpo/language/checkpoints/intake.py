@@ -23,6 +23,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from vpo.errors import DISK_ERRORS, UserError
+from vpo.language.chat.inside import without_instruction
 from vpo.language.chat.rendering import QUERY, Renderer
 from vpo.language.chat.templates import adapt
 from vpo.language.checkpoints.adapters import check_adapter, check_kind
@@ -187,7 +188,7 @@ def tokenizer_of(folder: Path, source: str, *, embedded: int) -> Any:
     """A folder's tokenizer. Raises UserError where there is none, or where it has more ids than the model embeds."""
     where = f"backbone.model={source}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = without_instruction(AutoTokenizer.from_pretrained(folder))
     except (
         Exception
     ) as error:  # what transformers, tokenizers and sentencepiece raise for files they cannot read varies

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from vpo.errors import UserError
+from vpo.language.chat.inside import without_instruction
 from vpo.language.checkpoints.files import read_json
 from vpo.language.checkpoints.intake import fetch
 from vpo.language.checkpoints.merging import Base, merge, read_base
@@ -65,13 +66,14 @@ def load_pretrained(
 def load_tokenizer(folder: Path | str, revision: str | None = None) -> Any:
     """The tokenizer of a policy folder or hub id: its own, or that of the base of an adapter that has none.
 
-    Its chat template is the one that the policy's pointer names, where it had to be changed.
+    Its chat template is the one that the policy's pointer names, where it had to be changed; of an exported one that holds the
+    optimizer's instruction, the model's own.
     """
     place, _, base = locate(folder, revision)
     if base is not None and not (place / "tokenizer_config.json").exists():
         tokenizer = load_tokenizer(base.source, base.revision)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = without_instruction(AutoTokenizer.from_pretrained(place))
     adapted = pointer_of(folder).get("chat_template")
     if adapted is not None:
         tokenizer.chat_template = adapted
