@@ -6,7 +6,7 @@ import torch
 from vpo.errors import UserError
 from vpo.language.chat.rendering import Renderer
 from vpo.language.checkpoints.loading import load_pretrained
-from vpo.language.sampling import GumbelNoise
+from vpo.language.sampling import Sampler
 from vpo.templates import read_template, template_hash
 
 
@@ -45,7 +45,7 @@ def test_vpos_template_is_byte_exact():
 def test_gumbel_noise_draws_from_the_softmax():
     """Frequencies of 20,000 draws against softmax(logits / T), within four standard errors."""
     logits, count = torch.tensor([[1.0, 0.0, -1.0, 2.0]]), 20_000
-    noise = GumbelNoise(range(count), temperature=0.5, top_p=1.0, device=torch.device("cpu"))
+    noise = Sampler(range(count), temperature=0.5, top_p=1.0, device=torch.device("cpu"))
     drawn = noise(None, logits.expand(count, -1)).argmax(-1)
     frequency = torch.bincount(drawn, minlength=4) / count
     expected = (logits[0] / 0.5).softmax(-1)
@@ -54,5 +54,5 @@ def test_gumbel_noise_draws_from_the_softmax():
 
 def test_nucleus_keeps_the_smallest_set_that_holds_top_p():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    noise = GumbelNoise([0], temperature=1.0, top_p=0.8, device=torch.device("cpu"))
+    noise = Sampler([0], temperature=1.0, top_p=0.8, device=torch.device("cpu"))
     assert torch.isinf(noise(None, logits)).tolist() == [[False, False, True, True]]  # 0.5 + 0.3 >= 0.8
