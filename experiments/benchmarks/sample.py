@@ -46,7 +46,8 @@ class Contest:
         config = AutoConfig.for_model(**{name: value for name, value in shape.items() if name != "rounds"})
         self.model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
         self.prompts, self.candidates = prompts, candidates
-        # Its end of text is no token of the model: nothing ends early.
+        # No text ends early: the model's own settings, which would fill ours, name no stop, and the engine's is no token of the model.
+        self.model.generation_config = GenerationConfig()
         tokenizer = make_tokenizer(config.vocab_size + 2)
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(PAD)
         self.engine = HFEngine(self.model, tokenizer)
