@@ -1,6 +1,6 @@
 """How fast candidates are sampled: our engine against plain `generate(num_return_sequences=K)`, on prompts of VPO's lengths.
 
-    python experiments/benchmarks/sample.py                         # a Markdown table; eight minutes on a quiet thread
+    python experiments/benchmarks/sample.py                         # a Markdown table; seven minutes on a quiet thread
     python experiments/benchmarks/sample.py --shapes smollm2_135m --top-p 0.9 --rounds 1
     python experiments/benchmarks/sample.py --methods generate prefilled engine      # and the one between the two
     python experiments/benchmarks/sample.py --shapes tiny           # does it run?
@@ -9,7 +9,7 @@
 In one process the methods take turns, after a short first round that does not count; the median over the rounds of the ratio of
 two methods' seconds in a round counts. No row ends before its last token, so all write the same number. Weights
 are random: they have no part in the time, except that `top_p` below 1 is slow with them, because the nucleus of a flat
-distribution is most of the vocabulary. Then greedy texts of both methods are compared.
+distribution is most of the vocabulary. Then greedy texts of plain `generate` and of our engine are compared.
 """
 
 import argparse
@@ -39,46 +39,46 @@ PAD = 0
 
 
 class Contest:
-    """One model, its prompts, and the ways to sample from it; each writes `tokens` tokens `candidates` times a prompt."""
+    """One model and the ways to sample from it; each writes to a prompt `candidates` times, until `sampling` ends it."""
 
-    def __init__(self, shape: dict[str, Any], prompts: Ids, candidates: int) -> None:
+    def __init__(self, shape: dict[str, Any], candidates: int) -> None:
         torch.manual_seed(0)
         config = AutoConfig.for_model(**{name: value for name, value in shape.items() if name != "rounds"})
         self.model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-        self.prompts, self.candidates = prompts, candidates
+        self.candidates = candidates
         # No text ends early: the model's own settings, which would fill ours, name no stop, and the engine's is no token of the model.
         self.model.generation_config = GenerationConfig()
         tokenizer = make_tokenizer(config.vocab_size + 2)
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(PAD)
         self.engine = HFEngine(self.model, tokenizer)
 
-    def run_generate(self, sampling: Sampling) -> None:
+    def run_generate(self, prompts: Ids, sampling: Sampling) -> None:
         """Plain: transformers repeats each prompt before it is read."""
-        ids, mask = left_padded(self.prompts, PAD, self.model.device)
+        ids, mask = left_padded(prompts, PAD, self.model.device)
         self._generate(sampling, input_ids=ids, attention_mask=mask, num_return_sequences=self.candidates)
 
-    def run_prefilled(self, sampling: Sampling) -> None:
+    def run_prefilled(self, prompts: Ids, sampling: Sampling) -> None:
         """transformers' decoding loop behind our prefill of all but each prompt's last token."""
-        prompts = [ids for ids in self.prompts for _ in range(self.candidates)]
+        repeated = [ids for ids in prompts for _ in range(self.candidates)]
         with torch.inference_mode():
-            batch = prefill(self.model, [ids[:-1] for ids in prompts], PAD)
-        ids, mask = left_padded(prompts, PAD, self.model.device)
+            batch = prefill(self.model, [ids[:-1] for ids in repeated], PAD)
+        ids, mask = left_padded(repeated, PAD, self.model.device)
         self._generate(sampling, input_ids=ids, attention_mask=mask, past_key_values=batch.cache)
 
-    def run_engine(self, sampling: Sampling) -> None:
+    def run_engine(self, prompts: Ids, sampling: Sampling) -> None:
         """Ours."""
-        prompts = [ids for ids in self.prompts for _ in range(self.candidates)]
+        repeated = [tuple(ids) for ids in prompts for _ in range(self.candidates)]
         self.engine.generate(
-            [Request(prompt_ids=tuple(ids), sampling=sampling, seed=seed) for seed, ids in enumerate(prompts)]
+            [Request(prompt_ids=ids, sampling=sampling, seed=seed) for seed, ids in enumerate(repeated)]
         )
 
-    def equal_greedy_texts(self, tokens: int) -> int:
+    def equal_greedy_texts(self, prompts: Ids, tokens: int) -> int:
         """Prompts to which both write the same greedy text; sampling is not compared, the draws are others."""
-        ids, mask = left_padded(self.prompts, PAD, self.model.device)
+        ids, mask = left_padded(prompts, PAD, self.model.device)
         written = self._generate(Sampling(0, 1.0, tokens), input_ids=ids, attention_mask=mask)[:, ids.shape[1] :]
         expected = [Renderer(self.engine.tokenizer, "{}").decode(row) for row in written.tolist()]
         greedy = Sampling(0, 1.0, tokens)
-        found = self.engine.generate([Request(prompt_ids=tuple(one), sampling=greedy) for one in self.prompts])
+        found = self.engine.generate([Request(prompt_ids=tuple(one), sampling=greedy) for one in prompts])
         return sum(one.text == text for one, text in zip(found, expected, strict=True))
 
     def _generate(self, sampling: Sampling, **inputs: Any) -> torch.Tensor:
@@ -95,7 +95,7 @@ class Contest:
         return self.model.generate(**inputs, generation_config=config)
 
 
-METHODS: dict[str, Callable[[Contest, Sampling], None]] = {
+METHODS: dict[str, Callable[[Contest, Ids, Sampling], None]] = {
     "generate": Contest.run_generate,
     "prefilled": Contest.run_prefilled,
     "engine": Contest.run_engine,
@@ -119,6 +119,7 @@ def parse(spec: dict[str, Any]) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=120, help="new tokens of a candidate")
+    parser.add_argument("--greedy-tokens", type=int, default=48, help="length of the greedy texts that are compared")
     parser.add_argument("--top-p", type=float, default=spec["sampling"]["top_p"])
     parser.add_argument("--rounds", type=int, help="instead of sample.yaml's for each shape")
     parser.add_argument("--threads", type=int, default=1)
@@ -130,18 +131,19 @@ def measure(shape: dict[str, Any], spec: dict[str, Any], arguments: argparse.Nam
     """Wall and CPU seconds of each method and round, and how many greedy texts are equal."""
     lengths = yaml.safe_load((HERE / "train_step.yaml").read_text())["lengths"]
     made = make_rows(arguments.queries, 1, lengths, shape["vocab_size"], seed=0)
-    contest = Contest(shape, [list(row.prompt) for row in made], arguments.candidates)
+    prompts = [list(row.prompt) for row in made]
+    contest = Contest(shape, arguments.candidates)
     temperature, rounds = spec["sampling"]["temperature"], arguments.rounds or shape["rounds"]
     seconds: dict[str, list[tuple[float, float]]] = {method: [] for method in arguments.methods}
     for number in range(1 + rounds):
-        sampling = Sampling(temperature, arguments.top_p, arguments.tokens if number else 1)
+        sampling = Sampling(temperature, arguments.top_p, arguments.tokens if number else 2)
         for method, times in seconds.items():
             start, cpu_start = time.perf_counter(), time.process_time()
-            METHODS[method](contest, sampling)
+            METHODS[method](contest, prompts if number else prompts[:1], sampling)
             if number:
                 times.append((time.perf_counter() - start, time.process_time() - cpu_start))
-                print(f"{shape['model_type']} {method}: {times[-1][0]:.1f} s", file=sys.stderr, flush=True)
-    return {**seconds, "equal_greedy": contest.equal_greedy_texts(arguments.tokens)}
+                print(f"{shape['model_type']} {method}: %.1f s, %.1f CPU s" % times[-1], file=sys.stderr, flush=True)
+    return {**seconds, "equal_greedy": contest.equal_greedy_texts(prompts, arguments.greedy_tokens)}
 
 
 def table(found: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> str:
@@ -151,7 +153,7 @@ def table(found: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> st
         f"{arguments.queries} queries x {arguments.candidates}, {arguments.tokens} new tokens, top_p {arguments.top_p}, "
         f"{arguments.threads} thread(s)",
         "",
-        "| model | method | rounds | s | CPU s | tokens/s | times generate | in CPU time | greedy texts equal |",
+        "| model | method | rounds | s | CPU s | tokens/s | times generate | in CPU time | equal greedy texts |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for shape, result in found.items():
