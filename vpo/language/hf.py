@@ -17,7 +17,9 @@ from vpo.language.checkpoints.intake import fetch_and_check
 from vpo.language.checkpoints.limits import positions_of
 from vpo.language.checkpoints.loading import load_pretrained
 from vpo.language.checkpoints.quantising import check_bits
-from vpo.language.sampling import GumbelNoise
+from vpo.language.decoding import decode
+from vpo.language.prefill import inner_model, left_padded, prefill, shares_prefill
+from vpo.language.sampling import Forced, Sampler
 from vpo.records import Completion, Failure, Request, Sampling, Usage
 from vpo.storage.jsonio import write_json
 
@@ -55,6 +57,7 @@ class HFEngine:
             # A model that would read the padding gets prompts of equal length only.
             groups.setdefault((sampling, 0 if masked else len(ids)), []).append((place, ids, request.seed))
         for (sampling, _), rows in groups.items():
+            rows.sort(key=lambda row: (len(row[1]), row[1]))  # equal prompts, and prompts of like length, come together
             size = self.batch_size or len(rows)
             for start in range(0, len(rows), size):
                 results |= self._generate(rows[start : start + size], sampling)
@@ -85,30 +88,36 @@ class HFEngine:
 
     @torch.inference_mode()
     def _generate(self, rows: Pending, sampling: Sampling) -> dict[int, Completion]:
-        """Completions by their place; the rows are one batch, left-padded."""
-        width = max(len(ids) for _, ids, _ in rows)
-        pad = self._renderer.pad_id
-        device = self.model.device
-        inputs = torch.tensor([[pad] * (width - len(ids)) + ids for _, ids, _ in rows], device=device)
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for _, ids, _ in rows], device=device)
-        seeds = [seed for _, _, seed in rows]
-        noise = [GumbelNoise(seeds, sampling.temperature, sampling.top_p, device)] if sampling.temperature > 0 else []
+        """Completions by their place; the rows are one batch."""
+        sampler = Sampler([seed for _, _, seed in rows], sampling.temperature, sampling.top_p, self.model.device)
+        prompts = [ids for _, ids, _ in rows]
+        if shares_prefill(self.model):
+            batch = prefill(self.model, prompts, self._renderer.pad_id)
+            written = decode(batch, sampler, self._renderer.stop_ids, sampling.max_new_tokens)
+        else:
+            written = self._row_by_row(prompts, sampler, sampling.max_new_tokens)
+        return {place: self._completion(ids, row) for (place, ids, _), row in zip(rows, written, strict=True)}
+
+    def _row_by_row(self, prompts: list[list[int]], sampler: Sampler, limit: int) -> list[list[int]]:
+        """What transformers' `generate` writes to each prompt, which it reads whole; filled up behind a row's end."""
+        ids, mask = left_padded(prompts, self._renderer.pad_id, self.model.device)
         plain = GenerationConfig(
-            do_sample=False,  # the argmax of the noised logits is the sample
-            max_new_tokens=sampling.max_new_tokens,
-            pad_token_id=pad,
+            do_sample=False,  # the sampler has drawn
+            max_new_tokens=limit,
+            pad_token_id=self._renderer.pad_id,
             eos_token_id=self._renderer.stop_ids,
         )
         # The model's own would fill what is not set here: a repetition penalty, say, which punishes copying the query's words.
         own, self.model.generation_config = self.model.generation_config, plain
         try:
             output = self.model.generate(
-                input_ids=inputs, attention_mask=mask, logits_processor=LogitsProcessorList(noise)
+                input_ids=ids,
+                attention_mask=mask,
+                logits_processor=LogitsProcessorList([Forced(sampler, len(prompts))]),
             )
         finally:
             self.model.generation_config = own
-        written = output[:, width:].tolist()
-        return {place: self._completion(ids, row) for (place, ids, _), row in zip(rows, written, strict=True)}
+        return output[:, ids.shape[1] :].tolist()
 
     def _completion(self, prompt: list[int], row: list[int]) -> Completion:
         ids = self._renderer.until_stop(row)
@@ -118,7 +127,7 @@ class HFEngine:
 
 def reads_mask(model: Any) -> bool:
     """Whether a model leaves padding out; recurrent ones without a mask (RWKV, xLSTM) read it like any token."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = inner_model(model)
     return inner.config.model_type != "rwkv" and "attention_mask" in signature(inner.forward).parameters
 
 

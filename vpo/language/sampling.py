@@ -7,15 +7,17 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 
-class GumbelNoise(LogitsProcessor):
-    """Samples by the Gumbel-max trick: argmax(logits / T + g) is a draw from softmax(logits / T).
+class Sampler:
+    """Draws the next token of rows, each with random numbers of its own: a sample depends on its seed and not on its batch.
 
-    Each item draws its own g from its own generator, so a sample depends on its seed and not on its batch. Nucleus (top_p)
-    filtering comes first, as in Holtzman et al. 2020.
+    Of waiting times e / p, e from the exponential distribution, the shortest is a draw from p (the Gumbel-max trick without its
+    logarithms: -log e is Gumbel noise). Each token of the vocabulary has its own e, so a difference of rounding between two
+    batches changes a draw only where two tokens are nearly equally soon. Nucleus (top_p) filtering comes first, as in Holtzman
+    et al. 2020.
 
     Args:
-        seeds: one seed an item, (B,).
-        temperature: above 0.
+        seeds: one seed a row.
+        temperature: 0 takes the likeliest token.
         top_p: mass of the nucleus, in (0, 1].
     """
 
@@ -23,28 +25,46 @@ class GumbelNoise(LogitsProcessor):
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self.temperature, self.top_p = temperature, top_p
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Noised logits, (B, V), from logits (B, V)."""
-        scores = scores.float() / self.temperature
+    def draw(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """The next token of each of these rows (R,), from their logits (R, V)."""
+        if not self.temperature:
+            return logits.argmax(-1)
+        probability = (logits.float() / self.temperature).softmax(-1)
+        uniform = torch.empty_like(probability)
+        for place, row in enumerate(rows):
+            torch.rand(uniform.shape[-1], generator=self.generators[row], out=uniform[place])
+        tokens = None
         if self.top_p < 1:
-            scores = _keep_nucleus(scores, self.top_p)
-        uniform = torch.stack(
-            [torch.rand(scores.shape[-1], generator=one, device=scores.device) for one in self.generators]
-        )
-        return scores - torch.log(-torch.log(uniform.clamp_min(torch.finfo(torch.float32).tiny)))
+            probability, tokens = _nucleus(probability, self.top_p)
+            uniform = uniform.gather(-1, tokens)
+        # A uniform number of 0 would wait for ever, one of 1 not at all; torch draws from [0, 1).
+        waiting = uniform.clamp_min_(torch.finfo(torch.float32).tiny).log_().neg_()
+        soonest = (probability / waiting).argmax(-1)
+        return soonest if tokens is None else tokens.gather(-1, soonest[:, None]).squeeze(-1)
 
 
-def _keep_nucleus(scores: Tensor, top_p: float, few: int = 64) -> Tensor:
-    """Logits (B, V) with -inf outside the smallest set of tokens whose probabilities sum to at least top_p.
+class Forced(LogitsProcessor):
+    """Lets transformers' `generate` take the tokens that a sampler draws."""
 
-    A nucleus rarely holds more than a few tokens, so the largest `few` are tried before all V are sorted.
+    def __init__(self, sampler: Sampler, rows: int) -> None:
+        self.sampler, self.rows = sampler, range(rows)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (R, V) of -inf for all tokens but those drawn."""
+        tokens = self.sampler.draw(scores, self.rows)[:, None]
+        return torch.full_like(scores, float("-inf")).scatter_(-1, tokens, 0.0)
+
+
+def _nucleus(probability: Tensor, top_p: float, few: int = 64) -> tuple[Tensor, Tensor]:
+    """The smallest set of tokens whose probabilities sum to at least top_p, from probabilities (R, V).
+
+    Returns their probabilities and ids, both (R, n), likeliest first; tokens outside of a row's set have probability 0. A
+    nucleus rarely holds more than a few tokens, so the largest `few` are tried before more are sorted.
     """
-    count = min(few, scores.shape[-1])
+    count = min(few, probability.shape[-1])
     while True:
-        ordered, order = scores.topk(count, dim=-1)
-        probability = (ordered - scores.logsumexp(-1, keepdim=True)).exp()
-        upto = probability.cumsum(-1)
-        if count == scores.shape[-1] or bool((upto[:, -1] >= top_p).all()):
-            keep = upto - probability < top_p
-            return torch.full_like(scores, float("-inf")).scatter(-1, order, ordered.masked_fill(~keep, float("-inf")))
-        count = scores.shape[-1]
+        ordered, tokens = probability.topk(count, dim=-1)
+        upto = ordered.cumsum(-1)
+        if count == probability.shape[-1] or bool((upto[:, -1] >= top_p).all()):
+            return ordered.masked_fill(upto - ordered >= top_p, 0.0), tokens
+        count = min(16 * count, probability.shape[-1])
