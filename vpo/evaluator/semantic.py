@@ -85,7 +85,9 @@ def _load(folder: Path, source: str, device: str) -> tuple[Any, Any]:
     """Encoder and tokenizer. Raises UserError where weights are missing, which transformers would fill with random numbers."""
     import torch
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # ours are per stage
     where = f"evaluator.semantic.model={source}"
     try:
         model, report = AutoModel.from_pretrained(
