@@ -181,6 +181,7 @@ class Paths(Node):
 
     store: str
     runs: str
+    assets: str | None
 
 
 class Plan(Node):
