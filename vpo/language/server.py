@@ -1,6 +1,7 @@
 """A language model behind an OpenAI-compatible server as engine (extra "server")."""
 
 import importlib.util
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from vpo.language.serving.meter import Meter, Prices
 from vpo.language.serving.pace import Pace
 from vpo.language.serving.problems import CAN_BE_OMITTED, Endpoint
 from vpo.records import Completion, Failure, Request
+from vpo.storage.jsonio import canonical
 from vpo.storage.ledger import Ledger, Spent
 from vpo.storage.redact import HIDDEN, redact_text
 
@@ -87,7 +89,7 @@ class ServerEngine:
             }
         )  # fmt: skip
         key = os.environ[api_key_env].strip() if api_key_env else None
-        self.dialect = Dialect(model, extra_body, tuple(omit), max_tokens_field)
+        self.dialect = Dialect(model, json.loads(canonical(extra_body)), tuple(omit), max_tokens_field)
         self.name = endpoint or base_url.rstrip("/")
         self.endpoint = Endpoint(base_url, api_key_env, key, timeout)
         self.limits = Limits(concurrency, timeout, max_retries, Pace(requests_per_minute, tokens_per_minute))

@@ -74,11 +74,16 @@ class Dialect:
             body["prompt"] = list(request.prompt_ids)
         else:
             path = CHAT
-            body["messages"] = [{"role": one.role, "content": one.content} for one in request.messages]
+            body["messages"] = [{"role": one.role, "content": whole(one.content)} for one in request.messages]
             # No token is less than a byte.
-            size = sum(len(one.content.encode(errors="replace")) for one in request.messages)
+            size = sum(len(one["content"].encode()) for one in body["messages"])
             most_in = size + PER_TURN * len(request.messages) + BEFORE
         body["max_tokens" if path == IDS else self.max_tokens_field] = sampling.max_new_tokens
         values = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": draw}
         body |= {name: value for name, value in values.items() if value is not None and name not in self.omit}
         return Call(path, body, self.extra_body, draw, most_in, sampling.max_new_tokens)
+
+
+def whole(text: str) -> str:
+    """The text with the replacement character for each half of a surrogate pair, which has no UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
