@@ -139,6 +139,27 @@ def test_answers_without_a_text_are_failures(message, kind, words):
     assert words in failed.detail
 
 
+def test_a_server_that_does_not_sample_is_named(caplog):
+    """`transformers serve` is greedy, whatever the temperature, unless the model's generation config samples."""
+    caplog.set_level("WARNING", "vpo")
+    with chat_server(lambda n, body: Reply(body=completion("The same."))) as server:
+        generate(
+            server, asked(seed=1), asked(seed=2), *(asked(sampling=GREEDY, seed=n) for n in range(5)), asked("a cat")
+        )
+        assert not caplog.records
+        generate(server, *(asked(seed=n) for n in range(3)))
+    (warning,) = caplog.records
+    assert "gave the same text for 3 draws from one prompt" in warning.getMessage()
+
+
+def test_half_of_a_pair_is_sent_and_kept_as_the_replacement_character(tmp_path):
+    with chat_server() as server:
+        first = generate(server, asked("a \ud83d dog"), cache=str(tmp_path))
+        assert generate(server, asked("a \ud83d dog"), cache=str(tmp_path)) == first
+    (body,) = server.bodies
+    assert body["messages"][0]["content"] == "a \ufffd dog"
+
+
 # Concurrency and pace
 
 
