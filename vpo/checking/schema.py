@@ -182,6 +182,7 @@ class Paths(Node):
     store: str
     runs: str
     assets: str | None
+    cache: str
 
 
 class Plan(Node):
