@@ -121,11 +121,11 @@ def test_arguments_are_read_from_the_source():
     assert given["initializer_range"]
     assert (given["rope_theta"], given["dtype"]) == (False, False)  # they have defaults
     assert (
-        arguments_model("vpo.method.policy.PromptOptimizer", ("method", "sft")).model_fields["argument_0"].alias
+        arguments_model("vpo.method.policy.PolicyMethod", ("method", "sft")).model_fields["argument_0"].alias
         == "policy"
     )
     assert (
-        not arguments_model("vpo.method.policy.PromptOptimizer", ("method", "sft"))
+        not arguments_model("vpo.method.policy.PolicyMethod", ("method", "sft"))
         .model_fields["argument_0"]
         .is_required()
     )
