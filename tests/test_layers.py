@@ -39,7 +39,8 @@ ALLOWED = {
     "export": {"language", "results", "storage", "tables", "templates"},
     "checking": {"build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
     "runs": {"build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets"},
-    "cli": {"checking", "export", "processes", "results", "runs", "stages", "storage", "tables"},
+    "optimize": {"build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
+    "cli": {"checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables"},
 }  # fmt: skip
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",

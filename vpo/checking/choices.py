@@ -16,7 +16,9 @@ OF_OPTIMIZE = ("search", "target")
 
 def groups() -> dict[str, list[str]]:
     """The choices by their names of every group that a run composes."""
-    found = sorted({one.name for folder in _folders() for one in folder.glob("[a-z]*") if one.is_dir()} - {*OF_OPTIMIZE})
+    found = sorted(
+        {one.name for folder in _folders() for one in folder.glob("[a-z]*") if one.is_dir()} - {*OF_OPTIMIZE}
+    )
     choices = {group: sorted({file.stem for file in files_of(group)}) for group in found}
     return {group: names for group, names in choices.items() if names}
 

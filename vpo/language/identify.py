@@ -1,8 +1,8 @@
 """Which language a query or a prompt is written in: by its script, and in Latin letters by its function words.
 
-Queries are short, so that what is not sure is None rather than a guess: "La La Land" is no French, "Taj Mahal" no Hindi. Two
-different function words of a language are wanted, and more of them than English ones. Statistical identifiers do not fit: they always name a
-language, and names of places make them name a wrong one.
+Queries are short, so that what is not sure is None rather than a guess: "La La Land" is no French, "Van Gogh" no Dutch. Two different
+function words of a language are wanted, and more of them than English ones. Statistical identifiers do not fit: they always
+name a language, and names of places make them name a wrong one.
 """
 
 import re
@@ -19,9 +19,7 @@ _FUNCTION_WORDS = {
     "it": "il lo gli della dello delle degli di che con una nel nella sul sulla è dal dalla mentre sono",
     "nl": "het een van met op voor zijn naar aan bij wordt niet ook door deze",
 }  # fmt: skip
-_ENGLISH = (
-    "the a an of and in on with to is are at by for from into over under through his her their its this that while as who which"
-)
+_ENGLISH = "the a an of and in on with to is are at by for from into over under through his her their its this that while as who which"
 _BY_SCRIPT = {
     "HIRAGANA": "ja", "KATAKANA": "ja", "CJK": "zh", "HANGUL": "ko", "GREEK": "el", "HEBREW": "he", "THAI": "th",
     "CYRILLIC": "Cyrillic", "ARABIC": "Arabic", "DEVANAGARI": "Devanagari",
@@ -51,7 +49,9 @@ def _script(text: str) -> str | None:
 
 def _by_words(text: str) -> str | None:
     words = _WORD.findall(text)
-    known = {word.lower() for word in words[:1]} | {word for word in words if word.islower()}  # not "Van" Gogh, "Los" Angeles
+    known = {word.lower() for word in words[:1]} | {
+        word for word in words if word.islower()
+    }  # not "Van" Gogh, "Los" Angeles
     english = len(known.intersection(_ENGLISH.split()))
     counts = {name: len(known.intersection(listed.split())) for name, listed in _FUNCTION_WORDS.items()}
     best = max(counts, key=lambda name: counts[name])

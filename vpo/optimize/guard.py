@@ -19,14 +19,18 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+")
 _LABEL = re.compile(r"^\s*([A-Z][\w ]{2,30}):", re.M)
 _WORD = re.compile(r"\w+")
 _SHOWN = 60
+_UNREADABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]"
+)  # bytes that are no text, and control characters
+UNREADABLE, CUT = "unreadable", "cut"
 
 
 class Guard:
     """Decides whether a prompt passes.
 
-    It must be harmless and accurate by the judge, begin directly, be plain words, no refusal, whole, none of the template's text, in the
-    language that is wanted, and no longer than the target's text encoder reads. That it names light or camera (*helpful*) ranks
-    candidates and is not required.
+    It must be text, harmless and accurate by the judge, begin directly, be plain words, no refusal, whole, none of the template's
+    text, in the language that is wanted, and no longer than the target's text encoder reads. That it names light or camera
+    (*helpful*) ranks candidates and is not required.
 
     Args:
         judge: reads queries and prompts.
@@ -43,7 +47,9 @@ class Guard:
         known = getattr(self.judge, "languages", ())
         return not known or query.language is None or query.language in known
 
-    def check(self, queries: Sequence[UserQuery], texts: Sequence[str], how: str, cut: Sequence[bool]) -> list[Candidate]:
+    def check(
+        self, queries: Sequence[UserQuery], texts: Sequence[str], how: str, cut: Sequence[bool]
+    ) -> list[Candidate]:
         """One candidate a text, with its verdict and what keeps it from passing.
 
         Args:
@@ -69,12 +75,12 @@ class Guard:
         return [None if isinstance(one, Failure) else one for one in found]
 
     def refine(self, queries: Sequence[UserQuery], candidates: Sequence[Candidate]) -> list[str | None]:
-        """Each candidate without its problems, as far as it goes; None where nothing was changed.
+        """Each candidate without its problems, as far as it goes; None where nothing was changed, or nothing is worth keeping.
 
         Endings that were cut off, or that the target would cut, go first; the judge refines the rest.
         """
-        texts = [self._shortened(one) for one in candidates]
-        judged = [place for place, one in enumerate(candidates) if one.verdict is not None]
+        texts = ["" if _has(one, UNREADABLE) else self._shortened(one) for one in candidates]
+        judged = [place for place, one in enumerate(candidates) if one.verdict is not None and texts[place]]
         prompts = [_prompt(queries[place], texts[place]) for place in judged]
         # The reasons are the judge's and ours: it may know how to remove what we found.
         verdicts = [
@@ -95,6 +101,9 @@ class Guard:
     def _problems(self, query: UserQuery, text: str, verdict: Verdict | Failure, cut: bool) -> list[Reason]:
         if not text:
             return [Reason("accurate", "empty", "")]
+        odd = _UNREADABLE.search(text)
+        if odd:
+            return [Reason("accurate", UNREADABLE, f"U+{ord(odd.group()):04X}")]
         if isinstance(verdict, Failure):
             return [Reason("accurate", "not_judged", verdict.detail)]
         found = [reason for reason in verdict.reasons if self._is_required(reason, verdict)]
@@ -114,7 +123,7 @@ class Guard:
         if echo:
             found.append(Reason("helpful", "template_echo", echo))
         if cut:
-            found.append(Reason("helpful", "cut", text[-_SHOWN:]))
+            found.append(Reason("helpful", CUT, text[-_SHOWN:]))
         found += self._language_problem(query, text)
         if not self.target.fits(text):
             length = self.target.measure(text)
@@ -135,7 +144,11 @@ class Guard:
         if wanted is not None and written != wanted:
             return [Reason("accurate", "language", f"{wanted} -> {written}")]
         if self.target.languages and written not in self.target.languages:
-            return [Reason("helpful", "language", f"{self.target.name} reads {', '.join(self.target.languages)}, not {written}")]
+            return [
+                Reason(
+                    "helpful", "language", f"{self.target.name} reads {', '.join(self.target.languages)}, not {written}"
+                )
+            ]
         return []
 
     def echo(self, query: str, text: str) -> str:
@@ -164,7 +177,7 @@ class Guard:
     def _shortened(self, candidate: Candidate) -> str:
         """The text without the sentence that was cut off and without closing sentences that the target does not read."""
         sentences = _SENTENCE_END.split(candidate.text)
-        if any(problem.kind == "cut" for problem in candidate.problems) and candidate.text[-1:] not in (".", "!", "?"):
+        if _has(candidate, CUT) and not ends(candidate.text):
             sentences = sentences[:-1] or sentences
         while len(sentences) > 1 and not self.target.fits(" ".join(sentences)):
             sentences = sentences[:-1]
@@ -175,9 +188,24 @@ def tidied(text: str) -> str:
     """What a language model wrote, in one line and without the quotes around all of it."""
     text = " ".join(text.split())
     for first, last in ('""', "''", "“”", "‘’"):
-        if len(text) > 2 and text[0] == first and text[-1] == last and first not in text[1:-1] and last not in text[1:-1]:
+        if (
+            len(text) > 2
+            and text[0] == first
+            and text[-1] == last
+            and first not in text[1:-1]
+            and last not in text[1:-1]
+        ):
             text = text[1:-1].strip()
     return text
+
+
+def ends(text: str) -> bool:
+    """Whether a text ends with the end of a sentence."""
+    return text.rstrip("\"')]\u201d\u2019 ")[-1:] in (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
+
+
+def _has(candidate: Candidate, kind: str) -> bool:
+    return any(problem.kind == kind for problem in candidate.problems)
 
 
 def _runs(words: Sequence[str]) -> frozenset[tuple[str, ...]]:

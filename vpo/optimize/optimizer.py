@@ -12,7 +12,7 @@ from vpo.dataset.reading.problems import RowProblem
 from vpo.errors import UserError
 from vpo.interfaces import Judge, Policy
 from vpo.optimize.choices import build_judge, values_of
-from vpo.optimize.guard import Guard, tidied
+from vpo.optimize.guard import CUT, Guard, ends, tidied
 from vpo.optimize.options import Options
 from vpo.optimize.queries import UserQuery, read_query
 from vpo.optimize.records import QUERY, REFINED, REFUSED, SAMPLED, Candidate, Optimized
@@ -34,7 +34,7 @@ class _Work:
     failures: list[Failure] = field(default_factory=list)
     repaired: tuple[Reason, ...] = ()
     sampled: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
     @property
     def best(self) -> Candidate | None:
@@ -52,8 +52,8 @@ class _Work:
 class PromptOptimizer:
     """Rewrites queries into prompts for a text-to-video model, and checks every one.
 
-    What does not pass the guard is refined, else sampled anew, else the query's own words are the prompt (`fell_back`). An unsafe query
-    is never handed on: its prompt is harmless, or there is none (`how` is "refused").
+    What does not pass the guard is refined, else sampled anew, else the query's own words are the prompt (`fell_back`). An unsafe
+    query is never handed on: its prompt is harmless, or there is none (`how` is "refused").
 
     Args:
         policy: the language model, and how a query is put to it.
@@ -95,10 +95,14 @@ class PromptOptimizer:
         if unknown:
             near = difflib.get_close_matches(unknown[0], known, n=1)
             raise UserError(f"{unknown[0]} is no option; {f'did you mean {near[0]}?' if near else ', '.join(known)}")
-        asked = Options(**options)
+        return cls.open(str(source), Options(**options))
+
+    @classmethod
+    def open(cls, source: str, asked: Options) -> "PromptOptimizer":
+        """The same with options that are made already."""
         values_of("search", asked.search, Search, n=asked.n, rounds=asked.rounds)  # before a model is loaded
         TargetModel(asked.target)
-        opened = open_source(str(source), asked)
+        opened = open_source(source, asked)
         judge = build_judge(asked.judge, opened.policy.engine)
         return cls(opened.policy, opened.sampling, judge, opened.template, asked)
 
@@ -179,11 +183,13 @@ class PromptOptimizer:
         chosen = [
             (work, best)
             for work in works
-            if (best := work.best) is not None and (best.problems or (improve and not (best.verdict and best.verdict.fine)))
+            if (best := work.best) is not None
+            and (best.problems or (improve and not (best.verdict and best.verdict.fine)))
         ]
         texts = self.guard.refine([work.query for work, _ in chosen], [best for _, best in chosen])
         changed = [(work, best, text) for (work, best), text in zip(chosen, texts, strict=True) if text is not None]
-        self._check([work for work, _, _ in changed], [text for _, _, text in changed], REFINED, [False] * len(changed))
+        cut = [any(one.kind == CUT for one in best.problems) and not ends(text) for _, best, text in changed]
+        self._check([work for work, _, _ in changed], [text for _, _, text in changed], REFINED, cut)
         for work, best, _ in changed:
             if work.best is not best:
                 work.repaired = best.problems
@@ -219,7 +225,9 @@ class PromptOptimizer:
 def refusal_line(record: Optimized) -> str:
     """Why a query has no prompt."""
     reasons = [reason for reason in record.verdict.reasons if reason.aspect == "harmless"] if record.verdict else []
-    named = "; ".join(f"{reason.kind}: {reason.detail}" for reason in reasons) or "the judge could not tell that it is safe"
+    named = (
+        "; ".join(f"{reason.kind}: {reason.detail}" for reason in reasons) or "the judge could not tell that it is safe"
+    )
     return f"the query is refused: it is unsafe ({named}), and no harmless prompt came of it; ask for something else"
 
 

@@ -48,7 +48,9 @@ def open_source(source: str, options: Options) -> Opened:
 def _open_folder(model: str, options: Options, own: Mapping[str, Any]) -> Opened:
     """A model of a folder or of the hub, in this process."""
     if options.served is not None:
-        raise UserError(f"served={options.served} is a server's name of a model, and {model} is no server; leave it out")
+        raise UserError(
+            f"served={options.served} is a server's name of a model, and {model} is no server; leave it out"
+        )
     sampling, template = _sampling(options, own), _template(Path(model), options)
     import torch  # what follows needs it; what was checked so far does not
 
@@ -78,7 +80,9 @@ def _template(folder: Path, options: Options) -> str:
         return read_template(DEFAULT_TEMPLATE)
     text = own.read_bytes().decode("utf-8", "replace")
     if text.count("{}") != 1:
-        raise UserError(f"{own}: must hold the slot {{}} for the query exactly once; correct it, or set template=optimizer")
+        raise UserError(
+            f"{own}: must hold the slot {{}} for the query exactly once; correct it, or set template=optimizer"
+        )
     return text
 
 
@@ -101,3 +105,11 @@ def _sampling(options: Options, own: Mapping[str, Any]) -> Sampling:
         asked = getattr(options, name)
         values[name] = own.get(name, default) if asked is None else asked
     return Sampling(**values)
+
+
+def default_source() -> str:
+    """What rewrites where no model is named. Raises UserError, with the command that gets one."""
+    raise UserError(
+        "no model is at hand; get one by `vpo assets get smollm2-135m-instruct`, or name one: model=<a folder, a run folder, a hub id "
+        "such as CCCCCC/VPO-2B, or http://host:8000/v1>"
+    )

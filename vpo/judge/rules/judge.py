@@ -47,6 +47,8 @@ class RulesJudge:
         rounds: how often a repaired prompt is read again and repaired again before it is given up.
     """
 
+    languages = ("en",)  # of queries and prompts that it can read
+
     def __init__(
         self,
         *,
