@@ -29,7 +29,7 @@ ALLOWED = {
     "method": {"language", "templates"},
     "sketch": {"feedback", "language", "storage", "video"},
     "training": {"build", "executor", "language", "processes", "storage", "targets", "templates"},
-    "build": {"results", "targets"},
+    "build": {"results", "storage", "targets"},
     "stages": {"backbone", "build", "dataset", "executor", "feedback", "language", "processes",
                "storage", "targets", "templates", "training"},
     "pipeline": {"build", "stages", "storage"},

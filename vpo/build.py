@@ -6,6 +6,7 @@ for two reasons. What was checked is what is called. And Hydra reads interpolati
 """
 
 import itertools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 
 from vpo.cards import NEEDS, EvaluatorCard
 from vpo.errors import UserError
+from vpo.storage.ledger import LEDGER
 from vpo.targets import allow, allowed_packages, check_target, target_class, targets_in
 
 _INSTRUCTIONS = ("_target_", "_args_", "_partial_", "_recursive_", "_convert_")  # Hydra's keys that are no arguments
@@ -72,15 +74,19 @@ class Spec:
         node: of the config.
         shared: specs of objects that the role's constructor takes.
         allowed: prefixes that `allow` was given where the spec was made.
+        ledger: of the run that made the spec: what the object asks of servers is entered there.
     """
 
     node: Mapping[str, Any]
     shared: Mapping[str, "Spec | PolicySpec"] = field(default_factory=dict)
     allowed: tuple[str, ...] = field(default_factory=allowed_packages)
+    ledger: str | None = field(default_factory=partial(os.environ.get, LEDGER))
 
     def __call__(self) -> Any:
         """Build the object."""
         allow(self.allowed)
+        if self.ledger is not None:
+            os.environ[LEDGER] = self.ledger  # of an actor on another machine, which has inherited nothing
         return build(self.node, **{name: spec() for name, spec in self.shared.items()})
 
 

@@ -5,8 +5,10 @@ folder = vpo.run(vpo.compose("experiment=smoke", "seed=1"))
 """
 
 import logging
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from vpo.results.gathering import contact_rows, gather_items, summarize_items
 from vpo.results.metrics import Metrics
 from vpo.results.record import RunRecord
 from vpo.stages.context import Context, StopHere
+from vpo.storage.ledger import FILE as LEDGER_FILE
+from vpo.storage.ledger import LEDGER, Ledger
 from vpo.storage.redact import RedactedFormatter, redact
 from vpo.storage.store import Store
 
@@ -40,7 +44,7 @@ def run(composed: Composed) -> Path:
     loggers = [
         build.build(node) for node in config.get("logger", {}).values()
     ]  # a wrong one is found now, not at the end
-    with RunRecord(folder) as record:
+    with RunRecord(folder) as record, spending_in(folder):
         record.write_config(config)
         command = command_of(composed)
         context = open_context(config)
@@ -70,6 +74,22 @@ def run(composed: Composed) -> Path:
             footer=f"Clips by generator={composed.choices.get('generator')}; four frames each, time to the right.",
         )  # fmt: skip
     return folder
+
+
+@contextmanager
+def spending_in(folder: Path) -> Iterator[None]:
+    """Have all processes of a run enter what they ask of servers in its folder, and log the sums at the end, however it comes."""
+    before = os.environ.get(LEDGER)
+    os.environ[LEDGER] = str((folder / LEDGER_FILE).resolve())
+    try:
+        yield
+    finally:
+        spent = Ledger.of_this_run().spent
+        if spent:
+            log.info("servers, over all starts of this run: %s", spent)
+        os.environ.pop(LEDGER)
+        if before is not None:
+            os.environ[LEDGER] = before
 
 
 def plan_lines(composed: Composed) -> list[str]:

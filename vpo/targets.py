@@ -126,6 +126,17 @@ def definition_of(target: str) -> ast.ClassDef | ast.FunctionDef:
     return found
 
 
+def declared(target: str, name: str) -> tuple[str, ...]:
+    """The names that a class of ours lists in an attribute of its own, such as `not_in_key`; none where it has no such attribute.
+
+    Its source is read: nothing is imported for it. A user's own class, which this process may not be able to import, lists none.
+    """
+    for one in () if is_own(target) else definition_of(target).body:
+        if isinstance(one, ast.Assign) and [getattr(left, "id", None) for left in one.targets] == [name]:
+            return tuple(ast.literal_eval(one.value))
+    return ()
+
+
 def _check_remote_code(value: Any, path: str) -> None:
     """Code that a model's repository brings along is not run in this process, whoever's class would load it."""
     if isinstance(value, Mapping):

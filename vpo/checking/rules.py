@@ -9,8 +9,11 @@ from vpo.build import cards_of
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.language.checkpoints.quantising import check_bits
+from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
 from vpo.training.recipe import bits_of, check_recipe
+
+SERVER = "vpo.language.server.ServerEngine"
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -56,6 +59,9 @@ def check_engines(config: Mapping[str, Any]) -> None:
                 f"config: {role} asks a language model, and engine=none; choose one, as in engine=hf engine.model=<folder or hub id>"
             )
         engine = node.get("engine", {})
+        if engine.get("_target_") == SERVER:
+            check_server(engine)
+            continue  # its model is a name, which may look like a folder's
         check_bits(engine.get("bits"), "engine.bits")
         model = str(engine.get("model", ""))
         if model.startswith((".", "/", "~")) and not Path(model).is_dir():

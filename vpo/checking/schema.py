@@ -181,6 +181,7 @@ class Paths(Node):
 
     store: str
     runs: str
+    cache: str
 
 
 class Plan(Node):

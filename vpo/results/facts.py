@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vpo.errors import UserError
@@ -16,6 +16,7 @@ from vpo.results.lineage import base_of, feedback_roles_of, file_hash, lineage, 
 from vpo.results.provenance import code_facts, device_facts, versions
 from vpo.results.schema import SCHEMA, problem_of
 from vpo.storage.code_hash import class_hash
+from vpo.storage.ledger import Ledger
 from vpo.storage.store import Entry, read_manifest
 from vpo.targets import target_class
 
@@ -93,6 +94,7 @@ def run_facts(config: Mapping[str, Any], context: "Context", command: Command) -
         "rows": _rows(context, config),
         "stages": stages,
         "failed": _failed(stages),
+        "spent": asdict(spent) if (spent := Ledger.of_this_run().spent) else None,
     }
 
 

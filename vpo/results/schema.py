@@ -174,6 +174,25 @@ class StageResult(Part):
     counts: dict[str, int | float]
 
 
+class Spending(Part):
+    """What was asked of servers that may charge for it. Results that another run has paid for are not counted.
+
+    Attributes:
+        requests: answers that servers gave.
+        cached: answers that were found in the cache of answers.
+        tokens_in, tokens_out: read and written by the answered requests.
+        cost: of these, in the currency of the configured prices; None where no price is known.
+        unknown: the most that requests without an answer may have cost, where there was a limit.
+    """
+
+    requests: Count
+    cached: Count
+    tokens_in: Count
+    tokens_out: Count
+    cost: float | None
+    unknown: float
+
+
 class RunFacts(Part):
     """What may vary between equal runs: when, where, by which code, on which data.
 
@@ -195,6 +214,7 @@ class RunFacts(Part):
         rows: by method, as in `methods`.
         stages: the results that the run asked for, in order.
         failed: items that failed, by stage, where some did.
+        spent: what the run has asked of language models' servers, over all its starts; None where it asked none.
     """
 
     seed: int
@@ -217,6 +237,7 @@ class RunFacts(Part):
     rows: dict[str, MethodEntries]
     stages: list[StageResult]
     failed: dict[str, Count]
+    spent: Spending | None = None
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

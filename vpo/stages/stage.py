@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vpo.storage.store import Entry, numbered
+from vpo.targets import declared, targets_in
 
 if TYPE_CHECKING:
     from vpo.stages.context import Context
@@ -48,8 +49,14 @@ class Stage:
         return found
 
     def exempt_paths(self) -> tuple[str, ...]:
-        """What of the node is no part of the key; `exempt` unless the stage knows more."""
-        return self.exempt
+        """What of the node is no part of the key: `exempt`, and what the classes that it names list in `not_in_key`."""
+        nodes = {name: value for name, value in self._parts() if not _entries(name, value)}
+        listed = (
+            ".".join((*path, name))
+            for path, node in targets_in(nodes)
+            for name in declared(node["_target_"], "not_in_key")
+        )
+        return (*self.exempt, *listed)
 
     def work(self, context: "Context", folder: Path) -> Mapping[str, Any]:
         """Make the result in `folder`, which may hold what an earlier start has left. Returns counts for people."""
