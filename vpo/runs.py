@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo import build, pipeline, targets
+from vpo.assets.folder import use_folder
 from vpo.checking.composed import Composed
 from vpo.checking.memory_plan import memory_lines
 from vpo.processes.hardware import check_hardware
@@ -38,6 +39,7 @@ def run(composed: Composed) -> Path:
         The run folder. Where `stop_after` ended the run it holds no results.json.
     """
     config, folder = composed.config, composed.folder
+    use_folder(config["paths"]["assets"])
     targets.allow(config["build"]["allow"])
     check_hardware(config["trainer"])
     log_to_console()
@@ -95,6 +97,7 @@ def spending_in(folder: Path) -> Iterator[None]:
 def plan_lines(composed: Composed) -> list[str]:
     """The stages of a run, which of them are done, and whether the trainings fit into memory, as lines for people."""
     config = composed.config
+    use_folder(config["paths"]["assets"])
     targets.allow(config["build"]["allow"])
     root = Path(config["paths"]["store"])
     stages = list({entry.folder: (stage, entry) for stage, entry in pipeline.plan(config, root)}.values())

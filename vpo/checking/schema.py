@@ -182,6 +182,7 @@ class Paths(Node):
     store: str
     runs: str
     cache: str
+    assets: str | None
 
 
 class Plan(Node):

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vpo.assets.folder import is_asset, version_of
 from vpo.stages.start import fingerprint
 from vpo.templates import template_hash
 
 
 def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The node, and hashes of the template and of the local model's files that it, or a node in it, names.
+    """The node, and hashes of the template and of the local model's or the asset's files that it, or a node in it, names.
 
     Classes of a user's own may call other things so; what these read is theirs to name in the config.
     """
@@ -20,4 +21,6 @@ def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
         inner["template_content"] = template_hash(node["template"])
     if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
         inner["model_content"] = fingerprint(Path(node["model"]))
+    elif is_asset(node.get("model")):
+        inner["model_content"] = version_of(node["model"])
     return inner
