@@ -171,7 +171,7 @@ def test_a_cut_answer_keeps_its_whole_sentences(optimizer):
         ({"dtype": "int4"}, "dtype=int4 does not exist; choose one of float32, bfloat16, float16"),
         ({"temperature": -1.0}, "sampling: temperature=-1.0 must be at least 0"),
         ({"template": "mine"}, "template 'mine' does not exist; choose one of optimizer, prompt_a_video, tiny"),
-        ({"served": "gpt"}, "is no server; leave it out"),
+        ({"engine": {"model": "gpt"}}, "is no server; leave it out"),
     ],
 )
 def test_a_wrong_option_is_one_line_before_any_model_is_read(options, message, tmp_path):
@@ -182,7 +182,7 @@ def test_a_wrong_option_is_one_line_before_any_model_is_read(options, message, t
 
 def test_greedy_candidates_would_all_be_the_same(optimizer, model):
     with pytest.raises(
-        UserError, match="search.n=4 with temperature=0 makes the same candidate 4 times; set temperature=0.7"
+        UserError, match=r"search.n=4 with temperature=0 makes the same candidate 4 times; set temperature=0.7"
     ):
         PromptOptimizer.from_pretrained(model, search="best_of_n", temperature=0.0)
 
@@ -230,9 +230,9 @@ def test_a_name_that_is_nowhere_is_one_line():
 
 def test_a_query_that_cannot_be_used_stops_all_before_anything_is_asked(optimizer):
     made = optimizer(GOOD)
-    with pytest.raises(UserError, match="^query 2 is empty"):
+    with pytest.raises(UserError, match=r"^query 2 is empty"):
         made.optimize([QUERY, " "])
-    with pytest.raises(UserError, match="^the query is empty"):
+    with pytest.raises(UserError, match=r"^the query is empty"):
         made("")
     assert made.policy.engine.calls == []
 

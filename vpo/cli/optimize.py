@@ -1,14 +1,16 @@
 """`vpo optimize`: a query, or a file of them, rewritten into prompts and checked."""
 
+import argparse
 import logging
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vpo.cli.arguments import Parser, as_path, expanded
 from vpo.errors import UserError
+from vpo.optimize.choices import setting_names
 
 if TYPE_CHECKING:  # what these import takes a second, and `--help` shall not
     from vpo.optimize.batch import Journal, Row
@@ -22,7 +24,9 @@ models, for model=:
   runs/<experiment>/<run>      what a run trained
   <LoRA folder>                an adapter, with the base that its files name
   CCCCCC/VPO-2B                a hub id; this one is the optimizer that VPO's authors released for CogVideoX-2B
-  http://localhost:8000/v1     an OpenAI-compatible server (vllm serve, SGLang, transformers serve, hosted ones)
+  http://localhost:8000/v1     an OpenAI-compatible server (vllm serve, SGLang, transformers serve, hosted ones); its settings are
+                               engine.model=<name> engine.api_key_env=OPENAI_API_KEY engine.timeout=60 engine.max_cost=2 ...:
+                               all of conf/engine/server.yaml. template=none asks a model that holds the instruction itself
 
 The prompt goes to standard output and nothing else does. What the guard does not let pass is refined, else asked for again,
 else the query comes back as it is; json=true says which and why. An unsafe query without a harmless prompt is refused.
@@ -95,12 +99,16 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.option("template", "what renders a query (the model's own, or VPO's)", metavar="name")
     parser.option("policy", "which policy of a run (its last)", metavar="name")
     parser.option("revision", "commit of a hub id", metavar="name")
-    parser.option("served", "the model's name on a server", metavar="name")
     parser.option("device", "cpu, cuda or auto (auto)", metavar="name")
     parser.option("dtype", "of the weights (bfloat16 on a GPU, else float32)", metavar="name")
     parser.option("bits", "4 or 8 quantise the weights", type=int)
     parser.option("batch-size", "queries at once (8)", type=int, dest="batch_size")
+    for name in setting_names():
+        parser.option(f"engine.{name}", argparse.SUPPRESS, dest=f"engine.{name}", metavar="value")
     asked = parser.parse(arguments)
+    asked.engine = {
+        name: _plain(name, value) for name in setting_names() if (value := getattr(asked, f"engine.{name}")) is not None
+    }
     if len(asked.query) > 1:
         raise UserError(
             f'optimize: {len(asked.query)} queries; put one into quotes ("{" ".join(asked.query)[:60]}"), or give input=<file>'
@@ -110,6 +118,18 @@ def _parse(arguments: list[str]) -> Namespace:
         both = "a query and an input; give one of them" if asked.query is not None else "no query"
         raise UserError(f"optimize: {both}; use `{USAGE}`")
     return asked
+
+
+def _plain(name: str, text: str) -> Any:
+    """The value of an option as YAML reads it: a number, a list, null."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"optimize: engine.{name}={text} cannot be read ({' '.join(str(error).split())[:100]})"
+        ) from error
 
 
 def _log_to_stderr() -> None:

@@ -28,6 +28,11 @@ def values_of(group: str, name: str, model: type[N], **changes: Any) -> N:
     return model(**node)
 
 
+def setting_names() -> list[str]:
+    """What may be set of a server: the keys of `conf/engine/server.yaml` but for its address."""
+    return [name for name in _node("engine", "server") if name not in ("_target_", "base_url", "endpoint")]
+
+
 def build_judge(name: str, engine: Engine) -> Judge:
     """The judge of `conf/judge/<name>.yaml`; one that asks a language model (`engine: ${engine}`) asks the optimizer's."""
     node = dict(_node("judge", name))

@@ -17,6 +17,7 @@ from vpo.optimize.options import Options
 from vpo.optimize.queries import UserQuery, read_query
 from vpo.optimize.records import QUERY, REFINED, REFUSED, SAMPLED, Candidate, Optimized
 from vpo.optimize.search import best_of
+from vpo.optimize.server import in_own_words
 from vpo.optimize.source import open_source
 from vpo.optimize.target import TargetModel
 from vpo.records import Completion, Failure, Reason, Request, Sampling, Usage, Verdict
@@ -158,7 +159,10 @@ class PromptOptimizer:
     def _sample(self, works: Sequence[_Work]) -> None:
         """Add n candidates to each; all are asked for at once, so that an engine may share what their prompts have in common."""
         asked = [(work, self._request(work.query, work.sampled + k)) for work in works for k in range(self.search.n)]
-        answers = self.policy.engine.generate([request for _, request in asked])
+        try:
+            answers = self.policy.engine.generate([request for _, request in asked])
+        except UserError as error:
+            raise UserError(in_own_words(str(error))) from error
         done: list[tuple[_Work, Completion]] = []
         for (work, _), answer in zip(asked, answers, strict=True):
             work.sampled += 1

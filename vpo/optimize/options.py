@@ -1,6 +1,8 @@
 """What a user of an optimizer may ask for."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from vpo.errors import UserError
 
@@ -26,10 +28,12 @@ class Options:
         max_chars: a longer query is an error.
         batch_size: queries that are worked on together.
         temperature, top_p, max_new_tokens: of sampling; None for what the source says of itself, or else 0.7, 1.0 and 256.
-        template: name of a file in `vpo/templates` that renders a query; None for the source's own, or else VPO's.
+        template: name of a file in `vpo/templates` that renders a query, or "none" to ask with the bare query, for a server whose chat
+            template holds the instruction (`vpo export template=inside`); None for the source's own, or else VPO's.
         revision: commit of a hub id.
         policy: which of a run's trained policies; None for its last.
-        served: the name under which a server has the model; None for its only one.
+        engine: settings of a server, by the names of `conf/engine/server.yaml`: {"model": "qwen", "api_key_env": "OPENAI_API_KEY"}.
+            Without a model the server's only one is asked.
         device: "cpu", "cuda" or "auto".
         dtype: of the weights; None for bfloat16 on a GPU and float32 on a CPU.
         bits: 4 or 8 quantise linear layers.
@@ -51,7 +55,7 @@ class Options:
     template: str | None = None
     revision: str | None = None
     policy: str | None = None
-    served: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     dtype: str | None = None
     bits: int | None = None
@@ -68,13 +72,17 @@ class Options:
 
 
 # What cannot change a prompt: where and how the same work is done. (Batches of other shapes round differently; see `Engine`.)
-_NOT_IN_RESULT = ("batch_size", "device", "max_chars")
+_NOT_IN_RESULT = ("batch_size", "device", "max_chars", "engine")
+_OF_ANSWERS = ("model", "extra_body", "omit")  # of a server's settings
 
 
 def described(options: Options) -> dict[str, object]:
     """What prompts depend on, of the options that are not left as they are: to tell whether two files were made alike."""
-    return {
+    default = Options()
+    changed = {
         one.name: getattr(options, one.name)
         for one in fields(options)
-        if one.name not in _NOT_IN_RESULT and getattr(options, one.name) != one.default
+        if one.name not in _NOT_IN_RESULT and getattr(options, one.name) != getattr(default, one.name)
     }
+    of_server = {name: value for name, value in options.engine.items() if name in _OF_ANSWERS}
+    return changed | ({"engine": of_server} if of_server else {})

@@ -1,19 +1,24 @@
 """From what a user names, to a language model that rewrites: a folder, a run, a hub id, a server."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vpo.assets.folder import PREFIX, assets_folder, read_record
 from vpo.errors import UserError
 from vpo.export.card import methods_of
 from vpo.export.source import find_source
 from vpo.interfaces import Policy
 from vpo.optimize.options import Options
+from vpo.optimize.server import is_server, open_engine
 from vpo.records import Sampling
 from vpo.templates import read_template
 
+SMALL_MODEL = "smollm2-135m-instruct"
+BARE = "none"  # the template that asks with the bare query
 DEFAULT_TEMPLATE = "optimizer"  # VPO's own, which the released models were trained with
 DEFAULT_SAMPLING = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 256}  # VPO's README
 _OF_A_RUN = ("results.json", "entries.json", "manifest.json")
@@ -34,48 +39,70 @@ class Opened:
 
 
 def open_source(source: str, options: Options) -> Opened:
-    """Open a language model; the first line that can fail does so before weights are read. Raises UserError."""
+    """Open a language model; what can fail without reading weights does so before. Raises UserError."""
+    _sampling(options, {})
+    if options.template not in (None, BARE):
+        read_template(options.template)
+    if is_server(source):
+        return _open_server(source, options)
+    if options.engine:
+        name = next(iter(options.engine))
+        raise UserError(f"engine.{name} is a server's setting, and model={source} is no server; leave it out")
     folder = Path(source).expanduser()
     if any((folder / name).is_file() for name in _OF_A_RUN):
         found = find_source(folder, options.policy, None)
         own = next(iter(methods_of(found).values()), {})
-        return _open_folder(str(found.folder), options, own)
-    if folder.is_dir():
-        return _open_folder(str(folder), options, _own_sampling(folder))
-    return _open_folder(source, options, {})
+        return _open_model(str(found.folder), options, own)
+    if options.policy is not None:
+        raise UserError(f"policy={options.policy} is one of a run's, and model={source} is no run folder; leave it out")
+    return _open_model(str(folder) if folder.is_dir() else source, options)
 
 
-def _open_folder(model: str, options: Options, own: Mapping[str, Any]) -> Opened:
-    """A model of a folder or of the hub, in this process."""
-    if options.served is not None:
-        raise UserError(
-            f"served={options.served} is a server's name of a model, and {model} is no server; leave it out"
-        )
-    sampling, template = _sampling(options, own), _template(Path(model), options)
-    import torch  # what follows needs it; what was checked so far does not
+def _open_model(model: str, options: Options, own: Mapping[str, Any] | None = None) -> Opened:
+    """A model of a folder, of the hub or of the assets, in this process; `own` is how its run sampled it."""
+    import torch  # what was checked so far does without
 
     from vpo.language.chat.rendering import Renderer
+    from vpo.language.checkpoints.intake import fetch
     from vpo.language.hf import PretrainedEngine
     from vpo.language.policy import TrainedPolicy
 
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device not in ("cpu", "gpu", "cuda"):
+        raise UserError(f"device={device} does not exist; choose one of cpu, cuda, auto")
     elif device != "cpu" and not torch.cuda.is_available():
         raise UserError(f"device={device}: torch sees no such device here; set device=cpu")
     dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16")
     try:
+        folder, _ = fetch(model, options.revision, "model")
+        template = _template(folder, options)
+        sampling = _sampling(options, _own_sampling(folder) if own is None else own)
         engine = PretrainedEngine(model, options.revision, dtype, device, options.bits, batch_size=32)
     except UserError as error:
-        raise UserError(str(error).replace("engine.model=", "model=")) from error
+        raise UserError(re.sub(r"\b(?:engine|backbone)\.(?=model\b|bits\b|revision\b)", "", str(error))) from error
     return Opened(TrainedPolicy(engine, Renderer(engine.tokenizer, template)), template, sampling)
+
+
+def _open_server(address: str, options: Options) -> Opened:
+    """A model behind a server, which renders the chat and is asked with messages."""
+    for name in ("revision", "policy", "dtype", "bits"):
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"{name}={getattr(options, name)} is of a model in this process, and {address} is a server; leave it out"
+            )
+    template = "{}" if options.template == BARE else read_template(options.template or DEFAULT_TEMPLATE)
+    from vpo.language.policy import InstructedPolicy
+
+    return Opened(InstructedPolicy(open_engine(address, options.engine), template), template, _sampling(options, {}))
 
 
 def _template(folder: Path, options: Options) -> str:
     """What renders a query: as asked, or the model's own, which lies beside its weights, or VPO's."""
-    if options.template is not None:
-        return read_template(options.template)
     own = folder / "template.txt"
+    if options.template is not None:
+        return "{}" if options.template == BARE else read_template(options.template)
     if not own.is_file():
         return read_template(DEFAULT_TEMPLATE)
     text = own.read_bytes().decode("utf-8", "replace")
@@ -108,8 +135,10 @@ def _sampling(options: Options, own: Mapping[str, Any]) -> Sampling:
 
 
 def default_source() -> str:
-    """What rewrites where no model is named. Raises UserError, with the command that gets one."""
+    """What rewrites where no model is named: the small model of the assets. Raises UserError with the command that gets it."""
+    if read_record(assets_folder() / SMALL_MODEL) is not None:
+        return f"{PREFIX}{SMALL_MODEL}"
     raise UserError(
-        "no model is at hand; get one by `vpo assets get smollm2-135m-instruct`, or name one: model=<a folder, a run folder, a hub id "
+        f"no model is at hand; get one by `vpo assets get {SMALL_MODEL}`, or name one: model=<a folder, a run folder, a hub id "
         "such as CCCCCC/VPO-2B, or http://host:8000/v1>"
     )
