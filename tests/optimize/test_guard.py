@@ -50,6 +50,11 @@ def test_a_plain_prompt_passes_though_it_names_no_light(guard):
         ),
         (GOOD + " \ufffd\ufffd", "unreadable"),
         (GOOD + " \x04", "unreadable"),
+        (GOOD + " This video prompt captures the joy of the dog.", "talk"),
+        (GOOD + " Here's how it can be edited to meet the above criteria.", "talk"),
+        (f"{GOOD} {GOOD}", "repetition"),
+        (GOOD + " GirlGirlGirlGirl.", "repetition"),
+        (GOOD + " Very very very very green.", "repetition"),
     ],
 )
 def test_what_no_user_wants_is_named(guard, text, kind):
@@ -59,6 +64,18 @@ def test_what_no_user_wants_is_named(guard, text, kind):
 def test_an_unsafe_prompt_does_not_pass(guard):
     (candidate,) = guard().check([QUERY], [GOOD + " A man stabs a woman with a knife."], "sampled", [False])
     assert "harmless" in {reason.aspect for reason in candidate.problems}
+
+
+def test_talk_and_loops_are_taken_out_and_the_scene_stays(guard):
+    text = f"This video prompt is what you asked for. {GOOD} GirlGirlGirlGirl stands there. {GOOD}"
+    (candidate,) = guard().check([QUERY], [text], "sampled", [False])
+    assert {reason.kind for reason in candidate.problems} >= {"talk", "repetition"}
+    assert guard().refine([QUERY], [candidate]) == [GOOD]
+
+
+def test_a_query_may_ask_for_what_sounds_like_talk_or_a_loop(guard):
+    query = read_query("a screen that says PROMPT, go go go go, hahaha", 2000)
+    assert kinds(guard(), "A screen says PROMPT, go go go go, hahaha.", query) == set()
 
 
 def test_the_query_itself_may_hold_the_templates_words(guard):

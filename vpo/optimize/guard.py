@@ -6,31 +6,31 @@ from dataclasses import replace
 from functools import cached_property
 
 from vpo.interfaces import Judge
-from vpo.judge.rules import helpfulness
+from vpo.judge.rules import helpfulness, repairs
 from vpo.language.identify import language_of
 from vpo.language.markup import find_marks
 from vpo.optimize.queries import UserQuery
 from vpo.optimize.records import Candidate
 from vpo.optimize.target import TargetModel
+from vpo.optimize.wording import ends, repetition_in, sentences_of, talk_in, without_talk
 from vpo.records import Failure, Prompt, Reason, Verdict
 
 _ECHO_WORDS = 7  # that in a row are the template's and not the query's
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')]*\s+")
 _LABEL = re.compile(r"^\s*([A-Z][\w ]{2,30}):", re.M)
 _WORD = re.compile(r"\w+")
 _SHOWN = 60
 _UNREADABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]"
 )  # bytes that are no text, and control characters
-UNREADABLE, CUT = "unreadable", "cut"
+UNREADABLE, CUT, LEAD_IN, TALK, REPETITION = "unreadable", "cut", "lead_in", "talk", "repetition"
 
 
 class Guard:
     """Decides whether a prompt passes.
 
-    It must be text, harmless and accurate by the judge, begin directly, be plain words, no refusal, whole, none of the template's
-    text, in the language that is wanted, and no longer than the target's text encoder reads. That it names light or camera
-    (*helpful*) ranks candidates and is not required.
+    It must be text, harmless and accurate by the judge, begin directly, be plain words, no refusal, whole, about the scene and
+    not about the task, none of the template's text, no loop, in the language that is wanted, and no longer than the target's
+    text encoder reads. That it names light or camera (*helpful*) ranks candidates and is not required.
 
     Args:
         judge: reads queries and prompts.
@@ -79,7 +79,7 @@ class Guard:
 
         Endings that were cut off, or that the target would cut, go first; the judge refines the rest.
         """
-        texts = ["" if _has(one, UNREADABLE) else self._shortened(one) for one in candidates]
+        texts = [self._mended(query, one) for query, one in zip(queries, candidates, strict=True)]
         judged = [place for place, one in enumerate(candidates) if one.verdict is not None and texts[place]]
         prompts = [_prompt(queries[place], texts[place]) for place in judged]
         # The reasons are the judge's and ours: it may know how to remove what we found.
@@ -117,11 +117,15 @@ class Guard:
         if refusal or verdict.refusal:
             found.append(Reason("helpful", "refusal", refusal))
         if lead_in:
-            found.append(Reason("helpful", "lead_in", lead_in))
+            found.append(Reason("helpful", LEAD_IN, lead_in))
         found += [Reason("helpful", mark.kind, mark.text[:_SHOWN]) for mark in find_marks(text)]
         echo = self.echo(query.text, text)
         if echo:
             found.append(Reason("helpful", "template_echo", echo))
+        scene = repairs.without_lead_in(text) if lead_in else text
+        for kind, words in ((TALK, talk_in(scene, query.text)), (REPETITION, repetition_in(text, query.text))):
+            if words:
+                found.append(Reason("helpful", kind, words[:_SHOWN]))
         if cut:
             found.append(Reason("helpful", CUT, text[-_SHOWN:]))
         found += self._language_problem(query, text)
@@ -174,9 +178,19 @@ class Guard:
         """What the template calls its parts ("Video Prompt")."""
         return [label.strip() for label in _LABEL.findall(self.template)]
 
+    def _mended(self, query: UserQuery, candidate: Candidate) -> str:
+        """What of a candidate's text is worth refining."""
+        if _has(candidate, UNREADABLE):
+            return ""
+        if _has(candidate, LEAD_IN):
+            candidate = replace(candidate, text=repairs.without_lead_in(candidate.text))
+        if _has(candidate, TALK) or _has(candidate, REPETITION):
+            candidate = replace(candidate, text=without_talk(candidate.text, query.text))
+        return self._shortened(candidate)
+
     def _shortened(self, candidate: Candidate) -> str:
         """The text without the sentence that was cut off and without closing sentences that the target does not read."""
-        sentences = _SENTENCE_END.split(candidate.text)
+        sentences = sentences_of(candidate.text)
         if _has(candidate, CUT) and not ends(candidate.text):
             sentences = sentences[:-1] or sentences
         while len(sentences) > 1 and not self.target.fits(" ".join(sentences)):
@@ -197,11 +211,6 @@ def tidied(text: str) -> str:
         ):
             text = text[1:-1].strip()
     return text
-
-
-def ends(text: str) -> bool:
-    """Whether a text ends with the end of a sentence."""
-    return text.rstrip("\"')]\u201d\u2019 ")[-1:] in (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 
 
 def _has(candidate: Candidate, kind: str) -> bool:

@@ -12,7 +12,7 @@ from vpo.dataset.reading.problems import RowProblem
 from vpo.errors import UserError
 from vpo.interfaces import Judge, Policy
 from vpo.optimize.choices import build_judge, values_of
-from vpo.optimize.guard import CUT, Guard, ends, tidied
+from vpo.optimize.guard import CUT, Guard, tidied
 from vpo.optimize.options import Options
 from vpo.optimize.queries import UserQuery, read_query
 from vpo.optimize.records import QUERY, REFINED, REFUSED, SAMPLED, Candidate, Optimized
@@ -20,6 +20,7 @@ from vpo.optimize.search import best_of
 from vpo.optimize.server import in_own_words
 from vpo.optimize.source import open_source
 from vpo.optimize.target import TargetModel
+from vpo.optimize.wording import ends
 from vpo.records import Completion, Failure, Reason, Request, Sampling, Usage, Verdict
 from vpo.seeding import seed_of
 
