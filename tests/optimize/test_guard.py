@@ -52,6 +52,8 @@ def test_a_plain_prompt_passes_though_it_names_no_light(guard):
         (GOOD + " \x04", "unreadable"),
         (GOOD + " This video prompt captures the joy of the dog.", "talk"),
         (GOOD + " Here's how it can be edited to meet the above criteria.", "talk"),
+        ("Title: A Dog. " + GOOD, "talk"),
+        (GOOD + " This video is a gentle way to celebrate dogs.", "talk"),
         (f"{GOOD} {GOOD}", "repetition"),
         (GOOD + " GirlGirlGirlGirl.", "repetition"),
         (GOOD + " Very very very very green.", "repetition"),

@@ -1,6 +1,7 @@
 """From what a user names, to a language model that rewrites: a folder, a run, a hub id, a server."""
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from vpo.optimize.options import Options
 from vpo.optimize.server import is_server, open_engine
 from vpo.records import Sampling
 from vpo.templates import read_template
+
+log = logging.getLogger(__name__)
 
 SMALL_MODEL = "smollm2-135m-instruct"
 BARE = "none"  # the template that asks with the bare query
@@ -137,6 +140,9 @@ def _sampling(options: Options, own: Mapping[str, Any]) -> Sampling:
 def default_source() -> str:
     """What rewrites where no model is named: the small model of the assets. Raises UserError with the command that gets it."""
     if read_record(assets_folder() / SMALL_MODEL) is not None:
+        log.warning(
+            "asset:%s is a small model that was not trained to rewrite queries; model=CCCCCC/VPO-2B was", SMALL_MODEL
+        )
         return f"{PREFIX}{SMALL_MODEL}"
     raise UserError(
         f"no model is at hand; get one by `vpo assets get {SMALL_MODEL}`, or name one: model=<a folder, a run folder, a hub id "

@@ -8,7 +8,9 @@ _WORD = re.compile(r"\w+")
 _TALK = re.compile(
     r"\b(?:(?:video |text |user |final |optimi[sz]ed |above )?prompts?|criteria|(?:user'?s?'? |original |short )quer(?:y|ies)|"
     r"as (?:you )?requested|as an ai\b|language model|here(?:'s| is) (?:how|the|an?|my|your)|i hope this|let me know|"
-    r"(?:this|the) (?:description|rewrite|response|text) (?:is|should|aims|meets|ensures|captures|preserves))\b",
+    r"(?:this|the above|the following) (?:short |animated )?(?:video|clip|image|description|rewrite|response|text|sentence)|"
+    r"the (?:description|rewrite|response) (?:is|should|aims|meets|ensures|captures|preserves))\b"
+    r"|(?<![\w\"'])(?:title|question|answer|introduction|conclusion|sentence|caption|description|output|response|note|summary)s?\s?:(?!\d)",
     re.I,
 )
 _STUCK = re.compile(r"([^\W\d_]{3,}?)\1{2,}|\b(\w+)(?:\W+\2\b){3,}", re.I)  # 'GirlGirlGirl', 'very very very very'
