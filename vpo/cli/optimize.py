@@ -157,7 +157,7 @@ def _open(model: str, options: "Options") -> "PromptOptimizer":
 def _one(asked: Namespace, options: "Options") -> int:
     """A query on the command line: its prompt, and nothing else, on standard output."""
     from vpo.dataset.reading.problems import RowProblem
-    from vpo.optimize.optimizer import refusal_line
+    from vpo.optimize.optimizer import fallback_line, refusal_line
     from vpo.optimize.outputs import line_of
     from vpo.optimize.queries import read_query
     from vpo.records import to_json
@@ -172,19 +172,22 @@ def _one(asked: Namespace, options: "Options") -> int:
         sys.stdout.write(f"{line_of(to_json(record), whole=asked.json)}\n")
     if record.prompt is None:
         raise UserError(refusal_line(record))
+    if record.fell_back:
+        sys.stderr.write(f"vpo: {fallback_line(record)}\n")
     return 0
 
 
 def _print(asked: Namespace, options: "Options", rows: Sequence["Row"]) -> int:
     """Every query's prompt on standard output, a line each, as soon as it is there."""
-    from vpo.optimize.optimizer import refusal_line
+    from vpo.optimize.optimizer import fallback_line, refusal_line
     from vpo.optimize.outputs import line_of
     from vpo.records import to_json
 
     with _open(_model(asked), options) as optimizer:
         for row, record in zip(rows, optimizer.stream([row.query for row in rows]), strict=True):
-            if record.prompt is None:
-                sys.stderr.write(f"{row.place}: {refusal_line(record)}\n")
+            if record.prompt is None or record.fell_back:
+                line = refusal_line(record) if record.prompt is None else fallback_line(record)
+                sys.stderr.write(f"vpo: {row.place}: {line}\n")
             sys.stdout.write(f"{line_of(to_json(record), whole=asked.json)}\n")
             sys.stdout.flush()
     return 0

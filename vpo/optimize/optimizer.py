@@ -236,6 +236,12 @@ def refusal_line(record: Optimized) -> str:
     return f"the query is refused: it is unsafe ({named}), and no harmless prompt came of it; ask for something else"
 
 
+def fallback_line(record: Optimized) -> str:
+    """Why a query is its own prompt."""
+    named = "; ".join(f"{reason.kind}: {reason.detail}" for reason in record.problems[:3]) or "the model wrote nothing"
+    return f"no prompt passed the checks, so the query comes back as it is ({named})"
+
+
 def _why(work: _Work) -> tuple[Reason, ...]:
     """Why no candidate passed."""
     if not work.readable:
