@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -127,11 +127,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self._send(Reply(404, error(f"The model {body['model']} does not exist")))
             reply = chat.replies(number, body)
             chat.stopped.wait(reply.after)
-            self._send(
-                reply
-                if reply.body is not None
-                else Reply(reply.status, echo(body), reply.headers, 0, reply.trickle, reply.cut)
-            )
+            self._send(reply if reply.body is not None else replace(reply, body=echo(body)))
         except (BrokenPipeError, ConnectionResetError):
             pass
         finally:

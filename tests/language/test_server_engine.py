@@ -1,5 +1,6 @@
 """The engine that asks an OpenAI-compatible server: what is sent, what becomes of answers and of errors, pace, cache and cost."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from email.utils import formatdate
-from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.conftest import ROOT
 from tests.language.chat_server import Reply, chat_server, completion, error
 from vpo.errors import UserError
 from vpo.language.server import ServerEngine
+from vpo.language.serving.pace import Backoff, Pace, seconds_asked_for
 from vpo.records import Completion, Failure, Message, Request, Sampling, Usage
 
 pytest.importorskip("openai", reason="the extra `server` is not installed")
@@ -33,7 +35,7 @@ def asked(text="a dog", sampling=WARM, seed=7, system=None):
 
 def engine_of(server, **values) -> ServerEngine:
     engine = ServerEngine(**{"base_url": server.base_url, "model": "tiny", **values})
-    engine.limits.backoff = type(engine.limits.backoff)(first=0.02, longest=0.1)
+    engine.limits.backoff = Backoff(first=0.02, longest=0.1)
     return engine
 
 
@@ -139,17 +141,38 @@ def test_answers_without_a_text_are_failures(message, kind, words):
     assert words in failed.detail
 
 
+def test_a_server_that_does_not_sample_is_named(caplog):
+    """`transformers serve` is greedy, whatever the temperature, unless the model's generation config samples."""
+    caplog.set_level("WARNING", "vpo")
+    with chat_server(lambda n, body: Reply(body=completion("The same."))) as server:
+        generate(
+            server, asked(seed=1), asked(seed=2), *(asked(sampling=GREEDY, seed=n) for n in range(5)), asked("a cat")
+        )
+        assert not caplog.records
+        generate(server, *(asked(seed=n) for n in range(3)))
+    (warning,) = caplog.records
+    assert "gave the same text for 3 draws from one prompt" in warning.getMessage()
+
+
+def test_half_of_a_pair_is_sent_and_kept_as_the_replacement_character(tmp_path):
+    with chat_server() as server:
+        first = generate(server, asked("a \ud83d dog"), cache=str(tmp_path))
+        assert generate(server, asked("a \ud83d dog"), cache=str(tmp_path)) == first
+    (body,) = server.bodies
+    assert body["messages"][0]["content"] == "a \ufffd dog"
+
+
 # Concurrency and pace
 
 
 def test_concurrency_is_bounded_and_used():
     with chat_server(lambda n, body: Reply(after=0.1)) as server:
-        start = time.monotonic()
         done = generate(server, *(asked(seed=n) for n in range(12)), concurrency=4)
-        took = time.monotonic() - start
     assert [one.text for one in done] == [f"a dog #{n}" for n in range(12)]
     assert server.most_at_once == 4
-    assert 0.3 <= took < 1.0  # three rounds of 0.1 s; one after the other it would take 1.2
+    assert (
+        server.moments[-1] - server.moments[0] >= 0.18
+    )  # three rounds of 0.1 s: two lie between the first and the last
 
 
 def test_no_thread_and_no_loop_is_left():
@@ -171,47 +194,52 @@ def test_requests_of_a_period_are_limited():
         engine.limits.pace.period = 0.5
         engine.generate([asked(seed=n) for n in range(6)])
         engine.close()
-    moments = server.moments
-    assert all(later - moments[at] >= 0.45 for at, later in enumerate(moments[2:]))  # no three within half a second
-    assert moments[-1] - moments[0] >= 0.95
+    assert server.moments[-1] - server.moments[0] >= 0.6  # two periods, less what the first connection takes
+
+
+def test_no_three_requests_go_within_a_period_of_two():
+    async def moments():
+        pace = Pace(requests=2, period=0.2)
+        return [moment for moment, _ in [await pace.enter(1) for _ in range(6)]]
+
+    sent = asyncio.run(moments())
+    assert all(later - sent[at] >= 0.2 for at, later in enumerate(sent[2:]))
+    assert sent[1] - sent[0] < 0.1
 
 
 def test_tokens_of_a_period_are_limited_by_what_answers_took():
     """Bound of a request: 5 bytes + 16 + 64 + 50 = 135 tokens; what it takes: 15. Four bounds do not fit into 200; answers do."""
     with chat_server() as server:
         engine = engine_of(server, tokens_per_minute=200, concurrency=1)
-        engine.limits.pace.period = 0.6
+        engine.limits.pace.period = 2.0
         engine.generate([asked(seed=n) for n in range(5)])  # 15 * 4 + 135 = 195
         engine.generate([asked(seed=5)])  # 15 * 5 + 135 = 210: the first must be a period ago
         engine.close()
     moments = server.moments
-    assert moments[4] - moments[0] < 0.5
-    assert moments[5] - moments[0] >= 0.55
+    assert moments[4] - moments[0] < 1.8
+    assert moments[5] - moments[0] >= 1.9
 
 
 @pytest.mark.parametrize("header", ["seconds", "date", "milliseconds"])
 def test_a_server_that_says_when_is_asked_then_and_by_nobody_before(header):
-    """The second request is refused; the others wait, too."""
+    """The second request is refused at once; the first is answered later, and then no other goes before the time."""
     headers = {"seconds": {"Retry-After": "1"}, "milliseconds": {"retry-after-ms": "1000"}}.get(header)
 
     def replies(number, body):
         if number == 1:
             when = headers or {"Retry-After": formatdate(time.time() + 2, usegmt=True)}  # whole seconds: 1 to 2
             return Reply(429, error("Rate limit"), when)
-        return Reply()
+        return Reply(after=0.15)
 
     with chat_server(replies) as server:
-        done = generate(server, *(asked(seed=n) for n in range(4)), concurrency=1)
+        done = generate(server, *(asked(seed=n) for n in range(6)), concurrency=2)
     assert all(isinstance(one, Completion) for one in done)
-    gaps = [later - moment for moment, later in pairwise(server.moments)]
-    assert len(gaps) == 4
-    assert 0.95 <= gaps[1] <= 2.5
-    assert max(gaps[0], *gaps[2:]) < 0.5
+    refused, later = server.moments[1], server.moments[2:]
+    assert len(later) == 5
+    assert 0.95 <= min(later) - refused <= 2.5
 
 
 def test_a_date_that_is_past_and_no_date_at_all_mean_no_wait():
-    from vpo.language.serving.pace import seconds_asked_for
-
     now = 1_700_000_000.0
     for value, seconds in (
         (formatdate(now + 90, usegmt=True), 90.0), (formatdate(now - 90, usegmt=True), 0.0), ("-5", 0.0), ("2.5", 2.5),
@@ -222,10 +250,6 @@ def test_a_date_that_is_past_and_no_date_at_all_mean_no_wait():
 
 
 def test_waits_double_and_are_spread():
-    from random import Random
-
-    from vpo.language.serving.pace import Backoff
-
     waits = [[Backoff(1.0, 6.0).wait(n, Random(seed)) for seed in range(200)] for n in (1, 2, 3, 4, 9)]
     for middle, drawn in zip((1, 2, 4, 6, 6), waits, strict=True):
         assert 0.5 * middle <= min(drawn) < 0.6 * middle
@@ -241,6 +265,24 @@ def test_a_server_that_recovers_is_asked_again():
         (done,) = generate(server, asked())
     assert done.text == "a dog #7"
     assert len(server.seen) == 5
+
+
+def test_a_busy_server_that_makes_progress_is_not_given_up():
+    """One request is refused twice with one repetition allowed: its turn comes, as others are answered meanwhile."""
+    refusals = [0]
+
+    def replies(number, body):
+        if body["seed"] == 0 and refusals[0] < 2:
+            refusals[0] += 1
+            return Reply(429, error("busy"))
+        return Reply(after=0.01)
+
+    with chat_server(replies) as server:
+        engine = engine_of(server, concurrency=2, max_retries=1)
+        engine.limits.backoff = Backoff(first=0.2, longest=0.2)
+        done = engine.generate([asked(seed=n) for n in range(60)])
+        engine.close()
+    assert [one.text for one in done] == [f"a dog #{n}" for n in range(60)]
 
 
 def test_an_answer_that_is_cut_off_is_asked_again():
@@ -334,10 +376,12 @@ def test_a_server_that_is_not_there_is_one_line_at_once():
     with chat_server() as server:
         pass
     start = time.monotonic()
-    line = problem(server)
+    with pytest.raises(UserError) as caught:
+        ServerEngine(server.base_url, "tiny").generate([asked()])
+    line = str(caught.value)
+    assert time.monotonic() - start < 6  # the four waits of the default back-off take at least 7.5 seconds
     assert f"{server.base_url}: no server answers there" in line
     assert "vllm serve" in line
-    assert time.monotonic() - start < 2
     assert "no such host" in problem(server, base_url="http://no-such-host.invalid/v1")
     with chat_server() as server:
         line = problem(server, base_url=server.base_url.replace("http://", "https://"))
@@ -351,7 +395,7 @@ def test_a_server_that_hangs_does_not_hang_us(trickle):
     with chat_server(lambda n, body: Reply(after=0 if trickle else 60, trickle=trickle)) as server:
         start = time.monotonic()
         line = problem(server, *(asked(seed=n) for n in range(6)), timeout=0.3, concurrency=2)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10
     assert "no answer of" in line
     assert "engine.timeout=0.3" in line
     assert len(server.seen) <= 2
@@ -362,6 +406,34 @@ def test_one_slow_request_fails_alone_and_may_be_tried_again():
         done = generate(server, *(asked(seed=n) for n in range(4)), timeout=0.4, concurrency=1)
     assert [type(one) for one in done] == [Completion, Failure, Completion, Completion]
     assert (done[1].kind, done[1].retryable) == ("timeout", True)
+
+
+def test_after_an_error_of_the_whole_run_no_request_is_repeated():
+    def replies(number, body):
+        return Reply(500, error("busy")) if body["seed"] else Reply(403, error("no"), after=0.3)
+
+    with chat_server(replies) as server:
+        problem(server, asked(seed=0), asked(seed=1), asked(seed=2), concurrency=2, max_retries=1000)
+    assert 2 <= len(server.seen) < 30
+
+
+def test_an_error_of_the_whole_run_does_not_wait_for_those_who_wait():
+    """One request is to wait for half a minute; another one is under way, and is waited for."""
+
+    def replies(number, body):
+        if body["seed"] == 0:
+            return Reply(429, error("busy"), {"Retry-After": "30"}, after=0.5)
+        return Reply(403, error("no"), after=0.7) if body["seed"] == 1 else Reply(after=1.0)
+
+    with chat_server(replies) as server:
+        engine = engine_of(server, concurrency=3)
+        start = time.monotonic()
+        with pytest.raises(UserError, match="403"):
+            engine.generate([asked(seed=n) for n in range(20)])
+        assert time.monotonic() - start < 20
+        assert len(server.seen) == 3
+        assert engine.spent.requests == 1
+        engine.close()
 
 
 # Keys
@@ -453,7 +525,10 @@ def test_the_same_request_is_paid_once(tmp_path):
         assert moved.seen == []
 
 
-@pytest.mark.parametrize("damage", ["", "{", "null", "[]", '{"asked": 1, "answer": {}}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "null", "[]", '{"asked": 1, "answer": {}}', '{"asked": 1, "answer": {"text": "of another"}}', "\x00\xff"],
+)
 def test_a_damaged_answer_is_asked_again(tmp_path, damage):
     with chat_server() as server:
         first = generate(server, asked(), cache=str(tmp_path))
@@ -484,6 +559,7 @@ def process(server, cache, count):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_processes_that_ask_the_same_at_the_same_time_pay_once(tmp_path):
     with chat_server(lambda n, body: Reply(after=0.15)) as server:
         workers = [process(server, tmp_path, 12) for _ in range(3)]
@@ -492,6 +568,7 @@ def test_processes_that_ask_the_same_at_the_same_time_pay_once(tmp_path):
     assert Counter(body["seed"] for body in server.bodies) == dict.fromkeys(range(12), 1)
 
 
+@pytest.mark.slow
 def test_what_was_paid_before_a_kill_is_not_paid_again(tmp_path):
     """Killed while requests are under way: only these are asked again."""
     with chat_server(lambda n, body: Reply(after=0 if n < 6 else 30)) as server:
@@ -518,8 +595,8 @@ def test_ctrl_c_ends_a_batch_at_once_and_keeps_what_came(tmp_path):
             time.sleep(0.02)
         start = time.monotonic()
         running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=20)
-        assert time.monotonic() - start < 3
+        _, err = running.communicate(timeout=25)
+        assert time.monotonic() - start < 15  # an answer comes after 30; it takes 2 ms and the end of Python
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert len(list(tmp_path.rglob("*.json"))) == 6
 
@@ -599,3 +676,10 @@ def test_processes_of_one_run_share_its_limit(tmp_path, monkeypatch):
         later.close()
     assert all("a dog" not in line for line in ledger.read_text().splitlines())
     assert json.loads(ledger.read_text().splitlines()[0])["bound"] == pytest.approx(135e-6)
+
+
+def test_a_disk_that_takes_no_answer_is_no_problem_of_the_server(tmp_path):
+    """The executor tells what a full disk means; the engine must hand it on, not a cancelled task."""
+    (tmp_path / "file").write_text("")
+    with chat_server(lambda n, body: Reply(after=0.1)) as server, pytest.raises(OSError, match=r"file"):
+        generate(server, *(asked(seed=n) for n in range(6)), concurrency=2, cache=str(tmp_path / "file"))

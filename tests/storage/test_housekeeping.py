@@ -150,3 +150,21 @@ def test_ls_shows_users_and_what_is_left_over(home, capsys):
     assert ["unfinished", "sft/d.partial", "killed"] in [line[-3:] for line in lines]
     assert ["half", "deleted", "sft/e.trash", "no", "run"] in [line[-5:] for line in lines]
     assert lines[-1][2:5] == ["in", "3", "results;"]
+
+
+def test_answers_of_servers_are_counted_and_go_only_when_they_are_named(home, capsys):
+    for name in ("ab/" + "0" * 64, "ab/" + "1" * 64, "cd/" + "2" * 64):
+        path = home / "store/answers" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x" * 512)
+    (home / "store/answers/cd/held.lock").touch()
+    store(home, "ls")
+    assert "1.5 kB  in 3 answers of servers, which are not asked the same again" in capsys.readouterr().out
+    for arguments in (["prune"], ["prune", "yes=true"], ["prune", "answers=true"]):
+        store(home, *arguments)
+        assert len(list(home.glob("store/answers/*/*.json"))) == 3, arguments
+    store(home, "prune", "answers=true", "yes=true")
+    assert "1.5 kB  deleted with 3 answers of servers" in capsys.readouterr().out
+    assert [path.name for path in home.glob("store/answers/*")] == ["cd"]
+    store(home, "ls")
+    assert "answers" not in capsys.readouterr().out

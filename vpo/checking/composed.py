@@ -9,6 +9,8 @@ from typing import Any
 
 from vpo.storage.jsonio import canonical
 from vpo.storage.redact import redact
+from vpo.storage.store import without
+from vpo.targets import declared, targets_in
 
 # Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
 NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "retry_failed", "stop_after", "build", "plan")
@@ -36,9 +38,11 @@ class Composed:
     @property
     def name(self) -> str:
         """`<experiment>/<overrides>-<hash>`: the same config finds its folder again."""
-        shown = [redact(one) for one in self.overrides if not one.startswith(("experiment=", *NOT_IN_RUN_NAME))]
+        idle = _without_effect(self.config)
+        hidden = ("experiment=", *NOT_IN_RUN_NAME, *(f"{path}=" for path in idle))
+        shown = [redact(one) for one in self.overrides if not one.lstrip("+").startswith(hidden)]
         slug = re.sub(r"[^A-Za-z0-9=.,_+-]+", "-", ",".join(shown)).strip("-")[:80] or "as-is"
-        named = {key: value for key, value in self.config.items() if key not in NOT_IN_RUN_NAME}
+        named = {key: value for key, value in without(self.config, idle).items() if key not in NOT_IN_RUN_NAME}
         digest = hashlib.sha256(canonical(redact(named, environment=False)).encode()).hexdigest()[:8]
         return f"{self.experiment}/{slug}-{digest}"
 
@@ -46,3 +50,12 @@ class Composed:
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.config["paths"]["runs"]) / self.name
+
+
+def _without_effect(config: Mapping[str, Any]) -> list[str]:
+    """The full paths of what the classes of a config say has no effect on results: how a server is asked, at what price."""
+    return [
+        ".".join((*path, name))
+        for path, node in targets_in(config)
+        for name in declared(node["_target_"], "not_in_key")
+    ]

@@ -7,7 +7,9 @@ from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
 from vpo.storage.housekeeping import (
     StoredFolder,
+    answers_in,
     check_gone,
+    delete_answers,
     gone_runs,
     leftovers,
     prune,
@@ -17,7 +19,7 @@ from vpo.storage.housekeeping import (
     users_of,
 )
 
-USAGE = "vpo store ls | prune [yes=true] [gone=folder] [paths.store=store] [paths.runs=runs]"
+USAGE = "vpo store ls | prune [yes=true] [answers=true] [gone=folder] [paths.store=store] [paths.runs=runs]"
 
 
 def store_command(arguments: list[str]) -> int:
@@ -29,6 +31,15 @@ def store_command(arguments: list[str]) -> int:
         "paths.store", "the store (store)", dest="store", metavar="folder", type=as_path, default=Path("store")
     )
     parser.option("paths.runs", "the runs (runs)", dest="runs", metavar="folder", type=as_path, default=Path("runs"))
+    parser.flag("answers", "prune: the paid answers of servers, too; whoever asks the same again pays again")
+    parser.option(
+        "paths.cache",
+        "answers of servers (<store>/answers)",
+        dest="cache",
+        metavar="folder",
+        type=as_path,
+        default=None,
+    )
     parser.option(
         "gone",
         "prune: runs there, which cannot be seen, are gone for good",
@@ -46,13 +57,26 @@ def store_command(arguments: list[str]) -> int:
     report_missing(options.store, gone, sure)
     users = users_of(options.store, options.runs, gone)
     results, rest = list(stored(options.store, users)), list(leftovers(options.store, users))
+    answers = answers_in(options.cache or options.store / "answers")
     if options.action == "ls":
         _list(results, rest)
+        _say_of_answers(answers, "in", "of servers, which are not asked the same again")
     elif sure:
         prune(results + rest, options.store, options.runs)
+        if options.answers:
+            _say_of_answers(answers, "deleted with", "of servers")
+            delete_answers(answers)
     else:
         _announce(results + rest)
+        if options.answers:
+            _say_of_answers(answers, "in", "of servers, which yes=true deletes, too")
     return 0
+
+
+def _say_of_answers(answers: list[Path], verb: str, words: str) -> None:
+    if answers:
+        size = readable(sum(path.stat().st_size for path in answers))
+        sys.stdout.write(f"{size:>10}  {verb} {len(answers)} answers {words}\n")
 
 
 def _list(results: list[StoredFolder], rest: list[StoredFolder]) -> None:

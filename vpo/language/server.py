@@ -26,6 +26,7 @@ from vpo.storage.redact import HIDDEN, redact_text
 log = logging.getLogger(__name__)
 
 MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
+SUSPICIOUS = 3  # draws from one prompt that are all the same
 CONNECT = 10.0  # seconds that a connection may take
 
 
@@ -97,6 +98,7 @@ class ServerEngine:
         self.meter = Meter(Prices(price_in, price_out), max_cost, Ledger.of_this_run())
         self._loop: BackgroundLoop | None = BackgroundLoop()
         self._client: Client | None = None
+        self._warned = False
 
     def generate(self, requests: Sequence[Request]) -> list[Completion | Failure]:
         """One completion a request. A UserError (no server, a wrong key, no money) ends all; what came is in the cache then."""
@@ -123,7 +125,25 @@ class ServerEngine:
         if self._client is None:
             self._client = Client(self._api(), self.endpoint, self.name, self.limits, self.cache, self.meter)
         answers = await self._client.answers(calls)
+        self._warn_of_one_draw(calls, answers)
         return [one if isinstance(one, Failure) else completion_of(one) for one in answers]
+
+    def _warn_of_one_draw(self, calls: Sequence[Call], answers: Sequence[Any]) -> None:
+        """Warn once where several draws for one prompt are the same text: the server does not sample, and no error says so."""
+        draws: dict[str, dict[int, str]] = {}
+        for call, answer in zip(calls, answers, strict=True):
+            if call.draw is not None and not isinstance(answer, Failure):
+                prompt = {name: value for name, value in call.body.items() if name != "seed"}
+                draws.setdefault(canonical(prompt), {})[call.draw] = answer["text"]
+        same = max((len(one) for one in draws.values() if len(set(one.values())) == 1), default=0)
+        if same >= SUSPICIOUS and not self._warned:
+            self._warned = True
+            log.warning(
+                "engine: %s gave the same text for %d draws from one prompt: it may not sample at all. `transformers serve` samples "
+                "only where the model's generation_config.json says do_sample",
+                self.endpoint.base_url,
+                same,
+            )
 
     def _api(self) -> Any:
         """The `openai` package's client. It would read keys, organisations and addresses from the environment by itself, and send

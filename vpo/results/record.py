@@ -8,6 +8,7 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
     items.jsonl        one line a (query, method): prompt, clip, metrics, and what failed
     training/*.jsonl   the metrics of every trained policy, one line a step; below prompts/, its greedy prompts on the way
     table.md ...       the results table, in Markdown, LaTeX, CSV and PNG
+    spending.jsonl     what was asked of language models' servers, over all starts, and what it cost
     contact_sheet.png, curves.png, log.txt
 """
 

@@ -107,6 +107,19 @@ def leftovers(store: Path, users: Mapping[str, list[str]]) -> Iterator[StoredFol
             yield StoredFolder(name, folder, size_of(folder), label, tuple(users.get(_wanted_as(name), ())))
 
 
+def answers_in(cache: Path) -> list[Path]:
+    """The answers of servers in a cache of them (`vpo.language.serving.cache`)."""
+    return sorted(cache.glob("[0-9a-f][0-9a-f]/*.json"))
+
+
+def delete_answers(answers: Iterable[Path]) -> None:
+    """Delete answers, and the folders that are empty then. A run that is at work asks the server again for what it has not read."""
+    for path in answers:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: it holds other answers, or the lock of a request
+            path.parent.rmdir()
+
+
 def size_of(folder: Path) -> int:
     """Bytes of all files under a folder."""
     total = 0

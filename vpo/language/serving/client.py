@@ -70,6 +70,8 @@ class Client:
         self._random = Random()
         self._ended: UserError | None = None  # the whole run's error, after which nothing more is sent
         self._answers = 0  # readable ones so far
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._under_way: set[asyncio.Task[Any] | None] = set()  # those whose request is with the server
         self._silent = 0  # requests without an answer since the last one
 
     async def answers(self, calls: Sequence[Call]) -> list[Answer | Failure]:
@@ -82,16 +84,26 @@ class Client:
         asked = [call.asked(self.name) for call in calls]
         known = {repr(one): (call, one) for call, one in zip(calls, asked, strict=True)}
         tasks = {key: asyncio.create_task(self._answer(call, one)) for key, (call, one) in known.items()}
+        self._tasks = set(tasks.values())
         try:
-            done = dict(zip(tasks, await asyncio.gather(*tasks.values()), strict=True))
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:  # one has failed, or all are given up
-            for task in tasks.values():
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._ended is not None:
             raise self._ended
-        self.meter.cached(sum(from_cache for _, from_cache in done.values()))
-        return [done[repr(one)][0] for one in asked]
+        for task in done:
+            task.result()  # raises what is no server's problem, such as a full disk
+        found = {key: task.result() for key, task in tasks.items()}
+        self.meter.cached(sum(from_cache for _, from_cache in found.values()))
+        return [found[repr(one)][0] for one in asked]
+
+    def _end(self, error: UserError) -> None:
+        """Give up what only waits; what is under way is waited for, as it is paid."""
+        self._ended = self._ended or error
+        for task in self._tasks - self._under_way - {asyncio.current_task()}:
+            task.cancel()
 
     async def _answer(self, call: Call, asked: Mapping[str, Any]) -> tuple[Answer | Failure, bool]:
         """The answer, and whether it was in the cache already."""
@@ -100,8 +112,6 @@ class Client:
                 found = self.cache.read(asked)
                 if found is not None:
                     return found, True
-                if self._ended is not None:
-                    return Failure("not_asked", "the run had ended"), False
                 with self.cache.claim(asked) as mine:
                     if mine:
                         # Between the look above and the claim another process may have finished it.
@@ -111,7 +121,7 @@ class Client:
                         try:
                             return await self._ask(call, asked), False
                         except UserError as error:
-                            self._ended = self._ended or error
+                            self._end(error)
                             return Failure("not_asked", "the run had ended"), False
                 await asyncio.sleep(LOOK)
 
@@ -167,9 +177,9 @@ class Client:
         import openai
 
         entry = await self.limits.pace.enter(call.most_in + call.most_out)
-        if self._ended is not None:
-            return Problem("not_asked", "the run had ended")
         ticket = self.meter.begin(call)
+        task = asyncio.current_task()
+        self._under_way.add(task)
         try:
             async with asyncio.timeout(self.limits.timeout):
                 raw = await self._send(call)
@@ -185,6 +195,8 @@ class Client:
                 problem = await self._not_found(call)
         except openai.APIConnectionError as error:
             problem = self.endpoint.of_connection(error)
+        finally:
+            self._under_way.discard(task)
         if problem is not None:
             self.meter.free(ticket)
             return problem
