@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from vpo.checking.arguments import arguments_model
+from vpo.checking.choices import OF_OPTIMIZE
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.targets import definition_of
@@ -16,7 +17,7 @@ LISTS = ("method", "evaluator", "logger")
 CHOICES = sorted(
     f"{path.parent.name}={f'[{path.stem}]' if path.parent.name in LISTS else path.stem}"
     for path in (ROOT / "conf").glob("*/*.yaml")
-    if path.parent.name not in ("adapter", "experiment")
+    if path.parent.name not in ("adapter", "experiment", *OF_OPTIMIZE)
 )
 
 
