@@ -165,5 +165,5 @@ def test_a_refused_query_prints_nothing_and_ends_with_2(tmp_path, model):
 def test_help_names_the_kinds_of_models(tmp_path):
     done = optimize("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for words in ("CCCCCC/VPO-2B", "http://localhost:8000/v1", "search", "target"):
+    for words in ("CCCCCC/VPO-2B", "http://localhost:8000/v1", "search", "cogvideox      reads 226 tokens"):
         assert words in done.stdout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpo.cli.arguments import Parser, as_path, expanded
 from vpo.errors import UserError
-from vpo.optimize.choices import setting_names
+from vpo.optimize.choices import setting_names, values_of
 
 if TYPE_CHECKING:  # what these import takes a second, and `--help` shall not
     from vpo.optimize.batch import Journal, Row
@@ -68,8 +68,9 @@ def optimize_command(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> Namespace:
+    epilog = EPILOG + _targets() if {"-h", "--help"} & {*arguments} else EPILOG
     parser = Parser(
-        "optimize", usage=USAGE, description="rewrite queries into prompts for a text-to-video model", epilog=EPILOG
+        "optimize", usage=USAGE, description="rewrite queries into prompts for a text-to-video model", epilog=epilog
     )
     parser.add_argument(
         "query",
@@ -118,6 +119,18 @@ def _parse(arguments: list[str]) -> Namespace:
         both = "a query and an input; give one of them" if asked.query is not None else "no query"
         raise UserError(f"optimize: {both}; use `{USAGE}`")
     return asked
+
+
+def _targets() -> str:
+    """The video models that a prompt can be made for, and what each wants."""
+    from vpo.checking.choices import files_of
+    from vpo.checking.schema import Target
+
+    targets = {file.stem: values_of("target", file.stem, Target) for file in files_of("target")}
+    lines = [
+        f"  {name:<14} reads {one.tokens} tokens; {one.conventions}" for name, one in targets.items() if one.tokens
+    ]
+    return "\n".join(["", "targets, for target=:", *lines, ""])
 
 
 def _plain(name: str, text: str) -> Any:
