@@ -45,7 +45,8 @@ def read_answer(text: str, path: str) -> dict[str, Any]:
     message = choice.get("message") if path == CHAT else choice
     if not isinstance(message, Mapping):
         raise BadAnswer(f"the answer's first choice holds no message: {begins}")
-    usage = content.get("usage") if isinstance(content.get("usage"), Mapping) else {}
+    usage: Any = content.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
     reasoning = message.get("reasoning_content") or message.get("reasoning")
     return {
         "text": _text(message.get("content" if path == CHAT else "text")),
