@@ -174,6 +174,14 @@ def test_a_zip_cannot_write_elsewhere(world, capsys, path):
     assert {one.name for one in (world / "assets").iterdir()} == {"model.lock"}
 
 
+@pytest.mark.parametrize("kind", ["zip", "gguf"])
+def test_a_file_of_another_kind(world, capsys, kind):
+    change(world, prepare=kind)
+    assert vpo(world, "get", "note") == 2
+    assert f"tiny_note/note.txt cannot be prepared as {kind} (" in problem(capsys)
+    assert {one.name for one in (world / "assets").iterdir()} == {"note.lock"}
+
+
 def test_a_member_that_is_not_there(world, capsys):
     change(world, origin={"member": "tiny_note/none.txt"})
     assert vpo(world, "get", "note") == 2

