@@ -6,9 +6,11 @@ import sys
 import pytest
 
 from tests.chat_models import llama3_tokenizer, save_llama
-from tests.optimize.conftest import GOOD
+from tests.optimize.conftest import GOOD, Answers
 from vpo import PromptOptimizer, UserError
-from vpo.records import Completion, Failure, Usage
+from vpo.language.policy import InstructedPolicy
+from vpo.optimize.options import Options
+from vpo.records import Completion, Failure, Reason, Sampling, Usage, Verdict
 
 QUERY = "a cute dog on the grass"
 OTHER = "a red car on a coastal road"
@@ -129,13 +131,34 @@ def test_a_query_has_the_same_seeds_whatever_is_asked_beside_it(optimizer):
     assert other.policy.engine.calls[0][0].seed != alone.policy.engine.calls[0][0].seed
 
 
-def test_search_refine_mends_what_passes_but_does_not_help(optimizer):
-    short = "A cute dog sits on the grass."
-    assert optimizer(short)(QUERY) == short
-    (record,) = optimizer(short, search="refine").optimize([QUERY])
-    assert record.how == "refined"
-    assert record.verdict.fine
-    assert len(record.prompt.split()) >= 25
+class Editor:
+    """A judge that wants three more sentences, and adds one at a time."""
+
+    def critique(self, prompts):
+        missing = [3 - prompt.text.count("More.") for prompt in prompts]
+        return [
+            Verdict(prompt.id, True, True, count <= 0, reasons=(Reason("helpful", "short", ""),) * count)
+            for prompt, count in zip(prompts, missing, strict=True)
+        ]
+
+    def refine(self, prompts, verdicts):
+        return [f"{prompt.text} More." for prompt in prompts]
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "how"),
+    [
+        ({}, "A dog.", "sampled"),
+        ({"search": "refine", "rounds": 1}, "A dog. More.", "refined"),
+        ({"search": "refine"}, "A dog. More. More. More.", "refined"),
+        ({"search": "refine", "rounds": 9}, "A dog. More. More. More.", "refined"),
+    ],
+)
+def test_search_refine_mends_what_passes_until_the_judge_finds_no_flaw(options, text, how):
+    """`conf/search/refine.yaml` has three rounds; a prompt without a flaw is not refined again."""
+    made = PromptOptimizer(InstructedPolicy(Answers("A dog."), "{}"), Sampling(0.7), Editor(), "{}", Options(**options))
+    (record,) = made.optimize(["a dog"])
+    assert (record.prompt, record.how) == (text, how)
 
 
 def test_a_request_that_failed_for_its_own_reasons_falls_back(optimizer):
