@@ -40,7 +40,8 @@ ALLOWED = {
     "export": {"assets", "language", "results", "storage", "tables", "templates"},
     "checking": {"assets", "build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
     "runs": {"assets", "build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets"},
-    "cli": {"assets", "checking", "export", "processes", "results", "runs", "stages", "storage", "tables"},
+    "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
+    "cli": {"assets", "checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables"},
 }  # fmt: skip
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Composed": "vpo.checking.composed",
-    "PromptOptimizer": "vpo.method.policy",
+    "PromptOptimizer": "vpo.optimize.optimizer",
     "Store": "vpo.storage.store",
     "UserError": "vpo.errors",
     "compose": "vpo.checking.composing",

@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from vpo.checking.arguments import arguments_model
+from vpo.checking.choices import OF_OPTIMIZE
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.targets import definition_of
@@ -16,7 +17,7 @@ LISTS = ("method", "evaluator", "logger")
 CHOICES = sorted(
     f"{path.parent.name}={f'[{path.stem}]' if path.parent.name in LISTS else path.stem}"
     for path in (ROOT / "conf").glob("*/*.yaml")
-    if path.parent.name not in ("adapter", "experiment")
+    if path.parent.name not in ("adapter", "experiment", *OF_OPTIMIZE)
 )
 
 
@@ -121,11 +122,11 @@ def test_arguments_are_read_from_the_source():
     assert given["initializer_range"]
     assert (given["rope_theta"], given["dtype"]) == (False, False)  # they have defaults
     assert (
-        arguments_model("vpo.method.policy.PromptOptimizer", ("method", "sft")).model_fields["argument_0"].alias
+        arguments_model("vpo.method.policy.PolicyMethod", ("method", "sft")).model_fields["argument_0"].alias
         == "policy"
     )
     assert (
-        not arguments_model("vpo.method.policy.PromptOptimizer", ("method", "sft"))
+        not arguments_model("vpo.method.policy.PolicyMethod", ("method", "sft"))
         .model_fields["argument_0"]
         .is_required()
     )

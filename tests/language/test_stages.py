@@ -15,7 +15,7 @@ from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.language.hf import HFEngine
 from vpo.method.llm import EngineMethod
-from vpo.method.policy import PromptOptimizer
+from vpo.method.policy import PolicyMethod
 from vpo.records import Completion, Failure, Prompt, Query
 from vpo.seeding import seed_of
 from vpo.stages.context import Context
@@ -88,7 +88,7 @@ def test_candidates_have_seeds_of_their_own_and_say_whether_they_were_cut(contex
     policy = HFBackbone(str(folder), None, "optimizer", True, "float32", "cpu").load(folder)
     for prompt in prompts:
         query, k = QUERIES[int(prompt.query_id[1])], prompt.index
-        alone = PromptOptimizer(policy, 0.9, 0.9, 6)
+        alone = PolicyMethod(policy, 0.9, 0.9, 6)
         request = alone.policy.request(query.text, alone.sampling, seed_of("candidate", 0, query.id, k))
         (expected,) = policy.engine.generate([request])
         assert (prompt.text, prompt.cut) == (expected.text, expected.finish_reason == "length")
@@ -102,7 +102,7 @@ def test_a_query_too_long_for_the_model_fails_alone(context, folder):
     """2048 positions, and letters that no merge of this tokenizer joins: the others have their prompts."""
     node, start = policy_in(context, folder)
     queries = queries_in(context, [*QUERIES, Query("long", "狗" * 2000)])
-    method = {"_target_": "vpo.method.policy.PromptOptimizer", "temperature": 0, "top_p": 1.0, "max_new_tokens": 4}
+    method = {"_target_": "vpo.method.policy.PolicyMethod", "temperature": 0, "top_p": 1.0, "max_new_tokens": 4}
     entry = context.make(optimize("sft", method | {"policy": "sft"}, queries, 0, backbone=node, policy=start))
     assert [one.query_id for one in entry.rows("prompts.jsonl", Prompt)] == ["q0", "q1", "q2"]
     (failed,) = entry.failures("prompts.jsonl").items()
@@ -119,7 +119,7 @@ def test_any_engine_is_a_method_and_a_drafter(context, folder):
     assert [one.method for one in prompts] == ["llm"] * 3
     assert [one.text for one in prompts] == [one.text for one in drafts]  # the same queries and seeds
     backbone = HFBackbone(str(folder), None, "optimizer", True, "float32", "cpu")
-    trained = PromptOptimizer(backbone.load(folder), 0.7, 1.0, 6).optimize(QUERIES, 0)
+    trained = PolicyMethod(backbone.load(folder), 0.7, 1.0, 6).optimize(QUERIES, 0)
     assert [one.text for one in prompts] == [
         one.text for one in trained
     ]  # same weights, template, seeds: another way there

@@ -38,17 +38,23 @@ def check_shape(config: Mapping[str, Any], example: Callable[[KeyPath], Any] = l
         config: plain values.
         example: a valid value for the key at a path, or None.
     """
-    _check(Config, config, (), example)
+    check_node(Config, config, (), example)
     objective = config["objective"]
     if objective.get("policy") in OBJECTIVES:
-        _check(OBJECTIVES[objective.get("policy")], objective, ("objective",), example)
+        check_node(OBJECTIVES[objective.get("policy")], objective, ("objective",), example)
     for path, node in targets_in(config):
         model = None if is_own(node["_target_"]) else arguments_model(node["_target_"], path)
         if model is not None:
-            _check(model, node, path, example)
+            check_node(model, node, path, example)
 
 
-def _check(model: type[BaseModel], node: Mapping[str, Any], at: KeyPath, example: Callable[[KeyPath], Any]) -> None:
+def check_node(
+    model: type[BaseModel],
+    node: Mapping[str, Any],
+    at: KeyPath,
+    example: Callable[[KeyPath], Any] = lambda path: None,
+) -> None:
+    """Raise UserError where the node at a path is not of the model's shape."""
     try:
         model.model_validate_json(to_json(node, fallback=str))  # in strict mode JSON's lists may be tuples
     except ValidationError as errors:

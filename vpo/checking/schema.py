@@ -192,6 +192,24 @@ class Plan(Node):
     completion_tokens: Count
 
 
+class Search(Node):
+    """How many candidates a user of an optimizer has made of a query, and how often the best is refined."""
+
+    n: Count
+    rounds: WholeFrom0
+
+
+class Target(Node):
+    """The video model that a prompt is for: what its text encoder reads."""
+
+    tokens: Count | None
+    tokenizer: str | None
+    subfolder: str | None
+    tokens_per_word: Above0
+    languages: list[str]
+    conventions: str
+
+
 class Build(Node):
     """Whose classes may be built."""
 

@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
             return [f"--{key}"] if value == "true" else []
         if key in self._valued:
             return [f"--{key}={value}"]
-        if "/" in key or Path(argument).exists():
+        if "/" in key or " " in key or Path(argument).exists():  # with a space it is a text, such as a query
             return [argument]
         import difflib
 

@@ -15,6 +15,7 @@ from vpo.storage.redact import redact_uncaught
 DESCRIPTION = "vpo: train a language model to rewrite text-to-video queries into prompts, and measure that it helped"
 VERBS_HELP = """\
 verbs (`vpo <verb> --help` says more):
+  vpo optimize "<query>"            the prompt that a query becomes; input=<file> for many
   vpo run  [key=value ...]          the whole method; finished stages are taken from the store
   vpo run -m key=a,b [...]          a sweep: every combination, shared stages once
   vpo plan [key=value ...]          the stages of a run, which are done, and whether training fits into memory
@@ -142,6 +143,12 @@ def _pull(arguments: list[str]) -> int:
     return pull_command(arguments)
 
 
+def _optimize(arguments: list[str]) -> int:
+    from vpo.cli.optimize import optimize_command
+
+    return optimize_command(arguments)
+
+
 def _assets(arguments: list[str]) -> int:
     from vpo.cli.assets import assets_command
 
@@ -149,8 +156,8 @@ def _assets(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push, "pull": _pull,
-    "assets": _assets,
+    "optimize": _optimize, "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push,
+    "pull": _pull, "assets": _assets,
 }  # fmt: skip
 
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vpo.dataset.reading.decoding import decode
+from vpo.dataset.reading.content import read_content
 from vpo.dataset.reading.entries import Entry, read_entry
-from vpo.dataset.reading.formats import read_values
 from vpo.dataset.reading.problems import FileProblem, Place, RowProblem, in_one_line, shown
-from vpo.dataset.reading.source import local_path, read_bytes, recognised, shown_path, suffix_of, unpack
+from vpo.dataset.reading.source import local_path, read_bytes, shown_path, suffix_of
 from vpo.errors import UserError
 from vpo.records import Query
 from vpo.seeding import seed_of
@@ -163,16 +162,7 @@ class FileDataset:
         suffix, packed = self._content()
         if self._fingerprint not in ("", _hash(suffix, packed)):
             raise FileProblem("has changed while the run looked at it; start again")
-        suffix, content = unpack(suffix, packed)
-        if suffix == ".parquet":
-            return read_values(suffix, content)
-        text, encoding = decode(content)
-        other = recognised(text.encode("utf-8", "surrogatepass"))  # a pointer or a page that was written as UTF-16, say
-        if other:
-            raise FileProblem(f"is {other}")
-        if encoding:
-            log.warning("  %s: read as %s", self.path, encoding)
-        return read_values(suffix, text)
+        return read_content(suffix, packed, self.path)
 
     def _content(self) -> tuple[str, bytes]:
         path = local_path(self._given)

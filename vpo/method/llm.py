@@ -2,11 +2,11 @@
 
 from vpo.interfaces import Engine
 from vpo.language.policy import InstructedPolicy
-from vpo.method.policy import PromptOptimizer
+from vpo.method.policy import PolicyMethod
 from vpo.templates import read_template
 
 
-class EngineMethod(PromptOptimizer):
+class EngineMethod(PolicyMethod):
     """Rewrites queries with any engine.
 
     Args:

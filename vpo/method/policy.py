@@ -1,4 +1,4 @@
-"""The trained policy as a method: what a user of a released prompt optimizer calls."""
+"""A language model that rewrites queries, trained here or released, as a method."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from vpo.records import Completion, Failure, Query, Sampling
 from vpo.seeding import seed_of
 
 
-class PromptOptimizer:
+class PolicyMethod:
     """Rewrites queries with a language model.
 
     Args:

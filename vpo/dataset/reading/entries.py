@@ -90,26 +90,31 @@ def blank(value: Any) -> bool:
 
 def read_entry(value: Any, max_chars: int) -> Entry:
     """A string, or an object with the text in its first field of TEXT_FIELDS that is not empty. Raises RowProblem."""
-    given = split = None
-    if isinstance(value, dict):
-        fields = fields_of(value)
-        layout = layout_of(fields)
-        if layout:
-            raise layout_problem(layout)
-        names = [name for name in TEXT_FIELDS if name in fields]
-        if not names:
-            raise RowProblem(
-                f"has no field {' or '.join(TEXT_FIELDS)}; found {names_in_short(value)}",
-                f"without a field {' or '.join(TEXT_FIELDS)}",
-                differs=True,
-            )
-        given, split = fields.get("id"), fields.get("split")
-        value = next((fields[name] for name in names if not blank(fields[name])), None)
-    text, changes = _text(value, max_chars)
+    raw, given, split = raw_entry(value)
+    text, changes = _text(raw, max_chars)
     key = comparison_key(text)
     if not key:
         raise _no_query()
     return Entry(text, key, read_id(given), *_split(split), changes)
+
+
+def raw_entry(value: Any) -> tuple[Any, Any, Any]:
+    """Text, id and split as a value of a file gives them, whatever they are. Raises RowProblem for an object without a text."""
+    if not isinstance(value, dict):
+        return value, None, None
+    fields = fields_of(value)
+    layout = layout_of(fields)
+    if layout:
+        raise layout_problem(layout)
+    names = [name for name in TEXT_FIELDS if name in fields]
+    if not names:
+        raise RowProblem(
+            f"has no field {' or '.join(TEXT_FIELDS)}; found {names_in_short(value)}",
+            f"without a field {' or '.join(TEXT_FIELDS)}",
+            differs=True,
+        )
+    text = next((fields[name] for name in names if not blank(fields[name])), None)
+    return text, fields.get("id"), fields.get("split")
 
 
 def read_id(given: Any) -> str | None:

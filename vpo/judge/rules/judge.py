@@ -52,6 +52,8 @@ class RulesJudge:
             unsafe where either finds it so. None reads the words alone, and imports nothing.
     """
 
+    languages = ("en",)  # of queries and prompts that it can read
+
     def __init__(
         self,
         *,
