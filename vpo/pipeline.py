@@ -200,15 +200,12 @@ def gather_feedback(context: Context, cfg: Config, queries: Entry, policy: Entry
         clips = context.make(
             Render(
                 generator=cfg["generator"], prompts=candidates, seed=seed, judged=judged or None,
+                text_pairs=feedback["text_pairs"] if judged else None,
                 prepended=feedback["prepended"] if judged else None, label=of_candidates,
             )
         )  # fmt: skip
         scores = context.make(ScoreClips(reward=cfg["reward"], clips=clips, label=of_candidates))
-    return context.make(
-        MakePairs(
-            feedback=feedback, candidates=candidates, refinements=judged.get("refinements"), scores=scores, seed=seed
-        )
-    )
+    return context.make(MakePairs(feedback=feedback, candidates=candidates, scores=scores, seed=seed, **judged))
 
 
 def train_controls(

@@ -168,6 +168,7 @@ class Verdict:
     """A judge's reading of one prompt by the three principles; None means that this part of the answer could not be parsed.
 
     Attributes:
+        kept: the share of what the query asks for, by weight, that the prompt keeps; None from a judge that does not say.
         judge: who judged, such as "rules" or the name of a language model and its template.
         raw: the judge's answer as it came, where it was a text.
         usage: what the answer took, where a language model gave it.
@@ -182,6 +183,7 @@ class Verdict:
     judge: str = ""
     raw: str | None = None
     usage: Usage | None = None
+    kept: float | None = None
 
     @property
     def fine(self) -> bool | None:
@@ -259,7 +261,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Pair:
-    """A preference: for this query, `chosen` is better than `rejected`. `source` is 'text' or 'video'."""
+    """A preference: for this query, `chosen` is better than `rejected`.
+
+    Attributes:
+        source: 'text' (a refinement over the flawed candidate), 'sampled' (a candidate without flaw over a flawed one) or 'video'.
+    """
 
     query_id: str
     query: str
@@ -268,6 +274,11 @@ class Pair:
     source: str
     chosen_score: float | None = None
     rejected_score: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Unique in one set of pairs: a query has at most one sampled pair, and one other beside it."""
+        return f"{self.query_id}-sampled" if self.source == "sampled" else self.query_id
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,7 @@ class Feedback(Node):
     video: bool
     threshold: float
     dominance: Literal["answers", "dimensions", "none"]
+    text_pairs: Literal["refined", "sampled", "both"]
     prepended: bool
 
 
