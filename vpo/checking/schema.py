@@ -181,6 +181,7 @@ class Paths(Node):
     """Where results lie."""
 
     store: str
+    data: str
     runs: str
 
 
@@ -220,6 +221,7 @@ class Config(Node):
     plan: Plan
     build: Build
     seed: Seed
+    measured: str
     rounds: Count
     stop_after: str | None
     recompute: list[str]

@@ -1,5 +1,6 @@
 """What stands in files that a config only names: it belongs into a result's key as much as the names do."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 from vpo.stages.start import fingerprint
 from vpo.templates import template_hash
 
+FILES = ("path", "queries")  # of `vpo.method.file`
+
 
 def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The node, and hashes of the template and of the local model's files that it, or a node in it, names.
+    """The node, and hashes of the template, of the local model's files and of the data files that it, or a node in it, names.
 
     Classes of a user's own may call other things so; what these read is theirs to name in the config.
     """
@@ -20,4 +23,7 @@ def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
         inner["template_content"] = template_hash(node["template"])
     if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
         inner["model_content"] = fingerprint(Path(node["model"]))
+    for key in FILES:
+        if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
+            inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()
     return inner

@@ -1,4 +1,4 @@
-"""From one value of a data file to one query: its text, and the id and the split that it may name."""
+"""From one value of a data file to one query: its text, and the id, the split and the given rewrite that it may name."""
 
 import math
 import unicodedata
@@ -10,7 +10,8 @@ from vpo.dataset.reading.problems import RowProblem, names_in_short, shown
 from vpo.dataset.reading.text import comparison_key, tidy
 
 TEXT_FIELDS = ("query", "text", "prompt")
-FIELDS = (*TEXT_FIELDS, "id", "split")
+REWRITE = "rewrite"
+FIELDS = (*TEXT_FIELDS, "id", "split", REWRITE)
 
 # The split that a name means. There are two trainings: supervised examples are made of the first queries, preference pairs of
 # the second.
@@ -27,7 +28,8 @@ ID_CHARS, ID_BYTES = 100, 200
 
 
 class Entry(NamedTuple):
-    """One query as the file gives it; `key` is equal for equal texts, `changes` is what `tidy` did."""
+    """One query as the file gives it; `key` is equal for equal texts, `changes` is what `tidy` did, `rewrite` a given
+    prompt for it."""
 
     text: str
     key: str
@@ -35,6 +37,7 @@ class Entry(NamedTuple):
     split: str | None
     split_name: str | None
     changes: tuple[str, ...]
+    rewrite: str | None = None
 
 
 class Repeated(dict[str, Any]):
@@ -90,7 +93,7 @@ def blank(value: Any) -> bool:
 
 def read_entry(value: Any, max_chars: int) -> Entry:
     """A string, or an object with the text in its first field of TEXT_FIELDS that is not empty. Raises RowProblem."""
-    given = split = None
+    given = split = rewrite = None
     if isinstance(value, dict):
         fields = fields_of(value)
         layout = layout_of(fields)
@@ -103,13 +106,25 @@ def read_entry(value: Any, max_chars: int) -> Entry:
                 f"without a field {' or '.join(TEXT_FIELDS)}",
                 differs=True,
             )
-        given, split = fields.get("id"), fields.get("split")
+        given, split, rewrite = fields.get("id"), fields.get("split"), fields.get(REWRITE)
         value = next((fields[name] for name in names if not blank(fields[name])), None)
     text, changes = _text(value, max_chars)
     key = comparison_key(text)
     if not key:
         raise _no_query()
-    return Entry(text, key, read_id(given), *_split(split), changes)
+    return Entry(text, key, read_id(given), *_split(split), changes, read_rewrite(rewrite))
+
+
+def read_rewrite(given: Any) -> str | None:
+    """The given rewrite in one line, tidied as a query is; None where there is none (an empty cell, say). Raises RowProblem."""
+    if blank(given):
+        return None
+    if not isinstance(given, str):
+        raise RowProblem(
+            f"has the rewrite {shown(given)}, which is no text", "with a rewrite that is no text", differs=True
+        )
+    _check_unicode(given)
+    return " ".join(tidy(given).text.split()) or None
 
 
 def read_id(given: Any) -> str | None:
