@@ -17,33 +17,35 @@ ALLOWED = {
     "templates": set(),
     "targets": set(),
     "storage": {"templates"},
+    "assets": {"processes", "storage"},
     "feedback": set(),
     "video": set(),
-    "language": {"storage", "templates"},
+    "language": {"assets", "storage", "templates"},
     "processes": {"storage"},
     "backbone": {"language", "storage", "templates"},
     "dataset": {"storage"},
-    "evaluator": {"video"},
+    "evaluator": {"assets", "video"},
     "executor": {"processes", "storage"},
     "judge": {"feedback", "language", "templates"},
     "method": {"feedback", "language", "templates"},
     "sketch": {"feedback", "language", "storage", "video"},
     "training": {"build", "executor", "feedback", "language", "processes", "storage", "targets", "templates"},
     "build": {"results", "targets"},
-    "stages": {"backbone", "build", "dataset", "executor", "feedback", "language", "processes",
+    "stages": {"assets", "backbone", "build", "dataset", "executor", "feedback", "language", "processes",
                "storage", "targets", "templates", "training"},
     "pipeline": {"build", "stages", "storage"},
     "results": {"stages", "storage", "tables", "targets", "video"},
     "tables": {"checking", "results"},  # the choices of a group, by their files
     "logger": {"results", "storage"},
-    "export": {"language", "results", "storage", "tables", "templates"},
-    "checking": {"build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
-    "runs": {"build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets"},
-    "cli": {"checking", "export", "processes", "results", "runs", "stages", "storage", "tables"},
+    "export": {"assets", "language", "results", "storage", "tables", "templates"},
+    "checking": {"assets", "build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
+    "runs": {"assets", "build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets"},
+    "cli": {"assets", "checking", "export", "processes", "results", "runs", "stages", "storage", "tables"},
 }  # fmt: skip
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",
-         "results.lineage", "results.provenance", "storage", "export.source", "export.card", "export.hub")  # fmt: skip
+         "results.lineage", "results.provenance", "storage", "export.source", "export.card", "export.hub",
+         "assets.manifest", "assets.folder", "assets.download", "assets.getting")  # fmt: skip
 HEAVY = {"torch", "pytorch_lightning", "transformers", "wandb"}
 KNOW_HYDRA = {"checking/composing.py", "checking/hints.py", "checking/overrides.py", "cli/entry.py", "cli/run.py"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo import build, pipeline, targets
+from vpo.assets.folder import use_folder
 from vpo.checking.composed import Composed
 from vpo.checking.memory_plan import memory_lines
 from vpo.processes.hardware import check_hardware
@@ -34,6 +35,7 @@ def run(composed: Composed) -> Path:
         The run folder. Where `stop_after` ended the run it holds no results.json.
     """
     config, folder = composed.config, composed.folder
+    use_folder(config["paths"]["assets"])
     targets.allow(config["build"]["allow"])
     check_hardware(config["trainer"])
     log_to_console()
@@ -75,6 +77,7 @@ def run(composed: Composed) -> Path:
 def plan_lines(composed: Composed) -> list[str]:
     """The stages of a run, which of them are done, and whether the trainings fit into memory, as lines for people."""
     config = composed.config
+    use_folder(config["paths"]["assets"])
     targets.allow(config["build"]["allow"])
     root = Path(config["paths"]["store"])
     stages = list({entry.folder: (stage, entry) for stage, entry in pipeline.plan(config, root)}.values())

@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from vpo.assets.folder import PREFIX, assets_folder, is_asset
 from vpo.language.checkpoints.files import read_json
 from vpo.processes.hardware import SHARDED
 from vpo.templates import read_template
@@ -61,7 +62,12 @@ def config_of(backbone: Mapping[str, Any]) -> dict[str, Any] | None:
             return None
         sizes = {name: backbone[own.get(name, name)] for name in names}
         return sizes | {"model_type": "llama", "tie_word_embeddings": True}
-    path = Path(backbone["model"]) / "config.json"
+    asset = is_asset(backbone["model"])
+    path = (
+        assets_folder() / backbone["model"].removeprefix(PREFIX) if asset else Path(backbone["model"])
+    ) / "config.json"
+    if not path.exists() and asset:
+        return None
     if not path.exists():
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
@@ -83,6 +89,8 @@ def _why_unknown(backbone: Mapping[str, Any]) -> str:
         return f"the arithmetic of {model} (model_type {config.get('model_type')}) is not known here"
     if Path(model).is_dir():
         return f"{model} has no config.json with its sizes"
+    if is_asset(model):
+        return f"for want of {model}; `vpo assets get {model.removeprefix(PREFIX)}` fetches it"
     return f"for want of the sizes of {model}; `hf download {model} config.json` fetches them"
 
 

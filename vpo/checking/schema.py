@@ -183,6 +183,7 @@ class Paths(Node):
     store: str
     data: str
     runs: str
+    assets: str | None
 
 
 class Plan(Node):

@@ -23,6 +23,7 @@ verbs (`vpo <verb> --help` says more):
   vpo export <run> [policy=dpo]     the trained model for plain transformers, with a model card
   vpo push <folder> <owner>/<name>  to the Hugging Face Hub, private unless public=true
   vpo pull <owner>/<name>           from there, as a backbone
+  vpo assets ls | get | verify      model files that the package index serves, pinned by their hashes
 
 Configuration: groups and values are Hydra's. `vpo run --help` lists the groups, `vpo run --cfg job` prints the composed
 config, `experiment=<name>` picks a named set of changes. Common ones:
@@ -141,8 +142,15 @@ def _pull(arguments: list[str]) -> int:
     return pull_command(arguments)
 
 
+def _assets(arguments: list[str]) -> int:
+    from vpo.cli.assets import assets_command
+
+    return assets_command(arguments)
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push, "pull": _pull
+    "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push, "pull": _pull,
+    "assets": _assets,
 }  # fmt: skip
 
 

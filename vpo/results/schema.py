@@ -115,8 +115,8 @@ class Base(Part):
 
     Attributes:
         target: the class that loads it.
-        model: hub id or folder; None for random weights.
-        revision: the hub's commit; None for a model that did not come from the hub.
+        model: hub id, folder or `asset:<name>`; None for random weights.
+        revision: the hub's commit, or the sha256 that the asset was made from; None for a folder and for random weights.
     """
 
     target: str

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vpo.assets.folder import is_asset, version_of
 from vpo.stages.start import fingerprint
 from vpo.templates import template_hash
 
@@ -12,7 +13,7 @@ FILES = ("path", "queries")  # of `vpo.method.file`
 
 
 def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The node, and hashes of the template, of the local model's files and of the data files that it, or a node in it, names.
+    """The node, and hashes of the files that it, or a node in it, names: template, local model or asset, data.
 
     Classes of a user's own may call other things so; what these read is theirs to name in the config.
     """
@@ -23,6 +24,8 @@ def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
         inner["template_content"] = template_hash(node["template"])
     if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
         inner["model_content"] = fingerprint(Path(node["model"]))
+    elif is_asset(node.get("model")):
+        inner["model_content"] = version_of(node["model"])
     for key in FILES:
         if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
             inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()

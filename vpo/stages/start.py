@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vpo.assets.folder import is_asset, version_of
 from vpo.build import build
 from vpo.errors import UserError
 from vpo.language.checkpoints.limits import Limits
@@ -32,13 +33,15 @@ class Start(Stage):
     backbone: Node
 
     def node(self) -> dict[str, Any]:
-        """The node with hashes of the template and of a local model's files."""
+        """The node with hashes of the template and of a local model's or an asset's files."""
         node = super().node() | {"template": template_hash(self.backbone["template"])}
         if "model" in self.backbone and Path(self.backbone["model"]).is_dir():
             node["content"] = fingerprint(Path(self.backbone["model"]))
             base = base_folder(self.backbone)
             if base is not None:
                 node["base_content"] = fingerprint(base)
+        if is_asset(self.backbone.get("model")):
+            node["content"] = version_of(self.backbone["model"])
         return node
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:

@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from vpo.assets.folder import find_asset, is_asset
 from vpo.errors import DISK_ERRORS, UserError
 from vpo.language.chat.rendering import QUERY, Renderer
 from vpo.language.chat.templates import adapt
@@ -47,7 +48,7 @@ def fetch_and_check(
     Where the model's chat template had to be changed, the pointer also holds the one to be used, `chat_template`.
 
     Args:
-        source: hub id or folder.
+        source: hub id, folder or `asset:<name>`.
         revision: of the hub; None is the newest, which the pointer then names.
         template: text that renders a query.
         needs_chat_template: whether a tokenizer without one is refused.
@@ -112,7 +113,12 @@ def check_model(
 
 
 def fetch(source: str, revision: str | None, key: str = "backbone.model") -> tuple[Path, str | None]:
-    """The folder of a model's files, and its commit where it comes from the hub; `key` says in messages who names it."""
+    """The folder of a model's files, and its commit where it comes from the hub; `key` says in messages who names it.
+
+    Of an asset, `asset:<name>`, the sha256 of the file that it was made from stands in the commit's place.
+    """
+    if is_asset(source):
+        return find_asset(source, revision, key)
     if Path(source).is_dir():
         return Path(source), None
     wrong = f"{key}={source}: no such folder"

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vpo.assets.folder import is_asset
 from vpo.errors import UserError
 from vpo.language.checkpoints.files import read_json
 from vpo.storage.jsonio import write_json
@@ -83,7 +84,7 @@ def read_base(source: str, given: Mapping[str, Any] | None = None, where: str = 
 
 
 def find_base(name: str | None, folder: Path, where: str) -> str:
-    """Where the base lies that an adapter_config.json names: a folder as an absolute path, or a hub id as it is.
+    """Where the base lies that an adapter_config.json names: a folder as an absolute path, a hub id or an asset as it is.
 
     A path may be relative to where we work, as PEFT writes it, or to the adapter's folder; one from another machine may lie
     beside the adapter under its last name. Without a name it is the folder that holds the adapter, or the only model beside it.
@@ -104,6 +105,8 @@ def find_base(name: str | None, folder: Path, where: str) -> str:
             f"{where}: its adapter_config.json has a base_model_name_or_path that is no text; name it: "
             "backbone.base=<folder or hub id>"
         )
+    if is_asset(name):
+        return name
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     is_path = name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1 or ":" in name
     places = [Path(name).expanduser(), here / name, *([here.parent / last] if is_path or "/" not in name else [])]
