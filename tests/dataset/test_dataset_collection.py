@@ -18,6 +18,8 @@ from vpo.stages.queries import check_splits
 FOLDERS = [OWN / "english", *([SHARED / "data"] if (SHARED / "data/rewrites").is_dir() else [])]
 # The smaller folder has too few queries for the numbers of conf/dataset/english.yaml.
 FEWER = [
+    "dataset.sources.users_sft.splits.users=3",
+    "dataset.sources.users_dpo.splits.users=3",
     "dataset.sources.webvid.splits.validation=2",
     "dataset.sources.vbench.splits.test=3",
     "dataset.sources.vbench.splits.validation=2",
@@ -193,7 +195,7 @@ def test_no_split_of_real_english_leaks_into_another(folder):
     splits = made.splits()
     check_splits(splits)
     words = {name: [(one, content_words(one.text)) for one in rows] for name, rows in splits.items()}
-    assert set(splits) == {"sft", "dpo", "test", "validation", "users"}
+    assert set(splits) == {"sft", "dpo", "test", "validation", "users", "more_users"}
     for (name, rows), (other, others) in itertools.combinations(words.items(), 2):
         assert not {comparison_key(one.text) for one, _ in rows} & {comparison_key(one.text) for one, _ in others}
         for (one, its), (two, theirs) in itertools.product(rows, others):
@@ -212,7 +214,7 @@ def test_no_split_of_real_english_leaks_into_another(folder):
 def test_real_english_has_the_sizes_that_the_experiment_counts_on():
     splits = build(composed("dataset=english", f"paths.data={FOLDERS[1]}")["dataset"]).splits()
     sizes = {name: len(rows) for name, rows in splits.items()}
-    assert sizes == {"sft": 2277, "dpo": 238, "test": 96, "users": 400, "validation": 64}
+    assert sizes == {"sft": 2340, "dpo": 208, "test": 64, "users": 96, "more_users": 304, "validation": 64}
 
 
 @pytest.mark.parametrize("name", ["vbench", "rewrites", "prompt_a_video", "vpo"])
