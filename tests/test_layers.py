@@ -24,7 +24,7 @@ ALLOWED = {
     "processes": {"storage"},
     "backbone": {"language", "storage", "templates"},
     "dataset": {"storage"},
-    "evaluator": {"assets", "video"},
+    "evaluator": {"language", "templates", "video"},
     "executor": {"processes", "storage"},
     "judge": {"feedback", "language", "templates"},
     "method": {"feedback", "language", "templates"},

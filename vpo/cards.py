@@ -86,6 +86,8 @@ class EvaluatorCard:
         about: a line for readers: method and source.
         applies: from a sample to the names of the metrics (and parts) that apply to it, where not all of `metrics` apply to every
             query. Asked where measuring failed: these have failed. It must do with any part of the sample being a Failure.
+        whole: whether a query's numbers depend on the other prompts of the method, as those of diversity do. Then `measure` is given
+            all samples at once, and what it raises ends the stage.
     """
 
     name: str
@@ -94,6 +96,7 @@ class EvaluatorCard:
     needs: frozenset[str] = frozenset()
     about: str = ""
     applies: Callable[[Sample], Collection[str]] | None = None
+    whole: bool = False
 
     def applicable(self, sample: Sample) -> list[str]:
         """The names of the metrics that apply to a sample."""

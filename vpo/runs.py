@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo import build, pipeline, targets
-from vpo.assets.folder import use_folder
+from vpo.assets.folder import find_asset, is_asset, use_folder
 from vpo.checking.composed import Composed
 from vpo.checking.memory_plan import memory_lines
 from vpo.processes.hardware import check_hardware
@@ -36,6 +36,7 @@ def run(composed: Composed) -> Path:
     """
     config, folder = composed.config, composed.folder
     use_folder(config["paths"]["assets"])
+    check_assets(config)
     targets.allow(config["build"]["allow"])
     check_hardware(config["trainer"])
     log_to_console()
@@ -88,6 +89,13 @@ def plan_lines(composed: Composed) -> list[str]:
     done = sum(entry.done for _, entry in stages)
     summary = f"{done} of {len(lines)} stage results are in {root}"
     return [*lines, summary, *memory_lines(config, {stage.name for stage, _ in stages})]
+
+
+def check_assets(config: Mapping[str, Any]) -> None:
+    """Raise UserError where an evaluator's model is an asset that is not there: now, and not after the trainings."""
+    for name, node in config["evaluator"].items():
+        if is_asset(node.get("model")):
+            find_asset(node["model"], node.get("revision"), f"evaluator.{name}.model")
 
 
 def command_of(composed: Composed) -> Command:

@@ -82,8 +82,8 @@ def test_the_plan_reads_the_sizes_of_an_asset(tiny, tmp_path, monkeypatch):
 
 def test_an_engine_takes_an_asset_and_names_its_own_key(tiny, tmp_path, monkeypatch):
     engine = PretrainedEngine("asset:tiny", None, "float32", "cpu", None, 2)
-    (done,) = engine.generate([Request((Message("user", "a dog"),), Sampling(0, 1, 4), 0)])
-    assert done.usage.completion_tokens <= 4
+    (done,) = engine.generate([Request((Message("user", "a dog"),), sampling=Sampling(0, 1, 4))])
+    assert done.usage.tokens_out <= 4
     monkeypatch.setenv("VPO_ASSETS", str(tmp_path / "elsewhere"))
     with pytest.raises(UserError, match=r"^engine.model=asset:tiny: this asset is not in .*`vpo assets get tiny`"):
         PretrainedEngine("asset:tiny", None, "float32", "cpu", None, 2)

@@ -12,6 +12,7 @@ from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Sample, Score, Verdict
+from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
@@ -43,19 +44,23 @@ class Evaluate(Stage):
     scores: Entry | None = None
 
     def node(self) -> dict[str, Any]:
-        """The node with the version that the evaluator's card says."""
-        return super().node() | {"version": card_of(self.evaluator).version}
+        """The node with the version that the evaluator's card says, and what stands in files that the evaluator names."""
+        return super().node() | {
+            "evaluator": with_contents(self.evaluator),
+            "version": card_of(self.evaluator).version,
+        }
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         card, samples = card_of(self.evaluator), self._samples()
+        items = [one for one in samples if isinstance(one.prompt, Prompt)]
         done = context.complete(
-            [one for one in samples if isinstance(one.prompt, Prompt)], folder / "items.jsonl", kind=dict,
+            items, folder / "items.jsonl", kind=dict,
             make=Spec(self.evaluator),
             call=partial(
                 measure, clips=self.clips.folder / "clips" if self.clips else None,
                 card=replace(card, applies=None),  # which need not be picklable
             ),
-            item_id=query_id, batch_size=batch_size_of(self.evaluator), label=self.label,
+            item_id=query_id, batch_size=max(1, len(items)) if card.whole else batch_size_of(self.evaluator), label=self.label,
         )  # fmt: skip
         measured = {row["query_id"] for row in done.records}
         failed = [
@@ -86,11 +91,25 @@ class Evaluate(Stage):
 def measure(
     evaluator: Evaluator, samples: Sequence[Sample], *, card: EvaluatorCard, clips: Path | None
 ) -> list[dict[str, Any] | Failure]:
-    """This evaluator's metrics of each sample. Raises UserError for a metric that its card does not list."""
+    """This evaluator's metrics of each sample.
+
+    Raises:
+        UserError: A metric that its card does not list; any error where samples are measured together, since no part of them can be.
+    """
     found = [replace(one, clip=absolute(one.clip, clips)) if isinstance(one.clip, Clip) else one for one in samples]
+    try:
+        measured = evaluator.measure(found)
+    except Exception as error:
+        if not card.whole or isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"evaluator {card.name}: it measures all prompts together and failed on them ({type(error).__name__}: {reason}); "
+            "correct it, or leave it out"
+        ) from error
     return [
         metrics if isinstance(metrics, Failure) else {"query_id": one.query.id, **_row(metrics, card)}
-        for one, metrics in zip(samples, evaluator.measure(found), strict=True)
+        for one, metrics in zip(samples, measured, strict=True)
     ]
 
 

@@ -1,0 +1,103 @@
+"""A held-out semantic score: does the prompt still mean what the query says?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vpo.cards import EvaluatorCard, Metric
+from vpo.errors import UserError
+from vpo.language.checkpoints.intake import fetch
+from vpo.language.markup import without_marks
+from vpo.records import Failure, Sample
+
+
+class Semantic:
+    """Metric `semantic`: the cosine of the sentence embeddings of query and prompt, in -1..1; an unchanged query has 1.
+
+    The embedding is the mean of the last hidden states over a text's tokens, scaled to length 1 (Reimers and Gurevych,
+    Sentence-BERT, arXiv:1908.10084). Flags, links and markup of both texts are left out first.
+
+    Args:
+        model: `asset:<name>`, folder or hub id of an encoder.
+        revision: of the hub.
+        max_tokens: what is longer is cut.
+        device: "cpu", or "gpu" (as the trainer's accelerator is called) or "cuda".
+        batch_size: texts at once.
+
+    Raises:
+        UserError: The model is not there, or is no such encoder.
+    """
+
+    card = EvaluatorCard(
+        name="semantic similarity",
+        version="1",
+        about="cosine of the embeddings of query and prompt by all-MiniLM-L6-v2, of the first 256 tokens; never trained on. Read it "
+        "beside length: what a prompt adds lowers it, and a query that is handed on unchanged has 1",
+        metrics=(
+            Metric(
+                "semantic", "Semantic similarity", "higher", about="of query and prompt; cosine, 1 is the query itself"
+            ),
+        ),
+    )
+
+    def __init__(self, model: str, revision: str | None, max_tokens: int, device: str, batch_size: int) -> None:
+        place, _ = fetch(model, revision, "evaluator.semantic.model")
+        self.device, self.max_tokens, self.batch_size = "cuda" if device == "gpu" else device, max_tokens, batch_size
+        self.model, self.tokenizer = _load(place, model, self.device)
+
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
+        """{'semantic': cosine} a sample."""
+        pairs = [("" if isinstance(one.prompt, Failure) else one.prompt.text, one.query.text) for one in samples]
+        texts = {text: _plain(text) for pair in pairs for text in pair}
+        vectors = dict(zip(texts, self.embed(list(texts.values())), strict=True))
+        return [{"semantic": float(vectors[prompt] @ vectors[query])} for prompt, query in pairs]
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """Embeddings of length 1: a float32 tensor (len(texts), size of the encoder's states) on the CPU."""
+        import torch
+
+        found = []
+        for start in range(0, len(texts), self.batch_size):
+            batch = self.tokenizer(
+                list(texts[start : start + self.batch_size]), padding=True, truncation=True, max_length=self.max_tokens,
+                return_tensors="pt",
+            ).to(self.device)  # fmt: skip
+            with torch.inference_mode():
+                states = self.model(**batch).last_hidden_state
+            mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
+            means = (states * mask).sum(1) / mask.sum(1)
+            found.append(torch.nn.functional.normalize(means, dim=1).cpu())
+        return torch.cat(found)
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self.model = None
+
+
+def _plain(text: str) -> str:
+    """The text's plain words; the text as it is where it has none."""
+    return without_marks(text) or text
+
+
+def _load(folder: Path, source: str, device: str) -> tuple[Any, Any]:
+    """Encoder and tokenizer. Raises UserError where weights are missing, which transformers would fill with random numbers."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    where = f"evaluator.semantic.model={source}"
+    try:
+        model, report = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where}: cannot be loaded ({reason}); give a sentence encoder as safetensors") from error
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))  # which is not used
+    if missing:
+        raise UserError(
+            f"{where}: {len(missing)} weights are missing, such as {missing[0]}; give a whole sentence encoder"
+        )
+    if tokenizer.pad_token is None:
+        raise UserError(f"{where}: its tokenizer has no padding token; give a sentence encoder")
+    return model.to(device).eval(), tokenizer

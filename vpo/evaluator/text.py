@@ -1,0 +1,216 @@
+"""Metrics of the prompts' text that need no model: length to the text encoder, diversity over the set, copying."""
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, share
+from vpo.errors import UserError
+from vpo.records import Prompt, Sample
+from vpo.templates import read_template
+
+COPIED_WORDS = 8  # in a row that a prompt shares with a template count as copied; by chance so many do not coincide
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_LABEL = re.compile(r"^(?:[A-Z]\w*(?: \w+){0,3}):$", re.M)  # a line such as "Video Prompt:"
+_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model")
+
+Values = dict[str, float | Weighted]
+
+
+class TextMetrics:
+    """What can be said of prompts by counting words; words and refusals by the judge stand in `alignment`.
+
+    Diversity is the set's: it is measured on all prompts of a method together, and a prompt's own value says what it adds.
+
+    Args:
+        templates: names of files in `vpo/templates` whose words a prompt must not repeat.
+        tokens: that the video model's text encoder reads.
+        tokenizer: the text encoder's: hub id or folder; None, or where it is not at hand, counts words.
+        subfolder: of the tokenizer's files in there.
+        tokens_per_word: for an estimate without a tokenizer.
+
+    Raises:
+        UserError: There is no such template, or no tokenizer in the folder.
+    """
+
+    def __init__(
+        self,
+        templates: Sequence[str],
+        tokens: int,
+        tokenizer: str | None,
+        subfolder: str | None,
+        tokens_per_word: float,
+    ) -> None:
+        self.templates = [read_template(name) for name in templates]
+        self.limit, self.tokens_per_word = tokens, tokens_per_word
+        self.tokenizer = load_tokenizer(tokenizer, subfolder)
+
+    @staticmethod
+    def card(
+        templates: Sequence[str],
+        tokens: int,
+        tokenizer: str | None,
+        subfolder: str | None,
+        tokens_per_word: float,
+    ) -> EvaluatorCard:
+        """The card; its version says how tokens were counted, and of which templates copies were looked for."""
+        exact = load_tokenizer(tokenizer, subfolder) is not None
+        texts = "\0".join(map(read_template, templates))
+        counted = f"by {tokenizer}'s tokenizer" if exact else f"estimated, {tokens_per_word} a word"
+        return EvaluatorCard(
+            name="text",
+            version=f"1-{'tokenizer' if exact else 'words'}-{hashlib.sha256(texts.encode()).hexdigest()[:8]}",
+            about=f"counted from the texts, without a model; tokens are {counted}, of which the text encoder reads {tokens}",
+            whole=True,
+            metrics=(
+                Metric("tokens", "Tokens", decimals=0, about=f"of the text encoder, {counted}"),
+                share("cut_tokens", "Cut off", "lower", f"tokens behind the first {tokens}, of all prompts' tokens",
+                      aggregate=WEIGHTED_MEAN),
+                share("cut_prompts", "Prompts cut off", "lower", f"prompts of more than {tokens} tokens", main=False),
+                share("unfinished", "Unfinished", "lower", "prompts in which the language model was cut off", main=False),
+                share("distinct_1", "Distinct-1", "higher", "different words, of all words; longer prompts have fewer",
+                      main=False, aggregate=WEIGHTED_MEAN),
+                share("distinct_2", "Distinct-2", "higher", "different pairs of words, of all; longer prompts have fewer",
+                      aggregate=WEIGHTED_MEAN),
+                Metric("self_similarity", "Self-similarity", "lower", main=False,
+                       about="mean cosine of a prompt's pairs of words with those of every other prompt"),
+                share("template_copied", "Template copied", "lower",
+                      f"prompts that repeat {COPIED_WORDS} words in a row, or a label, of the template"),
+                share("unchanged", "Unchanged", None, "prompts that are the query, capitals and spaces apart", main=False),
+            ),
+        )  # fmt: skip
+
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | Weighted | None]]:
+        """The metrics of each sample; what is the set's is left out where there is nothing to count or to compare with."""
+        prompts = [one.prompt for one in samples if isinstance(one.prompt, Prompt)]
+        texts = [one.text for one in prompts]
+        rows = [self._own(one) for one in prompts]
+        for name, values in (
+            ("distinct_1", distinct(texts, 1)),
+            ("distinct_2", distinct(texts, 2)),
+            ("self_similarity", self_similarity(texts)),
+        ):
+            for row, value in zip(rows, values, strict=True):
+                if value is not None:
+                    row[name] = value
+        own = iter(rows)
+        return [next(own) if isinstance(one.prompt, Prompt) else {} for one in samples]
+
+    def _own(self, prompt: Prompt) -> Values:
+        """The metrics of a prompt by itself."""
+        tokens = self.count(prompt.text)
+        beyond = max(0, tokens - self.limit)
+        return {
+            "tokens": float(tokens),
+            "cut_tokens": Weighted(beyond / tokens, tokens),
+            "cut_prompts": float(beyond > 0),
+            "unfinished": float(prompt.cut),
+            "template_copied": float(any(copies(prompt.text, one, prompt.query) for one in self.templates)),
+            "unchanged": float(_folded(prompt.text) == _folded(prompt.query)),
+        }
+
+    def count(self, text: str) -> int:
+        """Tokens of a text to the text encoder, the one that ends it included."""
+        if self.tokenizer is not None:
+            return max(1, len(self.tokenizer(text).input_ids))
+        return math.ceil(len(text.split()) * self.tokens_per_word) + 1
+
+
+def words(text: str) -> list[str]:
+    """The words of a text without capitals and punctuation. A script without spaces has one word a stretch of letters."""
+    return _WORD.findall(text.casefold())
+
+
+def grams(text: str, n: int) -> list[tuple[str, ...]]:
+    """The runs of n words of a text."""
+    found = words(text)
+    return [tuple(found[start : start + n]) for start in range(len(found) - n + 1)]
+
+
+def distinct(texts: Sequence[str], n: int) -> list[Weighted | None]:
+    """Distinct-n of a set, item by item: different runs of n words of all runs (Li et al., arXiv:1510.03055).
+
+    A run that stands c times in the set counts 1/c in each place, so that the mean of the values, weighted by each text's number of
+    runs, is the set's number of different runs by its number of runs. None for a text without a run.
+    """
+    runs = [grams(text, n) for text in texts]
+    counts = Counter(run for of_text in runs for run in of_text)
+    return [
+        Weighted(math.fsum(1 / counts[run] for run in of_text) / len(of_text), len(of_text)) if of_text else None
+        for of_text in runs
+    ]
+
+
+def self_similarity(texts: Sequence[str]) -> list[float | None]:
+    """The mean cosine of each text with every other one, in 0..1, of their counts of pairs of words; None for a single text.
+
+    A text of one word is compared by it.
+    """
+    if len(texts) < 2:
+        return [None] * len(texts)
+    vectors = [_unit(Counter(grams(text, 2) or grams(text, 1))) for text in texts]
+    total: dict[tuple[str, ...], float] = {}
+    for vector in vectors:
+        for run, value in vector.items():
+            total[run] = total.get(run, 0.0) + value
+    # The sum over the others is that over all without the text itself, whose square is its own part.
+    sums = [math.fsum(value * (total[run] - value) for run, value in vector.items()) for vector in vectors]
+    return [max(0.0, one) / (len(texts) - 1) for one in sums]
+
+
+def copies(text: str, template: str, query: str) -> bool:
+    """Whether a prompt repeats a template: 8 of its words in a row, or one of its labels. The query's own words are its user's."""
+    asked = {*grams(query, COPIED_WORDS)}
+    written = {*grams(text, COPIED_WORDS)} - asked
+    parts = template.split("{}")
+    if any(not written.isdisjoint(grams(part, COPIED_WORDS)) for part in parts):
+        return True
+    labels = {label for part in parts for label in _LABEL.findall("\n".join(map(str.strip, part.split("\n"))))}
+    return any(label in text and label not in query for label in labels)
+
+
+@lru_cache(maxsize=8)
+def load_tokenizer(source: str | None, subfolder: str | None) -> Any:
+    """The tokenizer of a folder, or of a hub id whose files lie in the hub's cache; None where there is none.
+
+    Raises:
+        UserError: The folder holds no tokenizer.
+    """
+    if source is None or not (Path(source).is_dir() or _is_cached(source, subfolder)):
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source, local_files_only=True, subfolder=subfolder or "")
+    except Exception as error:  # what transformers raises for files that cannot be read varies
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"evaluator.text.tokenizer={source}: it cannot be loaded ({reason}); correct it, or set it to null to estimate"
+        ) from error
+
+
+def _is_cached(source: str, subfolder: str | None) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    prefix = f"{subfolder}/" if subfolder else ""
+    try:
+        return any(isinstance(try_to_load_from_cache(source, prefix + name), str) for name in _FILES)
+    except HFValidationError as error:
+        raise UserError(
+            f"evaluator.text.tokenizer={source}: no such folder, and no hub id; set it to one, or to null to estimate"
+        ) from error
+
+
+def _unit(counts: Counter[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
+    length = math.sqrt(sum(count * count for count in counts.values()))
+    return {run: count / length for run, count in counts.items()}
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
