@@ -11,6 +11,7 @@ from vpo.build import build
 from vpo.checking.rules import check
 
 DATA = f"paths.data={OWN / 'english'}"
+ASSETS = ("smollm2-135m-instruct", "all-minilm-l6-v2")
 EXPERIMENTS = ("english", "english_grpo", "english_published", "english_smoke")
 
 
@@ -43,9 +44,7 @@ def test_the_smoke_takes_a_handful_of_each_split():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (assets_folder() / "smollm2-135m-instruct").is_dir(), reason="run `vpo assets get smollm2-135m-instruct`"
-)
+@pytest.mark.skipif(not all((assets_folder() / one).is_dir() for one in ASSETS), reason=f"needs the assets {ASSETS}")
 def test_every_stage_runs_with_the_real_model(tmp_path):
     """DPO's story on users' queries, then GRPO's, which takes up the same SFT policy."""
     arguments = ["run", "experiment=english_smoke", DATA, "measured=users"]
@@ -55,8 +54,10 @@ def test_every_stage_runs_with_the_real_model(tmp_path):
     methods = json.loads(results.read_text())["methods"]
     assert list(methods) == ["original", "base_fewshot", "sft", "sft_more", "sft_chosen", "dpo", "sft_best", "dpo_best"]
     for name, metrics in methods.items():
-        assert (metrics["aligned"]["n"], metrics["aligned"]["n_failed"]) == (2, 0), name
+        for metric in ("aligned", "semantic", "cut_prompts"):
+            assert (metrics[metric]["n"], metrics[metric]["n_failed"]) == (2, 0), (name, metric)
     assert methods["original"]["aligned"]["mean"] == 1.0
+    assert methods["original"]["semantic"]["mean"] == pytest.approx(1.0, abs=1e-5)
     online = run_vpo(*arguments, "objective=grpo", "method=[sft,grpo,grpo_best]", cwd=tmp_path, timeout=1500)
     assert online.returncode == 0, online.stderr
     assert len(list(tmp_path.glob("store/sft/*/manifest.json"))) == 3  # sft and its two controls: no other one for GRPO
