@@ -7,6 +7,7 @@ import pytest
 from tests.checking.test_config import composed, keys_of
 from tests.conftest import OWN
 from vpo.build import build
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.method.file import FileRewrites
 from vpo.method.given import Given
@@ -92,3 +93,12 @@ def test_the_content_of_the_file_is_in_the_key(tmp_path):
 
     assert key("one") != key("two")
     assert key("one") == key("one")
+
+
+@pytest.mark.parametrize("key", ["path", "queries"])
+def test_a_missing_file_is_found_before_anything_is_trained(tmp_path, key):
+    (tmp_path / "there.txt").write_text("x\n")
+    files = dict.fromkeys(("path", "queries"), tmp_path / "there.txt") | {key: tmp_path / "no-such.txt"}
+    config = composed("method=[file]", *(f"method.file.{name}={file}" for name, file in files.items()))
+    with pytest.raises(UserError, match=rf"method.file.{key}=.*no-such.txt: no such file; set it"):
+        check(config)

@@ -21,7 +21,7 @@ def of(config, stage):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_of_the_experiments_is_a_valid_config(name):
-    check(composed(f"experiment={name}"))
+    check(composed(f"experiment={name}", DATA))
 
 
 def test_dpo_and_grpo_start_from_one_sft_policy():

@@ -1,8 +1,11 @@
 """The backbone before any training, asked by an instruction of its own: what a few-shot prompt alone gives."""
 
+from collections.abc import Sequence
+
 from vpo.interfaces import Policy
 from vpo.language.policy import InstructedPolicy
 from vpo.method.policy import PromptOptimizer
+from vpo.records import Completion, Failure, Query
 from vpo.templates import read_template
 
 
@@ -18,4 +21,12 @@ class InstructedOptimizer(PromptOptimizer):
     """
 
     def __init__(self, policy: Policy, template: str, temperature: float, top_p: float, max_new_tokens: int) -> None:
-        super().__init__(InstructedPolicy(policy.engine, read_template(template)), temperature, top_p, max_new_tokens)
+        super().__init__(policy, temperature, top_p, max_new_tokens)
+        self.template = read_template(template)
+
+    def optimize(self, queries: Sequence[Query], seed: int) -> list[Completion | Failure]:
+        sampling = self.sampling
+        asked = InstructedPolicy(self.policy.engine, self.template)
+        return PromptOptimizer(asked, sampling.temperature, sampling.top_p, sampling.max_new_tokens).optimize(
+            queries, seed
+        )
