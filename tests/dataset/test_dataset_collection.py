@@ -241,9 +241,7 @@ def test_the_content_is_in_the_key_and_the_place_is_not(tmp_path):
     for name, text in (("a", "dog"), ("b", "dog"), ("c", "cat")):
         (tmp_path / name).mkdir()
         write(tmp_path / name, queries=[f"{text} {other}" for other in NAMES])
-        config = composed(
-            "dataset=collection", "dataset.near=null", "dataset.sources={}", f"paths.data={tmp_path / name}"
-        )
+        config = composed("dataset=vpo", "dataset.near=null", f"paths.data={tmp_path / name}")
         config["dataset"]["sources"] = {
             "one": {"path": str(tmp_path / name / "queries.txt"), "splits": {"test": 4, "dpo": 4, "sft": "rest"}}
         }
