@@ -27,7 +27,7 @@ from vpo.stages.evaluate import Evaluate
 from vpo.stages.grpo import Grpo, check_grpo
 from vpo.stages.optimize import optimize
 from vpo.stages.pair import MakePairs
-from vpo.stages.queries import Queries
+from vpo.stages.queries import HeldOut, Queries
 from vpo.stages.reference import Reference
 from vpo.stages.refine import Refine
 from vpo.stages.render import Render
@@ -51,9 +51,10 @@ def run(context: Context, cfg: Config) -> Made:
         ...}, "evaluators": {name: entry, ...}}.
     """
     queries = context.make(Queries(dataset=cfg["dataset"]))
+    asked = test_queries(context, cfg, queries)
     policies = context.policies = train_policies(context, cfg, queries)
-    prompts = {name: write_prompts(context, cfg, queries, name, policies) for name in cfg["method"]}
-    return measure(context, cfg, queries, prompts)
+    prompts = {name: write_prompts(context, cfg, asked, name, policies) for name in cfg["method"]}
+    return measure(context, cfg, asked, prompts)
 
 
 def plan(cfg: Config, store: Path = Path("store")) -> list[tuple[Stage, Entry]]:
@@ -67,6 +68,12 @@ def plan(cfg: Config, store: Path = Path("store")) -> list[tuple[Stage, Entry]]:
 def stops(cfg: Config) -> tuple[str, ...]:
     """The names of the stages after which this config's run can stop, in their order."""
     return tuple(dict.fromkeys(stage.name for stage, _ in plan({**cfg, "stop_after": None})))
+
+
+def test_queries(context: Context, cfg: Config, queries: Entry) -> Entry:
+    """What methods are measured on: the test queries, or those of another split in their place."""
+    split = cfg["measured"]
+    return queries if split == "test" else context.make(HeldOut(queries=queries, split=split))
 
 
 def train_policies(context: Context, cfg: Config, queries: Entry) -> dict[str, Entry]:
@@ -200,15 +207,12 @@ def gather_feedback(context: Context, cfg: Config, queries: Entry, policy: Entry
         clips = context.make(
             Render(
                 generator=cfg["generator"], prompts=candidates, seed=seed, judged=judged or None,
+                text_pairs=feedback["text_pairs"] if judged else None,
                 prepended=feedback["prepended"] if judged else None, label=of_candidates,
             )
         )  # fmt: skip
         scores = context.make(ScoreClips(reward=cfg["reward"], clips=clips, label=of_candidates))
-    return context.make(
-        MakePairs(
-            feedback=feedback, candidates=candidates, refinements=judged.get("refinements"), scores=scores, seed=seed
-        )
-    )
+    return context.make(MakePairs(feedback=feedback, candidates=candidates, scores=scores, seed=seed, **judged))
 
 
 def train_controls(

@@ -261,7 +261,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Pair:
-    """A preference: for this query, `chosen` is better than `rejected`. `source` is 'text' or 'video'."""
+    """A preference: for this query, `chosen` is better than `rejected`.
+
+    Attributes:
+        source: 'text' (a refinement over the flawed candidate), 'sampled' (a candidate without flaw over a flawed one) or 'video'.
+    """
 
     query_id: str
     query: str
@@ -270,6 +274,11 @@ class Pair:
     source: str
     chosen_score: float | None = None
     rejected_score: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Unique in one set of pairs: a query has at most one sampled pair, and one other beside it."""
+        return f"{self.query_id}-sampled" if self.source == "sampled" else self.query_id
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from vpo.training import modules
 from vpo.training.recipe import SCHEDULES
 
 ROOT = Path(__file__).resolve().parents[2]
+DATA = f"paths.data={ROOT / 'tests/data/english'}"  # of our own, in the places of the public data sets
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
 
 
@@ -174,7 +175,7 @@ def test_feedback_decides_which_stages_there_are():
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_plans(experiment, tmp_path):
     with initialize_config_module("vpo.conf", version_base="1.3"):
-        cfg = compose("config", overrides=[f"experiment={experiment}"], return_hydra_config=False)
+        cfg = compose("config", overrides=[f"experiment={experiment}", DATA], return_hydra_config=False)
     missing = OmegaConf.missing_keys(cfg)
     assert missing <= {"dataset.path"}, missing  # a recipe may ask for the user's own queries; it says so by ???
     if missing:
@@ -208,7 +209,9 @@ def test_experiments_take_a_users_queries_and_backbone(experiment, tmp_path):
 def test_every_choice_builds(group, name):
     """Each yaml with a target is built; what needs a policy is given a stand-in for it."""
     config = (
-        composed(f"{group}={name}") if group not in ("method", "evaluator", "logger") else composed(f"{group}=[{name}]")
+        composed(f"{group}={name}", DATA)
+        if group not in ("method", "evaluator", "logger")
+        else composed(f"{group}=[{name}]", DATA)
     )
     node = config[group]
     if group in ("method", "evaluator", "logger"):

@@ -4,7 +4,15 @@ import pytest
 
 from vpo import targets
 from vpo.errors import UserError
-from vpo.feedback.pairing import merge, sft_examples, text_pairs, video_candidates, video_pairs
+from vpo.feedback.pairing import (
+    feedback_pairs,
+    merge,
+    sampled_pairs,
+    sft_examples,
+    text_pairs,
+    video_candidates,
+    video_pairs,
+)
 from vpo.records import Clip, Pair, Prompt, Refinement, Score, Verdict
 from vpo.stages.context import Context
 from vpo.stages.pair import MakePairs
@@ -70,8 +78,8 @@ def test_a_refinement_in_front_of_the_flawed_text_is_preferred_only_on_request()
     fine = [prompt("a", 1), prompt("a", 2)]
     verdicts = [verdict("a", 0, False), verdict("a", 1, True), verdict("a", 2, True)]
     mended = refinements[:1]
-    assert video_candidates([prompts[0], *fine], verdicts, mended, prepended=False) == fine
-    assert video_candidates([prompts[0], *fine], verdicts, mended, prepended=True) == []
+    assert video_candidates([prompts[0], *fine], verdicts, mended, kind="refined", prepended=False) == fine
+    assert video_candidates([prompts[0], *fine], verdicts, mended, kind="refined", prepended=True) == []
 
 
 def test_which_flawed_candidate_is_taken_depends_on_the_seed_alone():
@@ -81,6 +89,60 @@ def test_which_flawed_candidate_is_taken_depends_on_the_seed_alone():
     assert first == again
     assert len(first) == 8
     assert first != other
+
+
+def test_sampled_pairs_are_fine_over_flawed_of_the_same_query():
+    prompts = [
+        prompt("a", 0), prompt("a", 1),  # fine, flawed
+        prompt("b", 0), prompt("b", 1),  # both fine: nothing to prefer
+        prompt("c", 0), prompt("c", 1),  # flawed and unread: None is no side of a pair
+        prompt("d", 0, "same"), prompt("d", 1, " same "),  # one text cannot be better than itself
+        prompt("e", 0, " "), prompt("e", 1),  # an empty text is no side
+        prompt("f", 0), prompt("f", 1),  # the judge failed on the first
+    ]  # fmt: skip
+    verdicts = [
+        verdict("a", 0, True), verdict("a", 1, False), verdict("b", 0, True), verdict("b", 1, True),
+        verdict("c", 0, False), verdict("c", 1, None), verdict("d", 0, True), verdict("d", 1, False),
+        verdict("e", 0, False), verdict("e", 1, True), verdict("f", 1, False),
+    ]  # fmt: skip
+    assert sampled_pairs(prompts, verdicts, seed=0) == [Pair("a", "query a", "text a0", "text a1", "sampled")]
+
+
+def test_both_sides_of_sampled_pairs_are_drawn_by_the_seed():
+    prompts = [prompt(query, k) for query in "abcdefgh" for k in range(6)]
+    verdicts = [verdict(one.query_id, one.index, one.index % 2 == 0) for one in prompts]
+    first, again, other = (sampled_pairs(prompts, verdicts, seed) for seed in (0, 0, 1))
+    assert first == again != other
+    assert [one.query_id for one in first] == list("abcdefgh")
+    assert len({one.chosen[-1] for one in first}) > 1
+    assert len({one.rejected[-1] for one in first}) > 1
+    for one in first:
+        assert int(one.chosen[-1]) % 2 == 0
+        assert int(one.rejected[-1]) % 2 == 1
+
+
+def test_text_pairs_are_of_the_chosen_kind():
+    """Query a has a fine and a flawed candidate with a refinement, b a refined one only, c a fine and a flawed one without."""
+    prompts = [prompt(query, k) for query in "abc" for k in range(2)]
+    verdicts = [verdict("a", 0, True), verdict("a", 1, False), verdict("b", 0, False), verdict("b", 1, False),
+                verdict("c", 0, True), verdict("c", 1, False)]  # fmt: skip
+    refinements = [Refinement("a-1", "a", "mended a"), Refinement("b-0", "b", "mended b"), Refinement("c-1", "c", None)]
+    refined = [Pair("a", "query a", "mended a", "text a1", "text"), Pair("b", "query b", "mended b", "text b0", "text")]
+    sampled = [
+        Pair("a", "query a", "text a0", "text a1", "sampled"),
+        Pair("c", "query c", "text c0", "text c1", "sampled"),
+    ]
+    found = {
+        kind: feedback_pairs(prompts, verdicts, refinements, 0, kind=kind, prepended=True)
+        for kind in ("refined", "sampled", "both")
+    }
+    assert found == {"refined": refined, "sampled": sampled, "both": refined + sampled}
+    assert len({one.id for one in found["both"]}) == 4  # training and reference know pairs by their ids
+    # A video pair is possible only for a query without any of them.
+    fine = [prompts[0], prompts[4]]
+    for kind, left in (("refined", ["c-0"]), ("sampled", []), ("both", [])):
+        kept = video_candidates(fine + prompts, verdicts, refinements, kind=kind, prepended=True)
+        assert sorted({one.id for one in kept}) == left, kind
 
 
 def test_video_pair_needs_dominance_and_a_gap_above_the_threshold():
@@ -200,7 +262,7 @@ def test_a_reward_of_floats_gives_pairs_through_the_stages(tmp_path, tests_allow
     reward = {"_target_": "tests.feedback.test_pairing.WordReward", "colours": ["red"]}
     scores = context.make(ScoreClips(reward=reward, clips=rendered))
     pairing = MakePairs(
-        feedback={"text": False, "video": True, "threshold": 0.5, "dominance": dominance, "prepended": False},
+        feedback={"text": False, "video": True, "threshold": 0.5, "dominance": dominance},
         candidates=candidates, scores=scores, seed=0,
     )  # fmt: skip
     if chosen is None:
@@ -224,5 +286,5 @@ def test_clips_are_needed_only_where_a_video_pair_can_come_of_it():
         verdict("c", 0, True), verdict("c", 1, False),
     ]  # fmt: skip
     refinements = [Refinement("a-1", "a", "mended"), Refinement("c-1", "c", None)]
-    kept = video_candidates(prompts, verdicts, refinements, prepended=True)
+    kept = video_candidates(prompts, verdicts, refinements, kind="refined", prepended=True)
     assert [one.id for one in kept] == ["b-0", "b-1", "c-0"]

@@ -8,27 +8,12 @@ from tests.checking.test_config import composed
 from vpo.build import build
 from vpo.records import Clip, Failure, Prompt, Score, Verdict
 from vpo.seeding import seed_of
-from vpo.training.online.rewards import TextReward, VideoReward, principles_kept
+from vpo.training.online.rewards import TextReward, VideoReward
 
 
 @pytest.fixture(scope="module")
 def judge():
     return build(composed()["judge"])
-
-
-@pytest.mark.parametrize(
-    ("aspects", "refusal", "number"),
-    [
-        ((True, True, True), False, 1.0),
-        ((True, True, False), False, 2 / 3),
-        ((False, True, False), False, 1 / 3),
-        ((False, False, False), False, 0.0),
-        ((True, True, True), True, 0.0),
-        ((True, None, True), False, None),
-    ],
-)
-def test_a_verdict_is_the_share_of_the_principles_it_finds_kept(aspects, refusal, number):
-    assert principles_kept(Verdict("p", *aspects, refusal=refusal)) == pytest.approx(number)
 
 
 def test_text_reward_reads_the_query_and_not_the_prompt(judge):

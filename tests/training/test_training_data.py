@@ -73,3 +73,10 @@ def test_a_plan_divides_a_global_batch_over_ranks_and_forward_passes():
     assert [len(step) for step in plan.steps(20)] == [12, 8]
     limited = BatchPlan(global_batch_size=12, per_device=12, epochs=1, max_steps=3)
     assert [len(step) for step in limited.steps(20)] == [12, 12, 12]  # 36 rows: two epochs are enough
+
+
+def test_two_pairs_of_a_query_are_two_rows_with_ids_of_their_own(renderer):
+    pairs = [Pair("a", "a dog", "one", "two", "text"), Pair("a", "a dog", "three", "two", "sampled")]
+    rows, _ = pair_rows(pairs, renderer, 100)
+    assert [row.id for row in rows] == ["a", "a-sampled"]
+    assert [row.query_id for row in rows] == ["a", "a"]

@@ -47,6 +47,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     if unknown:
         raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
     check_engines(config)
+    check_files(config)
     check_objective(config)
 
 
@@ -66,6 +67,18 @@ def check_engines(config: Mapping[str, Any]) -> None:
         model = str(engine.get("model", ""))
         if model.startswith((".", "/", "~")) and not Path(model).is_dir():
             raise UserError(f"config: engine.model={model}: no such folder; give the folder of a model, or a hub id")
+
+
+def check_files(config: Mapping[str, Any]) -> None:
+    """The files of rewrites that methods read are there: they are read after all trainings."""
+    for name, node in config["method"].items():
+        if node["_target_"] != "vpo.method.file.FileRewrites":
+            continue
+        for key in ("path", "queries"):
+            if node[key] is not None and not Path(node[key]).expanduser().is_file():
+                raise UserError(
+                    f"config: method.{name}.{key}={node[key]}: no such file; set it, or paths.data to where copies of data sets lie"
+                )
 
 
 def check_objective(config: Mapping[str, Any]) -> None:

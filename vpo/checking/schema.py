@@ -158,6 +158,7 @@ class Feedback(Node):
     video: bool
     threshold: float
     dominance: Literal["answers", "dimensions", "none"]
+    text_pairs: Literal["refined", "sampled", "both"]
     prepended: bool
 
 
@@ -180,6 +181,7 @@ class Paths(Node):
     """Where results lie."""
 
     store: str
+    data: str
     runs: str
     assets: str | None
     cache: str
@@ -239,6 +241,7 @@ class Config(Node):
     plan: Plan
     build: Build
     seed: Seed
+    measured: str
     rounds: Count
     stop_after: str | None
     recompute: list[str]

@@ -3,14 +3,13 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from vpo.dataset.reading.content import read_content
-from vpo.dataset.reading.entries import Entry, read_entry
+from vpo.dataset.reading.data_file import DataFile
+from vpo.dataset.reading.entries import REWRITE, Entry, read_entry
 from vpo.dataset.reading.problems import FileProblem, Place, RowProblem, in_one_line, shown
-from vpo.dataset.reading.source import local_path, read_bytes, shown_path, suffix_of
+from vpo.dataset.reading.source import shown_path
 from vpo.errors import UserError
 from vpo.records import Query
 from vpo.seeding import seed_of
@@ -27,7 +26,8 @@ class FileDataset:
     not UTF-8.
 
     A value is a string, or an object with the text in the first of "query", "text" and "prompt" that is not empty and, if
-    it likes, an "id" and a "split"; names of fields may be in any case. An id is a text or a whole number; queries without
+    it likes, an "id", a "split" and a "rewrite": a given prompt, which method@drafter=given takes. Names of fields may be in
+    any case. An id is a text or a whole number; queries without
     one are named by the hash of their text. Splits are sft (or train), dpo (or validation, valid, val, dev) and test.
 
     `Query.text` is what the user typed apart from HTML's entities and tags, control characters and white space at the ends
@@ -56,8 +56,7 @@ class FileDataset:
         self.amounts = {"sft": sft, "dpo": dpo, "test": test}
         self.left_out: dict[str, int] = {}
         self.changed: dict[str, int] = {}
-        self._given = path
-        self._fingerprint = ""
+        self._file = DataFile(path)
         self._check_amounts()
 
     def _check_amounts(self) -> None:
@@ -81,10 +80,9 @@ class FileDataset:
     def fingerprint(self) -> str:
         """The sha256 of the suffix and the content: what is read, in which encoding and format, depends on these alone."""
         try:
-            self._fingerprint = _hash(*self._content())
+            return self._file.fingerprint()
         except FileProblem as problem:
             raise UserError(f"{self.path}: {problem}") from problem
-        return self._fingerprint
 
     def splits(self) -> Mapping[str, list[Query]]:
         """The queries of each split in the file's order; shares hold to within one query.
@@ -133,7 +131,7 @@ class FileDataset:
         found, problems = _Found(), []
         changed: Counter[str] = Counter()
         renamed: dict[str, str] = {}
-        for place, value in self._values():
+        for place, value in self._file.values():
             try:
                 if isinstance(value, RowProblem):
                     raise value
@@ -156,21 +154,6 @@ class FileDataset:
         self.left_out = {"duplicates dropped": found.copies} if found.copies else {}
         self.changed = dict(changed)
         return [(one.query, one.split) for one in found.queries.values()]
-
-    def _values(self) -> Iterator[tuple[Place, Any]]:
-        """The file's values, each with its place. One that cannot be read is a RowProblem."""
-        suffix, packed = self._content()
-        if self._fingerprint not in ("", _hash(suffix, packed)):
-            raise FileProblem("has changed while the run looked at it; start again")
-        return read_content(suffix, packed, self.path)
-
-    def _content(self) -> tuple[str, bytes]:
-        path = local_path(self._given)
-        return suffix_of(path), read_bytes(path)
-
-
-def _hash(suffix: str, content: bytes) -> str:
-    return hashlib.sha256(suffix.encode() + b"\0" + content).hexdigest()
 
 
 @dataclass
@@ -203,7 +186,8 @@ class _Found:
             )
         kept = self.queries.get(entry.key)
         if kept is None:
-            self.queries[entry.key] = _Kept(Query(name, entry.text), entry.split, name)
+            meta = {REWRITE: entry.rewrite} if entry.rewrite else {}
+            self.queries[entry.key] = _Kept(Query(name, entry.text, meta=meta), entry.split, name)
             return
         if kept.split and entry.split and kept.split != entry.split:
             raise RowProblem(
@@ -213,5 +197,7 @@ class _Found:
                 differs=True,
             )
         self.copies += 1
+        if entry.rewrite and REWRITE not in kept.query.meta:
+            kept.query = replace(kept.query, meta={REWRITE: entry.rewrite})
         if entry.split and not kept.split:
             kept.split, kept.named_by = entry.split, name

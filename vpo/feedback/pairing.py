@@ -19,6 +19,8 @@ DOMINANCE: Mapping[str, Callable[[Score, Score], bool]] = {
     "dimensions": lambda a, b: dimensions_dominate(a.dimensions, b.dimensions),  # VisionReward, arXiv 2412.21059
     "none": lambda a, b: True,  # VPO's paper, section 3.3: the gap alone
 }
+# feedback.text_pairs: which text-level preferences are made of candidates, their verdicts and refinements.
+TEXT_PAIRS = ("refined", "sampled", "both")
 OPENING = 25  # characters by which a text's beginning is known again, though its end may be changed
 
 
@@ -65,6 +67,45 @@ def text_pairs(
     return pairs
 
 
+def sampled_pairs(prompts: Sequence[Prompt], verdicts: Sequence[Verdict], seed: int) -> list[Pair]:
+    """Pairs of the policy's own candidates: one without flaw over a flawed one of the same query, both drawn at random.
+
+    Both sides are texts that the policy writes, so that the preference moves what it samples. A refined text it may never write, and
+    then the preference displaces what the pair does not compare (Razin et al. 2024, arXiv 2410.08847, on likelihood displacement). Not
+    part of VPO. A candidate that the judge failed on, or could not read, is on neither side. At most one pair a query.
+    """
+    fine_of = {one.prompt_id: one.fine for one in verdicts}
+    pairs = []
+    for candidates in _by_query(prompts):
+        fine = [one for one in candidates if fine_of.get(one.id) is True and one.text.strip()]
+        texts = {one.text.strip() for one in fine}
+        flawed = [
+            one
+            for one in candidates
+            if fine_of.get(one.id) is False and one.text.strip() and one.text.strip() not in texts
+        ]
+        if fine and flawed:
+            rng = random.Random(seed_of("sampled pair", seed, candidates[0].query_id))
+            chosen, rejected = rng.choice(fine), rng.choice(flawed)
+            pairs.append(Pair(chosen.query_id, chosen.query, chosen.text.strip(), rejected.text.strip(), "sampled"))
+    return pairs
+
+
+def feedback_pairs(
+    prompts: Sequence[Prompt],
+    verdicts: Sequence[Verdict],
+    refinements: Sequence[Refinement],
+    seed: int,
+    *,
+    kind: str,
+    prepended: bool,
+) -> list[Pair]:
+    """The text-level pairs of a kind of `TEXT_PAIRS`; with "both" a query may have one of each."""
+    refined = text_pairs(prompts, refinements, seed, prepended=prepended) if kind in ("refined", "both") else []
+    sampled = sampled_pairs(prompts, verdicts, seed) if kind in ("sampled", "both") else []
+    return [*refined, *sampled]
+
+
 def video_pairs(prompts: Sequence[Prompt], scores: Sequence[Score], *, threshold: float, dominance: str) -> list[Pair]:
     """Video-level pairs: at most one a query, the first accepted in scan order (chosen outer, rejected inner).
 
@@ -99,19 +140,25 @@ def video_pairs(prompts: Sequence[Prompt], scores: Sequence[Score], *, threshold
 
 
 def video_candidates(
-    prompts: Sequence[Prompt], verdicts: Sequence[Verdict], refinements: Sequence[Refinement], *, prepended: bool
+    prompts: Sequence[Prompt],
+    verdicts: Sequence[Verdict],
+    refinements: Sequence[Refinement],
+    *,
+    kind: str,
+    prepended: bool,
 ) -> list[Prompt]:
     """The candidates that can still make a video pair once text-level feedback is in: judged fine, of queries without a text pair.
 
     Text wins the merge, so rendering a query that has a text pair would be in vain.
     """
     fine = {one.prompt_id for one in verdicts if one.fine}
-    taken = {pair.query_id for pair in text_pairs(prompts, refinements, seed=0, prepended=prepended)}
+    pairs = feedback_pairs(prompts, verdicts, refinements, seed=0, kind=kind, prepended=prepended)
+    taken = {pair.query_id for pair in pairs}
     return [one for one in prompts if one.id in fine and one.query_id not in taken]
 
 
 def merge(text: Sequence[Pair], video: Sequence[Pair]) -> list[Pair]:
-    """At most one pair a query; the text-level pair wins."""
+    """All text-level pairs, and a video-level one for each query that has none of them."""
     taken = {pair.query_id for pair in text}
     return [*text, *(pair for pair in video if pair.query_id not in taken)]
 

@@ -77,7 +77,7 @@ def _rows(values: Iterator[tuple[Place, Any]], options: Options) -> list[Row]:
         try:
             if isinstance(value, RowProblem):
                 raise value
-            text, given, _ = raw_entry(value)
+            text, given, *_ = raw_entry(value)
             name = read_id(given)
             read_query(text, options.max_chars, options.language)
             rows.append(Row(str(place), name, text))

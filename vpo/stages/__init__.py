@@ -11,7 +11,7 @@ from vpo.stages.evaluate import Evaluate
 from vpo.stages.grpo import Grpo
 from vpo.stages.optimize import Optimize
 from vpo.stages.pair import MakePairs
-from vpo.stages.queries import Queries
+from vpo.stages.queries import HeldOut, Queries
 from vpo.stages.reference import Reference
 from vpo.stages.refine import Refine
 from vpo.stages.render import Render
@@ -23,6 +23,7 @@ from vpo.stages.start import Start
 
 # In the order of the method.
 STAGES: tuple[type[Stage], ...] = (
-    Queries, Start, Draft, Critique, Refine, Sft, Sample, Render, ScoreClips, MakePairs, Reference, Dpo, Grpo, Optimize, Evaluate
+    Queries, HeldOut, Start, Draft, Critique, Refine, Sft, Sample, Render, ScoreClips, MakePairs, Reference, Dpo, Grpo, Optimize,
+    Evaluate,
 )  # fmt: skip
 NAMES = tuple(stage.name for stage in STAGES)

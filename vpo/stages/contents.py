@@ -1,5 +1,6 @@
 """What stands in files that a config only names: it belongs into a result's key as much as the names do."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from vpo.assets.folder import is_asset, version_of
 from vpo.stages.start import fingerprint
 from vpo.templates import template_hash
 
+FILES = ("path", "queries")  # of `vpo.method.file`
+
 
 def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
-    """The node, and hashes of the template and of the local model's or the asset's files that it, or a node in it, names.
+    """The node, and hashes of the files that it, or a node in it, names: template, local model or asset, data.
 
     Classes of a user's own may call other things so; what these read is theirs to name in the config.
     """
@@ -23,4 +26,7 @@ def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
         inner["model_content"] = fingerprint(Path(node["model"]))
     elif is_asset(node.get("model")):
         inner["model_content"] = version_of(node["model"])
+    for key in FILES:
+        if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
+            inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()
     return inner

@@ -13,17 +13,20 @@ from vpo.records import Query
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.storage.rows import write_rows
+from vpo.storage.store import Entry
 
-SPLITS = ("sft", "dpo", "test")
+TRAINED = ("sft", "dpo")
+SPLITS = (*TRAINED, "test")  # of every data set
 
 
 @dataclass(frozen=True, kw_only=True)
 class Queries(Stage):
     """The data set is read and split by use.
 
-    Writes `sft.jsonl`, `dpo.jsonl` and `test.jsonl`. The content of a user's file is part of the key, by the data set's
-    fingerprint; the arguments that say where it lies, which the class names in `in_fingerprint`, are not. What a data
-    set did not use or changed (its `left_out` and `changed`, if it has them) is counted beside the sizes.
+    Writes `sft.jsonl`, `dpo.jsonl` and `test.jsonl`, and a file for every other split that the data set has. The content of a
+    user's file is part of the key, by the data set's fingerprint; the arguments that say where it lies, which the class names in
+    `in_fingerprint`, are not. What a data set did not use or changed (its `left_out` and `changed`, if it has them) is counted
+    beside the sizes.
     """
 
     name: ClassVar[str] = "queries"
@@ -50,10 +53,33 @@ class Queries(Stage):
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         splits = self._source.splits()
         check_splits(splits)
-        for name in SPLITS:
+        for name in splits:
             write_rows(folder / f"{name}.jsonl", splits[name])
-        counts = {name: len(splits[name]) for name in SPLITS}
+        counts = {name: len(splits[name]) for name in splits}
         return counts | dict(getattr(self._source, "left_out", {})) | dict(getattr(self._source, "changed", {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(Stage):
+    """Another split's queries take the place of the test queries.
+
+    Writes `test.jsonl`. So recipes are chosen on a validation split, and several kinds of queries are measured on, with the same
+    trained policies.
+    """
+
+    name: ClassVar[str] = "held_out"
+
+    queries: Entry
+    split: str
+
+    def work(self, context: Context, folder: Path) -> dict[str, int]:
+        known = [path.stem for path in sorted(self.queries.folder.glob("*.jsonl")) if path.stem not in TRAINED]
+        if self.split not in known:
+            what = "is trained on" if self.split in TRAINED else "is no split of this data set"
+            raise UserError(f"config: measured={self.split} {what}; choose one of {', '.join(known)}")
+        rows = self.queries.rows(f"{self.split}.jsonl", Query)
+        write_rows(folder / "test.jsonl", rows)
+        return {"test": len(rows)}
 
 
 def check_splits(splits: Mapping[str, Sequence[Query]]) -> None:
@@ -63,7 +89,7 @@ def check_splits(splits: Mapping[str, Sequence[Query]]) -> None:
     """
     ids: set[str] = set()
     texts: dict[str, tuple[str, str]] = {}  # by comparison key: split and id
-    for name in SPLITS:
+    for name in dict.fromkeys((*SPLITS, *splits)):
         if not splits[name]:
             raise UserError(
                 f"dataset: the split {name!r} is empty; give more queries or a larger dataset.{name} (rows of a file may name "

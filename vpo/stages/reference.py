@@ -23,8 +23,8 @@ WORKER = "vpo.training.reference"
 class Reference(Stage):
     """The policy from which preference training starts reads the pairs.
 
-    Writes `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities). The training worker's own code reads them, in
-    a process of its own, with weights quantised and rounded as the training reads them.
+    Writes `reference.jsonl`: query_id (the pair's id), chosen, rejected (summed log-probabilities). The training worker's
+    own code reads them, in a process of its own, with weights quantised and rounded as the training reads them.
     """
 
     name: ClassVar[str] = "reference"

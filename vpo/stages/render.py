@@ -22,7 +22,8 @@ class Render(Stage):
     """The video model renders prompts.
 
     Writes `clips/<file name of the prompt's id>.mp4` and `clips.jsonl`. With `judged` (the candidates' verdicts and refinements)
-    only those candidates are rendered that can still make a video pair, by the rule `prepended` of the text pairs.
+    only those candidates are rendered that can still make a video pair, by the rules of the text pairs (`text_pairs`,
+    `prepended`).
     """
 
     name: ClassVar[str] = "render"
@@ -31,6 +32,7 @@ class Render(Stage):
     prompts: Entry
     seed: int
     judged: Mapping[str, Entry] | None = None
+    text_pairs: str | None = None
     prepended: bool | None = None
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
@@ -51,7 +53,7 @@ class Render(Stage):
             return prompts
         verdicts = self.judged["verdicts"].rows("verdicts.jsonl", Verdict)
         refinements = self.judged["refinements"].rows("refinements.jsonl", Refinement)
-        return video_candidates(prompts, verdicts, refinements, prepended=self.prepended)
+        return video_candidates(prompts, verdicts, refinements, kind=self.text_pairs, prepended=self.prepended)
 
 
 def render_prompts(generator: Generator, prompts: Sequence[Prompt], *, folder: Path, seed: int) -> list[Clip | Failure]:

@@ -13,7 +13,6 @@ from vpo.language.checkpoints.limits import Limits
 from vpo.language.checkpoints.merging import read_base
 from vpo.records import Query
 from vpo.stages.context import Context
-from vpo.stages.queries import SPLITS
 from vpo.stages.stage import Node, Stage
 from vpo.storage.store import Entry
 from vpo.templates import template_hash
@@ -67,14 +66,14 @@ def check_prompts(start: Entry, queries: Entry, backbone: Node, new_tokens: Mapp
 
     Args:
         start: the policy that prompts are rendered for.
-        queries: whose splits are sampled from.
+        queries: whose splits, all of them, may be sampled from.
         backbone: its node.
         new_tokens: by their keys in the config, how many tokens are sampled at most; empty where nothing is.
     """
     limits = Limits.read(start.folder / "policy")
     if limits is None or limits.positions is None or not new_tokens:
         return
-    items = [query for split in SPLITS for query in queries.rows(f"{split}.jsonl", Query)]
+    items = [query for path in sorted(queries.folder.glob("*.jsonl")) for query in queries.rows(path.name, Query)]
     key = max(new_tokens, key=lambda name: new_tokens[name])
     # A tokenizer makes no more tokens of a text than it has bytes, so that most runs need none to know.
     if limits.template_tokens + max(len(one.text.encode()) for one in items) + new_tokens[key] <= limits.positions:

@@ -27,6 +27,12 @@ class TrainingRow:
     prompt: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
     reference: tuple[float, ...] = ()
+    pair_id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The pair's id; the query's where no query has two rows."""
+        return self.pair_id or self.query_id
 
     @property
     def completion_tokens(self) -> int:
@@ -85,14 +91,17 @@ def sft_rows(
 def pair_rows(pairs: Sequence[Pair], renderer: Renderer, max_length: int) -> tuple[list[TrainingRow], Counter[str]]:
     """Rows of preference pairs, and how many were left out: "empty", "over-long" or "equal" (both sides the same tokens)."""
     texts = [(one.query_id, one.query, (one.chosen, one.rejected)) for one in pairs]
-    return _render_rows(texts, renderer, max_length)
+    return _render_rows(texts, renderer, max_length, [one.id for one in pairs])
 
 
 def _render_rows(
-    texts: Sequence[tuple[str, str, tuple[str, ...]]], renderer: Renderer, max_length: int
+    texts: Sequence[tuple[str, str, tuple[str, ...]]],
+    renderer: Renderer,
+    max_length: int,
+    pair_ids: Sequence[str | None] | None = None,
 ) -> tuple[list[TrainingRow], Counter[str]]:
     rows, left_out = [], Counter[str]()
-    for query_id, query, completions in texts:
+    for (query_id, query, completions), pair_id in zip(texts, pair_ids or [None] * len(texts), strict=True):
         prompt = tuple(renderer.prompt_ids(query))
         ids = tuple(tuple(renderer.completion_ids(text)) for text in completions)
         if not all(text.strip() for text in completions):
@@ -102,7 +111,7 @@ def _render_rows(
         elif len(prompt) + max(map(len, ids)) > max_length:
             left_out["over-long"] += 1
         else:
-            rows.append(TrainingRow(query_id, prompt, ids))
+            rows.append(TrainingRow(query_id, prompt, ids, pair_id=pair_id))
     return rows, left_out
 
 

@@ -34,7 +34,7 @@ class Reference:
 
 
 def read_pairs(job: dict[str, Any]) -> None:
-    """Write `reference.jsonl`: query_id, chosen, rejected (summed log-probabilities), one line a pair.
+    """Write `reference.jsonl`: query_id (the pair's id), chosen, rejected (summed log-probabilities), one line a pair.
 
     Job fields: trainer, template, start (policy folder), rows (file of pairs), out (folder), label, max_length, batch_size, packing,
     bits and dtype (how the training quantises and reads the weights that it starts from: the reference must see the same ones).
@@ -48,14 +48,14 @@ def read_pairs(job: dict[str, Any]) -> None:
     reader = Reader.of(model, packing=job["packing"], longest=longest, device=device)
     make: Callable[[], Reference] = partial(Reference, reader, renderer.pad_id)
     path = Path(job["out"]) / "reference.jsonl"
-    work = Work(path, dict, Task(make, read_rows_of), attrgetter("query_id"), job["batch_size"], job["label"])
+    work = Work(path, dict, Task(make, read_rows_of), attrgetter("id"), job["batch_size"], job["label"])
     complete(rows, work, LocalExecutor())
 
 
 def read_rows_of(reference: Reference, rows: Sequence[TrainingRow]) -> list[dict[str, Any]]:
     """The stored row of each pair."""
     sums = reference_logprobs(reference.reader, rows, reference.pad_id)
-    return [{"query_id": row.query_id, "chosen": c, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]
+    return [{"query_id": row.id, "chosen": c, "rejected": r} for row, (c, r) in zip(rows, sums, strict=True)]
 
 
 @torch.inference_mode()

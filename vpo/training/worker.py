@@ -254,13 +254,13 @@ def with_reference(rows: list[Any], path: Path) -> list[Any]:
         one["query_id"]: tuple(math.nan if one[side] is None else one[side] for side in ("chosen", "rejected"))
         for one in read_rows(path, dict)
     }  # null was not a number; the first step refuses it
-    missing = [row.query_id for row in rows if row.query_id not in known]
+    missing = [row.id for row in rows if row.id not in known]
     if missing:
         raise UserError(
             f"{path}: no log-probabilities of {len(missing)} of {len(rows)} pairs, such as {missing[0]}; they belong to other "
             "pairs or another max_length; redo them with recompute=reference"
         )
-    return [dataclasses.replace(row, reference=known[row.query_id]) for row in rows]
+    return [dataclasses.replace(row, reference=known[row.id]) for row in rows]
 
 
 def device_of(hardware: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""From one value of a data file to one query: its text, and the id and the split that it may name."""
+"""From one value of a data file to one query: its text, and the id, the split and the given rewrite that it may name."""
 
 import math
 import unicodedata
@@ -10,7 +10,8 @@ from vpo.dataset.reading.problems import RowProblem, names_in_short, shown
 from vpo.dataset.reading.text import comparison_key, tidy
 
 TEXT_FIELDS = ("query", "text", "prompt")
-FIELDS = (*TEXT_FIELDS, "id", "split")
+REWRITE = "rewrite"
+FIELDS = (*TEXT_FIELDS, "id", "split", REWRITE)
 
 # The split that a name means. There are two trainings: supervised examples are made of the first queries, preference pairs of
 # the second.
@@ -27,7 +28,8 @@ ID_CHARS, ID_BYTES = 100, 200
 
 
 class Entry(NamedTuple):
-    """One query as the file gives it; `key` is equal for equal texts, `changes` is what `tidy` did."""
+    """One query as the file gives it; `key` is equal for equal texts, `changes` is what `tidy` did, `rewrite` a given
+    prompt for it."""
 
     text: str
     key: str
@@ -35,6 +37,7 @@ class Entry(NamedTuple):
     split: str | None
     split_name: str | None
     changes: tuple[str, ...]
+    rewrite: str | None = None
 
 
 class Repeated(dict[str, Any]):
@@ -90,18 +93,39 @@ def blank(value: Any) -> bool:
 
 def read_entry(value: Any, max_chars: int) -> Entry:
     """A string, or an object with the text in its first field of TEXT_FIELDS that is not empty. Raises RowProblem."""
-    raw, given, split = raw_entry(value)
-    text, changes = _text(raw, max_chars)
+    raw = raw_entry(value)
+    text, changes = _text(raw.text, max_chars)
     key = comparison_key(text)
     if not key:
         raise _no_query()
-    return Entry(text, key, read_id(given), *_split(split), changes)
+    return Entry(text, key, read_id(raw.id), *_split(raw.split), changes, read_rewrite(raw.rewrite))
 
 
-def raw_entry(value: Any) -> tuple[Any, Any, Any]:
-    """Text, id and split as a value of a file gives them, whatever they are. Raises RowProblem for an object without a text."""
+def read_rewrite(given: Any) -> str | None:
+    """The given rewrite in one line, tidied as a query is; None where there is none (an empty cell, say). Raises RowProblem."""
+    if blank(given):
+        return None
+    if not isinstance(given, str):
+        raise RowProblem(
+            f"has the rewrite {shown(given)}, which is no text", "with a rewrite that is no text", differs=True
+        )
+    _check_unicode(given)
+    return " ".join(tidy(given).text.split()) or None
+
+
+class RawEntry(NamedTuple):
+    """A query, its id, split and given rewrite as a value of a file gives them, whatever they are; None where it has none."""
+
+    text: Any
+    id: Any = None
+    split: Any = None
+    rewrite: Any = None
+
+
+def raw_entry(value: Any) -> RawEntry:
+    """The fields of a value that are read. Raises RowProblem for an object without a text."""
     if not isinstance(value, dict):
-        return value, None, None
+        return RawEntry(value)
     fields = fields_of(value)
     layout = layout_of(fields)
     if layout:
@@ -114,7 +138,7 @@ def raw_entry(value: Any) -> tuple[Any, Any, Any]:
             differs=True,
         )
     text = next((fields[name] for name in names if not blank(fields[name])), None)
-    return text, fields.get("id"), fields.get("split")
+    return RawEntry(text, fields.get("id"), fields.get("split"), fields.get(REWRITE))
 
 
 def read_id(given: Any) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vpo.feedback.grading import graded
 from vpo.interfaces import Generator, Judge, Reward
 from vpo.records import Clip, Failure, Prompt, Score, Verdict
 from vpo.seeding import seed_of
@@ -19,21 +20,8 @@ LogMetric = Callable[[str, float], None]
 Numbers = list[float | None]
 
 
-def principles_kept(verdict: Verdict | Failure) -> float | None:
-    """The share of the three principles that a prompt keeps: (harmless + accurate + helpful) / 3.
-
-    A refusal keeps none of them. None where the judge failed or its answer could not be parsed.
-    """
-    if isinstance(verdict, Failure):
-        return None
-    aspects = (verdict.harmless, verdict.accurate, verdict.helpful)
-    if None in aspects:
-        return None
-    return 0.0 if verdict.refusal else sum(aspects) / len(aspects)
-
-
 class TextReward:
-    """Text-level feedback: the judge's verdict on each completion, as `principles_kept`.
+    """Text-level feedback: the judge's verdict on each completion, as `graded`.
 
     Args:
         judge: reads a prompt against its query.
@@ -59,7 +47,7 @@ class TextReward:
             known = [one for one in answers if one is not None]
             if known:
                 log_metric(f"judge/{aspect}", sum(known) / len(known))
-        return _counted([principles_kept(one) for one in verdicts], "text", log_metric)
+        return _counted([graded(one) for one in verdicts], "text", log_metric)
 
 
 class VideoReward:
