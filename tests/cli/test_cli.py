@@ -100,7 +100,7 @@ def test_help_of_run_names_vpo(tmp_path):
             "run: argument -c/--cfg: not allowed with argument -m/--multirun; use",
         ),
         (["run", "jugde=rules"], "the config has no key jugde; did you mean judge?"),
-        (["run", "method=[original,foo]"], "method=foo is no choice of method; choose one of dpo, dpo_1,"),
+        (["run", "method=[original,foo]"], "method=foo is no choice of method; choose one of base_fewshot, dpo,"),
         (["run", "evaluator=[saftey]"], "evaluator=saftey is no choice of evaluator; did you mean safety?"),
         (["run", "method=original", "stop_after=dpo"], "this run has no stage dpo"),
         (["run", "judge=ruels"], "judge=ruels is no choice of judge; did you mean rules?"),

@@ -6,8 +6,8 @@ from tests.checking.test_config import composed
 from vpo.build import build
 from vpo.language.policy import InstructedPolicy
 from vpo.method.best_of_n import BestOfN
-from vpo.method.instructed import InstructedOptimizer
-from vpo.method.policy import PromptOptimizer
+from vpo.method.instructed import InstructedMethod
+from vpo.method.policy import PolicyMethod
 from vpo.records import Completion, Failure, Query, Usage
 from vpo.templates import read_template
 
@@ -73,7 +73,7 @@ def test_the_first_of_n_is_the_policys_own_prompt(judge):
     """So with n=1, and where no other is better, the row is the policy's."""
     many = [Query(f"q{number}", "a red dog runs") for number in range(20)]
     engine = Scripted([f"A red dog runs. {word}" for word in ["one", "two", "three", "four", "five", "six", "seven"]])
-    plain = PromptOptimizer(InstructedPolicy(engine, "{}"), 0.7, 1.0, 50).optimize(many, 3)
+    plain = PolicyMethod(InstructedPolicy(engine, "{}"), 0.7, 1.0, 50).optimize(many, 3)
     assert best(engine, judge, 1).optimize(many, 3) == plain
     assert [one.text for one in best(engine, judge, 4).optimize(many, 3)] == [
         one.text for one in plain
@@ -88,6 +88,6 @@ def test_a_query_gets_the_same_alone_and_among_others(judge):
 
 def test_an_instructed_policy_is_asked_by_its_own_template():
     engine = Scripted(TEXTS)
-    InstructedOptimizer(InstructedPolicy(engine, "other {}"), "fewshot", 0.7, 1.0, 50).optimize([QUERY], 0)
+    InstructedMethod(InstructedPolicy(engine, "other {}"), "fewshot", 0.7, 1.0, 50).optimize([QUERY], 0)
     (request,) = engine.asked
     assert request.messages[-1].content == read_template("fewshot").replace("{}", QUERY.text)

@@ -30,7 +30,7 @@ def lines(path):
 
 def write(journal, rows, until=None):
     """One start, which ends before the row `until`; how many were done already."""
-    with journal.open(rows) as done:
+    with journal.started(rows) as done:
         for row in rows[done:until]:
             journal.append(row, record(row))
     if until is None:
@@ -90,7 +90,7 @@ def test_other_formats_are_written_when_all_is_there(tmp_path, suffix):
 def test_a_refused_query_keeps_its_line(tmp_path):
     out = tmp_path / "p.txt"
     journal = Journal(out, MADE, force=False)
-    with journal.open(ROWS):
+    with journal.started(ROWS):
         for row, prompt in zip(ROWS, ["A dog.", None, "A dog again."], strict=True):
             journal.append(row, record(row, prompt, "refused" if prompt is None else "sampled"))
     assert journal.finish() == {"sampled": 2, "refused": 1}

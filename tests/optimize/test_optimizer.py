@@ -193,7 +193,10 @@ def test_a_cut_answer_keeps_its_whole_sentences(optimizer):
         ({"language": "fr"}, "language=fr does not exist; choose one of keep, english, refuse"),
         ({"dtype": "int4"}, "dtype=int4 does not exist; choose one of float32, bfloat16, float16"),
         ({"temperature": -1.0}, "sampling: temperature=-1.0 must be at least 0"),
-        ({"template": "mine"}, "template 'mine' does not exist; choose one of optimizer, prompt_a_video, tiny"),
+        (
+            {"template": "mine"},
+            "template 'mine' does not exist; choose one of fewshot, optimizer, prompt_a_video, tiny",
+        ),
         ({"engine": {"model": "gpt"}}, "is no server; leave it out"),
     ],
 )

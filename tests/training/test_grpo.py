@@ -124,11 +124,10 @@ def test_trl_feeds_the_ids_that_sampling_and_training_feed(tmp_path, start, judg
     assert all(ids.count(tokenizer.bos_token_id) == 1 for ids in fed)
     assert all(tokenizer.eos_token_id not in ids for ids in fed)
     assert any(queries[3] in tokenizer.decode(ids) for ids in fed)
-    fed.clear()
     policy = TrainedPolicy(HFEngine(model, tokenizer), renderer)
     drawn = Sampling(temperature=0.9, top_p=1.0, max_new_tokens=2)
-    policy.engine.generate([policy.request(query, drawn, seed) for seed, query in enumerate(queries)])
-    assert fed == expected[::2]
+    asked = [list(policy.request(query, drawn, seed).prompt_ids) for seed, query in enumerate(queries)]
+    assert asked == expected[::2]
     rows, _ = sft_rows([Example(str(number), one, "A dog.") for number, one in enumerate(queries)], renderer, 256)
     assert [list(row.prompt) for row in rows] == expected[::2]
 

@@ -164,7 +164,7 @@ def _model(asked: Namespace) -> str:
 def _open(model: str, options: "Options") -> "PromptOptimizer":
     from vpo.optimize.optimizer import PromptOptimizer
 
-    return PromptOptimizer.open(model, options)
+    return PromptOptimizer.create(model, options)
 
 
 def _one(asked: Namespace, options: "Options") -> int:
@@ -212,7 +212,7 @@ def _write(model: str, options: "Options", rows: Sequence["Row"], journal: "Jour
 
     done = 0
     try:
-        with journal.open(rows) as done:
+        with journal.started(rows) as done:
             if done < len(rows):
                 with _open(model, options) as optimizer, Bar("optimize", len(rows), done) as bar:
                     left = rows[done:]

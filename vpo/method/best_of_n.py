@@ -12,7 +12,7 @@ from vpo.seeding import seed_of
 class BestOfN:
     """Samples n prompts of a query and gives the one that the judge ranks first (`vpo.feedback.grading.ranked`).
 
-    The first of the n is what `PromptOptimizer` gives for the same seed and sampling, so that n=1 is that method, and a row of best
+    The first of the n is what `PolicyMethod` gives for the same seed and sampling, so that n=1 is that method, and a row of best
     of n differs from its policy's row by the choice alone. Where several are equal the first one stays. The judge that chooses is no
     fair measure of what was chosen: read another metric beside its own.
 
@@ -65,7 +65,7 @@ class BestOfN:
 
 
 def _seed(seed: int, query_id: str, k: int) -> int:
-    """Of candidate k; the first is the seed of `PromptOptimizer`."""
+    """Of candidate k; the first is the seed of `PolicyMethod`."""
     return seed_of("optimize", seed, query_id, *([k] if k else []))
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from vpo.interfaces import Policy
 from vpo.language.policy import InstructedPolicy
-from vpo.method.policy import PromptOptimizer
+from vpo.method.policy import PolicyMethod
 from vpo.records import Completion, Failure, Query
 from vpo.templates import read_template
 
 
-class InstructedOptimizer(PromptOptimizer):
+class InstructedMethod(PolicyMethod):
     """Asks a policy's language model by another template than the one that it is trained with.
 
     Args:
@@ -27,6 +27,6 @@ class InstructedOptimizer(PromptOptimizer):
     def optimize(self, queries: Sequence[Query], seed: int) -> list[Completion | Failure]:
         sampling = self.sampling
         asked = InstructedPolicy(self.policy.engine, self.template)
-        return PromptOptimizer(asked, sampling.temperature, sampling.top_p, sampling.max_new_tokens).optimize(
+        return PolicyMethod(asked, sampling.temperature, sampling.top_p, sampling.max_new_tokens).optimize(
             queries, seed
         )

@@ -118,7 +118,7 @@ class Journal:
         self.path = output if self.is_output else output.with_name(f"{output.name}.partial.jsonl")
 
     @contextmanager
-    def open(self, rows: Sequence[Row]) -> Iterator[int]:
+    def started(self, rows: Sequence[Row]) -> Iterator[int]:
         """Go on where an earlier start ended. Yields how many rows are done; the last line is cut off if it is not whole.
 
         Raises:

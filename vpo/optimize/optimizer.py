@@ -97,10 +97,10 @@ class PromptOptimizer:
         if unknown:
             near = difflib.get_close_matches(unknown[0], known, n=1)
             raise UserError(f"{unknown[0]} is no option; {f'did you mean {near[0]}?' if near else ', '.join(known)}")
-        return cls.open(str(source), Options(**options))
+        return cls.create(str(source), Options(**options))
 
     @classmethod
-    def open(cls, source: str, asked: Options) -> "PromptOptimizer":
+    def create(cls, source: str, asked: Options) -> "PromptOptimizer":
         """The same with options that are made already."""
         values_of("search", asked.search, Search, n=asked.n, rounds=asked.rounds)  # before a model is loaded
         TargetModel(asked.target)

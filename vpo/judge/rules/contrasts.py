@@ -56,7 +56,8 @@ def _spoken(value: Value, prompt: Reading) -> bool:
 
 def _rival_of_scene(value: Value, rivals: list[Value], prompt: Reading) -> str:
     """The first word of another value in a prompt that has none of this one's."""
-    own = value.words if value.group == "season" else value.all  # blossom is no sign of spring beside the word 'winter'
+    # Blossom is no sign of spring beside the word 'winter', nor the moon one of night beside 'morning'.
+    own = value.all if value.group == "gender" else value.words
     if not own.isdisjoint(prompt.places):
         return ""
     found = [

@@ -12,11 +12,12 @@ own. So the head breaks the control tokens in a message by a space (`< |im_end|>
 normaliser makes a control token (full-width signs under NFKC): a plain client reads it as one, and `Renderer` as text.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+from vpo.storage.jsonio import dumps
 
 MARK = "{#- vpo, template=inside"
 BEGIN = (
@@ -152,4 +153,4 @@ def _chunks(texts: Sequence[str], size: int) -> list[Sequence[str]]:
 
 def _literal(text: str) -> str:
     """A text as Jinja's string; JSON escapes what it has to escape as Jinja reads it."""
-    return json.dumps(text, ensure_ascii=False)
+    return dumps(text)
