@@ -134,7 +134,7 @@ def test_a_file_of_the_users_is_not_overwritten(tmp_path, name, content):
 
 def test_two_starts_do_not_write_at_once(tmp_path):
     one, other = (Journal(tmp_path / "p.jsonl", MADE, force=False) for _ in range(2))
-    with one.open(ROWS), pytest.raises(UserError, match="another process is writing it"), other.open(ROWS):
+    with one.started(ROWS), pytest.raises(UserError, match="another process is writing it"), other.started(ROWS):
         pass
 
 

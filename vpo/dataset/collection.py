@@ -185,7 +185,7 @@ class _Deal:
 
     def add(self, source: _Source, queries: list[Query]) -> None:
         """Deal the queries of a source. Raises UserError where there are too few."""
-        need = {name: amount for name, amount in source.splits.items() if amount != REST}
+        need = {name: int(amount) for name, amount in source.splits.items() if amount != REST}
         rest = next((name for name, amount in source.splits.items() if amount == REST), None)
         groups: dict[str, list[Query]] = {}
         for query in sorted(queries, key=lambda one: seed_of("split", one.id)):
@@ -208,7 +208,7 @@ class _Deal:
         short = {name: amount for name, amount in need.items() if amount}
         if short:
             name, lacking = next(iter(short.items()))
-            asked = source.splits[name]
+            asked = int(source.splits[name])
             raise UserError(
                 f"dataset.sources.{source.name}.splits.{name}={asked}: {asked - lacking} different queries are left for it; lower it"
             )

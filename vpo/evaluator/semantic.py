@@ -87,7 +87,7 @@ def _load(folder: Path, source: str, device: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # ours are per stage
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # ours are per stage
     where = f"evaluator.semantic.model={source}"
     try:
         model, report = AutoModel.from_pretrained(

@@ -75,4 +75,5 @@ def _json_lines(path: str) -> Iterator[tuple[str, str]]:
         values = [row.get(field) for field in FIELDS] if isinstance(row, dict) else [None]
         if not all(isinstance(one, str) for one in values):
             raise UserError(f"method: {path}: line {number} needs the texts {' and '.join(FIELDS)}; correct it")
-        yield values[0], values[1]
+        query, rewrite = map(str, values)
+        yield query, rewrite

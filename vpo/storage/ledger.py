@@ -83,7 +83,7 @@ class Ledger:
         self._read()
         return self._totals()
 
-    def open(self, bound: float, limit: float) -> str | None:
+    def reserve(self, bound: float, limit: float) -> str | None:
         """Enter a request that costs at most `bound`. None where the limit could be exceeded, and then nothing is entered."""
         with self._lock():
             self._read()

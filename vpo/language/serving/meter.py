@@ -50,7 +50,7 @@ class Meter:
         if self.max_cost is None:
             return None
         bound = self.prices.cost(call.most_in, call.most_out) or 0.0
-        ticket = self.ledger.open(bound, self.max_cost)
+        ticket = self.ledger.reserve(bound, self.max_cost)
         if ticket is None:
             spent = self.ledger.spent
             raise UserError(
