@@ -5,7 +5,7 @@ from functools import cache
 
 from vpo.judge.rules import lexicon
 from vpo.judge.rules.naming import locate, names, object_keys
-from vpo.judge.rules.requirements import Attribute, Relation, Requirements, relation_words
+from vpo.judge.rules.requirements import Attribute, Item, Relation, Requirements, relation_words
 from vpo.judge.rules.words import Reading, stem
 from vpo.records import Reason
 
@@ -51,7 +51,7 @@ def _wrong_count(attribute: Attribute, prompt: Reading) -> Reason | None:
         if not said - {"1"} or "1" in said or any(_singular(prompt, place) for place in places):
             return None
         return Reason("accurate", "changed_count", f"{attribute.words} -> {attached[0]}")
-    if attribute.value == "2" and not said and any(token.word in _SECOND for token in prompt.tokens):
+    if attribute.value == "2" and not said and _two_are_there(prompt, attribute.noun):
         return None
     if attribute.value in said or (not said and any(_count_of().get(t.word) == attribute.value for t in prompt.tokens)):
         return None
@@ -62,6 +62,13 @@ def _wrong_count(attribute: Attribute, prompt: Reading) -> Reason | None:
     return Reason(
         "accurate", "missing", f"{attribute.words} {attribute.noun.words}" if attribute.noun else attribute.words
     )
+
+
+def _two_are_there(prompt: Reading, noun: Item | None) -> bool:
+    """Whether the prompt speaks of a second one, or, of people, of two different ones: 'a man and a woman'."""
+    if any(token.word in _SECOND for token in prompt.tokens):
+        return True
+    return noun is not None and noun.key in ("people", "person") and len(names("person") & prompt.places.keys()) > 1
 
 
 _SECOND = frozenset({"another", "other", "second", "both", "partner"})  # after a first, these make two

@@ -237,9 +237,15 @@ def is_plain_action(item: Item) -> bool:
 def _rival_places(verb: str, prompt: Reading, required: Requirements, *, postures: bool) -> list[int]:
     """Where the prompt has actions that the query has not, and that are not done at the same time as the verb."""
     rivals = rival_actions(verb) - required.reading.places.keys()
+    figurative = lexicon.words("figurative")
     if not postures:
         rivals -= lexicon.words("postures")
-    found = {i for key in rivals & prompt.places.keys() for i in prompt.places[key] if _is_verb(prompt.tokens[i].word)}
+    found = {
+        i
+        for key in rivals & prompt.places.keys()
+        for i in prompt.places[key]
+        if _is_verb(prompt.tokens[i].word) and (key not in figurative or prompt.tokens[i].word.endswith("ing"))
+    }
     return sorted(found)
 
 
