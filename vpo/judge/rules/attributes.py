@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 from vpo.judge.rules import lexicon
+from vpo.judge.rules.items import Item
 from vpo.judge.rules.naming import locate, names, object_keys
-from vpo.judge.rules.requirements import Attribute, Item, Relation, Requirements, relation_words
+from vpo.judge.rules.requirements import Attribute, Relation, Requirements, relation_words
 from vpo.judge.rules.words import Reading, stem
 from vpo.records import Reason
 

@@ -4,6 +4,7 @@ import itertools
 from functools import cache, lru_cache
 
 from vpo.judge.rules import lexicon, wordnet
+from vpo.judge.rules.items import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item
 from vpo.judge.rules.naming import (
     by_initial,
     kinds,
@@ -17,7 +18,7 @@ from vpo.judge.rules.naming import (
     siblings,
     vocabulary,
 )
-from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
+from vpo.judge.rules.requirements import Requirements
 from vpo.judge.rules.words import Reading, keys_of, near, stem_phrase, verb_of
 
 FULL, PART, HINT = 1.0, 0.6, 0.4

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
 from vpo.judge.rules.evidence import PART, is_plain_action, kept, rival_action
+from vpo.judge.rules.items import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item
 from vpo.judge.rules.negation import denied
-from vpo.judge.rules.requirements import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item, Requirements
+from vpo.judge.rules.requirements import Requirements
 from vpo.judge.rules.words import Reading, stem_phrase
 from vpo.records import Reason
 

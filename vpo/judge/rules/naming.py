@@ -6,7 +6,7 @@ Keys are stems of words or phrases, as `words.stem_phrase` gives them.
 from functools import cache, lru_cache
 
 from vpo.judge.rules import lexicon, wordnet
-from vpo.judge.rules.requirements import Item
+from vpo.judge.rules.items import Item
 from vpo.judge.rules.words import Reading, keys_of, stem, stem_phrase
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from vpo.judge.rules import evidence, fidelity, helpfulness, lexicon, naming, repairs, replacing, stock
 from vpo.judge.rules.forms import is_plural
-from vpo.judge.rules.requirements import NAME, OBJECT, Attribute, Item, Requirements, understand
+from vpo.judge.rules.items import NAME, OBJECT, Item
+from vpo.judge.rules.requirements import Attribute, Requirements, understand
 from vpo.judge.rules.sentences import SENTENCE_END, joined, one_line, whole, within
 from vpo.judge.rules.softening import harmless, without_unsafe_additions, without_unsafe_sentences
 from vpo.judge.rules.words import Reading, read, stem_phrase

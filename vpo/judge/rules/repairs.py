@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from vpo.judge.rules import helpfulness, lexicon
 from vpo.judge.rules.forms import in_form_of, is_plural, parts_of, plural, singular, third_person
+from vpo.judge.rules.items import Item
 from vpo.judge.rules.naming import locate
-from vpo.judge.rules.requirements import Attribute, Item, Requirements, relation_words
+from vpo.judge.rules.requirements import Attribute, Requirements, relation_words
 from vpo.judge.rules.sentences import SENTENCE_END, capital, joined, one_line
 from vpo.judge.rules.softening import harmless, nominal, with_article, without_clause
 from vpo.judge.rules.words import Reading, read, stem, stem_phrase

@@ -10,8 +10,9 @@ from collections.abc import Collection
 from functools import cache
 
 from vpo.judge.rules import lexicon
+from vpo.judge.rules.items import Item
 from vpo.judge.rules.repairs import camera_sentence
-from vpo.judge.rules.requirements import Item, Requirements
+from vpo.judge.rules.requirements import Requirements
 from vpo.judge.rules.sentences import SENTENCE_END, capital, joined
 from vpo.judge.rules.words import read, stem_phrase
 
