@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import OWN, QUERIES, ROOT, run_vpo
+from tests.conftest import OWN, ROOT, run_vpo
+from vpo.storage.rows import write_rows
+
+REWRITES = ROOT.parent / "shared" / "data" / "rewrites" / "vbench_categories_gpt4o.jsonl"
 
 METHODS = ["original", "fewshot", "sft", "dpo"]
 
@@ -213,7 +216,7 @@ def test_data_parallel_training_on_two_cpu_processes(smoke, tmp_path):
 
 
 KILL_POINTS = [
-    "draft/*.partial/prompts.jsonl",
+    "critique/*.partial/verdicts.jsonl",
     "sft/*.partial/last.ckpt",
     "sample/*.partial",
     "dpo/*.partial/stage.yaml",
@@ -250,12 +253,20 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_results(smoke, tmp_pa
     assert len(ids) == len(set(ids)) == 64
 
 
+def real_run(folder, path, count, *more):
+    """A run of `experiment=smoke` on the first queries of a file of {query, rewrite}."""
+    pairs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:count]]
+    write_rows(folder / "own.jsonl", [{"query": one["query"], "rewrite": one["rewrite"]} for one in pairs])
+    return run_vpo("run", "experiment=smoke", "dataset=file", "dataset.path=own.jsonl", "~dataset.sft", "~dataset.dpo",
+                   "~dataset.test", "+dataset.sft=0.5", "+dataset.dpo=0.25", "+dataset.test=0.25", *more, cwd=folder)  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted({QUERIES, OWN / "queries.json"}), ids=lambda path: path.parent.name)
-def test_real_queries_go_through_every_stage(tmp_path, path):
-    tested = len(json.loads(path.read_text())) // 4
-    done = run_vpo("run", "experiment=smoke", "dataset=file", f"dataset.path={path}", "~dataset.sft", "~dataset.dpo",
-                   "~dataset.test", "+dataset.sft=0.5", "+dataset.dpo=0.25", "+dataset.test=0.25", cwd=tmp_path)  # fmt: skip
+@pytest.mark.skipif(not REWRITES.is_file(), reason="shared/data/rewrites is not beside the repository")
+def test_real_queries_go_through_every_stage(tmp_path):
+    """The sketch world's drafter knows its own grammar only: real queries bring their rewrites."""
+    tested = 60 // 4
+    done = real_run(tmp_path, REWRITES, 60, "method@drafter=given")
     assert done.returncode == 0, done.stderr
     methods = results_of(tmp_path)["methods"]
     for metrics in methods.values():
@@ -267,3 +278,10 @@ def test_real_queries_go_through_every_stage(tmp_path, path):
     ]
     assert [row[header.index("Scene % ↑")] for row in table] == ["-"] * 4
     assert f"evaluate sft scene: measured 0, n/a {tested}, failed 0" in (run_folder(tmp_path) / "log.txt").read_text()
+
+
+def test_a_drafter_that_cannot_rewrite_the_queries_is_one_line_with_the_cure(tmp_path):
+    done = real_run(tmp_path, OWN / "rewrites.jsonl", 8)
+    assert done.returncode == 2
+    assert "sft: no draft can be trained on" in done.stderr.splitlines()[-1]
+    assert "method@drafter=llm" in done.stderr.splitlines()[-1]

@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vpo.errors import UserError
 from vpo.feedback.pairing import sft_examples
 from vpo.processes.launch import WORKER
 from vpo.records import Example, Pair, Prompt, Refinement, Verdict
@@ -55,6 +56,11 @@ class Sft(Stage):
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         rows = self.examples()
+        if not rows and self.drafts is not None:
+            raise UserError(
+                f"{self.label}: no draft can be trained on: the judge calls none fine and could refine none; choose a drafter that "
+                "rewrites such queries (method@drafter=llm; given, where the data bring rewrites), or another judge"
+            )
         write_rows(folder / "rows.jsonl", rows)
         recipe = dict(self.recipe) if self.updates is None else {**self.recipe, **self.as_many_updates()}
         job = job_of(folder, recipe, self.trainer, self.backbone, start=self.start, seed=self.seed)
