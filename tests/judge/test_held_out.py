@@ -16,12 +16,12 @@ from vpo.judge.rules.judge import RulesJudge
 
 FOLDER = ROOT.parent / "shared" / "data" / "rewrites"
 
-# Per kind, the least share judged right over the three sources, in each half. The goals: true pairs 88 %; other rewrites 97; colour,
-# noun, count, place and camera 85; verb, relation, direction, size and time 60. Not met are those of "nearest" (85; many nearest
-# rewrites do show the query), of place, and on the held half of verb and time.
+# Per kind, the least share judged right over the three sources, in each half. The goals: true pairs 88 %; other rewrites 97; nearest,
+# colour, noun, count, place and camera 85; verb, relation, direction, size and time 60. Not met on both halves are those of "nearest"
+# (many nearest rewrites do show the query), place, verb and direction.
 BARS = {
-    "true": 0.86, "another's": 0.97, "nearest's": 0.78, "colour": 0.80, "noun": 0.82, "count": 0.90, "camera": 0.88, "place": 0.70,
-    "verb": 0.55, "relation": 0.60, "direction": 0.55, "size": 0.60, "denial": 0.75,
+    "true": 0.88, "another's": 0.97, "nearest's": 0.83, "colour": 0.85, "noun": 0.85, "count": 0.95, "camera": 0.90, "place": 0.75,
+    "verb": 0.55, "relation": 0.70, "direction": 0.55, "size": 0.75, "time": 0.60, "denial": 0.80,
 }  # fmt: skip
 
 
