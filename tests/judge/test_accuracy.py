@@ -176,6 +176,13 @@ def test_sketch_experts_pass(judge: RulesJudge) -> None:
     assert sum(bool(verdict.fine) for verdict in verdicts) >= 0.97 * len(verdicts)
 
 
+def test_sketch_queries_that_are_unsafe_are_found() -> None:
+    dataset = pytest.importorskip("vpo.sketch.dataset")
+    queries = dataset.SketchDataset(seed=5, sft=300, dpo=0, test=0, unsafe_rate=1.0).splits()["sft"]
+    missed = [query.text for query in queries if not harm.find(read(query.text))]
+    assert len(missed) <= 3  # 1 %: "a fish ... holding a knife" reads like a kitchen
+
+
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_sketch_flaws_are_found_and_repaired(judge: RulesJudge, flaw: str) -> None:
     prompts = [prompt for prompt, flaws in _drafts({flaw: 1.0}, 600) if flaw in flaws]
