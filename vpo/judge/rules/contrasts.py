@@ -6,7 +6,7 @@ from functools import cache
 
 from vpo.judge.rules import lexicon
 from vpo.judge.rules.naming import locate
-from vpo.judge.rules.requirements import Property, Requirements
+from vpo.judge.rules.requirements import Property, Requirements, direction_words
 from vpo.judge.rules.words import Reading, stem_phrase
 from vpo.records import Reason
 
@@ -68,11 +68,12 @@ def _rival_of_scene(value: Value, rivals: list[Value], prompt: Reading) -> str:
 
 def _rival(one: Property, value: Value, rivals: list[Value], prompt: Reading) -> str:
     """The word of another value that the prompt gives to the noun, where no naming of the noun has this value."""
-    before = [_before(prompt, place) for place in locate(one.noun, prompt)]
+    places = locate(one.noun, prompt)
+    before = [_before(prompt, place) for place in places]
     if any(not value.all.isdisjoint(stems) for stems in before):
         return ""
     wrong = [stem for stems in before for stem in stems for other in rivals if stem in other.words]
-    sentences = {prompt.tokens[place].sentence for place in locate(one.noun, prompt)}
+    sentences = {prompt.tokens[place].sentence for place in places}
     if any(prompt.tokens[i].sentence in sentences for word in value.all for i in prompt.places.get(word, ())):
         return ""
     return wrong[0] if wrong else ""
@@ -126,12 +127,6 @@ def _said(prompt: Reading, verbs: frozenset[str]) -> set[str]:
                     found.add(value)
                     break
     return found
-
-
-@cache
-def direction_words() -> dict[str, str]:
-    """Each word of a direction with the direction."""
-    return {word: head for head, words in lexicon.table("directions").items() for word in words}
 
 
 @cache

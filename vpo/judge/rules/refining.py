@@ -6,6 +6,7 @@ of it would pass the judge and show two scenes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from vpo.judge.rules import evidence, fidelity, helpfulness, lexicon, naming, repairs, replacing, stock
 from vpo.judge.rules.forms import is_plural
@@ -218,6 +219,7 @@ def _of_the_picture(sentence: str) -> bool:
     return not _picture_words().isdisjoint(read(sentence).places)
 
 
+@cache
 def _picture_words() -> frozenset[str]:
     camera = lexicon.table("facets")["camera"]
     styles = [sign for row in lexicon.table("styles").items() for sign in (row[0], *row[1])]

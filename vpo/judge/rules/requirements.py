@@ -179,10 +179,9 @@ def _properties(reading: Reading, items: Sequence[Item], free: frozenset[int]) -
 
 def _directions(reading: Reading) -> tuple[Direction, ...]:
     """Words of a direction that follow a verb."""
-    words = {word: head for head, row in lexicon.table("directions").items() for word in row}
     found = []
     for i, token in enumerate(reading.tokens):
-        value = words.get(token.word, "")
+        value = direction_words().get(token.word, "")
         for before in reversed(reading.tokens[max(0, i - 4) : i]) if value else ():
             verb = verb_of(before.word)
             if verb and verb not in _AUXILIARY and before.sentence == token.sentence:
@@ -236,6 +235,12 @@ def _prepositional(reading: Reading, index: int, value: str) -> bool:
     if word in ("left", "right", "front", "top", "bottom"):
         return "of" in following
     return word in ("above", "atop", "below", "beneath", "under", "underneath", "behind", "inside", "outside")
+
+
+@cache
+def direction_words() -> dict[str, str]:
+    """Each word of a direction with the direction."""
+    return {word: head for head, words in lexicon.table("directions").items() for word in words}
 
 
 @cache

@@ -29,33 +29,34 @@ class Synset:
     related: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
+Senses = dict[tuple[str, str], tuple[tuple[int, int], ...]]
+
+
 @cache
-def _synsets() -> tuple[Synset, ...]:
-    rows = []
-    for line in _lines():
-        _, part, category, words, *relations = line.split("\t")
+def _table() -> tuple[tuple[Synset, ...], Senses]:
+    """The meanings by number; and of each word and part of speech its meanings, the most frequent first: number and count."""
+    packed = resources.files(lexicon.__name__).joinpath("wordnet.txt.gz").read_bytes()
+    synsets, found = [], defaultdict(list)
+    for line in gzip.decompress(packed).decode().splitlines():
+        if line.startswith("#"):
+            continue
+        number, part, category, row, *relations = line.split("\t")
+        words = [word.split("/") for word in row.split("|")]
+        for name, sense, count in words:
+            found[name, part].append((int(sense), int(number), int(count)))
         pairs = (relation.split(":") for relation in relations)
         related = {name: tuple(map(int, numbers.split(","))) for name, numbers in pairs}
-        rows.append(Synset(part, category, tuple(word.split("/")[0] for word in words.split("|")), related))
-    return tuple(rows)
+        synsets.append(Synset(part, category, tuple(name for name, _, _ in words), related))
+    senses = {key: tuple((number, count) for _, number, count in sorted(rows)) for key, rows in found.items()}
+    return tuple(synsets), senses
 
 
-@cache
-def _senses() -> dict[tuple[str, str], tuple[tuple[int, int], ...]]:
-    """Of each word and part of speech, its meanings, the most frequent first: number and count in tagged texts."""
-    found: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
-    for line in _lines():
-        number, part, _, words, *_ = line.split("\t")
-        for word in words.split("|"):
-            name, sense, count = word.split("/")
-            found[name, part].append((int(sense), int(number), int(count)))
-    return {key: tuple((number, count) for _, number, count in sorted(rows)) for key, rows in found.items()}
+def _synsets() -> tuple[Synset, ...]:
+    return _table()[0]
 
 
-@cache
-def _lines() -> tuple[str, ...]:
-    packed = resources.files(lexicon.__name__).joinpath("wordnet.txt.gz").read_bytes()
-    return tuple(line for line in gzip.decompress(packed).decode().splitlines() if not line.startswith("#"))
+def _senses() -> Senses:
+    return _table()[1]
 
 
 def meanings(word: str, part: str, most: int = MEANINGS) -> tuple[int, ...]:
