@@ -53,7 +53,7 @@ def test_packed_rows_read_as_padded_ones(precision, tolerance):
     ]
     found = []
     for packing in (True, False):
-        model = build().to("cuda")
+        model = build(hidden_size=64).to("cuda")  # FlexAttention's kernel takes heads of 16 numbers and more
         reader = Reader.of(model, packing=packing, longest=128, device="cuda", precision=precision)
         assert reader.packing == packing
         sequences = Collator(packing=packing, pad_id=0, pad_to=BLOCK)(data).to("cuda")

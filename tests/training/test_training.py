@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from tests.training_jobs import LORA, RECIPE, WORDS, job, losses, metric, train_here, weights, write_reference
+from tests.training_jobs import LORA, RECIPE, WORDS, job, losses, metric, train_here, weights, work, write_reference
 from vpo.errors import UserError
 from vpo.language.checkpoints.loading import load_pretrained
 from vpo.processes import launch
@@ -198,3 +198,16 @@ def test_packed_and_padded_batches_read_the_same(start, renderer):
     packed = Reader.of(model, packing=True, longest=128)
     sums = [packed.logprobs(Collator(packing=one, pad_id=renderer.pad_id)(rows)).sums for one in (True, False)]
     assert torch.allclose(*sums, rtol=1e-5)
+
+
+def test_an_mpi_that_cannot_start_does_not_end_a_training(tmp_path, start):
+    """Machines have mpi4py without a working MPI, whose start ends the process; Lightning starts it to look for ranks."""
+    package = tmp_path / "site" / "mpi4py"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "MPI.py").write_text("import os\nos._exit(77)\n")
+    about = tmp_path / "site" / "mpi4py-4.0.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mpi4py\nVersion: 4.0.0\n")
+    spec = job(tmp_path / "job", start, recipe={"max_steps": 1})
+    assert work(spec, PYTHONPATH=str(tmp_path / "site")).wait() == 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.plugins.precision import DeepSpeedPrecision, FSDPPrecision
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor, nn
@@ -48,16 +49,26 @@ def placement(hardware: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     FSDP shards by decoder layer; embeddings, final norm and head form the outermost unit, so tied weights stay together. Its
     checkpoint is one file, as everywhere else. DeepSpeed's is a folder.
     """
-    options, precision = dict(hardware.get("strategy_options") or {}), hardware["precision"]
+    options, precision, ranks = dict(hardware.get("strategy_options") or {}), hardware["precision"], rank_environment()
     where = {"accelerator": hardware["accelerator"], "devices": hardware["devices"]}
     if hardware["strategy"] == "fsdp":
         policy = ModuleWrapPolicy(decoder_layers(model))
         mixed = MIXED.get(precision)
         strategy = FSDPStrategy(auto_wrap_policy=policy, mixed_precision=mixed, state_dict_type="full", **options)
-        return where | {"strategy": strategy, "plugins": [UncastFSDPPrecision(precision)]}
+        return where | {"strategy": strategy, "plugins": [UncastFSDPPrecision(precision), ranks]}
     if hardware["strategy"] == "deepspeed":
-        return where | {"strategy": DeepSpeedStrategy(**options), "plugins": [UncastDeepSpeedPrecision(precision)]}
-    return where | {"strategy": hardware["strategy"], "precision": precision}
+        plugins = [UncastDeepSpeedPrecision(precision), ranks]
+        return where | {"strategy": DeepSpeedStrategy(**options), "plugins": plugins}
+    return where | {"strategy": hardware["strategy"], "precision": precision, "plugins": [ranks]}
+
+
+def rank_environment() -> ClusterEnvironment:
+    """Where Lightning reads this process's rank: in what torchrun, or `vpo.processes`, has set, else it is the only process.
+
+    Named and not detected: to detect MPI, Lightning starts it wherever mpi4py is installed, and an MPI that cannot start
+    (no ssh, say) ends the process.
+    """
+    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
 
 
 def decoder_layers(model: nn.Module) -> set[type[nn.Module]]:
