@@ -12,7 +12,7 @@ from vpo.dataset.reading.problems import RowProblem
 from vpo.errors import UserError
 from vpo.interfaces import Judge, Policy
 from vpo.optimize.choices import build_judge, values_of
-from vpo.optimize.guard import CUT, Guard, tidied
+from vpo.optimize.guard import Guard
 from vpo.optimize.options import Options
 from vpo.optimize.queries import UserQuery, read_query
 from vpo.optimize.records import QUERY, REFINED, REFUSED, SAMPLED, Candidate, Optimized
@@ -20,7 +20,6 @@ from vpo.optimize.search import best_of
 from vpo.optimize.server import in_own_words
 from vpo.optimize.source import open_source
 from vpo.optimize.target import TargetModel
-from vpo.optimize.wording import ends
 from vpo.records import Completion, Failure, Reason, Request, Sampling, Usage, Verdict
 from vpo.seeding import seed_of
 
@@ -175,7 +174,7 @@ class PromptOptimizer:
         _stop_where_nothing_answers(answers)
         self._check(
             [work for work, _ in done],
-            [tidied(answer.text) for _, answer in done],
+            [answer.text for _, answer in done],
             SAMPLED,
             [answer.cut for _, answer in done],
         )
@@ -193,8 +192,7 @@ class PromptOptimizer:
         ]
         texts = self.guard.refine([work.query for work, _ in chosen], [best for _, best in chosen])
         changed = [(work, best, text) for (work, best), text in zip(chosen, texts, strict=True) if text is not None]
-        cut = [any(one.kind == CUT for one in best.problems) and not ends(text) for _, best, text in changed]
-        self._check([work for work, _, _ in changed], [text for _, _, text in changed], REFINED, cut)
+        self._check([work for work, _, _ in changed], [text for _, _, text in changed], REFINED, [False] * len(changed))
         for work, best, _ in changed:
             if work.best is not best:
                 work.repaired = best.problems
