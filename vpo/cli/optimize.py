@@ -94,7 +94,9 @@ def _parse(arguments: list[str]) -> Namespace:
         metavar="value",
         type=lambda text: {"true": True, "false": False}.get(text, text),
     )
-    parser.option("target", "the video model: cogvideox, wan2_1, hunyuanvideo, ltx", metavar="name")
+    parser.option(
+        "target", "the video model that the prompt is for: cogvideox, wan2_2, hunyuanvideo ... (below)", metavar="name"
+    )
     parser.option("judge", "who says whether a prompt is harmless, accurate and helpful (rules)", metavar="name")
     parser.option("language", "of queries that are not English: keep, english or refuse (keep)", metavar="name")
     parser.option("resamples", "how often a query without a prompt that passes is asked again (1)", type=int)
