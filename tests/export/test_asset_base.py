@@ -14,6 +14,8 @@ from vpo.assets.folder import Record
 from vpo.assets.manifest import read_manifest
 from vpo.cli.export import export_command
 from vpo.errors import UserError
+from vpo.language.checkpoints.intake import fetch_and_check
+from vpo.language.checkpoints.merging import Base, read_base
 
 
 @pytest.fixture
@@ -51,8 +53,23 @@ def test_a_base_that_is_an_asset_is_named_as_the_hub_knows_it(home, asset_base, 
     config = PeftConfig.from_pretrained(home / "made")
     assert (config.base_model_name_or_path, config.revision) == ("someone/tiny", "1" * 40)
     card = " ".join((home / "made/README.md").read_text().split())
+    assert json.loads((home / "made/base.json").read_text()) == {"asset": "tiny", "sha256": sha256}
     assert "it needs its base, someone/tiny at 1111" in card
     assert "trained on asset:tiny of vpo (tiny, de-quantised from 4 bits)" in card
+
+
+def test_here_the_exported_adapter_finds_the_asset_and_elsewhere_the_hub(home, asset_base, monkeypatch):
+    sha256 = asset_base(hub={"id": "someone/tiny", "revision": "1" * 40})
+    path = entry_of(home, "dpo").folder / "policy/adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "asset:tiny"}))
+    export_command([run_of(home), "weights=adapter", "to=made"])
+    assert read_base("made") == Base("asset:tiny", sha256)
+    pointer = fetch_and_check("made", None, "{}", needs_chat_template=False)
+    assert pointer["base"] == {"model": "asset:tiny", "revision": sha256}
+    monkeypatch.setenv("VPO_ASSETS", str(home / "none"))
+    assert read_base("made") == Base("someone/tiny", "1" * 40)
+    with pytest.raises(UserError, match=r"its base=someone/tiny: no such folder.*the hub cannot be reached"):
+        fetch_and_check("made", None, "{}", needs_chat_template=False)
 
 
 def test_an_adapter_on_an_asset_that_the_hub_does_not_have_is_refused(home, asset_base):

@@ -19,7 +19,7 @@ from vpo.optimize.records import QUERY, REFINED, REFUSED, SAMPLED, Candidate, Op
 from vpo.optimize.search import best_of
 from vpo.optimize.semantic import BATCH_SIZE, MAX_TOKENS, encoder_for
 from vpo.optimize.server import in_own_words
-from vpo.optimize.source import open_source
+from vpo.optimize.source import default_source, open_source
 from vpo.optimize.target import TargetModel
 from vpo.records import Completion, Failure, Reason, Request, Sampling, Usage, Verdict
 from vpo.seeding import seed_of
@@ -85,12 +85,13 @@ class PromptOptimizer:
         self.encoder = _encoder(self.search)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, **options: Any) -> "PromptOptimizer":
+    def from_pretrained(cls, source: str | Path | None = None, **options: Any) -> "PromptOptimizer":
         """Open an optimizer.
 
         Args:
             source: a folder that `vpo export` wrote or any folder of a causal language model, a LoRA folder, a run folder
-                (`runs/<experiment>/<run>`), a hub id such as "CCCCCC/VPO-2B", or the URL of an OpenAI-compatible server.
+                (`runs/<experiment>/<run>`), a hub id such as "CCCCCC/VPO-2B", or the URL of an OpenAI-compatible server; None for the
+                small optimizer of this package.
             options: the fields of `Options`, such as search="best_of_n", target="cogvideox", device="cuda".
 
         Raises:
@@ -101,7 +102,7 @@ class PromptOptimizer:
         if unknown:
             near = difflib.get_close_matches(unknown[0], known, n=1)
             raise UserError(f"{unknown[0]} is no option; {f'did you mean {near[0]}?' if near else ', '.join(known)}")
-        return cls.create(str(source), Options(**options))
+        return cls.create(default_source() if source is None else str(source), Options(**options))
 
     @classmethod
     def create(cls, source: str, asked: Options) -> "PromptOptimizer":
