@@ -2,18 +2,16 @@
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertModel
 
 from tests.conftest import run_vpo
+from tests.encoders import WORDS, save_encoder
 from vpo.assets.folder import PREFIX, find_asset
 from vpo.assets.getting import get_asset
 from vpo.assets.manifest import read_manifest
 from vpo.errors import UserError
 from vpo.evaluator.semantic import Semantic
 from vpo.records import Prompt, Query, Sample
-
-WORDS = ["a", "fox", "runs", "red", "dog", "on", "the", "beach", "in", "snow"]
 
 
 def sample(query, prompt):
@@ -22,22 +20,7 @@ def sample(query, prompt):
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    """A BERT of random weights with a tokenizer of ten words."""
-    folder = tmp_path_factory.mktemp("encoder")
-    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=32, initializer_range=0.5,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder)
-    return folder
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def test_the_score_is_the_cosine_of_mean_states(encoder):

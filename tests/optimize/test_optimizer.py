@@ -67,7 +67,7 @@ def test_what_cannot_be_refined_is_asked_again_with_another_seed(optimizer):
 def test_when_nothing_passes_the_query_comes_back_unchanged(optimizer):
     (record,) = optimizer(BROKEN, BROKEN).optimize([f"{QUERY} &amp; a cat"])
     assert (record.how, record.prompt, record.fell_back) == ("query", f"{QUERY} & a cat", True)
-    assert {reason.kind for reason in record.problems} == {"unreadable"}
+    assert {reason.kind for reason in record.problems} == {"decoding"}
     assert record.notes == ("HTML entities resolved",)
 
 

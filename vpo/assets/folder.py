@@ -11,7 +11,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from vpo.assets.manifest import NAME, read_manifest
+from vpo.assets.manifest import NAME, Asset, read_manifest
 from vpo.errors import UserError
 from vpo.storage.jsonio import write_json
 
@@ -78,6 +78,11 @@ def is_asset(source: object) -> bool:
     return isinstance(source, str) and source.startswith(PREFIX)
 
 
+def known_asset(source: str) -> Asset | None:
+    """What the manifest says of the asset that is named `asset:<name>`; None where it has no such entry."""
+    return read_manifest().get(source.removeprefix(PREFIX))
+
+
 def find_asset(source: str, sha256: str | None, key: str) -> tuple[Path, str]:
     """The folder of the asset that is named `asset:<name>`, and the sha256 of what it was made from.
 
@@ -90,7 +95,7 @@ def find_asset(source: str, sha256: str | None, key: str) -> tuple[Path, str]:
         UserError: It is not there, or another version of it is.
     """
     name = source.removeprefix(PREFIX)
-    known = read_manifest().get(name)
+    known = known_asset(source)
     folder = assets_folder() / name
     record = read_record(folder) if NAME.fullmatch(name) else None
     if record is None and known is None:
@@ -112,7 +117,7 @@ def find_asset(source: str, sha256: str | None, key: str) -> tuple[Path, str]:
 def version_of(source: str) -> str | None:
     """The sha256 by which an asset's content enters a result's key, whether it is there or not; None where nobody knows it."""
     name = source.removeprefix(PREFIX)
-    known = read_manifest().get(name)
+    known = known_asset(source)
     if known is not None:
         return known.origin.sha256
     record = read_record(assets_folder() / name) if NAME.fullmatch(name) else None

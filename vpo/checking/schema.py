@@ -199,6 +199,7 @@ class Search(Node):
 
     n: Count
     rounds: WholeFrom0
+    semantic: bool | Literal["auto"] = False
 
 
 class Target(Node):

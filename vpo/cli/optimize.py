@@ -88,7 +88,15 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.option("search", "none, best_of_n or refine", metavar="name")
     parser.option("n", "candidates a query", type=int)
     parser.option("rounds", "passes of critique and refine", type=int)
-    parser.option("target", "the video model: cogvideox, wan2_1, hunyuanvideo, ltx", metavar="name")
+    parser.option(
+        "semantic",
+        "true, false or auto: of equal candidates the nearest to the query in meaning (auto with best_of_n)",
+        metavar="value",
+        type=lambda text: {"true": True, "false": False}.get(text, text),
+    )
+    parser.option(
+        "target", "the video model that the prompt is for: cogvideox, wan2_2, hunyuanvideo ... (below)", metavar="name"
+    )
     parser.option("judge", "who says whether a prompt is harmless, accurate and helpful (rules)", metavar="name")
     parser.option("language", "of queries that are not English: keep, english or refuse (keep)", metavar="name")
     parser.option("resamples", "how often a query without a prompt that passes is asked again (1)", type=int)

@@ -1,21 +1,16 @@
 """A held-out semantic score: does the prompt still mean what the query says?"""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from vpo.cards import EvaluatorCard, Metric
-from vpo.errors import UserError
-from vpo.language.checkpoints.intake import fetch
-from vpo.language.markup import without_marks
+from vpo.language.embedding import SentenceEncoder
 from vpo.records import Failure, Sample
 
 
 class Semantic:
     """Metric `semantic`: the cosine of the sentence embeddings of query and prompt, in -1..1; an unchanged query has 1.
 
-    The embedding is the mean of the last hidden states over a text's tokens, scaled to length 1 (Reimers and Gurevych,
-    Sentence-BERT, arXiv:1908.10084). Flags, links and markup of both texts are left out first.
+    The embeddings are `vpo.language.embedding`'s, which leaves out flags, links and markup of both texts.
 
     Args:
         model: `asset:<name>`, folder or hub id of an encoder.
@@ -41,67 +36,13 @@ class Semantic:
     )
 
     def __init__(self, model: str, revision: str | None, max_tokens: int, device: str, batch_size: int) -> None:
-        place, _ = fetch(model, revision, "evaluator.semantic.model")
-        self.device, self.max_tokens, self.batch_size = "cuda" if device == "gpu" else device, max_tokens, batch_size
-        self.model, self.tokenizer = _load(place, model, self.device)
+        self.encoder = SentenceEncoder(model, revision, max_tokens, device, batch_size, "evaluator.semantic.model")
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """{'semantic': cosine} a sample."""
         pairs = [("" if isinstance(one.prompt, Failure) else one.prompt.text, one.query.text) for one in samples]
-        texts = {text: _plain(text) for pair in pairs for text in pair}
-        vectors = dict(zip(texts, self.embed(list(texts.values())), strict=True))
-        return [{"semantic": float(vectors[prompt] @ vectors[query])} for prompt, query in pairs]
-
-    def embed(self, texts: Sequence[str]) -> Any:
-        """Embeddings of length 1: a float32 tensor (len(texts), size of the encoder's states) on the CPU."""
-        import torch
-
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))  # a batch is as wide as its longest text
-        found: dict[int, Any] = {}
-        for start in range(0, len(texts), self.batch_size):
-            places = order[start : start + self.batch_size]
-            batch = self.tokenizer(
-                [texts[place] for place in places], padding=True, truncation=True, max_length=self.max_tokens,
-                return_tensors="pt",
-            ).to(self.device)  # fmt: skip
-            with torch.inference_mode():
-                states = self.model(**batch).last_hidden_state
-            mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
-            means = (states * mask).sum(1) / mask.sum(1)
-            found |= dict(zip(places, torch.nn.functional.normalize(means, dim=1).cpu(), strict=True))
-        return torch.stack([found[place] for place in range(len(texts))])
+        return [{"semantic": cosine} for cosine in self.encoder.cosines(pairs)]
 
     def close(self) -> None:
         """Free the model's memory."""
-        self.model = None
-
-
-def _plain(text: str) -> str:
-    """The text's plain words; the text as it is where it has none."""
-    return without_marks(text) or text
-
-
-def _load(folder: Path, source: str, device: str) -> tuple[Any, Any]:
-    """Encoder and tokenizer. Raises UserError where weights are missing, which transformers would fill with random numbers."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # ours are per stage
-    where = f"evaluator.semantic.model={source}"
-    try:
-        model, report = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{where}: cannot be loaded ({reason}); give a sentence encoder as safetensors") from error
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))  # which is not used
-    if missing:
-        raise UserError(
-            f"{where}: {len(missing)} weights are missing, such as {missing[0]}; give a whole sentence encoder"
-        )
-    if tokenizer.pad_token is None:
-        raise UserError(f"{where}: its tokenizer has no padding token; give a sentence encoder")
-    return model.to(device).eval(), tokenizer
+        self.encoder.close()

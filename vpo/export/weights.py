@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vpo.assets.folder import PREFIX, is_asset, known_asset
 from vpo.errors import UserError
 from vpo.storage.jsonio import write_json
 
@@ -55,7 +56,8 @@ def write_weights(policy: Path, out: Path, dtype: str | None) -> list[str]:
 def write_adapter(policy: Path, out: Path) -> list[str]:
     """Write the LoRA adapter of `policy` alone, with tokenizer and template, to the empty folder `out`.
 
-    Its adapter_config.json names the base by hub id and revision, or a local one by the last part of its path.
+    Its adapter_config.json names the base as PEFT finds it elsewhere: by hub id and revision, or a local one by the last part of its
+    path. Where the base is an asset of ours, whose weights are near the hub's, base.json names that, for vpo.
 
     Returns:
         Sentences for the model card on what the adapter needs.
@@ -68,7 +70,7 @@ def write_adapter(policy: Path, out: Path) -> list[str]:
     if not config_file.is_file():
         raise UserError(f"{policy}: all its weights were trained and there is no adapter; {merged}")
     from vpo.language.checkpoints.loading import load_tokenizer, pointer_of
-    from vpo.language.checkpoints.merging import read_base
+    from vpo.language.checkpoints.merging import read_base, write_asset_base
 
     base = read_base(str(policy))
     folder, pointer = Path(base.source), pointer_of(base.source)
@@ -81,6 +83,12 @@ def write_adapter(policy: Path, out: Path) -> list[str]:
             if file.name not in ("start.json", "base.json"):
                 shutil.copyfile(file, out / file.name)
     named, revision = (pointer["model"], pointer["revision"]) if pointer else (base.source, base.revision)
+    sha256 = revision
+    asset = known_asset(named) if is_asset(named) else None
+    if asset is not None and asset.hub is not None:
+        named, revision = asset.hub.id, asset.hub.revision
+    elif is_asset(named):
+        raise UserError(f"{policy}: its adapter stands on {named}, of which no place on the hub is known; {merged}")
     is_local = Path(named).is_absolute() or Path(named).is_dir()
     named = Path(named).name if is_local else named
     config = json.loads(config_file.read_text(encoding="utf-8"))
@@ -94,6 +102,11 @@ def write_adapter(policy: Path, out: Path) -> list[str]:
     if is_local:
         notes.append(
             f"The base was a local folder: put one called {named} where the model is loaded from (for vpo: backbone.base=<folder>)."
+        )
+    if asset is not None:
+        write_asset_base(out, asset.name, sha256 or asset.origin.sha256, base)
+        notes.append(
+            f"It was trained on {PREFIX}{asset.name} of vpo ({asset.about}); on the weights of the hub it writes a little differently."
         )
     if base.bits:
         notes.append(

@@ -226,6 +226,13 @@ _POINTER = (
     r"presenting|introducing|(?:i|we)(?:'ve| have|'d| would|'ll| will)?(?: now| also| just)? "
     r"(?:suggest|propose|recommend|offer|present|give you|came up with))"
 )
+_SAYS = (  # what is said of a prompt, but not of a thing in a scene: "the description is written on a wall"
+    r"(?:(?:now |also |above |below |here |"
+    r"still |fully )?(?:(?:is|are|was|has|have|should|will|can|could) (?!(?:written|carved|painted|printed))|"
+    r"(?:add|captur|keep|includ|maintain|emphasi[sz]|provid|"
+    r"describ|focus|ensur|aim|creat|expand|enhanc|us|follow|evok|highlight|incorporat|offer|set|paint|retain|preserv|giv|combin|bring|specif|"
+    r"reflect|stay|depict|show|convey|leav|avoid|remov|integrat|blend|balanc|translat)(?:e?s|ed|ies)\b))"
+)
 _OPEN = r"\A[\s\"'*_#>\u201c(-]{0,12}"
 _CLOSE = r"[\s\"*_]*(?::|\.{3}|\u2026|\n|[.!](?=\s))[\s*_]*"
 _LEAD_INS = (
@@ -234,7 +241,15 @@ _LEAD_INS = (
     rf"to \w+ (?:your|this|the))\b[^:.!\n]{{0,100}}"
     rf"(?:(?<=following)|\b(?:i|we|me|us|my|your|let's|prompt|quer(?:y|ies))\b[^:.!\n]{{0,60}})[ \t*_]*:[\s*_]*",
     rf"{_OPEN}{_YES}?here(?:'s| is) (?:one|it|mine|(?:an? |the )?\w+ing)\b[^:.!\n]{{0,40}}:[\s*_]*",
-    rf"{_OPEN}(?:title|name|theme|genre|topic)[*_]*:[^:\n]{{0,80}}\n\s*",
+    rf"{_OPEN}(?:title|name|theme|genre|topic)[*_]*:(?:[^:\n]{{0,80}}\n|[^:.!?\n]{{0,40}}[.!?](?=\s))\s*",
+    rf"{_OPEN}question[*_]*:[^\n]{{0,200}}?\banswer[*_]*:[\s*_]*",
+    rf"{_OPEN}(?:i(?:'d| would|'m| am|'ll| will) (?:be )?(?:more than )?(?:happy|glad|delighted|pleased|here|love) to (?:help|assist)|"
+    r"(?:what (?:an? )?)?(?:great|good|nice|wonderful|lovely|interesting|fun|cool|fantastic) "
+    r"(?:idea|query|prompt|choice|request|question|concept)(?=[ \t]*[!.])|"
+    r"thank(?:s| you)(?: so much| very much)? for (?:your|the|sharing|providing|asking)|i hope (?:this|that|it)|"
+    r"you are an? (?:\w+ ){0,3}(?:assistant|writer|expert|model|engineer))\b[^:.!?\n]{0,80}[:.!]\s*",
+    rf"{_OPEN}(?:this|the|that|your|my)(?: \w+){{0,2}} (?:prompt|rewrite|description|query|revision)s? {_SAYS}"
+    r"[^.!?\n]{0,300}[.!?](?=\s)\s*",
     rf"{_OPEN}{_YES}?here (?:you go|you are|it is|we go|goes)\b[ \t]*(?:[,.!:\u2013\u2014-]+|\n)\s*",
     rf"{_OPEN}{_YES}?(?:as (?:requested|asked|you (?:asked|requested|wished|wanted))|per your (?:request|instructions?)|"
     r"at your request|by request)(?:[ \t]*[,.!:\u2013\u2014-]+|\n)\s*",
@@ -270,16 +285,16 @@ _NOTES = re.compile(
     r"(?:(?:please |important |side )?notes?|n\.?b\.?|p\.?s\.?|disclaimer|negative(?:[ _-]prompts?)?|word[ _-]?count|"
     r"(?:total )?(?:words|length|tokens|characters)|key ?words|hash ?tags|tags|"
     r"explanations?|rationale|reasoning|changes(?: made)?|key (?:changes|elements|improvements|details)|improvements(?: made)?|"
+    r"conclusion|introduction|summary|question|answer|response|"
     r"original (?:query|prompt|input)|input(?: query)?|user(?: query| input)?|human|sources?|references?|duration|"
     r"aspect ratio|resolution|"
     r"why (?:it|this) works|breakdown|technical (?:details|notes|specifications)|"
     r"end of (?:prompt|answer|output))[*_ \t]*(?::|\u2014|$|\n)"
     r"|(?:this|the|that)(?: \w+){0,2} (?:prompt|rewrite|version|description|query|revision|wording)s? "
-    r"(?:now |also |above |below |here |"
-    r"still |fully )?(?:(?:is|are|was|has|have|should|will|can|could) (?!(?:written|carved|painted|printed))|"
-    r"(?:add|captur|keep|includ|maintain|emphasi[sz]|provid|"
-    r"describ|focus|ensur|aim|creat|expand|enhanc|us|follow|evok|highlight|incorporat|offer|set|paint|retain|preserv|giv|combin|bring|specif|"
-    r"reflect|stay|depict|show|convey|leav|avoid|remov|integrat|blend|balanc|translat)(?:e?s|ed|ies)\b)"
+    rf"{_SAYS}"
+    r"|this (?:short |animated |ai )?(?:video|clip|image|animation|text) "
+    r"(?:is (?:an?|the|about|meant|designed|intended|perfect|ideal) |was (?:made|created|generated)\b|aims?\b|should\b|would\b)"
+    r"|here(?:'s| is) how\b"
     r"|(?:i|we)(?:'ve| have|'d| would|'m| am|'ll| will)? (?:\w+ )?(?:added|add|kept|keep|included|expanded|enhanced|tried|hope|"
     r"removed|made sure|aimed|"
     r"ensured|used|focused|replaced|rewrote|changed|maintained|happy|glad|can (?:also )?(?:adjust|change|add|make|create))\b"

@@ -95,7 +95,7 @@ _RULES = (
     _rule(FLAG, rf"\b(?:ar|gs|fps|seed|motion)\s?(?:{_DASH}+|[:=])\s?{_NUMBER}|\bar\s?\d+:\d+"),
     _rule(FLAG, rf"(?<!\S){_DASH}+\s?\d+:\d+\b"),
     _rule(FLAG, r"::\s?-?\d+(?:\.\d+)?"),
-    _rule(FLAG, r"(?<![\w-])-+(?=[a-z])", " "),  # '-realistic': the word is content, its dash is not
+    _rule(FLAG, r"(?<![\w'\u2019-])-+(?=[a-z])", " "),  # '-realistic': its dash is no content; 'o'-lantern' has none
     _rule(MARKUP, r"\(([^():\n]{1,200}):\d\.\d+\)", r"\1"),
     _rule(MARKUP, r"^[ \t]*(?:(?:[-*_][ \t]?){3,})$|^[ \t]*#{1,6}[ \t]+|^[ \t]*>[ \t]+|^[ \t]*[-*+\u2022][ \t]+(?=\S)"),
     _rule(MARKUP, r"(?<!\w)#(?=\w*[^\W\d])\w+|#\d{4,}"),

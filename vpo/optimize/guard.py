@@ -1,36 +1,28 @@
 """The guard: every prompt is checked before a user gets it, and repaired where that can be done."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 
 from vpo.interfaces import Judge
-from vpo.judge.rules import helpfulness, repairs
+from vpo.judge.rules import helpfulness
+from vpo.language.answers import unwrap
+from vpo.language.garbled import CUT_OFF, closed, ends, find_garbled, sentences_of, without_garbled
 from vpo.language.identify import language_of
-from vpo.language.markup import find_marks
+from vpo.language.markup import find_marks, without_marks
 from vpo.optimize.queries import UserQuery
 from vpo.optimize.records import Candidate
 from vpo.optimize.target import TargetModel
-from vpo.optimize.wording import ends, repetition_in, sentences_of, talk_in, without_talk
 from vpo.records import Failure, Prompt, Reason, Verdict
 
-_ECHO_WORDS = 7  # that in a row are the template's and not the query's
-_LABEL = re.compile(r"^\s*([A-Z][\w ]{2,30}):", re.M)
-_WORD = re.compile(r"\w+")
 _SHOWN = 60
-_UNREADABLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]"
-)  # bytes that are no text, and control characters
-UNREADABLE, CUT, LEAD_IN, TALK, REPETITION = "unreadable", "cut", "lead_in", "talk", "repetition"
 
 
 class Guard:
     """Decides whether a prompt passes.
 
-    It must be text, harmless and accurate by the judge, begin directly, be plain words, no refusal, whole, about the scene and
-    not about the task, none of the template's text, no loop, in the language that is wanted, and no longer than the target's
-    text encoder reads. That it names light or camera (*helpful*) ranks candidates and is not required.
+    It must be harmless and accurate by the judge; the prompt and nothing around it (`vpo.language.answers`); whole, readable, no
+    loop and none of the template's text (`garbled`); plain words (`markup`); no refusal; in the language that is wanted; and no
+    longer than the target's text encoder reads. That it names light or camera (*helpful*) ranks candidates and is not required.
 
     Args:
         judge: reads queries and prompts.
@@ -54,20 +46,16 @@ class Guard:
 
         Args:
             queries: of the texts, one each.
+            texts: as a language model wrote them. What passes stands in one line in its candidate.
             how: "sampled" or "refined".
             cut: which texts were cut off at the longest completion.
         """
-        verdicts = self._verdicts(queries, texts)
-        rows = zip(queries, texts, verdicts, cut, strict=True)
-        return [
-            Candidate(
-                text,
-                how,
-                None if isinstance(verdict, Failure) else verdict,
-                tuple(self._problems(query, text, verdict, was_cut)),
-            )
-            for query, text, verdict, was_cut in rows
-        ]
+        found = []
+        for query, text, verdict, was_cut in zip(queries, texts, self._verdicts(queries, texts), cut, strict=True):
+            problems = tuple(dict.fromkeys(self._problems(query, text, verdict, was_cut)))
+            given = None if isinstance(verdict, Failure) else verdict
+            found.append(Candidate(text.strip() if problems else _one_line(text), how, given, problems))
+        return found
 
     def verdicts_on_queries(self, queries: Sequence[UserQuery]) -> list[Verdict | None]:
         """The judge's on each query's plain words as if they were the prompt."""
@@ -77,7 +65,8 @@ class Guard:
     def refine(self, queries: Sequence[UserQuery], candidates: Sequence[Candidate]) -> list[str | None]:
         """Each candidate without its problems, as far as it goes; None where nothing was changed, or nothing is worth keeping.
 
-        Endings that were cut off, or that the target would cut, go first; the judge refines the rest.
+        What surrounds the prompt, what is broken in it, and closing sentences that the target would cut go first; the judge refines
+        the rest.
         """
         texts = [self._mended(query, one) for query, one in zip(queries, candidates, strict=True)]
         judged = [place for place, one in enumerate(candidates) if one.verdict is not None and texts[place]]
@@ -91,7 +80,7 @@ class Guard:
         answers = self.judge.refine(prompts, verdicts) if prompts else []
         for place, answer in zip(judged, answers, strict=True):
             if isinstance(answer, str) and answer.strip():
-                texts[place] = self._shortened(Candidate(tidied(answer), "refined", None))
+                texts[place] = self._shortened(_one_line(unwrap(answer).prompt))
         return [text if text and text != one.text else None for text, one in zip(texts, candidates, strict=True)]
 
     def _verdicts(self, queries: Sequence[UserQuery], texts: Sequence[str]) -> list[Verdict | Failure]:
@@ -99,11 +88,23 @@ class Guard:
         return list(self.judge.critique(prompts)) if prompts else []
 
     def _problems(self, query: UserQuery, text: str, verdict: Verdict | Failure, cut: bool) -> list[Reason]:
-        if not text:
-            return [Reason("accurate", "empty", "")]
-        odd = _UNREADABLE.search(text)
-        if odd:
-            return [Reason("accurate", UNREADABLE, f"U+{ord(odd.group()):04X}")]
+        prompt, wrappers = unwrap(text)
+        broken = find_garbled(prompt, query.text, self.template)
+        form = [Reason("helpful", one.kind, one.text) for one in (*wrappers, *broken)]
+        if not without_garbled(prompt, query.text, self.template).strip():
+            return form or [Reason("accurate", "empty", "")]
+        found = [*self._judged(text, verdict), *form]
+        found += [Reason("helpful", mark.kind, mark.text[:_SHOWN]) for mark in find_marks(prompt)]
+        if cut and not ends(text) and all(one.kind != CUT_OFF for one in broken):
+            found.append(Reason("helpful", CUT_OFF, text[-_SHOWN:]))
+        found += self._language_problem(query, prompt)
+        length = self.target.measure(_one_line(prompt))
+        if length.limit is not None and length.tokens > length.limit:
+            found.append(Reason("helpful", "too_long_for_target", f"{length.tokens} tokens of {length.limit}"))
+        return found
+
+    def _judged(self, text: str, verdict: Verdict | Failure) -> list[Reason]:
+        """What the judge finds that is required of a prompt, and whether the text declines."""
         if isinstance(verdict, Failure):
             return [Reason("accurate", "not_judged", verdict.detail)]
         found = [reason for reason in verdict.reasons if self._is_required(reason, verdict)]
@@ -113,26 +114,10 @@ class Guard:
                 found.append(Reason(aspect, "not_judged", "the judge's answer could not be read"))
             elif not answer and not any(reason.aspect == aspect for reason in found):
                 found.append(Reason(aspect, f"not_{aspect}", ""))
-        refusal, lead_in = helpfulness.refusal(text), helpfulness.lead_in(text)
+        refusal = helpfulness.refusal(text)
         if refusal or verdict.refusal:
             found.append(Reason("helpful", "refusal", refusal))
-        if lead_in:
-            found.append(Reason("helpful", LEAD_IN, lead_in))
-        found += [Reason("helpful", mark.kind, mark.text[:_SHOWN]) for mark in find_marks(text)]
-        echo = self.echo(query.text, text)
-        if echo:
-            found.append(Reason("helpful", "template_echo", echo))
-        scene = repairs.without_lead_in(text) if lead_in else text
-        for kind, words in ((TALK, talk_in(scene, query.text)), (REPETITION, repetition_in(text, query.text))):
-            if words:
-                found.append(Reason("helpful", kind, words[:_SHOWN]))
-        if cut:
-            found.append(Reason("helpful", CUT, text[-_SHOWN:]))
-        found += self._language_problem(query, text)
-        if not self.target.fits(text):
-            length = self.target.measure(text)
-            found.append(Reason("helpful", "too_long_for_target", f"{length.tokens} tokens of {length.limit}"))
-        return list(dict.fromkeys(found))
+        return found
 
     @staticmethod
     def _is_required(reason: Reason, verdict: Verdict) -> bool:
@@ -155,70 +140,33 @@ class Guard:
             ]
         return []
 
-    def echo(self, query: str, text: str) -> str:
-        """The template's words that a text repeats though the query does not have them, or nothing."""
-        labels = [one for one in self._labels if re.search(rf"\b{re.escape(one)}\s*:", text, re.I)]
-        if labels:
-            return f"{labels[0]}:"
-        own = _runs(_WORD.findall(query.lower()))
-        words = _WORD.findall(text.lower())
-        for start in range(len(words) - _ECHO_WORDS + 1):
-            run = tuple(words[start : start + _ECHO_WORDS])
-            if run in self._template_runs and run not in own:
-                return " ".join(run)
-        return ""
-
-    @cached_property
-    def _template_runs(self) -> frozenset[tuple[str, ...]]:
-        before, _, after = self.template.partition("{}")
-        return _runs(_WORD.findall(before.lower())) | _runs(_WORD.findall(after.lower()))
-
-    @cached_property
-    def _labels(self) -> list[str]:
-        """What the template calls its parts ("Video Prompt")."""
-        return [label.strip() for label in _LABEL.findall(self.template)]
-
     def _mended(self, query: UserQuery, candidate: Candidate) -> str:
         """What of a candidate's text is worth refining."""
-        if _has(candidate, UNREADABLE):
-            return ""
-        if _has(candidate, LEAD_IN):
-            candidate = replace(candidate, text=repairs.without_lead_in(candidate.text))
-        if _has(candidate, TALK) or _has(candidate, REPETITION):
-            candidate = replace(candidate, text=without_talk(candidate.text, query.text))
-        return self._shortened(candidate)
+        kinds = {problem.kind for problem in candidate.problems}
+        text = unwrap(candidate.text).prompt
+        if any(mark.kind in kinds for mark in find_marks(text)):
+            text = without_marks(text)
+        text = _one_line(without_garbled(text, query.text, self.template))
+        if CUT_OFF in kinds and not ends(text):
+            text = _without_last_words(text)
+        return self._shortened(text)
 
-    def _shortened(self, candidate: Candidate) -> str:
-        """The text without the sentence that was cut off and without closing sentences that the target does not read."""
-        sentences = sentences_of(candidate.text)
-        if _has(candidate, CUT) and not ends(candidate.text):
-            sentences = sentences[:-1] or sentences
+    def _shortened(self, text: str) -> str:
+        """The text without closing sentences that the target does not read."""
+        sentences = sentences_of(text)
         while len(sentences) > 1 and not self.target.fits(" ".join(sentences)):
             sentences = sentences[:-1]
-        return " ".join(sentences).strip()
+        return " ".join(sentences)
 
 
-def tidied(text: str) -> str:
-    """What a language model wrote, in one line and without the quotes around all of it."""
-    text = " ".join(text.split())
-    for first, last in ('""', "''", "“”", "‘’"):
-        if (
-            len(text) > 2
-            and text[0] == first
-            and text[-1] == last
-            and first not in text[1:-1]
-            and last not in text[1:-1]
-        ):
-            text = text[1:-1].strip()
-    return text
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
-def _has(candidate: Candidate, kind: str) -> bool:
-    return any(problem.kind == kind for problem in candidate.problems)
-
-
-def _runs(words: Sequence[str]) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(words[start : start + _ECHO_WORDS]) for start in range(len(words) - _ECHO_WORDS + 1))
+def _without_last_words(text: str) -> str:
+    """The text without the sentence in which it was cut off; the only sentence without its last word, which may be half a word."""
+    whole = sentences_of(text)[:-1]
+    return " ".join(whole) if whole else closed(text.rpartition(" ")[0])
 
 
 def _prompt(query: UserQuery, text: str) -> Prompt:

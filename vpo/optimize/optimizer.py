@@ -3,26 +3,29 @@
 import difflib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vpo.checking.schema import Search
 from vpo.dataset.reading.problems import RowProblem
 from vpo.errors import UserError
 from vpo.interfaces import Judge, Policy
 from vpo.optimize.choices import build_judge, values_of
-from vpo.optimize.guard import CUT, Guard, tidied
+from vpo.optimize.guard import Guard
 from vpo.optimize.options import Options
 from vpo.optimize.queries import UserQuery, read_query
 from vpo.optimize.records import QUERY, REFINED, REFUSED, SAMPLED, Candidate, Optimized
 from vpo.optimize.search import best_of
+from vpo.optimize.semantic import BATCH_SIZE, MAX_TOKENS, encoder_for
 from vpo.optimize.server import in_own_words
-from vpo.optimize.source import open_source
+from vpo.optimize.source import default_source, open_source
 from vpo.optimize.target import TargetModel
-from vpo.optimize.wording import ends
 from vpo.records import Completion, Failure, Reason, Request, Sampling, Usage, Verdict
 from vpo.seeding import seed_of
+
+if TYPE_CHECKING:
+    from vpo.language.embedding import SentenceEncoder
 
 
 @dataclass
@@ -72,21 +75,23 @@ class PromptOptimizer:
 
     def __init__(self, policy: Policy, sampling: Sampling, judge: Judge, template: str, options: Options) -> None:
         self.policy, self.sampling, self.options = policy, sampling, options
-        self.search = values_of("search", options.search, Search, n=options.n, rounds=options.rounds)
+        self.search = _search(options)
         if self.search.n > 1 and sampling.temperature == 0:
             raise UserError(
                 f"search.n={self.search.n} with temperature=0 makes the same candidate {self.search.n} times; set temperature=0.7"
             )
         self.target = TargetModel(options.target)
         self.guard = Guard(judge, self.target, options.language, template)
+        self.encoder = _encoder(self.search)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, **options: Any) -> "PromptOptimizer":
+    def from_pretrained(cls, source: str | Path | None = None, **options: Any) -> "PromptOptimizer":
         """Open an optimizer.
 
         Args:
             source: a folder that `vpo export` wrote or any folder of a causal language model, a LoRA folder, a run folder
-                (`runs/<experiment>/<run>`), a hub id such as "CCCCCC/VPO-2B", or the URL of an OpenAI-compatible server.
+                (`runs/<experiment>/<run>`), a hub id such as "CCCCCC/VPO-2B", or the URL of an OpenAI-compatible server; None for the
+                small optimizer of this package.
             options: the fields of `Options`, such as search="best_of_n", target="cogvideox", device="cuda".
 
         Raises:
@@ -97,12 +102,12 @@ class PromptOptimizer:
         if unknown:
             near = difflib.get_close_matches(unknown[0], known, n=1)
             raise UserError(f"{unknown[0]} is no option; {f'did you mean {near[0]}?' if near else ', '.join(known)}")
-        return cls.create(str(source), Options(**options))
+        return cls.create(default_source() if source is None else str(source), Options(**options))
 
     @classmethod
     def create(cls, source: str, asked: Options) -> "PromptOptimizer":
         """The same with options that are made already."""
-        values_of("search", asked.search, Search, n=asked.n, rounds=asked.rounds)  # before a model is loaded
+        encoder_for(_search(asked))  # before a model is loaded
         TargetModel(asked.target)
         opened = open_source(source, asked)
         judge = build_judge(asked.judge, opened.policy.engine)
@@ -133,6 +138,8 @@ class PromptOptimizer:
     def close(self) -> None:
         """Free the language model's memory, or close the connections."""
         self.policy.close()
+        if self.encoder is not None:
+            self.encoder.close()
 
     def __enter__(self) -> "PromptOptimizer":
         return self
@@ -175,7 +182,7 @@ class PromptOptimizer:
         _stop_where_nothing_answers(answers)
         self._check(
             [work for work, _ in done],
-            [tidied(answer.text) for _, answer in done],
+            [answer.text for _, answer in done],
             SAMPLED,
             [answer.cut for _, answer in done],
         )
@@ -193,14 +200,18 @@ class PromptOptimizer:
         ]
         texts = self.guard.refine([work.query for work, _ in chosen], [best for _, best in chosen])
         changed = [(work, best, text) for (work, best), text in zip(chosen, texts, strict=True) if text is not None]
-        cut = [any(one.kind == CUT for one in best.problems) and not ends(text) for _, best, text in changed]
-        self._check([work for work, _, _ in changed], [text for _, _, text in changed], REFINED, cut)
+        self._check([work for work, _, _ in changed], [text for _, _, text in changed], REFINED, [False] * len(changed))
         for work, best, _ in changed:
             if work.best is not best:
                 work.repaired = best.problems
 
     def _check(self, works: Sequence[_Work], texts: Sequence[str], how: str, cut: Sequence[bool]) -> None:
-        for work, candidate in zip(works, self.guard.check([one.query for one in works], texts, how, cut), strict=True):
+        candidates = self.guard.check([one.query for one in works], texts, how, cut)
+        if self.encoder is not None:
+            pairs = [(work.query.plain, candidate.text) for work, candidate in zip(works, candidates, strict=True)]
+            scores = self.encoder.cosines(pairs)
+            candidates = [replace(one, semantic=score) for one, score in zip(candidates, scores, strict=True)]
+        for work, candidate in zip(works, candidates, strict=True):
             work.candidates.append(candidate)
 
     def _record(self, work: _Work, seconds: float) -> Optimized:
@@ -225,6 +236,21 @@ class PromptOptimizer:
             seconds=round(seconds, 3),
             length=None if how == REFUSED else self.target.measure(prompt),
         )
+
+
+def _search(options: Options) -> Search:
+    asked = {"n": options.n, "rounds": options.rounds, "semantic": options.semantic}
+    return values_of("search", options.search, Search, **asked)
+
+
+def _encoder(search: Search) -> "SentenceEncoder | None":
+    """What scores candidates by their meaning, where the search asks for it."""
+    model = encoder_for(search)
+    if model is None:
+        return None
+    from vpo.language.embedding import SentenceEncoder  # torch and transformers take seconds
+
+    return SentenceEncoder(model, None, MAX_TOKENS, "cpu", BATCH_SIZE, "search.semantic")
 
 
 def refusal_line(record: Optimized) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from vpo.errors import UserError
 
 LANGUAGES = ("keep", "english", "refuse")
+SEMANTIC = (None, True, False, "auto")
 DTYPES = ("float32", "bfloat16", "float16")
 _AT_LEAST = {"n": 1, "rounds": 0, "resamples": 0, "max_chars": 1, "batch_size": 1, "max_new_tokens": 1, "seed": 0}
 
@@ -20,6 +21,8 @@ class Options:
         search: a choice of `conf/search`: none, best_of_n, refine.
         n: candidates a query, in the place of the search's own.
         rounds: passes of critique and refine, in the place of the search's own.
+        semantic: whether the semantic score decides between candidates that the judge finds equal (True, False, "auto" for where its
+            encoder is at hand), in the place of the search's own.
         resamples: how often a query without a prompt that passes is asked again.
         target: a choice of `conf/target`, the video model.
         language: "keep": a prompt is in its query's language. "english": in English. "refuse": a query that is not English is an
@@ -43,6 +46,7 @@ class Options:
     search: str = "none"
     n: int | None = None
     rounds: int | None = None
+    semantic: bool | str | None = None
     resamples: int = 1
     target: str = "none"
     language: str = "keep"
@@ -65,7 +69,12 @@ class Options:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise UserError(f"{name}={value} must be a whole number of at least {least}")
-        for name, choices in (("language", LANGUAGES), ("dtype", (None, *DTYPES)), ("bits", (None, 4, 8))):
+        for name, choices in (
+            ("language", LANGUAGES),
+            ("dtype", (None, *DTYPES)),
+            ("bits", (None, 4, 8)),
+            ("semantic", SEMANTIC),
+        ):
             if getattr(self, name) not in choices:
                 shown = ", ".join(str(one) for one in choices if one is not None)
                 raise UserError(f"{name}={getattr(self, name)} does not exist; choose one of {shown}")

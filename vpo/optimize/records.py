@@ -17,12 +17,14 @@ class Candidate:
         how: "sampled" from the language model, or "refined" from a candidate.
         verdict: the judge's; None where it gave none.
         problems: why the guard does not let it pass; empty where it does.
+        semantic: cosine of the embeddings of it and its query; None where the search does not ask for it.
     """
 
     text: str
     how: str
     verdict: Verdict | None
     problems: tuple[Reason, ...] = ()
+    semantic: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which of several candidates is best: pure functions over verdicts."""
+"""Which of several candidates is best: pure functions over verdicts and scores."""
 
 from collections.abc import Sequence
 
@@ -29,5 +29,9 @@ def grade(verdict: Verdict | None) -> tuple[int, ...]:
 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The best candidate: what the guard lets pass comes first, then the better grade, then the earlier one."""
-    return max(candidates, key=lambda one: (not one.problems, grade(one.verdict)), default=None)
+    """The best candidate: what the guard lets pass comes first, then the better grade, the greater semantic score, the earlier one."""
+    return max(candidates, key=lambda one: (not one.problems, grade(one.verdict), _scored(one)), default=None)
+
+
+def _scored(candidate: Candidate) -> float:
+    return float("-inf") if candidate.semantic is None else candidate.semantic

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vpo.assets.folder import PREFIX, assets_folder, read_record
+from vpo.assets.folder import PREFIX, assets_folder, find_asset, read_record
 from vpo.errors import UserError
 from vpo.export.card import methods_of
 from vpo.export.source import find_source
@@ -21,6 +21,8 @@ from vpo.templates import read_template
 log = logging.getLogger(__name__)
 
 SMALL_MODEL = "smollm2-135m-instruct"
+# A LoRA on it that was trained to rewrite queries, as `vpo export weights=adapter` writes it; where this package holds one.
+SHIPPED = Path(__file__).with_name("adapter")
 BARE = "none"  # the template that asks with the bare query
 DEFAULT_TEMPLATE = "optimizer"  # VPO's own, which the released models were trained with
 DEFAULT_SAMPLING = {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 256}  # VPO's README
@@ -137,14 +139,29 @@ def _sampling(options: Options, own: Mapping[str, Any]) -> Sampling:
     return Sampling(**values)
 
 
-def default_source() -> str:
-    """What rewrites where no model is named: the small model of the assets. Raises UserError with the command that gets it."""
-    if read_record(assets_folder() / SMALL_MODEL) is not None:
-        log.warning(
-            "asset:%s is a small model that was not trained to rewrite queries; model=CCCCCC/VPO-2B was", SMALL_MODEL
+def default_source(adapter: Path = SHIPPED) -> str:
+    """What rewrites where no model is named: the adapter of this package on the small model of the assets, or else that alone.
+
+    Args:
+        adapter: the folder of the adapter, which need not be there.
+
+    Raises:
+        UserError: the small model is not at hand; the line has the command that gets it.
+    """
+    trained, base = (adapter / "adapter_config.json").is_file(), f"{PREFIX}{SMALL_MODEL}"
+    if read_record(assets_folder() / SMALL_MODEL) is None:
+        missing = (
+            "the base of this package's own optimizer is not at hand; get it"
+            if trained
+            else "no model is at hand; get one"
         )
-        return f"{PREFIX}{SMALL_MODEL}"
-    raise UserError(
-        f"no model is at hand; get one by `vpo assets get {SMALL_MODEL}`, or name one: model=<a folder, a run folder, a hub id "
-        "such as CCCCCC/VPO-2B, or http://host:8000/v1>"
-    )
+        raise UserError(
+            f"{missing} by `vpo assets get {SMALL_MODEL}`, or name {'another model' if trained else 'one'}: model=<a folder, a run "
+            "folder, a hub id such as CCCCCC/VPO-2B, or http://host:8000/v1>"
+        )
+    if not trained:
+        log.warning("%s is a small model that was not trained to rewrite queries; model=CCCCCC/VPO-2B was", base)
+        return base
+    find_asset(base, None, "model")  # another version of it is no base
+    log.info("a small model of this package rewrites (%s); model=CCCCCC/VPO-2B is VPO's own", adapter / "README.md")
+    return str(adapter)

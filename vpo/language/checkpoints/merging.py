@@ -2,8 +2,8 @@
 
 A policy folder holds whole weights, or an adapter alone. An adapter stands on a base: the policy that its training
 started from, which may be an adapter itself (DPO on a merged SFT adapter) or a model of the hub. `base.json` beside the
-adapter says where the base lies, how it was quantised and whether it was read in 16 bits; an adapter that PEFT saved elsewhere
-has no such file and is taken at its `adapter_config.json`.
+adapter says where the base lies, how it was quantised and whether it was read in 16 bits; of an exported adapter it names the asset
+that it was trained on. An adapter that PEFT saved elsewhere has no such file and is taken at its `adapter_config.json`.
 
 Reading is one rule: an adapter is always *merged* into its base, so a loaded policy is a plain model. It is what DPO starts
 from and what its reference is read with (LoRA-DPO on an unmerged SFT adapter takes the base for the reference:
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vpo.assets.folder import is_asset
+from vpo.assets.folder import PREFIX, find_asset, is_asset
 from vpo.errors import UserError
 from vpo.language.checkpoints.files import read_json
 from vpo.storage.jsonio import write_json
@@ -75,12 +75,40 @@ def read_base(source: str, given: Mapping[str, Any] | None = None, where: str = 
     if not stored:
         known = read_json(config, where)
         return Base(find_base(known.get("base_model_name_or_path"), folder, where), known.get("revision"))
+    if "asset" in stored:
+        return _asset_base(stored, folder, where, trained_on)
     base = folder / stored["folder"]
     if not base.is_dir():
         raise UserError(
             f"{where}: the adapter's base {base.resolve()} is not there; put it back, or name its place in {pointer}"
         )
     return Base(str(base.resolve()), **trained_on)
+
+
+def _asset_base(stored: Mapping[str, Any], folder: Path, where: str, trained_on: Mapping[str, Any]) -> Base:
+    """The asset that an exported adapter was trained on, where it is at hand; else the model of the hub that its config names."""
+    name, sha256 = f"{PREFIX}{stored['asset']}", stored.get("sha256")
+    try:
+        find_asset(name, sha256, where)
+    except UserError as error:
+        known = read_json(folder / "adapter_config.json", where)
+        base = Base(find_base(known.get("base_model_name_or_path"), folder, where), known.get("revision"), **trained_on)
+        log.info("%s; %s is taken, which differs from it a little", error, base.source)
+        return base
+    return Base(name, sha256, **trained_on)
+
+
+def write_asset_base(folder: Path, name: str, sha256: str, base: Base) -> None:
+    """Say that the adapter in `folder`, whose config names a model of the hub, was trained on an asset.
+
+    Args:
+        folder: of the adapter, to be used on other machines.
+        name: of the asset.
+        sha256: of what it was made from.
+        base: how it was read.
+    """
+    settings = {"asset": name, "sha256": sha256, "bits": base.bits, "dtype": base.dtype}
+    write_json(folder / "base.json", {key: value for key, value in settings.items() if value is not None})
 
 
 def find_base(name: str | None, folder: Path, where: str) -> str:
