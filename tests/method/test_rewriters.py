@@ -254,32 +254,33 @@ def test_the_experiment_takes_another_engine_whole(model):
 def test_a_run_of_all_of_them_with_hostile_queries(tmp_path, model):
     """Every query ends as a prompt or as a named failure, in the place of that query, and the run stops where it was asked to."""
     promptist = save_gpt2(tmp_path / "gpt2", gpt2_tokenizer(HOSTILE), n_positions=512)
-    rows = [*HOSTILE, "a dog", "a cat on a roof", "<|endoftext|>"]
-    (tmp_path / "q.jsonl").write_text(
-        "\n".join(json.dumps({"id": f"h{n}", "query": one}) for n, one in enumerate(rows))
-    )
+    asked = {f"h{n}": one for n, one in enumerate([*HOSTILE, "a dog", "<|endoftext|>"])}
+    rows = [{"id": name, "query": text, "split": "test"} for name, text in asked.items()]
+    rows += [{"query": f"a cat {split}", "split": split} for split in ("sft", "dpo")]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
     names = [*METHODS, "promptist"]
     done = run_vpo(
         "run", "experiment=smoke", f"method=[original,{','.join(names)}]", f"engine.model={model}",
         f"method.promptist.model={promptist}",
         *(f"method.{name}.max_new_tokens=8" for name in names), "dataset=file", f"dataset.path={tmp_path / 'q.jsonl'}",
-        "dataset.sft=1", "dataset.dpo=1", "stop_after=optimize", cwd=tmp_path,
+        "dataset.sft=0.5", "dataset.dpo=0.5", f"dataset.test={len(asked)}", "stop_after=optimize", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     written = {}
-    for folder in tmp_path.glob("store/optimize/*"):
+    for folder in (one.parent for one in tmp_path.glob("store/optimize/*/manifest.json")):
         manifest = json.loads((folder / "manifest.json").read_text())
         prompts = [json.loads(line) for line in (folder / "prompts.jsonl").read_text().splitlines()]
         written[manifest["node"]["method_name"]] = (manifest, prompts)
     assert set(written) == {"original", *names}
-    asked = {one["query_id"]: one["query"] for one in written["original"][1]}
-    assert len(asked) == len(rows) - 2
+    typed = {one["query_id"]: one["query"] for one in written["original"][1]}
+    assert set(typed) == set(asked)
+    assert typed["h0"] == HOSTILE[0]
     for name in names:
         manifest, prompts = written[name]
         assert len(manifest["node"]["method"]["template_content"]) == 64
         counts = manifest["counts"]
         assert counts["prompts"] + counts["failed"] == len(asked)
-        assert all(asked[one["query_id"]] == one["query"] for one in prompts)
+        assert all(typed[one["query_id"]] == one["query"] for one in prompts)
 
 
 @pytest.mark.slow
@@ -296,5 +297,5 @@ def test_a_real_small_model_rewrites_by_each_of_them():
     for name in METHODS:
         for one in method_of(name, engine, max_new_tokens=40).optimize(queries, 0):
             assert isinstance(one, Completion), (name, one)
-            assert len(re.findall(r"[a-z]{2,}", one.text)) > 5, (name, one)
+            assert len(re.findall(r"[a-z]{2,}", one.text)) >= 3, (name, one)
             assert "[[" not in one.text
