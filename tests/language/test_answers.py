@@ -53,6 +53,8 @@ ENGLISH = (
     "Assistant: %s\nUser: a dog",
     "<output>\n%s\n</output>",
     "```plaintext\n%s\n```",
+    "Sure, here are both versions of it:\n\n**English Prompt:** %s\n\n**中文提示词：** " + ZH,
+    "%s\n\nTranslation: " + ZH,
     'Final Prompt:\n\n"%s"\n\n(Word count: 34)',
 )
 CHINESE = (
@@ -99,6 +101,7 @@ SCENES = (
     "1. A fox wakes up in its den.\n2. It runs over the snow.",
     "[A park] at dawn, with [two] dogs",
     "- A fox. - A bear. Both run.",
+    "- camera zoom in. A fox trots over the snow.",
     "A caption artist writes: Hello.",
     "Input devices lie on a desk: a mouse and a keyboard.",
     "Master mode engaged, a robot wakes up.",

@@ -5,7 +5,8 @@ A list of several items is none: "1. Wide shot: a city. 2. Close-up: a man." are
 
 import re
 
-_ITEM = re.compile(r"\A\s*(?:\d{1,2}[.)、]|[-*•–])\s+(?=\S)")
+# Behind a dash a capital or a Chinese character: "- camera zoom in" is a flag.
+_ITEM = re.compile(r"\A\s*(?:(?:\d{1,2}[.)、]|[*•])\s+(?=\S)|[-–]\s+(?=[A-Z\"\u201c\u3040-\u30ff\u3400-\u9fff]))")
 _NEXT_ITEM = re.compile(r"(?:^|\s)\d{1,2}[.)、]\s|(?:^|\n|[.!?。！？]\s)\s*[-*•–]\s", re.M)
 _RULE = re.compile(r"\s*(?:-{3,}|\*{3,}|_{3,}|={3,})?\s*")
 _BRACKETS = {"[": "]", "【": "】"}

@@ -84,7 +84,7 @@ class Promptist:
         if model is None:
             raise RuntimeError("the method is closed")
         ids, mask = left_padded(prompts, self._renderer.pad_id, model.device)
-        plain = GenerationConfig(
+        plain = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
             num_beams=self.beams,
             num_return_sequences=self.beams,
