@@ -1,11 +1,20 @@
 """Small random models with chat formats, saved as the hub saves real ones."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import ByT5Tokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    ByT5Tokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Tokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from vpo.templates import read_template
 
@@ -153,3 +162,35 @@ def save_llama(folder: Path, tokenizer: PreTrainedTokenizerFast, **shape: int) -
 
 def edit_json(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def gpt2_tokenizer(texts: Sequence[str] = ()) -> GPT2Tokenizer:
+    """GPT-2's way: byte-level BPE, one special token, no chat template."""
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|endoftext|>"],
+        show_progress=False,
+    )
+    trained.train_from_iterator([read_template("optimizer"), *texts], trainer)
+    content = json.loads(trained.to_str())["model"]
+    return GPT2Tokenizer(vocab=content["vocab"], merges=[tuple(one) for one in content["merges"]])
+
+
+def save_gpt2(folder: Path, tokenizer: GPT2Tokenizer, **shape: int) -> Path:
+    """A tiny random GPT-2 with this tokenizer, as `save_pretrained` leaves it."""
+    end = tokenizer.eos_token_id
+    given = {
+        "vocab_size": len(tokenizer),
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 256,
+        "initializer_range": 0.3,
+    }
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(**given | shape, bos_token_id=end, eos_token_id=end)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

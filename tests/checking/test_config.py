@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from tests.chat_models import gpt2_tokenizer, save_gpt2
 from vpo import pipeline, targets
 from vpo.build import build
 from vpo.checking.composed import NOT_IN_RUN_NAME
@@ -206,8 +207,8 @@ def test_experiments_take_a_users_queries_and_backbone(experiment, tmp_path):
         if "_target_" in path.read_text()
     ],
 )
-def test_every_choice_builds(group, name):
-    """Each yaml with a target is built; what needs a policy is given a stand-in for it."""
+def test_every_choice_builds(group, name, tmp_path):
+    """Each yaml with a target is built; what needs a policy is given a stand-in for it, and a model of the hub a tiny one."""
     config = (
         composed(f"{group}={name}", DATA)
         if group not in ("method", "evaluator", "logger")
@@ -221,6 +222,8 @@ def test_every_choice_builds(group, name):
         shared["policy"] = object()
     if group == "method":
         node = arguments_of(node)
+    if name == "promptist":
+        node |= {"model": str(save_gpt2(tmp_path, gpt2_tokenizer()))}
     if name == "ray":
         pytest.importorskip("ray", reason="the extra `ray` is not installed")
     if "???" in str(node):

@@ -55,6 +55,7 @@ def check_engines(config: Mapping[str, Any]) -> None:
     """Every role that asks a language model has an engine, and the folder of a local model exists."""
     roles = {"drafter": config["drafter"]} | {f"method.{name}": node for name, node in config["method"].items()}
     for role, node in roles.items():
+        _check_model(f"{role}.model", node)  # of a method that holds its model itself
         if node.get("engine") == {}:
             raise UserError(
                 f"config: {role} asks a language model, and engine=none; choose one, as in engine=hf engine.model=<folder or hub id>"
@@ -64,9 +65,14 @@ def check_engines(config: Mapping[str, Any]) -> None:
             check_server(engine)
             continue  # its model is a name, which may look like a folder's
         check_bits(engine.get("bits"), "engine.bits")
-        model = str(engine.get("model", ""))
-        if model.startswith((".", "/", "~")) and not Path(model).is_dir():
-            raise UserError(f"config: engine.model={model}: no such folder; give the folder of a model, or a hub id")
+        _check_model("engine.model", engine)
+
+
+def _check_model(key: str, node: Mapping[str, Any]) -> None:
+    """What looks like a model's folder is one."""
+    model = str(node.get("model", ""))
+    if model.startswith((".", "/", "~")) and not Path(model).is_dir():
+        raise UserError(f"config: {key}={model}: no such folder; give the folder of a model, or a hub id")
 
 
 def check_files(config: Mapping[str, Any]) -> None:

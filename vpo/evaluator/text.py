@@ -12,7 +12,7 @@ from typing import Any
 from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, share
 from vpo.errors import UserError
 from vpo.records import Prompt, Sample
-from vpo.templates import read_template
+from vpo.templates import template_text
 
 COPIED_WORDS = 8  # in a row that a prompt shares with a template count as copied; by chance so many do not coincide
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
@@ -46,7 +46,7 @@ class TextMetrics:
         subfolder: str | None,
         tokens_per_word: float,
     ) -> None:
-        self.templates = [read_template(name) for name in templates]
+        self.templates = [template_text(name) for name in templates]
         self.limit, self.tokens_per_word = tokens, tokens_per_word
         self.tokenizer = load_tokenizer(tokenizer, subfolder)
 
@@ -60,7 +60,7 @@ class TextMetrics:
     ) -> EvaluatorCard:
         """The card; its version says how tokens were counted, and of which templates copies were looked for."""
         exact = load_tokenizer(tokenizer, subfolder) is not None
-        texts = "\0".join(map(read_template, templates))
+        texts = "\0".join(map(template_text, templates))
         counted = f"by {tokenizer}'s tokenizer" if exact else f"estimated, {tokens_per_word} a word"
         return EvaluatorCard(
             name="text",

@@ -12,12 +12,14 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from vpo.language import chinese
+from vpo.language.marks import without_marks_around
 from vpo.language.markup import ELEMENTS
 
-THINKING, JSON, FENCE, TAGS, QUOTES, LEAD_IN, NOTE, ALTERNATIVES = KINDS = (
-    "thinking", "json", "code_fence", "tags", "quotes", "lead_in", "note", "alternatives",
+THINKING, JSON, FENCE, TAGS, QUOTES, LEAD_IN, NOTE, ALTERNATIVES, MARKS = KINDS = (
+    "thinking", "json", "code_fence", "tags", "quotes", "lead_in", "note", "alternatives", "marks",
 )  # fmt: skip
-ENCLOSING = frozenset({THINKING, JSON, FENCE, TAGS, QUOTES})  # that begin before the prompt and are no sentence
+ENCLOSING = frozenset({THINKING, JSON, FENCE, TAGS, QUOTES, MARKS})  # that begin before the prompt and are no sentence
 _ROUNDS = 12  # wrappers may be stacked: a fence around JSON around quotes, with a note behind
 _LEAST_WORDS = 3  # in a wrapper, to be the prompt; a quoted sign text stays a detail
 _SHOWN = 60
@@ -54,8 +56,14 @@ def unwrap(answer: str) -> Unwrapped:
     return Unwrapped(text.strip() if found else answer, tuple(found))
 
 
+# Scripts without spaces (kana, Chinese, Thai): each of their letters counts as a word.
+_WORD = re.compile(
+    r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
+)
+
+
 def _words(text: str) -> int:
-    return len(re.findall(r"\w+", text))
+    return len(_WORD.findall(text))
 
 
 # Reasoning
@@ -74,6 +82,9 @@ _THOUGHT_HEAD = re.compile(
 
 
 def _without_thinking(text: str) -> str | None:
+    thought_of = chinese.without_thinking(text)
+    if thought_of is not None:
+        return thought_of
     plain = _THOUGHT_BLOCK.sub(" ", text)
     plain = _THOUGHT_END.sub(" ", plain)  # a chat template may have opened it
     if plain != text:
@@ -161,6 +172,7 @@ _QUOTES = {
     "'": "'",
     "\u2018": "\u2019",
     "\u300c": "\u300d",
+    "\u300e": "\u300f",
 }
 _HTML = frozenset(ELEMENTS.split("|"))
 
@@ -261,20 +273,32 @@ _LEAD_INS = (
     rf"{_OPEN}{_LABEL}(?<!\w a)[*_]*[ \t]*(?::|\n|[\u2013\u2014-](?=\s))[\s*_]*",
     rf"{_OPEN}(?:{_YES}){{1,2}}(?=[\"*_\u201c\u2018A-Z])",
 )  # fmt: skip
-_LEAD_IN = tuple(re.compile(pattern, re.I) for pattern in _LEAD_INS)
+_ECHOED = (  # the query once more, before the announcement
+    rf"{_OPEN}(?:(?:original|given|user|your)[ -])?(?:inputs?|query|(?<=[ -])(?:prompt|description|request))[*_]*:[^\n]{{0,300}}\s*"
+    rf"{_HEAD}{_LABEL}{_HEAD_END}"
+)
+_SENTENCE = (  # "The revised prompt is as follows:"
+    rf"{_OPEN}{_YES}?{_LABEL}(?: (?:is|reads|would be|could be|looks like|goes)(?: as follows| the following| this)?)[ \t*_]*:[\s*_]*"
+)
+_MODE = rf"{_OPEN}(?:normal|master) mode(?: (?:output|rewrite|result))?[*_]*[ \t]*(?::|\n|[-\u2013\u2014](?=\s))[\s*_]*"
+_DONE_TO = (
+    rf"{_OPEN}(?:the )?(?:modified|rewritten|revised|enhanced|refined|improved|optimi[sz]ed|expanded) "
+    r"(?:inputs?|texts?|sentences?|paragraphs?|requests?)[ \t*_]*:[\s*_]*"
+)
+_LEAD_IN = tuple(re.compile(pattern, re.I) for pattern in (_ECHOED, _SENTENCE, _MODE, _DONE_TO, *_LEAD_INS))
 _LOOKED_AT = 400
 
 
 def find_lead_in(text: str) -> str:
     """The words that announce a prompt ("Below is the refined prompt:", "Output:"), or nothing."""
-    opening = text[:_LOOKED_AT].replace("\u2019", "'")
+    opening = text[:_LOOKED_AT].replace("\u2019", "'").replace("\uff1a", ":")
     match = next(filter(None, (pattern.match(opening) for pattern in _LEAD_IN)), None)
-    return text[: match.end()].strip() if match and match.end() else ""
+    return text[: match.end()].strip() if match and match.end() else chinese.find_lead_in(text[:_LOOKED_AT])
 
 
 def _without_lead_in(text: str) -> str | None:
     announced = find_lead_in(text)
-    rest = text.lstrip()[len(announced) :].lstrip(" \t\n:*_")
+    rest = text.lstrip()[len(announced) :].lstrip(" \t\n:\uff1a*_")
     return rest if announced and _words(rest) else None
 
 
@@ -315,10 +339,21 @@ _LEAST_BEFORE_NOTE = 5  # words
 
 
 def _without_notes(text: str) -> str | None:
-    match = _NOTES.search(text)
-    while match and _words(text[: match.start()]) < _LEAST_BEFORE_NOTE:
-        match = _NOTES.search(text, match.start() + 1)
-    return text[: match.start()].rstrip(" \t\n-*_(") if match else None
+    found = [place for search in (_note_from, chinese.notes_from) if (place := _first_note(text, search)) is not None]
+    return text[: min(found)].rstrip(" \t\n-*_(\uff08") if found else None
+
+
+def _note_from(text: str, start: int) -> int | None:
+    match = _NOTES.search(text, start)
+    return match.start() if match else None
+
+
+def _first_note(text: str, search: Callable[[str, int], int | None]) -> int | None:
+    """Where the first note begins that has a prompt before it."""
+    place = search(text, 0)
+    while place is not None and _words(text[:place]) < _LEAST_BEFORE_NOTE:
+        place = search(text, place + 1)
+    return place
 
 
 def _first_alternative(text: str) -> str | None:
@@ -340,4 +375,5 @@ _RULES: tuple[tuple[str, Callable[[str], str | None]], ...] = (
     (LEAD_IN, _without_lead_in),
     (NOTE, _without_notes),
     (QUOTES, _out_of_quotes),
+    (MARKS, without_marks_around),
 )

@@ -3,6 +3,8 @@
 Plain classes: Hydra takes a dataclass that a constructor is given for a config.
 """
 
+from collections.abc import Sequence
+
 from vpo.interfaces import Engine
 from vpo.language.chat.rendering import Renderer
 from vpo.records import Message, Request, Sampling
@@ -26,19 +28,20 @@ class TrainedPolicy:
 
 
 class InstructedPolicy:
-    """Any language model, asked by one user's turn: a template with the stripped query.
+    """Any language model, asked by a user's turn: a template with the stripped query.
 
     Args:
         engine: where it runs.
         template: text with one slot `{}`.
+        before: turns that come before it: an instruction of the system, examples.
     """
 
-    def __init__(self, engine: Engine, template: str) -> None:
-        self.engine, self.template = engine, template
+    def __init__(self, engine: Engine, template: str, before: Sequence[Message] = ()) -> None:
+        self.engine, self.template, self.before = engine, template, tuple(before)
 
     def request(self, query: str, sampling: Sampling, seed: int) -> Request:
         turn = Message("user", self.template.replace("{}", query.strip(), 1))
-        return Request(messages=(turn,), sampling=sampling, seed=seed)
+        return Request(messages=(*self.before, turn), sampling=sampling, seed=seed)
 
     def close(self) -> None:
         self.engine.close()

@@ -6,7 +6,7 @@ from vpo.interfaces import Policy
 from vpo.language.policy import InstructedPolicy
 from vpo.method.policy import PolicyMethod
 from vpo.records import Completion, Failure, Query
-from vpo.templates import read_template
+from vpo.templates import read_chat
 
 
 class InstructedMethod(PolicyMethod):
@@ -22,11 +22,11 @@ class InstructedMethod(PolicyMethod):
 
     def __init__(self, policy: Policy, template: str, temperature: float, top_p: float, max_new_tokens: int) -> None:
         super().__init__(policy, temperature, top_p, max_new_tokens)
-        self.template = read_template(template)
+        self.chat = read_chat(template)
 
     def optimize(self, queries: Sequence[Query], seed: int) -> list[Completion | Failure]:
         sampling = self.sampling
-        asked = InstructedPolicy(self.policy.engine, self.template)
+        asked = InstructedPolicy(self.policy.engine, self.chat.template, self.chat.before)
         return PolicyMethod(asked, sampling.temperature, sampling.top_p, sampling.max_new_tokens).optimize(
             queries, seed
         )

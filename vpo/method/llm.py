@@ -3,7 +3,7 @@
 from vpo.interfaces import Engine
 from vpo.language.policy import InstructedPolicy
 from vpo.method.policy import PolicyMethod
-from vpo.templates import read_template
+from vpo.templates import read_chat
 
 
 class EngineMethod(PolicyMethod):
@@ -18,4 +18,5 @@ class EngineMethod(PolicyMethod):
     """
 
     def __init__(self, engine: Engine, template: str, temperature: float, top_p: float, max_new_tokens: int) -> None:
-        super().__init__(InstructedPolicy(engine, read_template(template)), temperature, top_p, max_new_tokens)
+        chat = read_chat(template)
+        super().__init__(InstructedPolicy(engine, chat.template, chat.before), temperature, top_p, max_new_tokens)

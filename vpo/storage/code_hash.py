@@ -30,7 +30,7 @@ INFRASTRUCTURE = (
     "vpo.targets", "vpo.processes.hardware", "vpo.storage.progress", "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk",
     "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users", "vpo.storage.redact", "vpo.templates",
 )  # fmt: skip
-READERS = ("read_template", "template_hash")
+READERS = ("read_template", "read_chat", "template_text", "template_hash")
 LIBRARIES = ("torch", "transformers", "peft", "diffusers", "torchmetrics")
 
 

@@ -3,14 +3,29 @@
 `optimizer.txt` is interface data of the released VPO models: thu-coai/VPO (Apache-2.0), README and `src/process_data.py`,
 byte for byte (sha256 d8f31468...). `prompt_a_video.txt` has that paper's field labels and our own wording (its repository has no
 licence). `tiny.txt` is the sketch world's short one, `fewshot.txt` ours for models that are not trained, with three examples.
+`promptist.txt` is the form in which microsoft/Promptist (LMOps, MIT) reads a query.
+
+Files with turns are chats: official rewriters' requirements in our own words, each with its source and version in the note on top.
+A turn begins with a line `[[system]]`, `[[user]]` or `[[assistant]]`; what stands before the first one is not sent.
 """
 
 import hashlib
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 from vpo.errors import UserError
+from vpo.records import Message
 
 FOLDER = Path(__file__).parent
+_TURN = re.compile(r"^\[\[(system|user|assistant)\]\][ \t]*$", re.M)
+
+
+class Chat(NamedTuple):
+    """A template as turns: those that stand before, and the user's last turn, which holds the slot `{}`."""
+
+    before: tuple[Message, ...]
+    template: str
 
 
 def template_files() -> list[Path]:
@@ -18,8 +33,8 @@ def template_files() -> list[Path]:
     return sorted(FOLDER.glob("*.txt"))
 
 
-def read_template(name: str) -> str:
-    """The template's text; it holds the slot `{}` for the query exactly once. Raises UserError if there is none."""
+def template_text(name: str) -> str:
+    """The content of a template's file; it holds the slot `{}` for the query exactly once. Raises UserError if there is none."""
     path = FOLDER / f"{name}.txt"
     if path not in template_files():
         known = ", ".join(one.stem for one in template_files())
@@ -30,9 +45,33 @@ def read_template(name: str) -> str:
     return text
 
 
+def read_template(name: str) -> str:
+    """The text of a template that is one turn. Raises UserError if there is none, or if it is a chat."""
+    text = template_text(name)
+    if _TURN.search(text):
+        known = ", ".join(one.stem for one in template_files() if not _TURN.search(one.read_text(encoding="utf-8")))
+        raise UserError(
+            f"template {name!r} is a chat, which only methods that ask an engine send; for one turn choose one of {known}"
+        )
+    return text
+
+
+def read_chat(name: str) -> Chat:
+    """Any template as a chat; one without turns is the user's turn. Raises UserError if there is none, or no slot in its last turn."""
+    text = template_text(name)
+    _, *parts = _TURN.split(text)
+    if not parts:
+        return Chat((), text)
+    turns = [Message(role, content.strip()) for role, content in zip(parts[::2], parts[1::2], strict=True)]
+    last = turns.pop()
+    if last.role != "user" or "{}" not in last.content:
+        raise UserError(f"template {name!r} must end with a [[user]] turn that holds the slot {{}}")
+    return Chat(tuple(turns), last.content)
+
+
 def template_hash(name: str) -> str:
     """The sha256 of the template's text."""
-    return hashlib.sha256(read_template(name).encode()).hexdigest()
+    return hashlib.sha256(template_text(name).encode()).hexdigest()
 
 
 def name_of_template(path: Path) -> str | None:
