@@ -34,7 +34,9 @@ def test_curation_is_part_of_the_queries_key():
     stage, entry = pipeline.plan(config)[0]
     assert (type(stage), stage.name) == (CuratedQueries, "queries")
     covered = code_of("queries", stage.node(), stage.runs)
-    assert {"vpo.stages.curate", "vpo.curation.rules", "vpo.curation.self_bleu", "vpo.judge.rules.judge"} <= set(covered)
+    assert {"vpo.stages.curate", "vpo.curation.rules", "vpo.curation.self_bleu", "vpo.judge.rules.judge"} <= set(
+        covered
+    )
     for path, value in leaves(config["curation"]):
         other = pipeline.plan(with_value(config, ("curation", *path), changed(value)))
         assert other[0][1].key != entry.key, path
@@ -106,7 +108,9 @@ def test_a_bad_value_is_one_line(override, message):
 def test_a_missing_package_is_one_line_before_any_work(rule, module, monkeypatch):
     monkeypatch.setattr(module, "PACKAGE", "no_such_package")
     others = [f"curation.{one}=null" for one in ("language", "near") if one != rule]
-    with pytest.raises(UserError, match=rf"curation.{rule} needs no_such_package: pip install 'vpo\[curation\]', or set"):
+    with pytest.raises(
+        UserError, match=rf"curation.{rule} needs no_such_package: pip install 'vpo\[curation\]', or set"
+    ):
         checked(*VPO, *others)
     checked(*VPO, "curation.language=null", "curation.near=null")
 

@@ -27,8 +27,8 @@ def deal(
     wanted = sum(sizes.values())
     unsafe = min(len(safety), round(share * wanted))
     harmless = min(len(general), wanted - unsafe)
-    if share < 1:
-        unsafe = min(unsafe, int(share / (1 - share) * harmless + 1e-9))
+    if harmless + unsafe < wanted and share < 1:  # too few general ones: their number bounds that of safety queries
+        unsafe = min(unsafe, round(share / (1 - share) * harmless))
     parts = {}
     for kind, queries, count in (("general", general, harmless), ("safety", safety, unsafe)):
         drawn = sorted(range(len(queries)), key=lambda place: draw_of(seed, queries[place]))[:count]
