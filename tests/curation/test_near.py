@@ -6,7 +6,7 @@ import pytest
 
 from tests.curation.conftest import QUERIES
 from vpo.curation.near import jaccard, near_duplicates
-from vpo.curation.reading import plain_text, shingles_of
+from vpo.curation.reading import shingles_of
 
 pytest.importorskip("datasketch", reason="the extra `curation` is not installed")
 
@@ -27,7 +27,7 @@ def test_what_is_dropped_is_near_by_all_pairs_and_hardly_anything_is_missed():
         words[random.randrange(len(words))] = "something"
         changed.append(" ".join(words))
     texts = [*QUERIES, *changed]
-    sets = [shingles_of(plain_text(text), 4) for text in texts]
+    sets = [shingles_of(text, 4) for text in texts]
     found = near_duplicates(texts, **BY)
     assert all(jaccard(sets[one], sets[other]) >= 0.7 for one, other in found.items())
     kept = [place for place in range(len(texts)) if place not in found]

@@ -90,7 +90,7 @@ def test_texts_that_are_not_searched_for_marks_have_none(text):
 
 
 def test_words():
-    assert words_of("A Cat’s paw, 16:9 (élan)") == ["a", "cat’s", "paw", "16", "9", "élan"]
+    assert words_of("A Cat’s paw, 16:9 (élan)") == ("a", "cat’s", "paw", "16", "9", "élan")
 
 
 def test_a_stream_is_read_once_and_each_query_meets_rules_until_one_drops_it():

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.curation.conftest import QUERIES
-from vpo.curation.reading import plain_text, words_of
+from vpo.curation.reading import words_of
 from vpo.curation.self_bleu import self_bleu, too_similar
 
 sacrebleu = pytest.importorskip("sacrebleu", reason="sacrebleu is not installed")
@@ -25,7 +25,7 @@ def by_definition(texts, order):
         force=True,
         max_ngram_order=order,
     )
-    lines = [" ".join(words_of(plain_text(text))) for text in texts]
+    lines = [" ".join(words_of(text)) for text in texts]
     return [metric.sentence_score(line, lines[:at] + lines[at + 1 :]).score / 100 for at, line in enumerate(lines)]
 
 

@@ -27,7 +27,11 @@ def language_reason(text: str, *, allowed: Sequence[str], least_probability: flo
         UserError: the package is missing, or knows no such language.
     """
     identifier = identifier_for(tuple(allowed))
-    ranked = dict(identifier.rank(plain_text(text).lower()))
+    plain = plain_text(text).lower()
+    language, confidence = identifier.classify(plain)
+    if language in allowed and confidence >= least_probability:
+        return None
+    ranked = dict(identifier.rank(plain))
     probability = sum(ranked[one] for one in allowed)
     if probability >= least_probability:
         return None

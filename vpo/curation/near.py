@@ -9,7 +9,7 @@ import importlib.util
 import zlib
 from collections.abc import Sequence
 
-from vpo.curation.reading import plain_text, shingles_of
+from vpo.curation.reading import shingles_of
 from vpo.errors import UserError
 
 PACKAGE = "datasketch"
@@ -41,7 +41,7 @@ def near_duplicates(texts: Sequence[str], *, least: float, shingle: int, permuta
     blank = MinHash(permutations, seed=1, hashfunc=zlib.crc32)
     found: dict[int, int] = {}
     for place, text in enumerate(texts):
-        shingles = shingles_of(plain_text(text), shingle)
+        shingles = shingles_of(text, shingle)
         if not shingles:
             continue  # of emoji, say: near none
         hashes = blank.copy()
@@ -49,7 +49,7 @@ def near_duplicates(texts: Sequence[str], *, least: float, shingle: int, permuta
         near = (
             other
             for other in sorted(index.query(hashes))
-            if jaccard(shingles, shingles_of(plain_text(texts[other]), shingle)) >= least
+            if jaccard(shingles, shingles_of(texts[other], shingle)) >= least
         )
         kept = next(near, None)
         if kept is None:

@@ -8,18 +8,18 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import groupby
 
 from vpo.curation.reading import plain_text, words_of
 
 PUNCTUATION = frozenset(".,;:!?'\"()-–—…‘’“”、。，！？：；「」¿¡%&/")  # of ordinary prose
+_UNUSUAL = re.compile(rf"[^\w\s{re.escape(''.join(sorted(PUNCTUATION)))}]|_")
 
 
 def length_reason(text: str, *, least_words: int, most_words: int, most_characters: int) -> str | None:
     """Too few or too many words without flags, or too many characters with them (a pasted document)."""
     if len(text) > most_characters:
         return f"{len(text)} characters, above {most_characters}"
-    count = len(words_of(plain_text(text)))
+    count = len(words_of(text))
     if count < least_words:
         return f"{count} words, below {least_words}"
     return f"{count} words, above {most_words}" if count > most_words else None
@@ -37,14 +37,11 @@ def characters_reason(text: str, *, most_special: float, longest_run: int) -> st
     plain = plain_text(text)
     if "\ufffd" in plain:
         return "a character that could not be decoded (U+FFFD)"
-    special = sum(map(_is_special, plain))
+    special = sum(map(_is_special, _UNUSUAL.findall(plain)))
     if plain and special > most_special * len(plain):
         return f"{special / len(plain):.0%} special characters, above {most_special:.0%}"
-    for character, group in groupby(plain):
-        run = sum(1 for _ in group)
-        if run > longest_run and not character.isspace():
-            return f"{character!r} {run} times in a row, above {longest_run}"
-    return None
+    run = _run_pattern(longest_run).search(plain)
+    return f"{run[1]!r} {len(run[0])} times in a row, above {longest_run}" if run else None
 
 
 def keyword_reason(text: str, *, keywords: Iterable[str]) -> str | None:
@@ -64,6 +61,11 @@ def keyword_pattern(keywords: tuple[str, ...]) -> re.Pattern[str]:
         if word
     ]
     return re.compile("|".join(parts) or r"(?!)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=16)
+def _run_pattern(longest: int) -> re.Pattern[str]:
+    return re.compile(rf"(\S)\1{{{longest},}}")
 
 
 @lru_cache(maxsize=10_000)

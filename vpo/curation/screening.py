@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from vpo.curation.reading import plain_text, words_of
+from vpo.curation.reading import words_of
 from vpo.dataset.reading.text import comparison_key
 from vpo.records import Query
 from vpo.seeding import seed_of
@@ -141,5 +141,5 @@ def draw_of(seed: int, query: Query) -> int:
 def count_lengths(queries: Iterable[Query], into: Counter[int]) -> Iterator[Query]:
     """The queries as they come, their words counted on the way: {words without flags: queries}."""
     for query in queries:
-        into[len(words_of(plain_text(query.text)))] += 1
+        into[len(words_of(query.text))] += 1
         yield query

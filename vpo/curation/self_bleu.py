@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vpo.curation.reading import plain_text, words_of
+from vpo.curation.reading import words_of
 
 FLOOR = 0.1  # matches that stand for none
 Ints = npt.NDArray[np.int64]
@@ -145,7 +145,7 @@ def _grams(texts: Sequence[str], order: int) -> tuple[list[_Grams], int]:
     found = []
     for text in texts:
         own = []
-        for word in words_of(plain_text(text)):
+        for word in words_of(text):
             own.append(words.setdefault(word, len(words) + len(longer)))
         counts: Counter[int] = Counter(own)
         ends = [len(counts)] if own else []
