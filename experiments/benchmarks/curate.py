@@ -20,7 +20,6 @@ import gzip
 import json
 import random
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -141,9 +140,18 @@ def curate(count: int, *, stream: bool) -> dict[str, Any]:
             verdicts = {one.prompt_id: one for one in judge.critique(prompts) if isinstance(one, Verdict)}
             pools = Pools(pools.general, confirmed(pools.labelled, verdicts, report))
             dealt(pools, node, ("sft", "dpo", "test"), report)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of kB, on Linux
     left = {step.rule: step.after for step in report.steps}
-    return {"queries": count, "parts": clock.parts, "left": left, "peak_mb": round(peak)}
+    return {"queries": count, "parts": clock.parts, "left": left, "peak_mb": peak_mb()}
+
+
+def peak_mb() -> int | None:
+    """The highest memory of this process so far; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 class Clock:
@@ -169,7 +177,7 @@ def table(results: list[dict[str, Any]]) -> str:
         wall, cpu = (sum(times[kind] for times in one["parts"].values()) for kind in (0, 1))
         each = [1e6 * seconds / one["queries"] for _, seconds in one["parts"].values()]
         numbers = [f"{wall:.1f}", f"{cpu:.1f}", *(f"{value:.0f}" for value in (sum(each), *each))]
-        lines.append([f"{one['queries']:,}", *numbers, str(one["peak_mb"])])
+        lines.append([f"{one['queries']:,}", *numbers, str(one["peak_mb"] or "-")])
     shown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     left = [f"{one['queries']:,}: " + ", ".join(f"{rule} {n:,}" for rule, n in one["left"].items()) for one in results]
     return "\n".join([shown, "", "Left after each rule:", *left])
