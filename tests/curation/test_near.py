@@ -36,6 +36,13 @@ def test_what_is_dropped_is_near_by_all_pairs_and_hardly_anything_is_missed():
     assert len(missed) <= 0.05 * len(found)
 
 
+@pytest.mark.parametrize("permutations", [16, 128])
+@pytest.mark.parametrize("least", [1e-6, 0.5, 0.99, 1])
+def test_every_index_that_a_config_may_ask_for_has_its_bands(least, permutations):
+    texts = ["a red cat runs", "A red cat runs!", "seven blue boats"]
+    assert near_duplicates(texts, least=least, shingle=4, permutations=permutations) == {1: 0}
+
+
 def test_texts_without_words_are_near_none():
     assert near_duplicates(["🐈", "🐈", "", "!!"], **BY) == {}
 
