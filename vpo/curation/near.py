@@ -33,8 +33,10 @@ def near_duplicates(texts: Sequence[str], *, least: float, shingle: int, permuta
         )
     from datasketch import MinHash, MinHashLSH
 
-    # A missed pair stays, a wrong candidate costs one comparison: so misses weigh more. At 1 datasketch finds no bands.
-    index = MinHashLSH(threshold=min(least, 0.99), num_perm=permutations, weights=(0.1, 0.9))
+    try:  # a missed pair stays, a wrong candidate costs one comparison: so misses weigh more
+        index = MinHashLSH(threshold=least, num_perm=permutations, weights=(0.1, 0.9))
+    except ValueError:  # an index so near to 1 that one band would do, which datasketch refuses
+        index = MinHashLSH(num_perm=permutations, params=(2, permutations // 2))
     blank = MinHash(permutations, seed=1, hashfunc=zlib.crc32)
     found: dict[int, int] = {}
     for place, text in enumerate(texts):
