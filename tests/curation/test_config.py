@@ -43,12 +43,13 @@ def test_curation_is_part_of_the_queries_key():
 
 
 def test_the_judge_is_part_of_the_key_where_it_is_asked():
-    def key(judged, tolerance):
-        config = composed(*VPO, f"curation.safety.judged={judged}", f"judge.missing_tolerance={tolerance}")
+    def key(safety, tolerance):
+        config = composed(*VPO, f"curation.safety.{safety}", f"judge.missing_tolerance={tolerance}")
         return pipeline.plan(config)[0][1].key
 
-    assert key(True, 0.1) != key(True, 0.2)
-    assert key(False, 0.1) == key(False, 0.2) != key(True, 0.1)
+    assert key("judged=true", 0.1) != key("judged=true", 0.2)
+    assert key("judged=false", 0.1) == key("judged=false", 0.2) != key("judged=true", 0.1)
+    assert key("share=0", 0.1) == key("share=0", 0.2)
 
 
 def test_a_data_set_may_choose_a_curation_and_the_command_line_another(tmp_path, monkeypatch):

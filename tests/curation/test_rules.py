@@ -68,7 +68,8 @@ def test_characters(text, reason):
         ("see discord.gg/abc", "discord.gg"),
         ("discordXgg", None),  # a dot is a dot
         ("/imagine a dog", "/imagine"),
-        ("a.b/imagine", "/imagine"),
+        ("draw/imagine a dog", None),  # no command
+        ("(/imagine a dog)", "/imagine"),
         ("", None),
     ],
 )

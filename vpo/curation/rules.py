@@ -45,7 +45,7 @@ def characters_reason(text: str, *, most_special: float, longest_run: int) -> st
 
 
 def keyword_reason(text: str, *, keywords: Iterable[str]) -> str | None:
-    """One of the keywords, whatever its case; one that begins or ends in a letter or digit is a whole word there."""
+    """One of the keywords, whatever its case. It begins no later than a word does, and one that ends in a letter ends with a word."""
     found = keyword_pattern(tuple(keywords)).search(text)
     return f"the keyword {' '.join(found.group().lower().split())!r}" if found else None
 
@@ -54,9 +54,7 @@ def keyword_reason(text: str, *, keywords: Iterable[str]) -> str | None:
 def keyword_pattern(keywords: tuple[str, ...]) -> re.Pattern[str]:
     """What finds the first of several keywords; white space in one stands for any. None of them finds nothing."""
     parts = [
-        (r"\b" if word[:1].isalnum() else "")
-        + r"\s+".join(map(re.escape, word.split()))
-        + (r"\b" if word[-1:].isalnum() else "")
+        r"(?<!\w)" + r"\s+".join(map(re.escape, word.split())) + (r"\b" if word[-1:].isalnum() else "")
         for word in (one.strip() for one in keywords)
         if word
     ]

@@ -101,7 +101,7 @@ def queries_of(config: Mapping[str, Any]) -> Queries:
     curation = config.get("curation")
     if not curation:
         return Queries(dataset=config["dataset"])
-    judge = config["judge"] if curation["safety"]["judged"] else None
+    judge = config["judge"] if curation["safety"]["judged"] and curation["safety"]["share"] else None
     return CuratedQueries(dataset=config["dataset"], curation=curation, judge=judge)
 
 
