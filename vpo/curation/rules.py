@@ -45,7 +45,7 @@ def characters_reason(text: str, *, most_special: float, longest_run: int) -> st
 
 
 def keyword_reason(text: str, *, keywords: Iterable[str]) -> str | None:
-    """One of the keywords, whatever its case. It begins no later than a word does, and one that ends in a letter ends with a word."""
+    """One of the keywords, whatever its case: as whole words, so that neither "cats" nor "draw/imagine" has "cat" or "/imagine"."""
     found = keyword_pattern(tuple(keywords)).search(text)
     return f"the keyword {' '.join(found.group().lower().split())!r}" if found else None
 
