@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import random
+import re
 
 import pytest
 from PIL import Image
@@ -86,10 +87,12 @@ def test_every_rule_drops_what_it_should_and_splits_have_their_share(labelled, t
         "length": 1, "characters": 1, "keywords": 1, "language": 1, "exact duplicates": 1, "pool": 0, "near": 1,
         "safety": len(MISLABELLED), "split": 175 + 21 - 60,
     }  # fmt: skip
-    assert [(one["text"], one["reason"]) for one in steps["length"]["examples"]] == [("hi", "1 words, below 3")]
+    assert [(one["text"], one["reason"]) for one in steps["length"]["examples"]] == [("hi", "1 word, below 3")]
     assert steps["language"]["examples"][0]["reason"].startswith("looks like es")
     assert {one["reason"] for one in steps["safety"]["examples"]} == {"labelled as toxic, and harmless to the judge"}
-    assert steps["near"]["examples"][0]["text"].startswith(GENERAL[4])
+    (near,) = steps["near"]["examples"]
+    assert near["text"].startswith(GENERAL[4])
+    assert re.fullmatch(rf"near \w+: '{GENERAL[4]}.*'", near["reason"])
     assert {name: len(queries) for name, queries in splits.items()} == {"sft": 30, "dpo": 20, "test": 10}
     for name, queries in splits.items():
         unsafe = sum(query.text in UNSAFE for query in queries)

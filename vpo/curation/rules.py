@@ -21,7 +21,7 @@ def length_reason(text: str, *, least_words: int, most_words: int, most_characte
         return f"{len(text)} characters, above {most_characters}"
     count = len(words_of(text))
     if count < least_words:
-        return f"{count} words, below {least_words}"
+        return f"{count} word{'s' if count != 1 else ''}, below {least_words}"
     return f"{count} words, above {most_words}" if count > most_words else None
 
 

@@ -73,7 +73,8 @@ def compared(pools: Pools, node: Node, held_out: Sequence[str], report: Report) 
     if node["near"] is not None:
         texts = [*held_out, *(query.text for query in left)]
         found = near_duplicates(texts, **node["near"])
-        names = [*(f"the held-out query {text[:60]!r}" for text in held_out), *(query.id for query in left)]
+        names = [f"the held-out query {text[:60]!r}" for text in held_out]
+        names += [f"{query.id}: {query.text[:60]!r}" for query in left]
         near = {place - len(held_out): f"near {names[kept]}" for place, kept in found.items()}
         left = _without(left, near, report.step("near"))
     if node["diversity"] is not None:
