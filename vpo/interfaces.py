@@ -35,6 +35,9 @@ class Dataset(Protocol):
 
     A class may name in `in_fingerprint` those of its arguments that say only where the content lies, such as a path: they
     are left out of the stage's key, which has the fingerprint.
+
+    A class with more queries than fit into memory has a `stream()`, too: an iterator over all of them, each once, before they are
+    split. `curation=...` reads these in the place of `splits()`, and deals all splits itself.
     """
 
     def splits(self) -> Mapping[str, Sequence[Query]]:

@@ -21,13 +21,14 @@ from vpo.errors import UserError
 from vpo.seeding import seed_of
 from vpo.stages.context import Context, StopHere
 from vpo.stages.critique import Critique
+from vpo.stages.curate import queries_of
 from vpo.stages.dpo import Dpo
 from vpo.stages.draft import draft
 from vpo.stages.evaluate import Evaluate
 from vpo.stages.grpo import Grpo, check_grpo
 from vpo.stages.optimize import optimize
 from vpo.stages.pair import MakePairs
-from vpo.stages.queries import HeldOut, Queries
+from vpo.stages.queries import HeldOut
 from vpo.stages.reference import Reference
 from vpo.stages.refine import Refine
 from vpo.stages.render import Render
@@ -50,7 +51,7 @@ def run(context: Context, cfg: Config) -> Made:
         What was made for each method, in the order of the config: {"parts": {"queries": entry, "prompts": entry, "clips": entry,
         ...}, "evaluators": {name: entry, ...}}.
     """
-    queries = context.make(Queries(dataset=cfg["dataset"]))
+    queries = context.make(queries_of(cfg))
     asked = test_queries(context, cfg, queries)
     policies = context.policies = train_policies(context, cfg, queries)
     prompts = {name: write_prompts(context, cfg, asked, name, policies) for name in cfg["method"]}

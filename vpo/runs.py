@@ -22,6 +22,8 @@ from vpo.results.gathering import contact_rows, gather_items, summarize_items
 from vpo.results.metrics import Metrics
 from vpo.results.record import RunRecord
 from vpo.stages.context import Context, StopHere
+from vpo.stages.curate import FOLDER as REPORTS
+from vpo.stages.curate import CuratedQueries
 from vpo.storage.ledger import FILE as LEDGER_FILE
 from vpo.storage.ledger import LEDGER, Ledger
 from vpo.storage.redact import RedactedFormatter, redact
@@ -54,14 +56,14 @@ def run(composed: Composed) -> Path:
 
         def announce(names: list[str]) -> None:
             record.write_entries(names)  # whoever prunes the store must see what an unfinished run needs
-            record.keep_training(training_files(context))  # of the stages before; a look needs no end of the run
+            keep_what_is_there(record, context)  # of the stages before; a look needs no end of the run
 
         context.store.announce = announce
         context.store.register(folder, Path(config["paths"]["runs"]), config)
         try:
             made = pipeline.run(context, config)
         except StopHere as stop:
-            record.keep_training(training_files(context))
+            keep_what_is_there(record, context)
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             return folder
         finally:
@@ -138,6 +140,14 @@ def labels_of(config: Mapping[str, Any]) -> dict[str, str]:
 def training_files(context: Context) -> dict[str, Path]:
     """The metrics of each policy that is trained by now, by its name in the pipeline."""
     return {name: entry.folder / "training.jsonl" for name, entry in context.trained.items()}
+
+
+def keep_what_is_there(record: RunRecord, context: Context) -> None:
+    """Copy into the run folder what people look at before a run is finished: training metrics, the report of curation."""
+    record.keep_training(training_files(context))
+    for stage, entry in context.requested:
+        if isinstance(stage, CuratedQueries) and entry.done:
+            record.keep_curation(entry.folder / REPORTS)
 
 
 def log_to_console() -> None:

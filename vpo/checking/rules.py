@@ -11,6 +11,7 @@ from vpo.errors import UserError
 from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
+from vpo.stages.curate import check_curation
 from vpo.training.recipe import bits_of, check_recipe
 
 SERVER = "vpo.language.server.ServerEngine"
@@ -46,6 +47,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     unknown = sorted(set(config["recompute"]) - set(stages.NAMES))
     if unknown:
         raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
+    check_curation(config)
     check_engines(config)
     check_files(config)
     check_objective(config)

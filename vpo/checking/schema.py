@@ -15,6 +15,7 @@ from vpo.checking.values import (
     Count,
     HeldOut,
     Nucleus,
+    Permutations,
     Seed,
     Share,
     WholeFrom0,
@@ -194,6 +195,82 @@ class Plan(Node):
     completion_tokens: Count
 
 
+class LengthRule(Node):
+    """How long a query is, in words and characters."""
+
+    least_words: WholeFrom0
+    most_words: Count
+    most_characters: Count
+
+
+class CharactersRule(Node):
+    """What a query is written with."""
+
+    most_special: Share
+    longest_run: Count
+
+
+class LanguageRule(Node):
+    """Which languages a query may be in."""
+
+    allowed: list[str]
+    least_probability: Nucleus
+
+
+class Pool(Node):
+    """How many queries are compared with one another; null: all."""
+
+    general: Count | None
+    safety: Count | None
+
+
+class NearRule(Node):
+    """Which queries are nearly the same."""
+
+    least: Nucleus
+    shingle: Count
+    permutations: Permutations
+
+
+class DiversityRule(Node):
+    """How much a query may repeat the others."""
+
+    most: Share
+    order: Count
+
+
+class SafetySubset(Node):
+    """Which queries are safety queries, and how many."""
+
+    columns: list[str]
+    threshold: Share
+    judged: bool
+    share: Share
+
+
+class Split(Node):
+    """How many queries each split gets at most."""
+
+    sft: WholeFrom0
+    dpo: WholeFrom0
+    test: WholeFrom0
+
+
+class Curation(Node):
+    """Which of a data set's queries are used; a rule that is null is left out."""
+
+    seed: Seed
+    length: LengthRule | None
+    characters: CharactersRule | None
+    keywords: list[str] | None
+    language: LanguageRule | None
+    pool: Pool
+    near: NearRule | None
+    diversity: DiversityRule | None
+    safety: SafetySubset
+    split: Split
+
+
 class Search(Node):
     """How many candidates a user of an optimizer has made of a query, and how often the best is refined."""
 
@@ -224,6 +301,7 @@ class Config(Node):
 
     backbone: Choice
     dataset: Choice
+    curation: Curation | None = None  # not there with curation=none
     judge: Choice
     drafter: Choice
     generator: Choice

@@ -34,6 +34,7 @@ Above0 = Annotated[float, ABOVE_0]
 AtLeast0 = Annotated[float, AT_LEAST_0]
 Share = Annotated[float, SHARE]
 Nucleus = Annotated[float, NUCLEUS]
+Permutations = Annotated[int, bound("a whole number of at least 16", lambda value: value >= 16)]
 HeldOut = Annotated[float, bound("a share of the rows from 0 to below 1", lambda value: 0 <= value < 1)]
 Betas = Annotated[
     list[float], bound("two numbers from 0 to below 1", lambda two: len(two) == 2 and all(0 <= one < 1 for one in two))

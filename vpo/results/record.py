@@ -8,10 +8,12 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
     items.jsonl        one line a (query, method): prompt, clip, metrics, and what failed
     training/*.jsonl   the metrics of every trained policy, one line a step; below prompts/, its greedy prompts on the way
     table.md ...       the results table, in Markdown, LaTeX, CSV and PNG
+    curation/          with curation=...: counts after each rule, examples of what was dropped, lengths (report.md, .json, .png)
     spending.jsonl     what was asked of language models' servers, over all starts, and what it cost
     contact_sheet.png, curves.png, log.txt
 """
 
+import filecmp
 import logging
 import shutil
 import traceback
@@ -85,6 +87,20 @@ class RunRecord:
             self._copy_training(training)
         except OSError as error:
             raise UserError(f"{self.folder}: {error.strerror}; make room or set paths.runs") from error
+
+    def keep_curation(self, folder: Path) -> None:
+        """Copy the report on which queries are used and which were dropped, as soon as it is there; log where it lies."""
+        kept = self.folder / "curation"
+        try:
+            if not (kept / "report.json").exists() or not filecmp.cmp(
+                folder / "report.json", kept / "report.json", False
+            ):
+                kept.mkdir(exist_ok=True)
+                for name in ("report.md", "lengths.png", "report.json"):
+                    shutil.copyfile(folder / name, kept / name)
+                log.info("which queries are used, which were dropped and why: %s", kept / "report.md")
+        except OSError as error:
+            raise UserError(f"{kept}: {error.strerror}; make room or set paths.runs") from error
 
     def finish(
         self,

@@ -11,16 +11,16 @@ PLAIN_SECONDS = 15.0  # how often a log file or a pipe gets a line
 
 
 class Bar:
-    """Progress over `total` items of which `done` were finished by an earlier start.
+    """Progress over `total` items (None: nobody knows how many) of which `done` were finished by an earlier start.
 
     On a terminal tqdm draws it; otherwise a plain line is logged about every 15 seconds, so that a log stays readable.
     """
 
-    def __init__(self, label: str, total: int, done: int = 0) -> None:
+    def __init__(self, label: str, total: int | None, done: int = 0) -> None:
         self.label, self.total, self.done = label, total, done
         self._start, self._first, self._last = time.monotonic(), done, time.monotonic()
         self._bar = None
-        if sys.stderr.isatty() and total > done:
+        if sys.stderr.isatty() and (total is None or total > done):
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=done, desc=f"  {label}", unit="", leave=False, dynamic_ncols=True)
@@ -35,8 +35,11 @@ class Bar:
         elif time.monotonic() - self._last > PLAIN_SECONDS:
             self._last = time.monotonic()
             rate = (self.done - self._first) / (self._last - self._start)
-            left = (self.total - self.done) / rate if rate else float("inf")
             values = "".join(f", {name} {value:.3g}" for name, value in shown.items())
+            if self.total is None:
+                log.info("  %s %d, %.1f/s%s", self.label, self.done, rate, values)
+                return
+            left = (self.total - self.done) / rate if rate else float("inf")
             log.info("  %s %d/%d, %.1f/s, %.0f s left%s", self.label, self.done, self.total, rate, left, values)
 
     def __enter__(self) -> "Bar":

@@ -260,7 +260,7 @@ def without(node: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
 
 
 def _has_failures(entry: Entry) -> bool:
-    return entry.done and any(entry.folder.glob("*.failures.jsonl"))
+    return entry.done and any(any(entry.folder.glob(f"{below}*.failures.jsonl")) for below in ("", "*/"))
 
 
 def _stamps(inputs: Mapping[str, Entry]) -> dict[str, str]:
