@@ -160,6 +160,13 @@ class Feedback(Node):
     dominance: Literal["answers", "dimensions", "none"]
     text_pairs: Literal["refined", "sampled", "both"]
     prepended: bool
+    per_query: Count | None
+    order: Literal["scan", "widest"]
+    merge: Literal["text_wins", "beside"]
+    weights: dict[str, float] | None
+    least: dict[str, float] | None
+    ranks: Count | None
+    max_words: Count | None
 
 
 class Trainer(Node):
