@@ -190,6 +190,8 @@ def gather_feedback(context: Context, cfg: Config, queries: Entry, policy: Entry
     `label` says in log and plan which of several rounds this is.
     """
     feedback, judge = cfg["feedback"], cfg["judge"]
+    if feedback["given"]:
+        return context.make(MakePairs(feedback=feedback, queries=queries, seed=seed))
     of_candidates = f"candidates {label}".strip()
     candidates = context.make(
         Sample(

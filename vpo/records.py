@@ -264,7 +264,8 @@ class Pair:
     """A preference: for this query, `chosen` is better than `rejected`.
 
     Attributes:
-        source: 'text' (a refinement over the flawed candidate), 'sampled' (a candidate without flaw over a flawed one) or 'video'.
+        source: 'text' (a refinement over the flawed candidate), 'sampled' (a candidate without flaw over a flawed one), 'video'
+            or 'given' (came with the data set).
         number: which of several pairs of its query this is, from 0.
         provenance: where it came from: "rule" with its values; "chosen" and "rejected", each with the candidate's id, the verdict on
             it and its score; "versions" of template, policy, judge, engine and reward. Not compared: it is no part of the preference.

@@ -156,6 +156,7 @@ class Feedback(Node):
 
     text: bool
     video: bool
+    given: bool
     threshold: float
     dominance: Literal["answers", "dimensions", "none"]
     text_pairs: Literal["refined", "sampled", "both"]

@@ -6,11 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from vpo import __version__
 from vpo.errors import UserError
 from vpo.feedback.describe import Feedback
+from vpo.feedback.given import GIVEN, MADE, given_pairs
 from vpo.feedback.pairing import feedback_pairs, merge, video_pairs
 from vpo.feedback.video_rules import VideoRule
-from vpo.records import Pair, Prompt, Refinement, Score, Verdict
+from vpo.records import Pair, Prompt, Query, Refinement, Score, Verdict
 from vpo.stages.context import Context
 from vpo.stages.origins import versions
 from vpo.stages.pair_card import write_card
@@ -21,21 +23,25 @@ from vpo.storage.store import Entry
 # Variants of the rules, at the values at which they are off and no part of the key: pairs keep theirs when a variant is added.
 OFF: dict[str, Any] = {
     "per_query": 1, "order": "scan", "merge": "text_wins", "weights": None, "least": None, "ranks": None, "max_words": None,
+    "given": False,
 }  # fmt: skip
+
+SOURCES = (*MADE, GIVEN)  # of pairs, as they are counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class MakePairs(Stage):
     """Feedback on candidates becomes preference pairs, with a data card.
 
-    Writes `pairs.jsonl`, with where each pair came from; without verdicts only video pairs, without scores only text pairs. Beside
-    it the data card, `card.md` and `card.png`.
+    Writes `pairs.jsonl`, with where each pair came from; without verdicts only video pairs, without scores only text pairs, with
+    queries in the place of candidates only those that came with them. Beside it the data card, `card.md` and `card.png`.
     """
 
     name: ClassVar[str] = "pair"
 
     feedback: Node
-    candidates: Entry
+    candidates: Entry | None = None
+    queries: Entry | None = None
     verdicts: Entry | None = None
     refinements: Entry | None = None
     scores: Entry | None = None
@@ -43,6 +49,8 @@ class MakePairs(Stage):
 
     def node(self) -> dict[str, object]:
         """Rules of text pairs do not matter where there are none, nor do variants that are off."""
+        if self.queries is not None:
+            return super().node() | {"feedback": {"given": True}, "seed": 0}
         unused = () if self.refinements is not None else ("prepended", "text_pairs")
         rules = {
             name: value
@@ -52,6 +60,26 @@ class MakePairs(Stage):
         return super().node() | {"feedback": rules}
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
+        pairs = self._given_pairs() if self.queries is not None else self._made_pairs()
+        write_card(folder, pairs, self._made)
+        write_rows(folder / "pairs.jsonl", pairs)
+        sources = [one.source for one in pairs]
+        return {"pairs": len(pairs)} | {
+            name: sources.count(name) for name in SOURCES if name != GIVEN or name in sources
+        }
+
+    def _given_pairs(self) -> list[Pair]:
+        queries = self.queries.rows("dpo.jsonl", Query)
+        pairs = given_pairs(queries)
+        if not pairs:
+            raise UserError(
+                f"pair: none of the {len(queries)} queries of the split dpo came with a pair; give rows of chosen and rejected "
+                "prompts, more of them to dpo (dataset.dpo), or choose feedback=text, video or both"
+            )
+        made_by = {"vpo": __version__, "queries": {"result": f"{self.queries.stage}/{self.queries.key}"}}
+        return [dataclasses.replace(one, provenance={"versions": made_by, **one.provenance}) for one in pairs]
+
+    def _made_pairs(self) -> list[Pair]:
         pairs = merge(self._text_pairs(), self._video_pairs(), beside=self._rule("merge") == "beside")
         if not pairs:
             raise UserError(
@@ -59,17 +87,13 @@ class MakePairs(Stage):
                 "candidates (sampling.k) or a lower feedback.threshold"
             )
         made_by = versions(candidates=self.candidates, verdicts=self.verdicts, scores=self.scores)
-        pairs = [dataclasses.replace(one, provenance={**one.provenance, "versions": made_by}) for one in pairs]
-        write_card(folder, pairs, self._made)
-        write_rows(folder / "pairs.jsonl", pairs)
-        sources = [one.source for one in pairs]
-        return {"pairs": len(pairs)} | {name: sources.count(name) for name in ("text", "sampled", "video")}
+        return [dataclasses.replace(one, provenance={**one.provenance, "versions": made_by}) for one in pairs]
 
     @cached_property
     def _made(self) -> Feedback:
         """What the pairs are made of."""
         return Feedback(
-            self.candidates.rows("prompts.jsonl", Prompt),
+            self.candidates.rows("prompts.jsonl", Prompt) if self.candidates is not None else (),
             self.verdicts.rows("verdicts.jsonl", Verdict) if self.verdicts is not None else (),
             self.refinements.rows("refinements.jsonl", Refinement) if self.refinements is not None else (),
             self.scores.rows("scores.jsonl", Score) if self.scores is not None else (),

@@ -38,7 +38,7 @@ LEXICAL = "1 - Jaccard index of the words"
 MOST = 1000  # pairs whose distance is measured
 EXAMPLES = 2  # of each source
 SHOWN = 400  # characters of a text in an example
-COLOURS = {"text": "#8250df", "sampled": "#0969da", "video": "#1a7f37"}
+COLOURS = {"text": "#8250df", "sampled": "#0969da", "video": "#1a7f37", "given": "#9a6700"}
 INK, GREY, LIGHT = "#1f2328", "#59636e", "#d1d9e0"
 
 
