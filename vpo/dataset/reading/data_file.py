@@ -56,12 +56,17 @@ class DataFile:
         return read_content(suffix, read_bytes(path), shown_path(self._given), self._columns)
 
     @property
-    def position(self) -> tuple[int, int]:
-        """How many bytes of the file are read so far, and how many there are: (0, 0) for one that is read as a whole."""
-        if self._file is None:
-            return 0, 0
-        size = local_path(self._given).stat().st_size
-        return (size if self._file.closed else self._file.tell()), size
+    def size(self) -> int:
+        """The bytes of the file, 0 where there is none."""
+        try:
+            return local_path(self._given).stat().st_size
+        except (OSError, ValueError, FileProblem):
+            return 0
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the file are read so far; all of one that is read as a whole."""
+        return self.size if self._file is None or self._file.closed else self._file.tell()
 
     def _opened(self, file: BinaryIO) -> None:
         self._file = file

@@ -137,7 +137,7 @@ def read_id(given: Any) -> str | None:
             f"with an id of more than {ID_CHARS} characters or {ID_BYTES} bytes; ids become file names",
             f"shorten it to {ID_CHARS} characters and {ID_BYTES} bytes",
         )
-    if any(unicodedata.category(one) in ("Cc", "Zl", "Zp") for one in name):
+    if not name.isprintable() and any(unicodedata.category(one) in ("Cc", "Zl", "Zp") for one in name):
         raise RowProblem(
             f"has the id {shown(name)} with a control character or a line end in it",
             "with control characters or line ends in their id",

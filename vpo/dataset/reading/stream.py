@@ -76,7 +76,7 @@ def text_file(path: Path, suffix: str, opened: Callable[[BinaryIO], None] = lamb
 
     try:
         with open_bytes() as stream:
-            head = stream.read(_CHUNK)
+            head = stream.read(_CHUNK + 1)
             if (
                 len(head) <= WHOLE
                 or recognised(head.removeprefix(codecs.BOM_UTF8))

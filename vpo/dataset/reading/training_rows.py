@@ -18,6 +18,7 @@ from vpo.templates import read_template, template_files
 UNWRAPPED, SYSTEM, INSTRUCTIONS = "instructions taken off queries", "system turns not read", "instructions not read"
 EQUAL = "pairs of equal texts not used"
 
+_MAY_BE_CHATS = frozenset((*CHATS, *TEXT_FIELDS))
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
 
 
@@ -49,12 +50,9 @@ def is_chat(value: Any) -> bool:
 
 def is_training_row(fields: Mapping[str, Any]) -> bool:
     """Whether the fields are of a training format, so that there is more in them than a query."""
-    return (
-        {CHOSEN, REJECTED} <= {*fields}
-        or "completion" in fields
-        or {"instruction", "output"} <= {*fields}
-        or any(is_chat(fields.get(name)) for name in (*CHATS, *TEXT_FIELDS))
-    )
+    if {CHOSEN, REJECTED} <= fields.keys() or {"instruction", "output"} <= fields.keys() or "completion" in fields:
+        return True
+    return any(isinstance(value, list) and name in _MAY_BE_CHATS and is_chat(value) for name, value in fields.items())
 
 
 def plain_row(fields: Mapping[str, Any]) -> Row:
