@@ -86,9 +86,10 @@ class HubDataset:
             split = (self.parts or {}).get(part)
             wanted = [name for name in rows.column_names if field_name(name) in self.columns.wanted]
             if not wanted:
+                found = names_in_short(rows.column_names)
                 raise UserError(
-                    f"dataset.id={self.id}: {part} has no column {self.columns.one_of()}; found {names_in_short(rows.column_names)}; say "
-                    "in dataset.columns.query how it is called"
+                    f"dataset.id={self.id}: {part} has no column {self.columns.one_of()}; found {found}; say in "
+                    "dataset.columns.query how it is called"
                 )
             for number, row in enumerate(rows.select_columns(wanted), start=1):
                 cells = {name: _turns(value) for name, value in row.items()}

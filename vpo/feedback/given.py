@@ -1,4 +1,4 @@
-"""Preference pairs that came with the queries, and how a pair stands in a file that others read, too."""
+"""Preference pairs that came with the queries."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,12 +19,6 @@ def given_pairs(queries: Sequence[Query]) -> list[Pair]:
     """
     pairs = [_pair(query, given) for query in queries for given in query.meta.get(PAIRS, ())]
     return numbered(pairs)
-
-
-def provenance_of(pair: Pair) -> dict[str, Any]:
-    """What a pair says besides its three texts and the query's id, as plain values."""
-    facts = {"source": pair.source, "chosen_score": pair.chosen_score, "rejected_score": pair.rejected_score}
-    return {name: value for name, value in facts.items() if value is not None} | dict(pair.provenance)
 
 
 def _pair(query: Query, given: Mapping[str, Any]) -> Pair:

@@ -7,6 +7,7 @@ Forms, each as text or as turns of a chat:
 Sources: TRL's documentation, "Dataset formats and types"; LLaMA-Factory's data/README.md.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from vpo.templates import read_template, template_files
 
 UNWRAPPED, SYSTEM, INSTRUCTIONS = "instructions taken off queries", "system turns not read", "instructions not read"
 EQUAL = "pairs of equal texts not used"
+
+TEMPLATE = "template"  # of an export's provenance: the instruction that it put around the query, or None
 
 _MAY_BE_CHATS = frozenset((*CHATS, *TEXT_FIELDS))
 _ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
@@ -65,8 +68,10 @@ def plain_row(fields: Mapping[str, Any]) -> Row:
             "has an answer that its label calls a bad one", "with an answer that their label calls a bad one",
             "give good answers only, or pairs of chosen and rejected",
         )  # fmt: skip
-    pair = _pair(fields, changes)
-    text = _unwrapped(asked) if isinstance(asked, str) else None
+    origin = _provenance(fields.get(PROVENANCE))
+    pair = _pair(fields, origin, changes)
+    bare = TEMPLATE in origin and origin[TEMPLATE] is None
+    text = _unwrapped(asked) if isinstance(asked, str) and not bare else None
     if text is not None:
         changes.append(UNWRAPPED)
     rewrite = fields.get(REWRITE) or answer or (pair.chosen if pair else None)
@@ -126,7 +131,16 @@ def _turn(turn: Any) -> tuple[str, str]:
     return role, content
 
 
-def _pair(fields: Mapping[str, Any], changes: list[str]) -> Pairing | None:
+def _provenance(given: Any) -> Mapping[str, Any]:
+    """What an export of ours says of a pair; empty where others use the name for something else."""
+    try:
+        found = json.loads(given) if isinstance(given, str) else None
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) and TEMPLATE in found and "source" in found else {}
+
+
+def _pair(fields: Mapping[str, Any], origin: Mapping[str, Any], changes: list[str]) -> Pairing | None:
     if CHOSEN not in fields or REJECTED not in fields:
         return None
     sides = [_answer(fields[side], side) for side in (CHOSEN, REJECTED)]
@@ -141,8 +155,7 @@ def _pair(fields: Mapping[str, Any], changes: list[str]) -> Pairing | None:
     if chosen == rejected:
         changes.append(EQUAL)
         return None
-    provenance = fields.get(PROVENANCE)
-    return Pairing(chosen, rejected, provenance if isinstance(provenance, Mapping) else None)
+    return Pairing(chosen, rejected, {name: value for name, value in origin.items() if name != TEMPLATE} or None)
 
 
 def _answer(value: Any, name: str) -> str | None:
