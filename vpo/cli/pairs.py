@@ -93,7 +93,8 @@ def find_pairs(place: Path, store: Path | None) -> list[Path]:
         )
     if not found:
         raise UserError(
-            f"pairs: {place}: its pairs are not in {root}; set paths.store to where the store lies now, or give the run's command again"
+            f"pairs: {place}: its pairs are not in {root}; set paths.store to where the store lies now, or give the run's "
+            "command again"
         )
     return sorted(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime)
 

@@ -1,7 +1,7 @@
 """Preference pairs as files that TRL and LLaMA-Factory train on, and that `dataset=file` reads back.
 
-Sources of the forms: TRL's documentation, "Dataset formats and types", preference with an explicit prompt; LLaMA-Factory's data/README.md,
-preference datasets in the sharegpt and in the alpaca format.
+Sources of the forms: TRL's documentation, "Dataset formats and types", preference with an explicit prompt; LLaMA-Factory's
+data/README.md, preference datasets in the sharegpt and in the alpaca format.
 """
 
 from collections.abc import Callable, Mapping, Sequence

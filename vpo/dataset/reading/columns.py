@@ -1,5 +1,6 @@
 """What the fields of a row, or the columns of a table, are called, and which of them come along as labels."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -42,6 +43,13 @@ def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
             raise RowProblem(f"has the field {shown(name)} twice", "with a field that stands in them twice")
         fields[field_name(name)] = value
     return fields
+
+
+def blank(value: Any) -> bool:
+    """Whether a cell is empty: null, NaN or white space."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Columns:
     def labels_of(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The labels that the row has, as JSON can hold them; empty cells are none."""
         found = {name: fields[theirs] for theirs, name in self.labels.items() if theirs in fields}
-        return {name: as_json(value) for name, value in found.items() if value is not None and value != ""}
+        return {name: as_json(value) for name, value in found.items() if not blank(value)}
 
 
 def columns_of(given: Mapping[str, Any] | None, key: str = "dataset.columns") -> Columns:
@@ -118,7 +126,7 @@ def columns_of(given: Mapping[str, Any] | None, key: str = "dataset.columns") ->
 def as_json(value: Any) -> Any:
     """A value of a table (a date, a decimal number) as JSON can hold it; what is not a number is None."""
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
+        return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, Mapping):

@@ -1,11 +1,10 @@
 """From one value of a data file to one query: its text, and the id, the split and the given rewrite that it may name."""
 
-import math
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vpo.dataset.reading.columns import REWRITE, TEXT_FIELDS, Columns, fields_of
+from vpo.dataset.reading.columns import REWRITE, TEXT_FIELDS, Columns, blank, fields_of
 from vpo.dataset.reading.problems import RowProblem, names_in_short, shown
 from vpo.dataset.reading.text import comparison_key, tidy
 from vpo.dataset.reading.training_rows import Pairing, is_training_row, plain_row
@@ -46,13 +45,6 @@ class Entry(NamedTuple):
 
 
 PLAIN = Columns()
-
-
-def blank(value: Any) -> bool:
-    """Whether a cell is empty: null, NaN or white space."""
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def read_entry(value: Any, max_chars: int, columns: Columns = PLAIN) -> Entry:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from vpo.dataset.reading.columns import ALPACA, CHATS, CHOSEN, PROVENANCE, REJECTED, REWRITE, TEXT_FIELDS
+from vpo.dataset.reading.columns import ALPACA, CHATS, CHOSEN, PROVENANCE, REJECTED, REWRITE, TEXT_FIELDS, blank
 from vpo.dataset.reading.problems import RowProblem, shown
 from vpo.templates import read_template, template_files
 
@@ -74,14 +74,15 @@ def plain_row(fields: Mapping[str, Any]) -> Row:
     text = _unwrapped(asked) if isinstance(asked, str) and not bare else None
     if text is not None:
         changes.append(UNWRAPPED)
-    rewrite = fields.get(REWRITE) or answer or (pair.chosen if pair else None)
+    given = fields.get(REWRITE)
+    rewrite = (answer or (pair.chosen if pair else None)) if blank(given) else given
     plain = {name: fields[name] for name in ("id", "split") if name in fields}
     return Row(plain | {"query": text or asked, REWRITE: rewrite}, pair, tuple(changes))
 
 
 def _question(fields: Mapping[str, Any], changes: list[str]) -> tuple[Any, str | None]:
     """What the user asked, and the answer of the same chat."""
-    if fields.get("history"):
+    if not blank(fields.get("history")) and fields["history"] != []:
         raise _too_long()
     for name in (*CHATS, *TEXT_FIELDS):
         if is_chat(fields.get(name)):
@@ -92,7 +93,7 @@ def _question(fields: Mapping[str, Any], changes: list[str]) -> tuple[Any, str |
             changes.append(INSTRUCTIONS)
             return given, None
         return instruction, None
-    text = next((fields[name] for name in TEXT_FIELDS if fields.get(name)), None)
+    text = next((fields[name] for name in TEXT_FIELDS if not blank(fields.get(name))), None)
     if text is None and is_chat(fields.get(CHOSEN)) and is_chat(fields.get(REJECTED)):
         questions = [_turns(fields[side], changes)[0] for side in (CHOSEN, REJECTED)]
         if questions[0] != questions[1]:
