@@ -104,7 +104,7 @@ def cut(content, share):
         ("v.csv", ",".join(HEADER).encode() + b"\n", "no rows in it"),
         ("v.csv", b"uuid,prompt\n1,a dog\n", "has no column 'toxicity', which VidProM's files have"),
         ("v.csv", b"uuid,text,toxicity\n1,a dog,0\n", "has no column prompt; found uuid, text, toxicity; rename"),
-        ("v.csv", b"1;2\n3;4\n", "none of the 2 columns is named prompt"),
+        ("v.csv", b"1;2\n3;4\n", "has no column prompt; found 1, 2"),
         ("v.csv", "uuid,prompt\n1,собака\n".encode("cp1251"), "is not UTF-8"),
         ("v.csv", b'uuid,prompt,time,toxicity,obscene,identity_attack,insult,threat,sexual_explicit\n1,"a dog,t,0,0,0,0,0,0\n',
          "line 2 opens a quote that never closes"),

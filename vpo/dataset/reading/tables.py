@@ -20,6 +20,7 @@ _OTHER_NAMES = (
     "instructions content contents question questions title titles user uuid"
 )
 
+_ONE_OF = Columns().one_of()
 _START = 2**20  # bytes in which the kind of a file is looked for
 
 _BESIDE_NAMES = (
@@ -39,10 +40,13 @@ def csv_rows(text: Text, delimiters: str, columns: Columns) -> Iterator[tuple[Pl
         delimiters = separator[1]
     # A bar may stand in a query, so that it counts only where it makes names.
     headers = {one: _first_row(text.head[skipped:], one) for one in (delimiters if separator else f"{delimiters}|")}
-    delimiter = max(headers, key=lambda one: len({*headers[one]} & columns.headers))  # the first of equals
+    named = bool(columns.names or columns.labels)  # whoever names columns has a first line that does
+    delimiter = max(  # the first of equals
+        headers, key=lambda one: (len({*headers[one]} & columns.headers), len(headers[one]) if named else 0)
+    )
     names = headers[delimiter]
-    if not {*names} & columns.headers:
-        return _texts(text, delimiters, skipped, columns)
+    if not named and not {*names} & columns.headers:
+        return _texts(text, delimiters, skipped)
     _check_columns(names, columns)
     if not {*CHATS}.isdisjoint(names):
         raise FileProblem("has chats in the cells of a table; save them as JSON lines or Parquet")
@@ -119,31 +123,28 @@ def _object(row: list[str], names: Sequence[str], wanted: frozenset[str]) -> dic
     return control_in("".join(row)) or {name: cell for name, cell in cells if name in wanted}
 
 
-def _texts(text: Text, delimiters: str, skipped: int, columns: Columns) -> Iterator[tuple[Place, Any]]:
+def _texts(text: Text, delimiters: str, skipped: int) -> Iterator[tuple[Place, Any]]:
     """The rows of a table of one column without a header. Raises FileProblem for several columns."""
     for delimiter in delimiters:
         widths = {len(row) for _, row in _rows(text, delimiter, skipped) if not isinstance(row, RowProblem)}
         if len(widths) == 1 and widths != {1}:
             raise FileProblem(
-                f"none of the {widths.pop()} columns is named {columns.one_of()}; name the columns in the first line, or "
+                f"none of the {widths.pop()} columns is named {_ONE_OF}; name the columns in the first line, or "
                 "name the file .txt if each line is a query"
             )
     only = _first_row(text.head[skipped:], delimiters[0])
     if only and _is_name(only[0]):
-        raise FileProblem(f"its column is named {shown(only[0])}; name it {columns.one_of()}")
-    if columns.names or columns.labels:
-        raise FileProblem("does not name its columns, which dataset.columns does; name them in the first line")
+        raise FileProblem(f"its column is named {shown(only[0])}; name it {_ONE_OF}")
     return _single(_rows(text, delimiters[0], skipped))
 
 
 def _single(rows: Iterator[tuple[Place, Any]]) -> Iterator[tuple[Place, Any]]:
     """The only cell of each row."""
-    one_of = Columns().one_of()
     for place, row in rows:
         if isinstance(row, RowProblem):
             yield place, row
         elif len(row) > 1:
-            yield place, _too_wide(row, one_of)
+            yield place, _too_wide(row)
         else:
             yield place, control_in(row[0]) or row[0]
 
@@ -157,10 +158,10 @@ def _is_name(cell: str) -> bool:
     )
 
 
-def _too_wide(row: list[str], one_of: str) -> RowProblem:
+def _too_wide(row: list[str]) -> RowProblem:
     return RowProblem(
-        f"has {len(row)} columns, and none is named {one_of}",
-        f"of several columns, none of which is named {one_of}",
+        f"has {len(row)} columns, and none is named {_ONE_OF}",
+        f"of several columns, none of which is named {_ONE_OF}",
         "put a query that holds commas in double quotes, name the columns in the first line, or name the file .txt",
     )
 
