@@ -26,5 +26,14 @@ def _pair(query: Query, given: Mapping[str, Any]) -> Pair:
     source = origin.pop("source", None)
     if source not in MADE:  # what others call so
         return Pair(query.id, query.text, given["chosen"], given["rejected"], GIVEN, provenance={"rule": dict(RULE)})
-    scores = [origin.pop(f"{side}_score", None) for side in ("chosen", "rejected")]
-    return Pair(query.id, query.text, given["chosen"], given["rejected"], source, *scores, provenance=origin)
+    chosen_score, rejected_score = (origin.pop(f"{side}_score", None) for side in ("chosen", "rejected"))
+    return Pair(
+        query.id,
+        query.text,
+        given["chosen"],
+        given["rejected"],
+        source,
+        chosen_score,
+        rejected_score,
+        provenance=origin,
+    )

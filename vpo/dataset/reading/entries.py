@@ -94,7 +94,8 @@ def raw_entry(value: Any, columns: Columns = PLAIN) -> RawEntry:
         return RawEntry(value)
     given = fields_of(value)
     fields = columns.read(given)
-    pair, changes = None, ()
+    pair: Pairing | None = None
+    changes: tuple[str, ...] = ()
     if is_training_row(fields):
         fields, pair, changes = plain_row(fields)
     names = [name for name in TEXT_FIELDS if name in fields]
