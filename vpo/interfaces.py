@@ -34,7 +34,8 @@ class Dataset(Protocol):
     """Queries, split by use. The three splits share no id; `test` is never trained on.
 
     A class may name in `in_fingerprint` those of its arguments that say only where the content lies, such as a path: they
-    are left out of the stage's key, which has the fingerprint.
+    are left out of the stage's key, which has the fingerprint. One whose file is large may have `stream()`, an iterator over all of
+    its queries in the file's order, for curation.
     """
 
     def splits(self) -> Mapping[str, Sequence[Query]]:

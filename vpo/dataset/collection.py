@@ -46,6 +46,7 @@ class CollectionDataset:
 
     Attributes:
         left_out: how many queries the last `splits()` did not use, by reason.
+        changed: how many rows have a text that the last `splits()` changed, or something that it did not read, by what it is.
         in_fingerprint: where the files lie; `fingerprint()` hashes their content.
     """
 
@@ -58,6 +59,7 @@ class CollectionDataset:
             raise UserError("dataset.sources is empty; name at least one file, as in dataset=vbench")
         self.in_fingerprint = tuple(f"sources.{name}.{key}" for name in self.sources for key in FILES)
         self.left_out: dict[str, int] = {}
+        self.changed: dict[str, int] = {}
 
     def fingerprint(self) -> str:
         """A hash of the content of all files."""
@@ -91,8 +93,10 @@ class CollectionDataset:
     def _queries(self, left_out: Counter[str]) -> dict[str, tuple[Query, str]]:
         """Every text once with the name of its source, by comparison key."""
         found: dict[str, tuple[Query, str]] = {}
+        changed: Counter[str] = Counter()
         for source in self.sources.values():
-            for key, query in source.read(self.max_chars):
+            for key, query, changes in source.read(self.max_chars):
+                changed.update(changes)
                 if key not in found:
                     found[key] = query, source.name
                     continue
@@ -100,6 +104,7 @@ class CollectionDataset:
                 more = joined(first.meta, query.meta)
                 left_out["duplicates dropped"] += len(more.get(PAIRS, ())) == len(first.meta.get(PAIRS, ()))
                 found[key] = replace(first, meta=more), name
+        self.changed = dict(changed)
         return found
 
 
@@ -118,8 +123,8 @@ class _Source:
         """What is wrong with a file becomes a UserError that names it."""
         return _Named(f"dataset.sources.{self.name}.{key}", self.paths[key])
 
-    def read(self, max_chars: int) -> Iterator[tuple[str, Query]]:
-        """(comparison key, query) of each row."""
+    def read(self, max_chars: int) -> Iterator[tuple[str, Query, tuple[str, ...]]]:
+        """(comparison key, query, what was changed) of each row."""
         rewrites = self._rewrites()
         with self.problems("path"):
             problems, lines = [], []
@@ -143,7 +148,7 @@ class _Source:
             if rewrites is not None:
                 meta[REWRITE] = rewrites[number]
             digest = hashlib.sha256(entry.text.encode()).hexdigest()[:12]
-            yield entry.key, Query(f"{self.name}-{digest}", entry.text, meta=meta)
+            yield entry.key, Query(f"{self.name}-{digest}", entry.text, meta=meta), entry.changes
 
     def _rewrites(self) -> dict[int, str] | None:
         """The rewrites of a file of their own by the number of their line."""
