@@ -368,9 +368,9 @@ def test_published_pairs_and_answers_are_drafts_and_pairs(tmp_path):
     (tmp_path / "vpo/sft_data.json").write_text(json.dumps(sft))
     (tmp_path / "vpo/dpo_data.json").write_text(json.dumps(dpo))
     splits = "dataset.sources.answers.splits={test: 2, validation: 1, sft: rest}"
-    found = build(
-        composed("dataset=vpo_answers", "dataset.near=null", f"paths.data={tmp_path}", splits)["dataset"]
-    ).splits()
+    data = build(composed("dataset=vpo_answers", "dataset.near=null", f"paths.data={tmp_path}", splits)["dataset"])
+    found = data.splits()
+    assert data.changed == {"instructions taken off queries": 13}
     assert {one.text for one in found["dpo"]} == {f"other {n} animal" for n in range(4)}
     assert [(pair.chosen, pair.rejected) for pair in given_pairs(found["dpo"])] == [
         (f"Good {n}.", f"Bad {n}.") for n in range(4)
