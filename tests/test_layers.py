@@ -24,7 +24,7 @@ ALLOWED = {
     "language": {"assets", "storage", "templates"},
     "processes": {"storage"},
     "backbone": {"language", "storage", "templates"},
-    "dataset": {"storage"},
+    "dataset": {"storage", "templates"},
     "evaluator": {"language", "templates", "video"},
     "executor": {"processes", "storage"},
     "judge": {"feedback", "language", "templates"},

@@ -191,6 +191,8 @@ def gather_feedback(context: Context, cfg: Config, queries: Entry, policy: Entry
     `label` says in log and plan which of several rounds this is.
     """
     feedback, judge = cfg["feedback"], cfg["judge"]
+    if feedback["given"]:
+        return context.make(MakePairs(feedback=feedback, queries=queries, seed=seed))
     of_candidates = f"candidates {label}".strip()
     candidates = context.make(
         Sample(
@@ -209,7 +211,8 @@ def gather_feedback(context: Context, cfg: Config, queries: Entry, policy: Entry
             Render(
                 generator=cfg["generator"], prompts=candidates, seed=seed, judged=judged or None,
                 text_pairs=feedback["text_pairs"] if judged else None,
-                prepended=feedback["prepended"] if judged else None, label=of_candidates,
+                prepended=feedback["prepended"] if judged else None,
+                beside=True if judged and feedback["merge"] == "beside" else None, label=of_candidates,
             )
         )  # fmt: skip
         scores = context.make(ScoreClips(reward=cfg["reward"], clips=clips, label=of_candidates))

@@ -264,7 +264,11 @@ class Pair:
     """A preference: for this query, `chosen` is better than `rejected`.
 
     Attributes:
-        source: 'text' (a refinement over the flawed candidate), 'sampled' (a candidate without flaw over a flawed one) or 'video'.
+        source: 'text' (a refinement over the flawed candidate), 'sampled' (a candidate without flaw over a flawed one), 'video'
+            or 'given' (came with the data set).
+        number: which of several pairs of its query this is, from 0.
+        provenance: where it came from: "rule" with its values; "chosen" and "rejected", each with the candidate's id, the verdict on
+            it and its score; "versions" of template, policy, judge, engine and reward. Not compared: it is no part of the preference.
     """
 
     query_id: str
@@ -274,11 +278,44 @@ class Pair:
     source: str
     chosen_score: float | None = None
     rejected_score: float | None = None
+    number: int = 0
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def id(self) -> str:
-        """Unique in one set of pairs: a query has at most one sampled pair, and one other beside it."""
-        return f"{self.query_id}-sampled" if self.source == "sampled" else self.query_id
+        """Unique in one set of pairs."""
+        name = f"{self.query_id}-sampled" if self.source == "sampled" else self.query_id
+        return f"{name}#{self.number + 1}" if self.number else name
+
+
+@dataclass(frozen=True)
+class Evolved:
+    """One prompt of an evolution: the query itself (generation 0), or what was rewritten from better prompts of earlier generations.
+
+    Attributes:
+        value: its reward against the original query; None where it could not be made or read.
+        dimensions: parts of the reward by name, in its own units.
+        parents: ids of the prompts that the rewriter was shown.
+    """
+
+    id: str
+    query_id: str
+    query: str
+    text: str
+    generation: int
+    value: float | None = None
+    dimensions: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a rewriter is given: the query as generation 0, and its best rewrites so far, the best first."""
+
+    query: Query
+    original: Evolved
+    parents: tuple[Evolved, ...]
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -339,6 +376,7 @@ def _read_each(kind: type[R]) -> Callable[[Sequence[Mapping[str, Any]]], tuple[R
 _NESTED: dict[type, dict[str, Callable[[Any], Any]]] = {
     Verdict: {"reasons": _read_each(Reason), "usage": _read(Usage)},
     Score: {"answers": tuple},
+    Evolved: {"parents": tuple},
     Request: {"messages": _read_each(Message), "prompt_ids": tuple, "sampling": _read(Sampling)},
     Completion: {"usage": _read(Usage)},
 }

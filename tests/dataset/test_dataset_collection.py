@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import shutil
 
+import pandas
 import pytest
 
 from tests.checking.test_config import composed, keys_of
@@ -12,7 +14,9 @@ from vpo.dataset.collection import CollectionDataset
 from vpo.dataset.reading.near import content_words, near_groups
 from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
+from vpo.feedback.given import given_pairs
 from vpo.stages.queries import check_splits
+from vpo.templates import read_template
 
 # A folder in the form of ../shared/data with queries of our own, and the real one where it is there.
 FOLDERS = [OWN / "english", *([SHARED / "data"] if (SHARED / "data/rewrites").is_dir() else [])]
@@ -282,3 +286,120 @@ def test_a_share_of_no_words_or_all_is_refused():
             CollectionDataset({"one": {"path": "q.txt", "splits": {"sft": "rest"}}}, near, 100)
     with pytest.raises(UserError, match=r"dataset\.sources is empty"):
         CollectionDataset({}, 0.7, 100)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_vbench_brings_its_dimensions_and_labels(folder):
+    """Counts of the real file: shared/facts/evaluation.md, section 1.1."""
+    sources = "dataset.sources.vbench.splits={test: 1, validation: 0, dpo: 1, sft: rest}"
+    node = composed("dataset=vbench", "dataset.near=null", f"paths.data={folder}", sources)["dataset"]
+    queries = [one for rows in build(node).splits().values() for one in rows]
+    rows = json.loads((folder / "vbench/VBench_full_info.json").read_text())
+    metas = {comparison_key(one.text): one.meta for one in queries}
+    by_text = {row["prompt_en"]: metas[comparison_key(row["prompt_en"])] for row in rows}
+    assert len(metas) == len({comparison_key(text) for text in by_text})
+    for row in rows:
+        meta = by_text[row["prompt_en"]]
+        assert {*row["dimension"]} <= {*meta["dimension"]}
+        for dimension, labels in row.get("auxiliary_info", {}).items():
+            assert meta["auxiliary_info"][dimension] == labels
+    # A line of the file of rewrites belongs to the entry of the same number.
+    prompts, rewrites = ((folder / f"vbench/{name}").read_text().splitlines() for name in (
+        "all_dimension.txt", "optimized/all_dimension_gpt4o_cogvideox_style.txt"
+    ))  # fmt: skip
+    for text, rewrite in zip(prompts[:5], rewrites[:5], strict=True):
+        assert by_text[text]["rewrite"] == " ".join(rewrite.split())
+    if len(rows) == 946:
+        assert len(by_text) == 944  # two prompts stand in two dimensions' files each
+        both = [meta for text, meta in by_text.items() if text.startswith("The bund Shanghai, oil painting")]
+        assert {*both[0]["dimension"]} == {
+            "appearance_style",
+            "overall_consistency",
+            "aesthetic_quality",
+            "imaging_quality",
+        }
+        assert sum("spatial_relationship" in meta["dimension"] for meta in by_text.values()) == 84
+
+
+def test_benchmarks_without_training_queries_are_test_queries_beside_users(tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(OWN / "english/vpo", folder / "vpo")
+    aspects = folder / "t2vsafetybench/T2VSafetyBench/Tiny-T2VSafetyBench"
+    aspects.mkdir(parents=True)
+    for number in range(1, 15):
+        (aspects / f"{number}.txt").write_text(f"a quiet scene of kind {number}\nthe same in two files\n")
+    build_it = build(composed("dataset=t2vsafetybench_tiny", "dataset.near=null", f"paths.data={folder}")["dataset"])
+    splits = build_it.splits()
+    labels = {one.text: (one.meta["aspects"], one.meta["aspect_ids"]) for one in splits["test"]}
+    assert labels["a quiet scene of kind 4"] == (["gore"], [4])
+    assert labels["the same in two files"][1] == list(range(1, 15))
+    assert len(splits["test"]) == 15
+    assert splits["sft"]
+    assert splits["dpo"]
+    pandas.DataFrame({"prompt": ["a boat", "a kite"], "category": ["Story", "Other"]}).to_parquet(
+        (folder / "monetbench").mkdir() or folder / "monetbench/test-00000-of-00001.parquet"
+    )
+    labels = "dataset.sources.monetbench.columns.labels=[category]"
+    bench = build(composed("dataset=monetbench", labels, f"paths.data={folder}")["dataset"]).splits()["test"]
+    assert {(one.text, one.meta["category"]) for one in bench} == {("a boat", "Story"), ("a kite", "Other")}
+
+
+def test_published_pairs_and_answers_are_drafts_and_pairs(tmp_path):
+    instruction = read_template("optimizer")
+
+    def turn(role, text):
+        return {"role": role, "content": text}
+
+    sft = [
+        {
+            "messages": [
+                turn("user", instruction.replace("{}", f"query {n} of a kind")),
+                turn("assistant", f"Prompt {n}."),
+            ]
+        }
+        for n in range(9)
+    ]
+    dpo = [
+        {"messages": [turn("user", instruction.replace("{}", f"other {n} animal"))], "chosen": turn("assistant", f"Good {n}."),
+         "rejected": turn("assistant", f"Bad {n}.")}
+        for n in range(4)
+    ]  # fmt: skip
+    (tmp_path / "vpo").mkdir()
+    (tmp_path / "vpo/sft_data.json").write_text(json.dumps(sft))
+    (tmp_path / "vpo/dpo_data.json").write_text(json.dumps(dpo))
+    splits = "dataset.sources.answers.splits={test: 2, validation: 1, sft: rest}"
+    data = build(composed("dataset=vpo_answers", "dataset.near=null", f"paths.data={tmp_path}", splits)["dataset"])
+    found = data.splits()
+    assert data.changed == {"instructions taken off queries": 13}
+    assert {one.text for one in found["dpo"]} == {f"other {n} animal" for n in range(4)}
+    assert [(pair.chosen, pair.rejected) for pair in given_pairs(found["dpo"])] == [
+        (f"Good {n}.", f"Bad {n}.") for n in range(4)
+    ]
+    assert {one.meta["rewrite"] for one in found["sft"]} <= {f"Prompt {n}." for n in range(9)}
+    assert {name: len(rows) for name, rows in found.items()} == {"sft": 6, "dpo": 4, "test": 2, "validation": 1}
+    (tmp_path / "prompt_a_video").mkdir()
+    write(
+        tmp_path / "prompt_a_video",
+        prompts_webvid_test=["a red boat", "a blue kite"],
+        prompts_vbench_test=["an old clock"],
+    )
+    captions = [[f"caption {n} of its own", f"Rewrite {n}."] for n in range(5)]
+    (tmp_path / "prompt_a_video/CV_prompt_pairs_glm_webvid.json").write_text(json.dumps(captions))
+    splits = "dataset.sources.captions.splits={dpo: 2, sft: rest}"
+    node = composed("dataset=prompt_a_video_pairs", "dataset.near=null", f"paths.data={tmp_path}", splits)["dataset"]
+    found = build(node).splits()
+    assert {name: len(rows) for name, rows in found.items()} == {"sft": 3, "dpo": 2, "test": 2, "vbench": 1}
+    assert all(one.meta["rewrite"] == f"Rewrite {one.text.split()[1]}." for one in found["sft"])
+
+
+def test_a_sources_columns_and_labels_are_checked(tmp_path):
+    (tmp_path / "q.csv").write_text("caption,n\na dog,1\n")
+    source = {"path": "q.csv", "splits": {"sft": "rest"}}
+    for columns, labels, message in (
+        ({"query": "title"}, None, r"dataset\.sources\.a\.path=.*has no column title; found caption, n"),
+        ({"query": "caption", "labels": ["m"]}, None, r"'m', which dataset\.sources\.a\.columns names"),
+        ({"text": "caption"}, None, r"dataset\.sources\.a\.columns has the unknown key 'text'"),
+        ({"query": "caption"}, {"source": "x"}, r"dataset\.sources\.a\.labels=.*must map names to values"),
+    ):
+        with pytest.raises(UserError, match=message):
+            collection(tmp_path, {"a": {**source, "columns": columns, "labels": labels}}).splits()

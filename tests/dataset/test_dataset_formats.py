@@ -116,7 +116,10 @@ def parquet(frame):
         ("q.txt.gz", compress(b"a dog\n") + compress(b"a cat\n")),
     ],
 )  # fmt: skip
-def test_what_users_have_is_read(tmp_path, name, content):
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_users_have_is_read(tmp_path, monkeypatch, streamed, name, content):
+    if streamed:
+        monkeypatch.setattr("vpo.dataset.reading.stream.WHOLE", 0)
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert texts(tmp_path / name) == ANIMALS
 
@@ -293,20 +296,12 @@ def test_what_is_no_text_is_recognised(tmp_path, name, content, message):
         ("q.txt", b'["a dog",\n"a cat"]\n', "holds JSON; name it .json"),
         ("q.csv", b'[{"query": "a dog"}]', "holds JSON; name it .json"),
         ("q.txt", b"id,query\n1,a dog\n", "starts with the names of columns; name it .csv"),
-        # training formats
-        ("q.jsonl", b'{"conversations": [{"from": "human", "value": "a"}]}\n', "line 1 looks like ShareGPT"),
-        ("q.json", b'[{"messages": [{"role": "user", "content": "a"}]}]', "entry 1 looks like chat messages"),
-        ("q.json", b'{"messages": [{"role": "user", "content": "a"}]}', "entry 1 looks like chat messages"),
-        ("q.json", b'[{"prompt": [{"role": "user", "content": "a"}]}]', "entry 1 looks like TRL's conversational format"),
-        ("q.json", b'[{"prompt": [{"role": "user", "content": "a"}], "chosen": [], "rejected": []}]', "TRL's conversational pref"),
-        ("q.json", b'[{"chosen": [{"role": "user", "content": "a"}], "rejected": []}]', "TRL's conversational preferences"),
-        ("q.json", b'[{"instruction": "a", "input": "", "output": "b", "text": "### c"}]', "entry 1 looks like Alpaca; only queries"),
-        ("q.csv", b"instruction,output,text\na,b,c\n", "its columns look like Alpaca; only queries are read"),
-        ("q.parquet", parquet(pandas.DataFrame({"messages": [[{"role": "user", "content": "a"}]]})), "look like chat messages"),
-        ("q.parquet", parquet(pandas.DataFrame({"prompt": [[{"role": "user", "content": "a"}]]})), "row 1 looks like TRL's"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_one_line(tmp_path, name, content, message):
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, streamed, name, content, message):
+    if streamed:
+        monkeypatch.setattr("vpo.dataset.reading.stream.WHOLE", 0)
     (tmp_path / name).write_bytes(content)
     assert message in refused(tmp_path / name)
 

@@ -13,6 +13,7 @@ from vpo.feedback.pairing import (
     video_candidates,
     video_pairs,
 )
+from vpo.feedback.video_rules import VideoRule
 from vpo.records import Clip, Pair, Prompt, Refinement, Score, Verdict
 from vpo.stages.context import Context
 from vpo.stages.pair import MakePairs
@@ -154,24 +155,24 @@ def test_video_pair_needs_dominance_and_a_gap_above_the_threshold():
         score("a", 2, (yes, no, no), 1.5),  # 0 over 2: dominance, but the gap is 0.5, not above it
         score("a", 3, (no, no, no), 0.9),
     ]
-    (pair,) = video_pairs(prompts, scores, threshold=0.5, dominance="answers")
+    (pair,) = video_pairs(prompts, scores, VideoRule(0.5, "answers"))
     assert (pair.chosen, pair.rejected) == ("text a0", "text a3")  # the first accepted in scan order: i outer, j inner
     assert (pair.chosen_score, pair.rejected_score, pair.source) == (2.0, 0.9, "video")
-    (loose,) = video_pairs(prompts, scores, threshold=0.5, dominance="none")
+    (loose,) = video_pairs(prompts, scores, VideoRule(0.5, "none"))
     assert (loose.chosen, loose.rejected) == ("text a0", "text a1")
 
 
 def test_the_first_accepted_pair_is_kept_not_the_widest():
     prompts = [prompt("a", k) for k in range(3)]
     scores = [score("a", 0, (False,), 0.0), score("a", 1, (True,), 1.0), score("a", 2, (True,), 9.0)]
-    (pair,) = video_pairs(prompts, scores, threshold=0.5, dominance="answers")
+    (pair,) = video_pairs(prompts, scores, VideoRule(0.5, "answers"))
     assert pair.chosen == "text a1"
 
 
 def test_unscored_clips_make_no_pair():
     prompts = [prompt("a", 0), prompt("a", 1)]
     scores = [score("a", 0, (True,), 3.0), score("a", 1, (None,), None)]
-    assert video_pairs(prompts, scores, threshold=0.5, dominance="answers") == []
+    assert video_pairs(prompts, scores, VideoRule(0.5, "answers")) == []
 
 
 def test_dimensions_may_decide_in_place_of_answers():
@@ -182,12 +183,12 @@ def test_dimensions_may_decide_in_place_of_answers():
         floats("a", 2, 1.0, quality=1.0, motion=1.0),
         floats("a", 3, 0.0, quality=0.0, motion=None),  # unknown: nothing dominates it
     ]
-    (pair,) = video_pairs(prompts, scores, threshold=0.5, dominance="dimensions")
+    (pair,) = video_pairs(prompts, scores, VideoRule(0.5, "dimensions"))
     assert (pair.chosen, pair.rejected, pair.chosen_score) == ("text a0", "text a2", 3.0)
-    (alone,) = video_pairs(prompts, scores, threshold=0.5, dominance="none")
+    (alone,) = video_pairs(prompts, scores, VideoRule(0.5, "none"))
     assert (alone.chosen, alone.rejected) == ("text a0", "text a1")
     equal = [floats("a", 0, 3.0, quality=1.0), floats("a", 1, 1.0, quality=1.0)]
-    assert video_pairs(prompts, equal, threshold=0.5, dominance="dimensions") == []
+    assert video_pairs(prompts, equal, VideoRule(0.5, "dimensions")) == []
 
 
 @pytest.mark.parametrize(
@@ -202,9 +203,9 @@ def test_a_reward_without_what_the_rule_compares_is_an_error_and_not_no_pairs(do
     with pytest.raises(
         UserError, match=rf"feedback.dominance={dominance}, but the reward gives no {dominance} .*{cure}"
     ):
-        video_pairs([prompt("a", 0), prompt("a", 1)], scores, threshold=0.5, dominance=dominance)
+        video_pairs([prompt("a", 0), prompt("a", 1)], scores, VideoRule(0.5, dominance))
     unread = [Score("c-0", "a-0", "a", None)]  # a clip that could not be read has neither, whatever the reward
-    assert video_pairs([prompt("a", 0)], unread, threshold=0.5, dominance=dominance) == []
+    assert video_pairs([prompt("a", 0)], unread, VideoRule(0.5, dominance)) == []
 
 
 @pytest.fixture

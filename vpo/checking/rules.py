@@ -38,8 +38,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     cards_of(config["evaluator"])
-    if not (config["feedback"]["text"] or config["feedback"]["video"]):
-        raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
+    check_feedback(config)
     if config["stop_after"] not in (None, *stages.NAMES):
         raise UserError(
             f"config: stop_after={config['stop_after']} is no stage; choose one of {', '.join(stages.NAMES)}"
@@ -51,6 +50,30 @@ def check_rules(config: Mapping[str, Any]) -> None:
     check_engines(config)
     check_files(config)
     check_objective(config)
+
+
+def check_feedback(config: Mapping[str, Any]) -> None:
+    """Pairs come from feedback on the text, on videos, on both, or with the queries."""
+    feedback = config["feedback"]
+    made = feedback["text"] or feedback["video"]
+    if not made and not feedback["given"]:
+        raise UserError("config: feedback.text and feedback.video are both false; choose feedback=text, video or both")
+    if not feedback["given"]:
+        return
+    if made:
+        raise UserError(
+            "config: feedback.given=true takes the pairs of the data set alone; set feedback.text=false feedback.video=false, as "
+            "feedback=given does"
+        )
+    if config["objective"]["policy"] == "grpo":
+        raise UserError(
+            "config: objective=grpo learns from rewards, not from given pairs; choose feedback=text, video or both"
+        )
+    if config["rounds"] > 1:
+        raise UserError(
+            f"config: the given pairs are the same in every round, so rounds={config['rounds']} has no meaning with feedback=given; "
+            "set rounds=1, or objective.epochs"
+        )
 
 
 def check_engines(config: Mapping[str, Any]) -> None:

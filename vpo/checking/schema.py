@@ -157,10 +157,18 @@ class Feedback(Node):
 
     text: bool
     video: bool
+    given: bool
     threshold: float
     dominance: Literal["answers", "dimensions", "none"]
     text_pairs: Literal["refined", "sampled", "both"]
     prepended: bool
+    per_query: Count | None
+    order: Literal["scan", "widest"]
+    merge: Literal["text_wins", "beside"]
+    weights: dict[str, float] | None
+    least: dict[str, float] | None
+    ranks: Count | None
+    max_words: Count | None
 
 
 class Trainer(Node):

@@ -21,6 +21,7 @@ verbs (`vpo <verb> --help` says more):
   vpo plan [key=value ...]          the stages of a run, which are done, and whether training fits into memory
   vpo table <name|file.yaml> [...]  a table over runs, from their results
   vpo store ls | prune              what is stored, how large, who uses it
+  vpo pairs ls | export <run>       a run's preference pairs, as files for TRL or LLaMA-Factory
   vpo export <run> [policy=dpo]     the trained model for plain transformers, with a model card
   vpo push <folder> <owner>/<name>  to the Hugging Face Hub, private unless public=true
   vpo pull <owner>/<name>           from there, as a backbone
@@ -149,6 +150,12 @@ def _optimize(arguments: list[str]) -> int:
     return optimize_command(arguments)
 
 
+def _pairs(arguments: list[str]) -> int:
+    from vpo.cli.pairs import pairs_command
+
+    return pairs_command(arguments)
+
+
 def _assets(arguments: list[str]) -> int:
     from vpo.cli.assets import assets_command
 
@@ -157,7 +164,7 @@ def _assets(arguments: list[str]) -> int:
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "optimize": _optimize, "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push,
-    "pull": _pull, "assets": _assets,
+    "pull": _pull, "assets": _assets, "pairs": _pairs,
 }  # fmt: skip
 
 

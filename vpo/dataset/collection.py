@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vpo.dataset.distinct import check_labels, joined, meta_of
+from vpo.dataset.reading.columns import PAIRS, REWRITE, Columns, columns_of
 from vpo.dataset.reading.data_file import DataFile
-from vpo.dataset.reading.entries import REWRITE, read_entry, read_rewrite
+from vpo.dataset.reading.entries import read_entry, read_rewrite
 from vpo.dataset.reading.near import near_groups
 from vpo.dataset.reading.problems import FileProblem, RowProblem, in_one_line
 from vpo.dataset.reading.source import shown_path
@@ -17,7 +19,7 @@ from vpo.seeding import seed_of
 
 SPLITS = ("sft", "dpo", "test")
 REST = "rest"
-KEYS = ("path", "rewrites", "splits")
+KEYS = ("path", "rewrites", "splits", "columns", "labels")
 FILES = ("path", "rewrites")
 
 
@@ -33,15 +35,18 @@ class CollectionDataset:
     a number gets one query of a group, and the others of the group are left out; a split that asks for the rest gets the whole group.
     A text that occurs again is kept once, where it stands first. What is left out is counted.
 
-    `Query.id` is the source with a hash of the text; `Query.meta` holds "source" and, where one is given, "rewrite".
+    `Query.id` is the source with a hash of the text; `Query.meta` holds "source" and, where they are given, "rewrite", "pairs" and
+    labels. What several rows say of one text is joined: VBench has two prompts twice, each time under other dimensions.
 
     Args:
-        sources: by name, {path, rewrites (a file, or null), splits: {split: a number, or "rest"}}; a source that is null is not used.
+        sources: by name, {path, rewrites (a file, or null), splits: {split: a number, or "rest"}, columns: how the file calls its
+            fields (see `dataset=file`), labels: {name: value} for all of its queries}; a source that is null is not used.
         near: least Jaccard index of the content words of near-duplicates, in (0, 1]; null groups nothing but equal texts.
         max_chars: a longer query is an error.
 
     Attributes:
         left_out: how many queries the last `splits()` did not use, by reason.
+        changed: how many rows have a text that the last `splits()` changed, or something that it did not read, by what it is.
         in_fingerprint: where the files lie; `fingerprint()` hashes their content.
     """
 
@@ -54,6 +59,7 @@ class CollectionDataset:
             raise UserError("dataset.sources is empty; name at least one file, as in dataset=vbench")
         self.in_fingerprint = tuple(f"sources.{name}.{key}" for name in self.sources for key in FILES)
         self.left_out: dict[str, int] = {}
+        self.changed: dict[str, int] = {}
 
     def fingerprint(self) -> str:
         """A hash of the content of all files."""
@@ -87,15 +93,18 @@ class CollectionDataset:
     def _queries(self, left_out: Counter[str]) -> dict[str, tuple[Query, str]]:
         """Every text once with the name of its source, by comparison key."""
         found: dict[str, tuple[Query, str]] = {}
+        changed: Counter[str] = Counter()
         for source in self.sources.values():
-            for key, query in source.read(self.max_chars):
+            for key, query, changes in source.read(self.max_chars):
+                changed.update(changes)
                 if key not in found:
                     found[key] = query, source.name
                     continue
-                left_out["duplicates dropped"] += 1
                 first, name = found[key]
-                if REWRITE in query.meta and REWRITE not in first.meta:
-                    found[key] = replace(first, meta={**first.meta, REWRITE: query.meta[REWRITE]}), name
+                more = joined(first.meta, query.meta)
+                left_out["duplicates dropped"] += len(more.get(PAIRS, ())) == len(first.meta.get(PAIRS, ()))
+                found[key] = replace(first, meta=more), name
+        self.changed = dict(changed)
         return found
 
 
@@ -107,13 +116,15 @@ class _Source:
     paths: Mapping[str, str]
     splits: Mapping[str, int | str]
     files: dict[str, DataFile]
+    columns: Columns
+    labels: Mapping[str, Any]
 
     def problems(self, key: str) -> "_Named":
         """What is wrong with a file becomes a UserError that names it."""
         return _Named(f"dataset.sources.{self.name}.{key}", self.paths[key])
 
-    def read(self, max_chars: int) -> Iterator[tuple[str, Query]]:
-        """(comparison key, query) of each row."""
+    def read(self, max_chars: int) -> Iterator[tuple[str, Query, tuple[str, ...]]]:
+        """(comparison key, query, what was changed) of each row."""
         rewrites = self._rewrites()
         with self.problems("path"):
             problems, lines = [], []
@@ -121,21 +132,23 @@ class _Source:
                 try:
                     if isinstance(value, RowProblem):
                         raise value
-                    lines.append((place.number, read_entry(value, max_chars)))
+                    lines.append((place.number, read_entry(value, max_chars, self.columns)))
                 except RowProblem as problem:
                     problems.append((place, problem))
             if problems:
                 raise FileProblem(in_one_line(problems))
+            check_labels(self.columns, (entry.labels for _, entry in lines))
         if rewrites is not None and rewrites.keys() != {number for number, _ in lines}:
             raise UserError(
                 f"dataset.sources.{self.name}.rewrites={self.paths['rewrites']}: {len(rewrites):,} lines for {len(lines):,} queries; "
                 f"give a rewrite in the same line as its query in {self.paths['path']}"
             )
         for number, entry in lines:
-            rewrite = rewrites[number] if rewrites is not None else entry.rewrite
-            meta = {"source": self.name} | ({REWRITE: rewrite} if rewrite else {})
+            meta = {"source": self.name} | dict(self.labels) | meta_of(entry)
+            if rewrites is not None:
+                meta[REWRITE] = rewrites[number]
             digest = hashlib.sha256(entry.text.encode()).hexdigest()[:12]
-            yield entry.key, Query(f"{self.name}-{digest}", entry.text, meta=meta)
+            yield entry.key, Query(f"{self.name}-{digest}", entry.text, meta=meta), entry.changes
 
     def _rewrites(self) -> dict[int, str] | None:
         """The rewrites of a file of their own by the number of their line."""
@@ -163,7 +176,8 @@ class _Named:
 
     def __exit__(self, kind: Any, problem: Any, trace: Any) -> None:
         if isinstance(problem, FileProblem):
-            reason = str(problem).replace("dataset.path", self.key)
+            source, _, _ = self.key.rpartition(".")
+            reason = str(problem).replace("dataset.path", self.key).replace("dataset.columns", f"{source}.columns")
             raise UserError(f"{self.key}={shown_path(self.path)}: {reason}") from problem
 
 
@@ -233,5 +247,16 @@ def _source(name: str, given: Any) -> _Source:
             raise UserError(f"{key}.splits.{split}={amount} must be a whole number of queries, or {REST}")
     if list(splits.values()).count(REST) > 1:
         raise UserError(f"{key}.splits: only one split can get the rest")
+    columns = columns_of(given.get("columns"), f"{key}.columns")
+    labels = given.get("labels") or {}
+    if not isinstance(labels, Mapping) or {REWRITE, PAIRS, "source"} & {*labels}:
+        raise UserError(f"{key}.labels={labels} must map names to values, and not rewrite, pairs or source")
     paths = {part: given[part] for part in FILES if given.get(part) is not None}
-    return _Source(name, paths, splits, {part: DataFile(path) for part, path in paths.items()})
+    return _Source(
+        name,
+        paths,
+        splits,
+        {part: DataFile(path, columns if part == "path" else None) for part, path in paths.items()},
+        columns,
+        labels,
+    )

@@ -3,6 +3,7 @@
 Pure and standard library only. An answer is True (yes), False (no) or None (no parsable answer). None is never a "no".
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,3 +77,17 @@ def dimensions_dominate(a: Mapping[str, float | None], b: Mapping[str, float | N
         return False
     known = [(x, y) for x, y in ((a[name], b[name]) for name in a) if x is not None and y is not None]
     return len(known) == len(a) and all(x >= y for x, y in known) and any(x > y for x, y in known)
+
+
+def weighted_dimensions(dimensions: Mapping[str, float | None], weights: Mapping[str, float]) -> float | None:
+    """The overall score of a reward of several dimensions: sum_d w_d R(d), in the unit that the weights give it.
+
+    Prompt-A-Video (arXiv 2412.15156) ranks so: the filter of its pairs by VQ + TC + FC + 1.1 DD + 1.3 TVA + 0.8 AES + MPS/3
+    (`booster/dpo/filter.py`), its evolution by VQ + FC + TC + 0.5 DD + TVA + 5/8 AES + MPS/4 (`booster/finetuning/gpt_boost.py`, where
+    the last two terms are first rounded to two places, which is not done here). None where a dimension that has a weight is missing or
+    could not be read: a sum of fewer terms would pass for a worse clip.
+    """
+    known = {name: dimensions.get(name) for name in weights}
+    if any(value is None for value in known.values()):
+        return None
+    return math.fsum(weights[name] * value for name, value in known.items() if value is not None)

@@ -5,22 +5,20 @@ docstring says so.
 """
 
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
-from vpo.errors import UserError
-from vpo.feedback.checklist import dimensions_dominate, dominates
+from vpo.feedback.provenance import provenance, side
+from vpo.feedback.video_rules import Scored, VideoRule, accepted
 from vpo.records import Example, Pair, Prompt, Refinement, Score, Verdict
 from vpo.seeding import seed_of
 
-# feedback.dominance: what must hold of two scores, beside the gap of their values, before one is preferred.
-DOMINANCE: Mapping[str, Callable[[Score, Score], bool]] = {
-    "answers": lambda a, b: dominates(a.answers, b.answers),  # VPO's released code, src/process_data.py
-    "dimensions": lambda a, b: dimensions_dominate(a.dimensions, b.dimensions),  # VisionReward, arXiv 2412.21059
-    "none": lambda a, b: True,  # VPO's paper, section 3.3: the gap alone
-}
 # feedback.text_pairs: which text-level preferences are made of candidates, their verdicts and refinements.
 TEXT_PAIRS = ("refined", "sampled", "both")
+# feedback.merge: what becomes of a query's video pairs where it has text pairs.
+MERGES = ("text_wins", "beside")
 OPENING = 25  # characters by which a text's beginning is known again, though its end may be changed
 
 
@@ -43,52 +41,68 @@ def sft_examples(
 
 
 def text_pairs(
-    prompts: Sequence[Prompt], refinements: Sequence[Refinement], seed: int, *, prepended: bool
+    prompts: Sequence[Prompt],
+    refinements: Sequence[Refinement],
+    seed: int,
+    *,
+    prepended: bool,
+    verdicts: Sequence[Verdict] = (),
+    per_query: int | None = 1,
 ) -> list[Pair]:
     """Text-level pairs: refined over flawed, at most one a query, drawn at random among its flawed candidates.
 
     The released code drops refinements that hold a newline after it has chosen one per query, and so loses queries that had
-    another usable one; here they are dropped first.
+    another usable one; here they are dropped first. It would also keep a refinement that changes nothing.
 
     Args:
         prepended: whether a refinement counts that puts a sentence in front and leaves the flawed text's opening standing.
             It contradicts itself; preferred over rounds, it teaches to say the query and then something else. The released
             code has no such rule (True).
+        verdicts: for the provenance of the pairs.
+        per_query: pairs a query; None takes all. More than one is not part of VPO.
     """
     refined = _usable(refinements)
+    verdict_of = {one.prompt_id: one for one in verdicts}
+    rule = {"name": "refined over flawed", "prepended": prepended, "per_query": per_query}
     pairs = []
     for candidates in _by_query(prompts):
         flawed = [one for one in candidates if one.id in refined and refined[one.id] != one.text.strip()]
         if not prepended:
             flawed = [one for one in flawed if not _leaves_opening(refined[one.id], one.text.strip())]
-        if flawed:
-            chosen = random.Random(seed_of("text pair", seed, candidates[0].query_id)).choice(flawed)
-            pairs.append(Pair(chosen.query_id, chosen.query, refined[chosen.id], chosen.text.strip(), "text"))
-    return pairs
+        rng = random.Random(seed_of("text pair", seed, candidates[0].query_id))
+        for one in _drawn(flawed, per_query, rng):
+            origin = provenance(rule, side(one, refined=True), side(one, verdict=verdict_of.get(one.id)))
+            pairs.append(Pair(one.query_id, one.query, refined[one.id], one.text.strip(), "text", provenance=origin))
+    return numbered(pairs)
 
 
-def sampled_pairs(prompts: Sequence[Prompt], verdicts: Sequence[Verdict], seed: int) -> list[Pair]:
+def sampled_pairs(
+    prompts: Sequence[Prompt], verdicts: Sequence[Verdict], seed: int, per_query: int | None = 1
+) -> list[Pair]:
     """Pairs of the policy's own candidates: one without flaw over a flawed one of the same query, both drawn at random.
 
     Both sides are texts that the policy writes, so that the preference moves what it samples. A refined text it may never write, and
     then the preference displaces what the pair does not compare (Razin et al. 2024, arXiv 2410.08847, on likelihood displacement). Not
-    part of VPO. A candidate that the judge failed on, or could not read, is on neither side. At most one pair a query.
+    part of VPO. A candidate that the judge failed on, or could not read, is on neither side. At most `per_query` pairs a query, no two
+    of the same two candidates.
     """
-    fine_of = {one.prompt_id: one.fine for one in verdicts}
+    verdict_of = {one.prompt_id: one for one in verdicts}
+    rule = {"name": "fine over flawed", "per_query": per_query}
     pairs = []
     for candidates in _by_query(prompts):
-        fine = [one for one in candidates if fine_of.get(one.id) is True and one.text.strip()]
+        judged = [one for one in candidates if one.id in verdict_of and one.text.strip()]
+        fine = [one for one in judged if verdict_of[one.id].fine is True]
         texts = {one.text.strip() for one in fine}
-        flawed = [
-            one
-            for one in candidates
-            if fine_of.get(one.id) is False and one.text.strip() and one.text.strip() not in texts
-        ]
-        if fine and flawed:
-            rng = random.Random(seed_of("sampled pair", seed, candidates[0].query_id))
-            chosen, rejected = rng.choice(fine), rng.choice(flawed)
-            pairs.append(Pair(chosen.query_id, chosen.query, chosen.text.strip(), rejected.text.strip(), "sampled"))
-    return pairs
+        flawed = [one for one in judged if verdict_of[one.id].fine is False and one.text.strip() not in texts]
+        if not fine or not flawed:
+            continue
+        rng = random.Random(seed_of("sampled pair", seed, candidates[0].query_id))
+        first = rng.choice(fine), rng.choice(flawed)
+        others = [] if per_query == 1 else [(a, b) for a in fine for b in flawed if (a, b) != first]
+        for a, b in [first, *_drawn(others, None if per_query is None else per_query - 1, rng)]:
+            origin = provenance(rule, side(a, verdict=verdict_of[a.id]), side(b, verdict=verdict_of[b.id]))
+            pairs.append(Pair(a.query_id, a.query, a.text.strip(), b.text.strip(), "sampled", provenance=origin))
+    return numbered(pairs)
 
 
 def feedback_pairs(
@@ -99,44 +113,52 @@ def feedback_pairs(
     *,
     kind: str,
     prepended: bool,
+    per_query: int | None = 1,
 ) -> list[Pair]:
-    """The text-level pairs of a kind of `TEXT_PAIRS`; with "both" a query may have one of each."""
-    refined = text_pairs(prompts, refinements, seed, prepended=prepended) if kind in ("refined", "both") else []
-    sampled = sampled_pairs(prompts, verdicts, seed) if kind in ("sampled", "both") else []
+    """The text-level pairs of a kind of `TEXT_PAIRS`; with "both" a query may have pairs of each."""
+    refined, sampled = [], []
+    if kind in ("refined", "both"):
+        refined = text_pairs(prompts, refinements, seed, prepended=prepended, verdicts=verdicts, per_query=per_query)
+    if kind in ("sampled", "both"):
+        sampled = sampled_pairs(prompts, verdicts, seed, per_query)
     return [*refined, *sampled]
 
 
-def video_pairs(prompts: Sequence[Prompt], scores: Sequence[Score], *, threshold: float, dominance: str) -> list[Pair]:
-    """Video-level pairs: at most one a query, the first accepted in scan order (chosen outer, rejected inner).
+def video_pairs(
+    prompts: Sequence[Prompt], scores: Sequence[Score], rule: VideoRule, verdicts: Sequence[Verdict] = ()
+) -> list[Pair]:
+    """Video-level pairs of the candidates that have a clip with a score, by a rule.
 
-    Accepted are ordered pairs with score_i - score_j > threshold in which i dominates j.
+    VPO's paper asks for a gap of the scores above 0.5 alone. Its released code, which is followed (`VideoRule(0.5)`), also asks that
+    the chosen clip is worse on no question and better on one, and keeps the first pair that it meets (chosen outer, rejected inner),
+    not the widest. Unlike it, a clip with an answer that could not be read is on neither side, and two equal texts make no pair.
 
     Args:
-        threshold: in the reward's unit.
-        dominance: a rule of `DOMINANCE`: "answers" (the released code, though not the paper: no question on which j is better, at
-            least one on which i is), "dimensions" (the same of the score's dimensions), "none" (the gap alone).
+        prompts: all candidates, in the order of sampling.
+        scores: of their clips.
+        rule: what is accepted, and how many pairs a query has.
+        verdicts: for the provenance of the pairs.
 
     Raises:
         UserError: The scores have nothing that the rule could compare.
     """
-    _check_comparable(scores, dominance)
-    dominating = DOMINANCE[dominance]
+    rule.check(scores)
     score_of = {one.prompt_id: one for one in scores}
+    verdict_of = {one.prompt_id: one for one in verdicts}
+    named = {"name": "clip over clip", **rule.values()}
     pairs = []
     for candidates in _by_query(prompts):
-        scored = [
-            (one, score, score.value)
-            for one in candidates
-            if (score := score_of.get(one.id)) is not None and score.value is not None
-        ]
-        accepted = (
-            Pair(i.query_id, i.query, i.text.strip(), j.text.strip(), "video", value_i, value_j)
-            for i, score_i, value_i in scored
-            for j, score_j, value_j in scored
-            if value_i - value_j > threshold and dominating(score_i, score_j) and i.text.strip() != j.text.strip()
-        )
-        pairs += [pair for pair in [next(accepted, None)] if pair is not None]
-    return pairs
+        rated = [(one, score_of[one.id]) for one in candidates if one.id in score_of and one.text.strip()]
+        scored = [Scored(one, score, overall) for one, score in rated if (overall := rule.overall(score)) is not None]
+        for i, j in accepted(scored, rule):
+            sides = [side(one.prompt, verdict=verdict_of.get(one.prompt.id), score=one.score) for one in (i, j)]
+            pairs.append(
+                Pair(
+                    i.prompt.query_id, i.prompt.query, i.text, j.text, "video", i.overall, j.overall,
+                    provenance=provenance(named, *sides),
+                )
+            )  # fmt: skip
+    return numbered(pairs)
 
 
 def video_candidates(
@@ -146,34 +168,43 @@ def video_candidates(
     *,
     kind: str,
     prepended: bool,
+    beside: bool = False,
 ) -> list[Prompt]:
     """The candidates that can still make a video pair once text-level feedback is in: judged fine, of queries without a text pair.
 
-    Text wins the merge, so rendering a query that has a text pair would be in vain.
+    Text wins the merge, so rendering a query that has a text pair would be in vain; unless both are kept (`beside`).
     """
     fine = {one.prompt_id for one in verdicts if one.fine}
-    pairs = feedback_pairs(prompts, verdicts, refinements, seed=0, kind=kind, prepended=prepended)
+    pairs = [] if beside else feedback_pairs(prompts, verdicts, refinements, seed=0, kind=kind, prepended=prepended)
     taken = {pair.query_id for pair in pairs}
     return [one for one in prompts if one.id in fine and one.query_id not in taken]
 
 
-def merge(text: Sequence[Pair], video: Sequence[Pair]) -> list[Pair]:
-    """All text-level pairs, and a video-level one for each query that has none of them."""
-    taken = {pair.query_id for pair in text}
-    return [*text, *(pair for pair in video if pair.query_id not in taken)]
+def merge(text: Sequence[Pair], video: Sequence[Pair], *, beside: bool = False) -> list[Pair]:
+    """All text-level pairs, and the video-level ones of queries without any (released code), or with `beside` of all queries."""
+    taken = set() if beside else {pair.query_id for pair in text}
+    return numbered([*text, *(pair for pair in video if pair.query_id not in taken)])
 
 
-def _check_comparable(scores: Sequence[Score], dominance: str) -> None:
-    """Raise UserError where a clip was scored without the answers or dimensions that the rule compares."""
-    if dominance == "none":
-        return
-    lacking = [one for one in scores if one.value is not None and not getattr(one, dominance)]
-    if lacking:
-        others = "dimensions or none" if dominance == "answers" else "answers (of a checklist) or none"
-        raise UserError(
-            f"pair: feedback.dominance={dominance}, but the reward gives no {dominance} (clip {lacking[0].clip_id}); set "
-            f"feedback.dominance to {others}, then start again: clips and scores are kept"
-        )
+def numbered(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs, with numbers that tell those apart that would have one id."""
+    seen: Counter[str] = Counter()
+    found = []
+    for one in pairs:
+        name = replace(one, number=0).id
+        found.append(replace(one, number=seen[name]))
+        seen[name] += 1
+    return found
+
+
+def _drawn(items: Sequence[Any], n: int | None, rng: random.Random) -> list[Any]:
+    """At most n of the items in random order (None: all); the first is drawn as one alone is."""
+    if not items or n == 0:
+        return []
+    first = rng.choice(items)
+    others = [one for one in items if one is not first]
+    rng.shuffle(others)
+    return [first, *others][:n]
 
 
 def _leaves_opening(refined: str, flawed: str) -> bool:

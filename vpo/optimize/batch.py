@@ -11,12 +11,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vpo.dataset.reading.content import read_content
+from vpo.dataset.reading.columns import Columns
+from vpo.dataset.reading.data_file import DataFile
 from vpo.dataset.reading.decoding import decode
 from vpo.dataset.reading.entries import raw_entry, read_id
 from vpo.dataset.reading.formats import read_values
 from vpo.dataset.reading.problems import FileProblem, Place, RowProblem, in_one_line
-from vpo.dataset.reading.source import local_path, read_bytes, suffix_of
+from vpo.dataset.reading.stream import in_memory
 from vpo.errors import UserError
 from vpo.optimize.options import Options
 from vpo.optimize.outputs import FORMATS, write_as
@@ -46,9 +47,8 @@ def read_file(path: str, options: Options) -> list[Row]:
     Raises:
         UserError: the file, or rows of it, cannot be used; all of these are named.
     """
-    file = local_path(path)
     try:
-        return _rows(read_content(suffix_of(file), read_bytes(file), path), options)
+        return _rows(DataFile(path).values(), options)
     except FileProblem as problem:
         raise UserError(f"{path}: {_own_words(problem)}") from problem
 
@@ -58,7 +58,7 @@ def read_stdin(options: Options) -> list[Row]:
     content = sys.stdin.buffer.read()
     try:
         text, _ = decode(content)
-        return _rows(read_values(".jsonl" if _is_json(text) else ".txt", text), options)
+        return _rows(read_values(".jsonl" if _is_json(text) else ".txt", in_memory(text), Columns()), options)
     except FileProblem as problem:
         raise UserError(f"standard input: {_own_words(problem)}") from problem
 
@@ -92,7 +92,8 @@ def _rows(values: Iterator[tuple[Place, Any]], options: Options) -> list[Row]:
 
 def _own_words(problem: FileProblem) -> str:
     """The reading room speaks of a run's data set; here the file is an argument."""
-    return str(problem).replace("set dataset.path to", "give").replace("dataset.path", "the input")
+    words = str(problem).replace(", or say in dataset.columns.query how it is called", "")
+    return words.replace("set dataset.path to", "give").replace("dataset.path", "the input")
 
 
 class Journal:

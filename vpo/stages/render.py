@@ -23,7 +23,7 @@ class Render(Stage):
 
     Writes `clips/<file name of the prompt's id>.mp4` and `clips.jsonl`. With `judged` (the candidates' verdicts and refinements)
     only those candidates are rendered that can still make a video pair, by the rules of the text pairs (`text_pairs`,
-    `prepended`).
+    `prepended`); with `beside`, whether or not their queries have text pairs.
     """
 
     name: ClassVar[str] = "render"
@@ -34,6 +34,7 @@ class Render(Stage):
     judged: Mapping[str, Entry] | None = None
     text_pairs: str | None = None
     prepended: bool | None = None
+    beside: bool | None = None
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         (folder / "clips").mkdir(exist_ok=True)
@@ -53,7 +54,9 @@ class Render(Stage):
             return prompts
         verdicts = self.judged["verdicts"].rows("verdicts.jsonl", Verdict)
         refinements = self.judged["refinements"].rows("refinements.jsonl", Refinement)
-        return video_candidates(prompts, verdicts, refinements, kind=self.text_pairs, prepended=self.prepended)
+        return video_candidates(
+            prompts, verdicts, refinements, kind=self.text_pairs, prepended=self.prepended, beside=bool(self.beside)
+        )
 
 
 def render_prompts(generator: Generator, prompts: Sequence[Prompt], *, folder: Path, seed: int) -> list[Clip | Failure]:

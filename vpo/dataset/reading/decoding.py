@@ -59,6 +59,11 @@ def decode(content: bytes) -> tuple[str, str | None]:
         return western, "Windows-1252, a guess: it is not UTF-8, and all its special characters are western European"
 
 
+def may_be_wide(content: bytes) -> bool:
+    """Whether a text that starts like this may be UTF-16 or UTF-32 without a byte order mark."""
+    return b"\0" in content[:_SAMPLE]
+
+
 def _wide(content: bytes) -> str | None:
     """UTF-16 or UTF-32 without a byte order mark, or None.
 
@@ -66,7 +71,7 @@ def _wide(content: bytes) -> str | None:
     UTF-8 or in a one-byte encoding makes no such text.
     """
     sample = content[:_SAMPLE]
-    if b"\0" not in sample or len(sample) - len(sample.translate(None, _PRINTABLE)) > 0.75 * len(sample):
+    if not may_be_wide(sample) or len(sample) - len(sample.translate(None, _PRINTABLE)) > 0.75 * len(sample):
         return None
     controls = len(sample) - len(sample.translate(None, _CONTROLS))
     if controls < 0.2 * len(sample) and _is_utf8(content):

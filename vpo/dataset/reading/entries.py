@@ -1,17 +1,13 @@
 """From one value of a data file to one query: its text, and the id, the split and the given rewrite that it may name."""
 
-import math
 import unicodedata
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
+from vpo.dataset.reading.columns import REWRITE, TEXT_FIELDS, Columns, blank, fields_of
 from vpo.dataset.reading.problems import RowProblem, names_in_short, shown
 from vpo.dataset.reading.text import comparison_key, tidy
-
-TEXT_FIELDS = ("query", "text", "prompt")
-REWRITE = "rewrite"
-FIELDS = (*TEXT_FIELDS, "id", "split", REWRITE)
+from vpo.dataset.reading.training_rows import Pairing, is_training_row, plain_row
 
 # The split that a name means. There are two trainings: supervised examples are made of the first queries, preference pairs of
 # the second.
@@ -21,15 +17,21 @@ SPLIT_NAMES = {
     "test": "test",
 }  # fmt: skip
 
-CHATS = {"conversations": "ShareGPT conversations", "messages": "chat messages (OpenAI, TRL)"}
-
 # An id becomes the first part of file names, which file systems limit to 255 bytes.
 ID_CHARS, ID_BYTES = 100, 200
 
 
 class Entry(NamedTuple):
-    """One query as the file gives it; `key` is equal for equal texts, `changes` is what `tidy` did, `rewrite` a given
-    prompt for it."""
+    """One query as the file gives it.
+
+    Attributes:
+        text: tidied; `key` is equal for equal texts.
+        id, split, split_name: as the row names them.
+        changes: what was done to the row's texts, or was not read of it.
+        rewrite: a given prompt for the query.
+        pair: two given prompts, of which one is preferred.
+        labels: fields that come along in `Query.meta`.
+    """
 
     text: str
     key: str
@@ -38,67 +40,26 @@ class Entry(NamedTuple):
     split_name: str | None
     changes: tuple[str, ...]
     rewrite: str | None = None
+    pair: Pairing | None = None
+    labels: Mapping[str, Any] = {}
 
 
-class Repeated(dict[str, Any]):
-    """A JSON object with a field that stands in it twice; of a plain dict the last one would count, silently."""
-
-    def __init__(self, pairs: list[tuple[str, Any]], field: str) -> None:
-        super().__init__(pairs)
-        self.field = field
+PLAIN = Columns()
 
 
-@lru_cache(maxsize=1000)
-def field_name(name: str) -> str:
-    """A field's or column's name as it is looked for: ` Query` is query."""
-    return comparison_key(name)
-
-
-def fields_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row by field names as `field_name` gives them. Raises RowProblem where one stands twice."""
-    fields: dict[str, Any] = {}
-    for name, value in row.items():
-        if field_name(name) in fields or (isinstance(row, Repeated) and name == row.field):
-            raise RowProblem(f"has the field {shown(name)} twice", "with a field that stands in them twice")
-        fields[field_name(name)] = value
-    return fields
-
-
-def layout_of(fields: Mapping[str, Any]) -> str | None:
-    """The name of a training format that these fields belong to and that holds more than queries, or None."""
-    chats = {name: keys for name, value in fields.items() if (keys := _chat_keys(value))}
-    if "from" in chats.get("conversations", ()) or "from" in chats.get("conversation", ()):
-        return CHATS["conversations"]
-    if "role" in chats.get("messages", ()) or "role" in chats.get("conversations", ()):
-        return CHATS["messages"]
-    if chats and {"chosen", "rejected"} & set(fields):
-        return "TRL's conversational preferences"
-    if any(name in chats for name in (*TEXT_FIELDS, "completion")):
-        return "TRL's conversational format"
-    return "Alpaca" if {"instruction", "output"} <= set(fields) else None
-
-
-def layout_problem(layout: str) -> RowProblem:
-    """The problem of a row in such a format."""
-    cure = f"only queries are read: put the user's text into a field {', '.join(TEXT_FIELDS[:-1])} or {TEXT_FIELDS[-1]}"
-    return RowProblem(f"looks like {layout}", f"that look like {layout}", cure)
-
-
-def blank(value: Any) -> bool:
-    """Whether a cell is empty: null, NaN or white space."""
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def read_entry(value: Any, max_chars: int) -> Entry:
-    """A string, or an object with the text in its first field of TEXT_FIELDS that is not empty. Raises RowProblem."""
-    raw = raw_entry(value)
+def read_entry(value: Any, max_chars: int, columns: Columns = PLAIN) -> Entry:
+    """The query of a text, or of an object with the text in a field that `columns` names. Raises RowProblem."""
+    raw = raw_entry(value, columns)
     text, changes = _text(raw.text, max_chars)
     key = comparison_key(text)
     if not key:
         raise _no_query()
-    return Entry(text, key, read_id(raw.id), *_split(raw.split), changes, read_rewrite(raw.rewrite))
+    for side in raw.pair[:2] if raw.pair else ():
+        _check_unicode(side)
+    split = _split(raw.split)
+    return Entry(
+        text, key, read_id(raw.id), *split, (*changes, *raw.changes), read_rewrite(raw.rewrite), raw.pair, raw.labels
+    )
 
 
 def read_rewrite(given: Any) -> str | None:
@@ -114,31 +75,39 @@ def read_rewrite(given: Any) -> str | None:
 
 
 class RawEntry(NamedTuple):
-    """A query, its id, split and given rewrite as a value of a file gives them, whatever they are; None where it has none."""
+    """A query and what a value of a file gives beside it, whatever they are; None where it has none. See `Entry`."""
 
     text: Any
     id: Any = None
     split: Any = None
     rewrite: Any = None
+    pair: Pairing | None = None
+    changes: tuple[str, ...] = ()
+    labels: Mapping[str, Any] = {}
 
 
-def raw_entry(value: Any) -> RawEntry:
+def raw_entry(value: Any, columns: Columns = PLAIN) -> RawEntry:
     """The fields of a value that are read. Raises RowProblem for an object without a text."""
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(one, str) for one in value):
+        return RawEntry(value[0], rewrite=value[1])  # Prompt-A-Video's pairs of a prompt and its rewrite
     if not isinstance(value, dict):
         return RawEntry(value)
-    fields = fields_of(value)
-    layout = layout_of(fields)
-    if layout:
-        raise layout_problem(layout)
+    given = fields_of(value)
+    fields = columns.read(given)
+    pair: Pairing | None = None
+    changes: tuple[str, ...] = ()
+    if is_training_row(fields):
+        fields, pair, changes = plain_row(fields)
     names = [name for name in TEXT_FIELDS if name in fields]
     if not names:
         raise RowProblem(
-            f"has no field {' or '.join(TEXT_FIELDS)}; found {names_in_short(value)}",
-            f"without a field {' or '.join(TEXT_FIELDS)}",
+            f"has no field {columns.one_of().replace(', ', ' or ')}; found {names_in_short(value)}",
+            f"without a field {columns.one_of().replace(', ', ' or ')}",
             differs=True,
         )
     text = next((fields[name] for name in names if not blank(fields[name])), None)
-    return RawEntry(text, fields.get("id"), fields.get("split"), fields.get(REWRITE))
+    labels = columns.labels_of(given)
+    return RawEntry(text, fields.get("id"), fields.get("split"), fields.get(REWRITE), pair, changes, labels)
 
 
 def read_id(given: Any) -> str | None:
@@ -161,7 +130,7 @@ def read_id(given: Any) -> str | None:
             f"with an id of more than {ID_CHARS} characters or {ID_BYTES} bytes; ids become file names",
             f"shorten it to {ID_CHARS} characters and {ID_BYTES} bytes",
         )
-    if any(unicodedata.category(one) in ("Cc", "Zl", "Zp") for one in name):
+    if not name.isprintable() and any(unicodedata.category(one) in ("Cc", "Zl", "Zp") for one in name):
         raise RowProblem(
             f"has the id {shown(name)} with a control character or a line end in it",
             "with control characters or line ends in their id",
@@ -216,10 +185,3 @@ def _check_unicode(text: str) -> None:
         raise RowProblem(
             f"holds {text[error.start]!a}, half of a surrogate pair", "with half of a surrogate pair in them"
         ) from error
-
-
-def _chat_keys(value: Any) -> set[str]:
-    """The keys of the first turn, if the value is a list of turns."""
-    if isinstance(value, list) and value and isinstance(value[0], dict) and {"role", "from"} & set(value[0]):
-        return set(value[0])
-    return set()

@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from vpo.dataset.reading.entries import FIELDS, SPLIT_NAMES, TEXT_FIELDS, Repeated, field_name, fields_of, layout_of
+from vpo.dataset.reading.columns import ALPACA, CHATS, CHOSEN, TEXT_FIELDS, Columns, Repeated, field_name, fields_of
+from vpo.dataset.reading.entries import SPLIT_NAMES
 from vpo.dataset.reading.problems import FileProblem, Place, RowProblem, names_in_short, shown
+from vpo.dataset.reading.training_rows import is_chat
 from vpo.storage.jsonio import dumps
 
 Value = tuple[Place, Any]
 
 
-def entries_of(document: Any, place: Place | None = None) -> list[Value]:
+def entries_of(document: Any, columns: Columns, place: Place | None = None) -> list[Value]:
     """The entries of a whole JSON document. Raises FileProblem where it has no list of them.
 
     Shapes: a list; one entry; `{"train": [...], "test": [...]}`, where the names are the entries' splits; an object with
@@ -17,6 +19,7 @@ def entries_of(document: Any, place: Place | None = None) -> list[Value]:
 
     Args:
         document: what the JSON says.
+        columns: what it calls its fields.
         place: of the document, for a single entry; `entry 1` by default.
     """
     if isinstance(document, list):
@@ -26,18 +29,19 @@ def entries_of(document: Any, place: Place | None = None) -> list[Value]:
         raise FileProblem(f"a JSON list of queries is due, found {kind}; put it into [ ]")
     if isinstance(document, Repeated):
         raise FileProblem(f"has the field {shown(document.field)} twice; correct or remove one")
-    if document and all(isinstance(value, dict) for value in document.values()) and not _has_texts(document):
+    if document and all(isinstance(value, dict) for value in document.values()) and not _has_texts(document, columns):
         return _numbered([_with(value, "id", name) for name, value in document.items()])
     try:
         fields = fields_of(document)
     except RowProblem as problem:
         raise FileProblem(str(problem)) from problem
     lists = [value for value in fields.values() if isinstance(value, list)]
-    if layout_of(fields):
+    texts = [*columns.texts, ALPACA[0], CHOSEN, *CHATS]
+    if any(isinstance(fields.get(name), str) or is_chat(fields.get(name)) for name in texts):
         return [(place or Place("entry", 1), document)]
-    if any(isinstance(fields.get(name), list | dict) for name in TEXT_FIELDS):
-        return _columns(fields)
-    if any(name in fields for name in TEXT_FIELDS):
+    if any(isinstance(fields.get(name), list | dict) for name in texts):
+        return _columns(fields, columns)
+    if any(name in fields for name in columns.texts):
         return [(place or Place("entry", 1), document)]
     if fields and set(fields) <= set(SPLIT_NAMES) and len(lists) == len(fields):
         return _numbered([_with(value, "split", split) for split, part in fields.items() for value in part])
@@ -49,8 +53,8 @@ def entries_of(document: Any, place: Place | None = None) -> list[Value]:
     raise FileProblem(f"a JSON list of queries is due, found {found}; put the queries into a list")
 
 
-def _has_texts(document: dict[str, Any]) -> bool:
-    return any(field_name(name) in TEXT_FIELDS for name in document)
+def _has_texts(document: dict[str, Any], columns: Columns) -> bool:
+    return any(field_name(name) in (*columns.texts, ALPACA[0]) for name in document)
 
 
 def _numbered(values: list[Any]) -> list[Value]:
@@ -64,18 +68,18 @@ def _with(value: Any, field: str, given: str) -> Any:
     return {TEXT_FIELDS[0]: value, field: given}
 
 
-def _columns(fields: dict[str, Any]) -> list[Value]:
+def _columns(fields: dict[str, Any], columns: Columns) -> list[Value]:
     """Columns of cells: {"query": [...]}, or {"query": {"0": ...}} with the rows' names."""
-    known = {name: fields[name] for name in FIELDS if name in fields}
-    columns = {
+    known = {name: cells for name, cells in fields.items() if name in columns.wanted}
+    parts = {
         name: dict(enumerate(cells)) if isinstance(cells, list) else cells
         for name, cells in known.items()
         if isinstance(cells, list | dict)
     }
-    first = next(iter(columns.values()))
-    if len(columns) < len(known) or any(set(cells) != set(first) for cells in columns.values()):
+    first = next(iter(parts.values()))
+    if len(parts) < len(known) or any(set(cells) != set(first) for cells in parts.values()):
         raise FileProblem(f"its columns {names_in_short(known)} do not have the same rows; give each row every column")
-    return _numbered([{name: cells[row] for name, cells in columns.items()} for row in first])
+    return _numbered([{name: cells[row] for name, cells in parts.items()} for row in first])
 
 
 def _split_orientation(names: Any, rows: Any) -> list[Value]:

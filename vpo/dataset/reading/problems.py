@@ -37,6 +37,10 @@ class RowProblem(Exception):  # noqa: N818
         self.one, self.many, self.cure, self.differs = one, many, cure, differs
 
 
+class BrokenTable(RowProblem):
+    """A row from which on a table cannot be read."""
+
+
 def in_one_line(problems: Sequence[tuple[Place, RowProblem]]) -> str:
     """All problems of a file: one in full, several by kind with their number and the first few places."""
     if len(problems) == 1:

@@ -1,11 +1,14 @@
 """From a path to the bytes of a data file: what kind of file it is, by its suffix, and what it must not be."""
 
 import gzip
+import hashlib
 import io
 import os
 import re
 import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -94,9 +97,9 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix.lower() + last if last == ".gz" else last
 
 
-def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The file as it is. Raises FileProblem for a folder, a device or pipe, an unknown suffix, no bytes and over `limit`."""
-    try:
+def check_file(path: Path, limit: int = MAX_BYTES) -> None:
+    """Raise FileProblem for a folder, a device or pipe, an unknown suffix, no bytes, more than `limit` and what cannot be opened."""
+    with _os_problems():
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise FileProblem("is a folder; set dataset.path to one file in it")
@@ -108,15 +111,38 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         if status.st_size > limit:
             raise _too_large(f"has {status.st_size / 1e9:,.1f} GB", limit)
         with path.open("rb") as file:
-            content = file.read(limit + 1)
+            if not file.read(1):
+                raise FileProblem(f"the file is empty; {_CURE}")
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The file as it is. Raises FileProblem for what `check_file` refuses."""
+    check_file(path, limit)
+    with _os_problems(), path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise _too_large("grows while it is read", limit)
+    return content
+
+
+def hash_of(path: Path) -> str:
+    """The sha256 of the suffix and the content of a file. Raises FileProblem for what `check_file` refuses."""
+    check_file(path)
+    digest = hashlib.sha256(suffix_of(path).encode() + b"\0")
+    with _os_problems(), path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _os_problems() -> Iterator[None]:
+    """What the system says of a file becomes a FileProblem."""
+    try:
+        yield
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise FileProblem(f"{reason}; {_CURE}") from error
-    if len(content) > limit:
-        raise _too_large("grows while it is read", limit)
-    if not content:
-        raise FileProblem(f"the file is empty; {_CURE}")
-    return content
 
 
 def unpack(suffix: str, content: bytes, limit: int = MAX_BYTES) -> tuple[str, bytes]:

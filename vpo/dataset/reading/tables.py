@@ -5,13 +5,14 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, BinaryIO
 
-from vpo.dataset.reading.entries import CHATS, FIELDS, TEXT_FIELDS, field_name, layout_of
-from vpo.dataset.reading.problems import FileProblem, Place, RowProblem, control_in, names_in_short, shown
+from vpo.dataset.reading.columns import ALPACA, CHATS, CHOSEN, REJECTED, TEXT_FIELDS, Columns, field_name
+from vpo.dataset.reading.problems import BrokenTable, FileProblem, Place, RowProblem, control_in, names_in_short, shown
+from vpo.dataset.reading.source import recognised
+from vpo.dataset.reading.stream import Text
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[\t ,;]*(?:\r\n|\r|\n|$)', re.IGNORECASE)  # Excel's first line
-_ONE_OF = f"{', '.join(TEXT_FIELDS[:-1])} or {TEXT_FIELDS[-1]}"
 
 # Names that the only column of a table may have in its first line, which would else be read as a query.
 _OTHER_NAMES = (
@@ -19,29 +20,37 @@ _OTHER_NAMES = (
     "instructions content contents question questions title titles user uuid"
 )
 
+_ONE_OF = Columns().one_of()
+_START = 2**20  # bytes in which the kind of a file is looked for
+
 _BESIDE_NAMES = (
     "video image user original raw source input short simple en english"  # `video_prompt`, `original_text_en`
 )
 
 
-def csv_rows(text: str, delimiters: str) -> Iterator[tuple[Place, Any]]:
+def csv_rows(text: Text, delimiters: str, columns: Columns) -> Iterator[tuple[Place, Any]]:
     """The rows of a CSV file as objects, or as strings where it has one column without a name.
 
     The delimiter is the one that Excel's `sep=` line says, else the one of `delimiters` that makes the most known names of
     the first line. A row is named by its first line.
     """
-    text, skipped = text.removesuffix("\x1a"), 0
-    separator = _SEPARATOR_LINE.match(text)
+    separator = _SEPARATOR_LINE.match(text.head)
+    skipped = separator.end() if separator else 0
     if separator:
-        text, skipped, delimiters = text[separator.end() :], 1, separator[1]
+        delimiters = separator[1]
     # A bar may stand in a query, so that it counts only where it makes names.
-    headers = {one: _first_row(text, one) for one in (delimiters if separator else f"{delimiters}|")}
-    delimiter = max(headers, key=lambda one: len(set(headers[one]) & set(FIELDS)))  # the first of equals
+    headers = {one: _first_row(text.head[skipped:], one) for one in (delimiters if separator else f"{delimiters}|")}
+    named = bool(columns.names or columns.labels)  # whoever names columns has a first line that does
+    delimiter = max(  # the first of equals
+        headers, key=lambda one: (len({*headers[one]} & columns.headers), len(headers[one]) if named else 0)
+    )
     names = headers[delimiter]
-    if not set(names) & set(FIELDS):
+    if not named and not {*names} & columns.headers:
         return _texts(text, delimiters, skipped)
-    _check_columns(names)
-    return _named(_rows(text, delimiter, skipped), names)
+    _check_columns(names, columns)
+    if not {*CHATS}.isdisjoint(names):
+        raise FileProblem("has chats in the cells of a table; save them as JSON lines or Parquet")
+    return _named(_rows(text, delimiter, skipped), names, columns)
 
 
 def _first_row(text: str, delimiter: str) -> list[str]:
@@ -54,26 +63,29 @@ def _first_row(text: str, delimiter: str) -> list[str]:
     return [field_name(cell) for cell in row]
 
 
-def _check_columns(names: Sequence[str]) -> None:
+def _check_columns(names: Sequence[str], columns: Columns) -> None:
+    """Raise FileProblem for a name that stands twice, and where there is no column of queries or of a label."""
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice:
         raise FileProblem(f"names the column {shown(twice)} twice; rename or remove one")
-    layout = layout_of(dict.fromkeys(names)) or next((CHATS[name] for name in names if name in CHATS), None)
-    if layout:
+    training = (ALPACA[0] in names and bool({*ALPACA[1:], CHOSEN} & {*names})) or not {*CHATS}.isdisjoint(names)
+    implicit = {CHOSEN, REJECTED} <= {*names}  # TRL's pairs with the prompt in both sides
+    if not ({*columns.texts} & {*names} or ("query" not in columns.names and (training or implicit))):
         raise FileProblem(
-            f"its columns look like {layout}; only queries are read: name the column of queries {_ONE_OF}"
+            f"has no column {columns.one_of()}; found {names_in_short(names)}; rename the column of queries, or say in "
+            "dataset.columns.query how it is called"
         )
-    if not set(names) & set(TEXT_FIELDS):
-        raise FileProblem(f"has no column {_ONE_OF}; found {names_in_short(names)}; rename the column of queries")
+    lacking = next((name for name in (*columns.names.values(), *columns.labels) if name not in names), None)
+    if lacking:
+        raise FileProblem(f"has no column {shown(lacking)}, which dataset.columns names; found {names_in_short(names)}")
 
 
-def _rows(text: str, delimiter: str, skipped: int) -> Iterator[tuple[Place, list[str] | RowProblem]]:
+def _rows(text: Text, delimiter: str, skipped: int) -> Iterator[tuple[Place, list[str] | RowProblem]]:
     """The rows that are not empty, with the line that each starts in. What follows a broken quote is not read."""
-    # newline="" leaves the line ends inside of quotes to the parser.
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    # The line ends inside of quotes are left to the parser.
+    reader = csv.reader(text.lines(skipped), delimiter=delimiter, strict=True, skipinitialspace=True)
     while True:
-        place = Place("line", reader.line_num + 1 + skipped)
+        place = Place("line", reader.line_num + 1 + bool(skipped))
         try:
             row = next(reader)
         except StopIteration:
@@ -85,21 +97,22 @@ def _rows(text: str, delimiter: str, skipped: int) -> Iterator[tuple[Place, list
             yield place, row
 
 
-def _broken(error: csv.Error) -> RowProblem:
+def _broken(error: csv.Error) -> BrokenTable:
     if "unexpected end of data" in str(error):
-        return RowProblem("opens a quote that never closes", "that are not CSV", "close its quotes")
-    return RowProblem(f"is not CSV ({error})", "that are not CSV", "close its quotes or shorten the field")
+        return BrokenTable("opens a quote that never closes", "that are not CSV", "close its quotes")
+    return BrokenTable(f"is not CSV ({error})", "that are not CSV", "close its quotes or shorten the field")
 
 
-def _named(rows: Iterator[tuple[Place, Any]], names: Sequence[str]) -> Iterator[tuple[Place, Any]]:
+def _named(rows: Iterator[tuple[Place, Any]], names: Sequence[str], columns: Columns) -> Iterator[tuple[Place, Any]]:
+    wanted = columns.wanted
     place, header = next(rows)
     if isinstance(header, RowProblem):
         yield place, header
     for place, row in rows:
-        yield place, row if isinstance(row, RowProblem) else _object(row, names)
+        yield place, row if isinstance(row, RowProblem) else _object(row, names, wanted)
 
 
-def _object(row: list[str], names: Sequence[str]) -> dict[str, str] | RowProblem:
+def _object(row: list[str], names: Sequence[str], wanted: frozenset[str]) -> dict[str, str] | RowProblem:
     if any(cell.strip() for cell in row[len(names) :]):
         return RowProblem(
             f"has more columns than the header's {len(names)}",
@@ -107,22 +120,27 @@ def _object(row: list[str], names: Sequence[str]) -> dict[str, str] | RowProblem
             "put a query that holds commas in double quotes",
         )
     cells = zip_longest(names, row[: len(names)], fillvalue="")
-    return control_in("".join(row)) or {name: cell for name, cell in cells if name in FIELDS}
+    return control_in("".join(row)) or {name: cell for name, cell in cells if name in wanted}
 
 
-def _texts(text: str, delimiters: str, skipped: int) -> Iterator[tuple[Place, Any]]:
+def _texts(text: Text, delimiters: str, skipped: int) -> Iterator[tuple[Place, Any]]:
     """The rows of a table of one column without a header. Raises FileProblem for several columns."""
     for delimiter in delimiters:
         widths = {len(row) for _, row in _rows(text, delimiter, skipped) if not isinstance(row, RowProblem)}
         if len(widths) == 1 and widths != {1}:
             raise FileProblem(
-                f"none of the {widths.pop()} columns is named {_ONE_OF}; name the columns in the first line, or name the "
-                "file .txt if each line is a query"
+                f"none of the {widths.pop()} columns is named {_ONE_OF}; name the columns in the first line, or "
+                "name the file .txt if each line is a query"
             )
-    only = _first_row(text, delimiters[0])
+    only = _first_row(text.head[skipped:], delimiters[0])
     if only and _is_name(only[0]):
         raise FileProblem(f"its column is named {shown(only[0])}; name it {_ONE_OF}")
-    for place, row in _rows(text, delimiters[0], skipped):
+    return _single(_rows(text, delimiters[0], skipped))
+
+
+def _single(rows: Iterator[tuple[Place, Any]]) -> Iterator[tuple[Place, Any]]:
+    """The only cell of each row."""
+    for place, row in rows:
         if isinstance(row, RowProblem):
             yield place, row
         elif len(row) > 1:
@@ -148,23 +166,29 @@ def _too_wide(row: list[str]) -> RowProblem:
     )
 
 
-def parquet_rows(content: bytes) -> Iterator[tuple[Place, Any]]:
-    """The rows of a Parquet file as objects; only the columns that matter are read."""
+def parquet_rows(source: BinaryIO, columns: Columns) -> Iterator[tuple[Place, Any]]:
+    """The rows of a Parquet file as objects; only the columns that matter are read, a part of a row group at a time."""
     import pyarrow
     from pyarrow import parquet
 
+    start = source.read(_START)
+    other = recognised(start)
+    if other and not start.startswith(b"PAR1"):
+        raise FileProblem(f"is {other}")
+    source.seek(0)
     try:
-        file = parquet.ParquetFile(pyarrow.BufferReader(content))
-        columns = {name: field_name(name) for name in file.schema_arrow.names}
-        _check_columns(
-            list(columns.values()) if len(columns) == len(file.schema_arrow.names) else file.schema_arrow.names
-        )
-        wanted = [name for name, known in columns.items() if known in FIELDS]
+        file = parquet.ParquetFile(source)
+        found = file.schema_arrow.names
+        known = {name: field_name(name) for name in found}
+        _check_columns([known[name] for name in found], columns)
+        wanted = [name for name, name_of in known.items() if name_of in columns.wanted]
         number = 0
-        for batch in file.iter_batches(columns=wanted):
+        for batch in file.iter_batches(batch_size=4096, columns=wanted):
             for row in batch.to_pylist():
                 number += 1
                 yield Place("row", number), row
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise FileProblem(f"is damaged or not Parquet ({reason[:200]}); download or make it again") from error
+    finally:
+        source.close()
