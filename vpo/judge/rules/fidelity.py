@@ -3,19 +3,25 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
-from vpo.judge.rules.evidence import PART, is_plain_action, kept, rival_action
-from vpo.judge.rules.items import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item
+from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon, quotes, sequence
+from vpo.judge.rules.actions import is_plain_action, rival_action
+from vpo.judge.rules.evidence import kept
+from vpo.judge.rules.items import ACTION, CAMERA, NAME, OBJECT, PART, QUOTED, SOFT, SPEECH, STYLE, TEXT, WORD, Item
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import Requirements
-from vpo.judge.rules.words import Reading, stem_phrase
+from vpo.judge.rules.sequence import Told
+from vpo.judge.rules.words import Reading, read, stem_phrase
 from vpo.records import Reason
 
 # How much an item's loss weighs. What can be seen weighs most; a plain word is often said otherwise.
-WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, ACTION: 0.9, WORD: 0.3, SOFT: 0.0}
+WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, TEXT: 1.0, SPEECH: 1.0, ACTION: 0.9, WORD: 0.3, SOFT: 0.0}
 STRICT = (OBJECT, NAME, STYLE, CAMERA)
 _NUMBER = re.compile(r"\d{2,}\w{0,2}")
-LONG = 40  # words of a query that tells a story: what it denies, and where its things are, is not read
+# Kinds of reasons for what is lost, which the strengths of the items count already.
+_LOSSES = ("missing_shot", "missing_camera", "missing_text", "missing_speech", "changed_text", "changed_speech")
+LONG = (
+    40  # words of a query that tells a story: where its things are is not read, and what it denies sentence by sentence
+)
 FEW = 10  # of so many things in a query, one may be missing
 
 
@@ -30,6 +36,8 @@ def judged(required: Requirements, prompt: Reading, tolerance: float) -> tuple[l
     `tolerance` is the share of the query's weight that may be missing. A thing, name, style or camera move may not be missing at all
     in a query of few. The graded accuracy is the share of the weight that is kept; each change costs the weight of a thing.
     """
+    whole, prompt = prompt, _scenery(required, prompt)
+    found = sequence.told(required, whole, prompt) if required.shots else None
     changes = list(
         dict.fromkeys(
             [
@@ -42,12 +50,31 @@ def judged(required: Requirements, prompt: Reading, tolerance: float) -> tuple[l
                 *_wrong_actions(required, prompt),
                 *_wrong_negations(required, prompt),
                 *_wrong_numbers(required, prompt),
+                *sequence.quote_flaws(required, whole, found),
+                *(sequence.shot_flaws(found) if found else ()),
+                *(sequence.camera_flaws(required, found) if found else ()),
             ]
         )
     )
-    strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
-    share = share_kept(strengths, len(changes))
+    strengths = [
+        (item, _strength(item, required, whole, prompt, found)) for item in required.items if item.kind != SOFT
+    ]
+    share = share_kept(strengths, len([reason for reason in changes if reason.kind not in _LOSSES]))
     return [*changes, *_missing(required, strengths, changes, tolerance)], share
+
+
+def _scenery(required: Requirements, prompt: Reading) -> Reading:
+    """The prompt without what it quotes, where the query asks for words: a dog's name on a sign is no dog."""
+    quoted = [item.words for item in required.quoted]
+    text = quotes.blanked(prompt.text, quoted) if quoted else prompt.text
+    return prompt if text == prompt.text else read(text)
+
+
+def _strength(item: Item, required: Requirements, whole: Reading, scenery: Reading, found: Told | None) -> float:
+    """How surely the prompt keeps the item; a camera move, a text or a line of speech in its shot."""
+    if found is not None and item.kind in (CAMERA, *QUOTED):
+        return sequence.in_its_shot(item, required, found)
+    return kept(item, whole if item.kind in QUOTED else scenery, required)
 
 
 def _missing(
@@ -66,7 +93,8 @@ def _missing(
     bar = max(PART, weakest + 0.01)  # where everything is hinted at, the faintest hints are what is missing
     changed = {reason.detail.partition(" -> ")[0] for reason in changes}
     for item, strength in strengths:
-        if strength < bar and item.words not in changed:
+        own_reason = item.kind in QUOTED or (item.kind == CAMERA and required.shot_of(item) is not None)
+        if strength < bar and item.words not in changed and not own_reason:
             yield Reason("accurate", "missing", item.words)
 
 
@@ -118,9 +146,12 @@ def _wrong_actions(required: Requirements, prompt: Reading) -> Iterator[Reason]:
 def _wrong_negations(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """What the query denies and the prompt shows, and the other way round."""
     hidden = denied(prompt)
-    for key in required.denied if len(required.reading.tokens) < LONG else ():
-        if any(i not in hidden for i in prompt.places.get(key, ())):
-            yield Reason("accurate", "excluded", key)
+    if len(required.reading.tokens) >= LONG or required.shots:
+        yield from sequence.negation_flaws(required, prompt)
+    else:
+        for key in required.denied:
+            if any(i not in hidden for i in prompt.places.get(key, ())):
+                yield Reason("accurate", "excluded", key)
     for item in required.items if hidden else ():
         places = sorted(i for key in item.keys for i in prompt.places.get(key, ()))
         if places and places[0] in hidden and item.kind in (*STRICT, ACTION):

@@ -4,9 +4,16 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from vpo.judge.rules import lexicon, wordnet
+from vpo.judge.rules.quotes import SPEECH, TEXT
 from vpo.judge.rules.words import Reading, lemmas, near, noun_of, stem, stem_phrase, verb_of
 
 OBJECT, NAME, STYLE, CAMERA, ACTION, WORD, SOFT = "object", "name", "style", "camera", "action", "word", "soft"
+COLOUR = "colour"
+QUOTED = (TEXT, SPEECH)  # asked for word for word
+FULL, PART, HINT = 1.0, 0.6, 0.4  # how surely a prompt keeps an item: by a word for it, by a kind of it, by a hint
+
+Found = tuple[float, frozenset[str]]  # a strength, with the words that give it
+NOTHING: Found = 0.0, frozenset()
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,7 @@ class Item:
 
     words: str
     key: str
-    kind: str  # OBJECT, NAME, STYLE, CAMERA, ACTION, WORD, SOFT or "colour"
+    kind: str  # OBJECT, NAME, STYLE, CAMERA, ACTION, WORD, SOFT, COLOUR, TEXT or SPEECH
     first: int
     last: int
     others: frozenset[str] = frozenset()  # further words of which it may be a form
@@ -76,9 +83,9 @@ def _item(reading: Reading, span: range) -> Item | None:
         ):
             return None
         if _is_colour(reading, span.start):
-            return Item(text, key, "colour", span.start, span.start)
+            return Item(text, key, COLOUR, span.start, span.start)
         if word in lexicon.words("soft") or stem(word) in _soft_stems() or _misspelt_filler(word):
-            return Item(text, key, "soft", span.start, span.start)
+            return Item(text, key, SOFT, span.start, span.start)
     others = frozenset(lemmas(tokens[0].word)) - {key} if len(tokens) == 1 else frozenset()
     kind = _kinds_of_words().get(key, WORD)
     if kind in (WORD, OBJECT):
