@@ -72,7 +72,12 @@ def _sisters(verb: str) -> frozenset[str]:
 
 def is_plain_action(item: Item) -> bool:
     """Whether the item is a common action or movement, for which a prompt has a word if it shows it."""
-    verb = verb_of(item.words.lower()) or ""
+    return is_common(item.words.lower())
+
+
+def is_common(word: str) -> bool:
+    """Whether a word is a form of a verb for a common action or movement."""
+    verb = verb_of(word) or ""
     return verb in lexicon.words("movements") or bool(rival_actions(verb))
 
 

@@ -37,7 +37,7 @@ def kept(item: Item, prompt: Reading, required: Requirements) -> float:
         return FULL
     if item.kind == STYLE or (item.kind == CAMERA and item.key in moves()):
         return FULL if _shown(item.key, prompt) else 0.0
-    if _compound(item, prompt, required):
+    if _compound(item, prompt, required) or (item.kind == OBJECT and _headed(item.key, prompt)):
         return FULL
     if item.kind == NAME:
         return FULL if misspelt(item, prompt) or cognate(item.key, prompt) else 0.0
@@ -169,6 +169,17 @@ def _compound(item: Item, prompt: Reading, required: Requirements) -> bool:
             return True
     neighbours = required.reading.tokens[max(0, item.first - 1) : item.last + 2] if item.first >= 0 else ()
     return any(a.word + b.stem in prompt.places for a, b in itertools.pairwise(neighbours))
+
+
+def _headed(key: str, prompt: Reading) -> bool:
+    """Whether a compound word of the prompt is one of the things: 'surfboard' for a board."""
+    if len(key) < _HEAD or " " in key:
+        return False
+    found = (other[: -len(key)] for other in prompt.places if len(other) > len(key) + 2 and other.endswith(key))
+    return any(wordnet.known(first, wordnet.NOUN) for first in found)
+
+
+_HEAD = 4  # letters of a word that a compound may end with
 
 
 def _standing_kinds(key: str, prompt: Reading) -> frozenset[str]:

@@ -98,7 +98,8 @@ def _item(reading: Reading, span: range) -> Item | None:
 def _kind_of(reading: Reading, span: range, listed: str) -> str:
     """What a word or phrase that is no style or camera move is: an action, a name, a thing that can be seen, or a plain word."""
     word = reading.tokens[span.stop - 1].word
-    if len(span) == 1 and _is_action(reading, span.start) and (listed != OBJECT or word.endswith(("ing", "ed"))):
+    done = listed != OBJECT or word.endswith(("ing", "ed")) or _is_predicate(reading, span.start)
+    if len(span) == 1 and done and _is_action(reading, span.start):
         return ACTION
     noun = noun_of(word)
     if any(group in ("daytime", "season") for group, _ in property_words().get(reading.tokens[span.start].stem, ())):
@@ -128,9 +129,31 @@ def _is_action(reading: Reading, index: int) -> bool:
         return False
     noun = noun_of(word)
     before = reading.tokens[index - 1].word if index else ""
+    if _is_predicate(reading, index):
+        return True
     if noun is not None and before in lexicon.words("determiners"):
         return False
     return noun is None or wordnet.frequency(verb, wordnet.VERB) >= wordnet.frequency(noun, wordnet.NOUN)
+
+
+def _is_predicate(reading: Reading, index: int) -> bool:
+    """Whether a form in -s says what somebody does, though it may be a plural: 'he hammers', 'a surfer waxes his board'."""
+    token = reading.tokens[index]
+    if not index or not token.word.endswith("s") or token.word.endswith("ss"):
+        return False
+    before = reading.tokens[index - 1]
+    if reading.text[before.end : token.start].strip():
+        return False
+    if before.word in _SUBJECTS:
+        return True
+    after = reading.tokens[index + 1] if index + 1 < len(reading.tokens) else None
+    if after is None or after.word not in _OF_OBJECTS or reading.text[token.end : after.start].strip():
+        return False
+    return noun_of(before.word) == before.word and before.word not in lexicon.words("stop")
+
+
+_SUBJECTS = frozenset({"he", "she", "it", "who", "somebody", "someone", "everyone", "everybody"})
+_OF_OBJECTS = frozenset({"his", "her", "its", "their", "a", "an", "the"})  # what a verb's object begins with
 
 
 def _in_name(reading: Reading, span: range) -> bool:

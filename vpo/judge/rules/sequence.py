@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vpo.judge.rules import quotes
+from vpo.judge.rules import quotes, wordnet
+from vpo.judge.rules.actions import is_common
 from vpo.judge.rules.evidence import kept, places_of
 from vpo.judge.rules.items import ACTION, CAMERA, COLOUR, NAME, OBJECT, QUOTED, SOFT, SPEECH, STYLE, TEXT, WORD, Item
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import Requirements
 from vpo.judge.rules.shots import Shot, spans, swapped
-from vpo.judge.rules.words import Reading, read
+from vpo.judge.rules.words import Reading, noun_of, read, verb_of
 from vpo.records import Reason
 
 # What an item says of where in a text its shot is: as much as its loss weighs, and a colour half of that.
@@ -150,8 +151,9 @@ def camera_flaws(required: Requirements, found: Told) -> Iterator[Reason]:
 def negation_flaws(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """What a sentence of a long query denies, and a sentence of the prompt about the same things shows.
 
-    A long query may ask for a thing in one sentence that it denies in another, and is retold in many words: a word counts that the
-    query only denies, that the prompt never denies, and that stands beside something else of its sentence in the query.
+    A long query may ask for a thing in one sentence that it denies in another, and is retold in many words. So a thing or a common
+    action counts that the query only denies, that the prompt never denies, and that stands in the prompt beside another thing of the
+    query's sentence.
     """
     hidden, refused = denied(prompt), denied(required.reading)
     positive = {token.stem for i, token in enumerate(required.reading.tokens) if i not in refused}
@@ -159,6 +161,8 @@ def negation_flaws(required: Requirements, prompt: Reading) -> Iterator[Reason]:
         token = required.reading.tokens[i]
         said = prompt.places.get(token.stem, ())
         if token.stem not in required.denied or token.stem in positive or not said or not hidden.isdisjoint(said):
+            continue
+        if not (_is_thing(token.word) or is_common(token.word)):
             continue
         beside = {
             key
@@ -169,3 +173,11 @@ def negation_flaws(required: Requirements, prompt: Reading) -> Iterator[Reason]:
         around = {at for key in beside for at in prompt.places.get(key, ())}
         if any(prompt.tokens[a].sentence == prompt.tokens[b].sentence for a in said for b in around):
             yield Reason("accurate", "excluded", token.stem)
+
+
+def _is_thing(word: str) -> bool:
+    """Whether the word is rather a noun for what can be seen than a verb."""
+    noun, verb = noun_of(word), verb_of(word)
+    if noun is None or not wordnet.visible(noun):
+        return False
+    return verb is None or wordnet.frequency(noun, wordnet.NOUN) >= wordnet.frequency(verb, wordnet.VERB)
