@@ -37,7 +37,9 @@ def kept(item: Item, prompt: Reading, required: Requirements) -> float:
         return FULL
     if item.kind == STYLE or (item.kind == CAMERA and item.key in moves()):
         return FULL if _shown(item.key, prompt) else 0.0
-    if _compound(item, prompt, required) or (item.kind == OBJECT and _headed(item.key, prompt)):
+    if _compound(item, prompt, required) or (
+        required.shots and item.kind in (OBJECT, WORD) and _headed(item.key, prompt)
+    ):
         return FULL
     if item.kind == NAME:
         return FULL if misspelt(item, prompt) or cognate(item.key, prompt) else 0.0

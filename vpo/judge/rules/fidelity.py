@@ -78,14 +78,17 @@ def _strength(item: Item, required: Requirements, whole: Reading, scenery: Readi
 
 
 def _missing(
-    required: Requirements, strengths: Sequence[tuple[Item, float]], changes: Sequence[Reason], tolerance: float
+    required: Requirements,
+    strengths: Sequence[tuple[Item, float]],
+    changes: Sequence[Reason],
+    tolerance: float,
 ) -> Iterator[Reason]:
     """What the prompt does not have, where it lacks too much."""
     things = [strength for item, strength in strengths if item.kind in STRICT]
     actions = [strength for item, strength in strengths if item.kind == ACTION and is_plain_action(item)]
     lost = sum(strength < PART for strength in things) > len(things) // FEW
     idle = len(actions) < 3 and any(strength < PART for strength in actions)
-    if len(required.reading.tokens) > LONG:
+    if len(required.reading.tokens) > LONG or required.shots:
         tolerance *= 1.5  # a story is retold
     if not (lost or idle or share_kept(strengths) < 1 - tolerance):
         return

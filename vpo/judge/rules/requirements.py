@@ -101,9 +101,7 @@ def understand(query: str) -> Requirements:
     reading = read(text)
     quotes, quoted = _quotes(script, reading)
     free = _free_tokens(reading) | quoted
-    items = (
-        sorted((*items_of(reading, free), *quotes), key=lambda item: item.first) if quotes else items_of(reading, free)
-    )
+    items = sorted((*items_of(reading, free, bool(script.shots)), *quotes), key=lambda item: item.first)
     attributes = (*_colours(reading, items, free), *_counts(reading, items, free))
     shots = own_items(_shots(script, reading), items)
     asked = _asked(items, shots)
