@@ -81,21 +81,21 @@ def _patterns() -> _Patterns:
 def quotes_of(text: str) -> tuple[Quote, ...]:
     """The quotations of a query that are to be shown or said, in their order."""
     found: list[Quote] = []
-    spans = list(_spans(text))
-    for start, end, words in spans:
+    every = list(spans(text))
+    for start, end, words in every:
         kind = _kind_of(text, start, end, words)
         if kind and _words_of(words):
             found.append(Quote(kind, words.strip(), start, end))
     if not text.isupper():
         for match in _CAPITALS.finditer(text):
             start, end = match.span("words")
-            inside = any(a <= start < b for a, b, _ in spans)
+            inside = any(a <= start < b for a, b, _ in every)
             if not inside and not lexicon.words("capitals").issuperset(match["words"].split()):
                 found.append(Quote(TEXT, match["words"], start, end))
     return tuple(sorted(found, key=lambda one: one.start))
 
 
-def _spans(text: str) -> Iterable[tuple[int, int, str]]:
+def spans(text: str) -> Iterable[tuple[int, int, str]]:
     """Where each quotation begins and ends, marks included, and its words."""
     if not re.search("[\"'\u2018\u201c\u201e\u00ab]", text):
         return
@@ -130,7 +130,7 @@ def _kind_of(text: str, start: int, end: int, words: str) -> str:
 def has(quote_kind: str, words: str, text: str) -> bool:
     """Whether a text shows or says the words: all of them in a row; of a long line of speech, most of them in their order."""
     wanted = _words_of(words)
-    inside = [_words_of(inner) for _, _, inner in _spans(text)]
+    inside = [_words_of(inner) for _, _, inner in spans(text)]
     runs = [*inside, tuple(word for row in inside for word in row)]  # a line may be broken by 'he says'
     if any(_place(wanted, row) is not None for row in runs):
         return True
@@ -146,7 +146,7 @@ def find(words: str, text: str) -> tuple[int, int] | None:
     that announces a text ('reads', 'the word').
     """
     wanted = _words_of(words)
-    for start, end, inner in _spans(text):
+    for start, end, inner in spans(text):
         if _place(wanted, _words_of(inner)) is not None:
             return start, end
     folded = fold(text)
@@ -172,9 +172,9 @@ def _announced(before: str) -> bool:
 
 def blanked(text: str, wanted: Sequence[str]) -> str:
     """The text with blanks in the place of everything that it quotes and of the wanted words: no scenery, every other place kept."""
-    spans = [(start, end) for start, end, _ in _spans(text)]
-    spans += [span for span in (find(words, text) for words in wanted) if span is not None]
-    for start, end in spans:
+    places = [(start, end) for start, end, _ in spans(text)]
+    places += [span for span in (find(words, text) for words in wanted) if span is not None]
+    for start, end in places:
         text = text[:start] + " " * (end - start) + text[end:]
     return text
 
@@ -182,7 +182,7 @@ def blanked(text: str, wanted: Sequence[str]) -> str:
 def other_quote(kind: str, wanted: Sequence[str], text: str) -> str:
     """What the text quotes in the place of words that it lacks: the first quotation of the kind that nobody asked for."""
     asked = [_words_of(words) for words in wanted]
-    for start, end, inner in _spans(text):
+    for start, end, inner in spans(text):
         one = _words_of(inner)
         if _kind_of(text, start, end, inner) == kind and all(_place(row, one) is None for row in asked):
             return inner.strip()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from vpo.judge.rules import evidence, fidelity, helpfulness, lexicon, naming, repairs, replacing, stock
+from vpo.judge.rules import evidence, fidelity, helpfulness, lexicon, naming, repairs, replacing, restoring, stock
 from vpo.judge.rules.forms import is_plural
 from vpo.judge.rules.items import NAME, OBJECT, Item
 from vpo.judge.rules.requirements import Attribute, Requirements, understand
@@ -23,6 +23,7 @@ from vpo.seeding import seed_of
 
 _KEPT = 0.5  # of what the query asks for; a text that keeps no more than this is about something else
 _SHORT = 8  # words of an unsafe sentence that goes whole, where a longer one loses its unsafe words
+_RESTORED = ("changed_text", "changed_speech", "missing_text", "missing_speech", "missing_camera")
 _AT_ODDS = ("changed", "denied", "excluded")  # how the kinds of reasons begin that say a text contradicts its query
 
 
@@ -80,7 +81,13 @@ class Refiner:
             if 2 * len(text.split()) > self.bounds.min_words:
                 return None
             text = ""  # a few words hold nothing that is worth keeping
-        for reason in verdict.reasons:
+        reasons: Sequence[Reason] = verdict.reasons
+        if text and required.shots:
+            if "changed_order" in kinds:
+                return None
+            text = restoring.with_lost_shots(required, text, self.bounds.max_clause_words)
+            reasons = fidelity.flaws(required, read(text), self.bounds.missing_tolerance)
+        for reason in reasons:
             text = self._put_right(required, text, reason)
         asides = self._asides(required, text)
         completed = self._completed(required, stock.put_in(text, asides))
@@ -112,7 +119,7 @@ class Refiner:
 
     def _asides(self, required: Requirements, text: str) -> list[str]:
         """Short sentences for what is missing of style, camera, light and place."""
-        if not text:
+        if not text or required.shots:  # of several shots it would not be clear which one they are about
             return []
         found = fidelity.flaws(required, read(text), self.bounds.missing_tolerance)
         missing = {reason.detail for reason in found if reason.kind == "missing"}
@@ -124,6 +131,10 @@ class Refiner:
         left = fidelity.flaws(required, read(text), self.bounds.missing_tolerance)
         if not left and text:
             return text
+        if (
+            text and required.shots
+        ):  # a sentence of the query beside the shot that it is about would show the shot twice
+            return ""
         if text and self._at_odds(required, text, left):
             return ""
         flags = [item for item in required.items if item.first < 0 and not evidence.kept(item, read(text), required)]
@@ -237,6 +248,8 @@ def _interleaved(text: str, own: Sequence[tuple[float, str]]) -> str:
 
 def _corrected(required: Requirements, text: str, reason: Reason) -> str:
     """The text with the words of one reason put right, in their place and form."""
+    if reason.kind in _RESTORED:
+        return restoring.restored(required, text, reason)
     right, _, wrong = reason.detail.partition(" -> ")
     attribute = _attribute(required, right)
     if reason.kind == "changed_relation":

@@ -94,7 +94,10 @@ def _is_shown(
     scenery: Reading,
     required: Requirements,
 ) -> bool:
-    own = [item for item in shot.own if item.kind not in (SOFT, COLOUR)]
+    every = [item for item in shot.own if item.kind not in (SOFT, COLOUR)]
+    own = [
+        item for item in every if item.kind not in (CAMERA, *QUOTED)
+    ] or every  # the loss of these is named by itself
     total = sum(map(_weight, own))
     if not total:
         return True
