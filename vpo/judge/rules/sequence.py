@@ -67,11 +67,12 @@ def told(required: Requirements, whole: Reading, scenery: Reading) -> Told:
     """
     places = {item: _places(item, whole, scenery) for shot in required.shots for item in shot.own}
     parts = spans(required.shots, whole, places, _weight)
-    lost = [
-        shot for shot in required.shots if not _is_shown(shot, parts.get(shot.number), places, whole, scenery, required)
-    ]
-    there = [shot for shot in required.shots if shot not in lost]
-    return Told(whole, parts, tuple(lost), tuple(swapped(there, places, _weight)))
+    shares = {shot: _shares(shot, parts.get(shot.number), places, whole, scenery, required) for shot in required.shots}
+    shown = [shot for shot, (anywhere, _) in shares.items() if anywhere >= _SHOWN]
+    turned = tuple(swapped(shown, places, _weight))
+    if not turned:  # out of order, no shot has its place
+        shown = [shot for shot in shown if shares[shot][1] >= _IN_PLACE]
+    return Told(whole, parts, tuple(shot for shot in required.shots if shot not in shown), turned)
 
 
 def _weight(item: Item) -> float:
@@ -86,29 +87,30 @@ def _places(item: Item, whole: Reading, scenery: Reading) -> tuple[int, ...]:
     return tuple(i for i, token in enumerate(whole.tokens) if token.start in starts)
 
 
-def _is_shown(
+def _shares(
     shot: Shot,
     span: tuple[int, int] | None,
     places: Mapping[Item, Sequence[int]],
     whole: Reading,
     scenery: Reading,
     required: Requirements,
-) -> bool:
+) -> tuple[float, float]:
+    """How much of what is a shot's own the text has, anywhere and in the shot's part of it, from 0 to 1."""
     every = [item for item in shot.own if item.kind not in (SOFT, COLOUR)]
     own = [
         item for item in every if item.kind not in (CAMERA, *QUOTED)
     ] or every  # the loss of these is named by itself
     total = sum(map(_weight, own))
     if not total:
-        return True
+        return 1.0, 1.0
     strengths = {item: kept(item, whole if item.kind in QUOTED else scenery, required) for item in own}
-    there = sum(_weight(item) * strengths[item] for item in own)
+    anywhere = sum(_weight(item) * strengths[item] for item in own)
     here = sum(
         _weight(item) * strengths[item]
         for item in own
         if not places[item] or (span is not None and any(span[0] <= at <= span[1] for at in places[item]))
     )
-    return there >= _SHOWN * total and here >= _IN_PLACE * total
+    return anywhere / total, here / total
 
 
 def shot_flaws(found: Told) -> Iterator[Reason]:
