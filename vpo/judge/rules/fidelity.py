@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon, quotes, sequence
 from vpo.judge.rules.actions import is_plain_action, rival_action
@@ -36,31 +37,50 @@ def judged(required: Requirements, prompt: Reading, tolerance: float) -> tuple[l
     `tolerance` is the share of the query's weight that may be missing. A thing, name, style or camera move may not be missing at all
     in a query of few. The graded accuracy is the share of the weight that is kept; each change costs the weight of a thing.
     """
+    found = compared(required, prompt)
+    changes = [reason for reason in found.changes if reason.kind not in _LOSSES]
+    share = share_kept(found.strengths, len(changes))
+    return [*found.changes, *_missing(required, found.strengths, found.changes, tolerance)], share
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A prompt beside what its query asks for.
+
+    Attributes:
+        changes: what it changes, and the shots, texts, lines of speech and shots' camera moves that it loses.
+        strengths: how surely it keeps each item, from 0 to 1, those apart that need not be kept.
+        told: how it tells the query's shots; None where the query has none.
+    """
+
+    changes: tuple[Reason, ...]
+    strengths: tuple[tuple[Item, float], ...]
+    told: Told | None
+
+
+def compared(required: Requirements, prompt: Reading) -> Compared:
+    """The prompt compared with its query, whatever may be missing."""
     whole, prompt = prompt, _scenery(required, prompt)
-    found = sequence.told(required, whole, prompt) if required.shots else None
-    changes = list(
-        dict.fromkeys(
-            [
-                *attributes.wrong_attributes(required, prompt),
-                *attributes.wrong_relations(required, prompt),
-                *_excluded(required, prompt),
-                *_motion(required, prompt),
-                *contrasts.wrong_properties(required, prompt),
-                *contrasts.wrong_directions(required, prompt),
-                *_wrong_actions(required, prompt),
-                *_wrong_negations(required, prompt),
-                *_wrong_numbers(required, prompt),
-                *sequence.quote_flaws(required, whole, found),
-                *(sequence.shot_flaws(found) if found else ()),
-                *(sequence.camera_flaws(required, found) if found else ()),
-            ]
-        )
+    told = sequence.told(required, whole, prompt) if required.shots else None
+    changes = dict.fromkeys(
+        [
+            *attributes.wrong_attributes(required, prompt),
+            *attributes.wrong_relations(required, prompt),
+            *_excluded(required, prompt),
+            *_motion(required, prompt),
+            *contrasts.wrong_properties(required, prompt),
+            *contrasts.wrong_directions(required, prompt),
+            *_wrong_actions(required, prompt),
+            *_wrong_negations(required, prompt),
+            *_wrong_numbers(required, prompt),
+            *sequence.quote_flaws(required, whole, told),
+            *(sequence.shot_flaws(told) if told else ()),
+            *(sequence.camera_flaws(required, told) if told else ()),
+        ]
     )
-    strengths = [
-        (item, _strength(item, required, whole, prompt, found)) for item in required.items if item.kind != SOFT
-    ]
-    share = share_kept(strengths, len([reason for reason in changes if reason.kind not in _LOSSES]))
-    return [*changes, *_missing(required, strengths, changes, tolerance)], share
+    asked = (item for item in required.items if item.kind != SOFT)
+    strengths = ((item, _strength(item, required, whole, prompt, told)) for item in asked)
+    return Compared(tuple(changes), tuple(strengths), told)
 
 
 def _scenery(required: Requirements, prompt: Reading) -> Reading:
