@@ -3,6 +3,7 @@
 The half 'held' of `tests/data/shots.jsonl` was written before the rules, which were made while looking at the half 'tune' only.
 """
 
+import random
 from collections import defaultdict
 
 import pytest
@@ -13,6 +14,7 @@ from tests.judge.conftest import kinds, prompt_of, repaired_of, verdict_of
 from vpo.judge.rules import quotes, shots
 from vpo.judge.rules.judge import RulesJudge
 from vpo.judge.rules.requirements import understand
+from vpo.judge.rules.words import read
 
 ROWS = OWN / "shots.jsonl"
 
@@ -123,7 +125,8 @@ PARTS = [
         (PARTS[1:], "missing_shot"),
         ([PARTS[2], PARTS[1], PARTS[0]], "changed_order"),
         ([PARTS[1], PARTS[0], PARTS[2]], "changed_order"),
-        ([PARTS[0].replace("zooms in", "pans to the left"), PARTS[1].replace("pans to the left", "zooms in"), PARTS[2]], "missing_camera"),
+        ([PARTS[0].replace("zooms in", "pans to the left"), PARTS[1].replace("pans to the left", "zooms in"), PARTS[2]],
+         "missing_camera"),
         ([PARTS[0], PARTS[1].replace(" as the camera pans to the left", ""), PARTS[2]], "missing_camera"),
     ],
 )  # fmt: skip
@@ -173,8 +176,8 @@ def test_a_text_belongs_to_its_shot(judge: RulesJudge) -> None:
 
 
 LONG_QUERY = (
-    "On a cold morning a fisherman walks along the harbor wall and looks at the grey sea. He carries a heavy net over his shoulder and "
-    "wears a coat without a hat. The boats lie still in the water, and gulls sit on the posts. There are no people on the pier."
+    "On a cold morning a fisherman walks along the harbor wall and looks at the grey sea. He carries a heavy net over his shoulder "
+    "and wears a coat without a hat. The boats lie still in the water, and gulls sit on the posts. No dog lies on the pier."
 )
 
 
@@ -183,13 +186,13 @@ LONG_QUERY = (
     [
         (("", ""), True),
         (("a coat but no hat", "a coat and a hat"), False),
-        (("no people are on the pier", "many people are on the pier"), False),
+        (("no dog lies on the pier", "a dog lies on the pier"), False),
     ],
 )
 def test_a_long_query_denies_sentence_by_sentence(judge: RulesJudge, change: tuple[str, str], accurate: bool) -> None:
     text = (
-        "On a cold morning a fisherman walks along the harbor wall, looking at the grey sea. Over his shoulder he carries a heavy net; "
-        "he wears a coat but no hat. The boats lie still in the water and gulls sit on the posts, and no people are on the pier."
+        "On a cold morning a fisherman walks along the harbor wall, looking at the grey sea. Over his shoulder he carries a heavy "
+        "net; he wears a coat but no hat. The boats lie still in the water, gulls sit on the posts, and no dog lies on the pier."
     ).replace(*change)
     assert len(LONG_QUERY.split()) > 40
     assert verdict_of(judge, LONG_QUERY, text).accurate is accurate
@@ -251,17 +254,20 @@ def test_a_lost_shot_is_put_between_its_neighbours(judge: RulesJudge) -> None:
     assert places == sorted(places)
 
 
+REST = "It is a quiet street in the morning sun, people walk by, and the camera stays at eye level while leaves drift past."
+
+
 @pytest.mark.parametrize(
     ("query", "text", "part"),
     [
         (SIGN, "A small shop with a wooden sign.", 'a wooden sign that reads "Fresh Bread".'),
         (SIGN, 'A small shop with a sign that reads "Pain frais".', 'a sign that reads "Fresh Bread".'),
-        ('a girl on a swing says "Higher"', "A girl on a swing laughs.", 'The girl says "Higher."'),
+        ('a girl says "Higher" on a swing', "A girl swings on a swing and laughs.", 'The girl says "Higher."'),
         ('a man waves and says "Stop"', 'A man waves and says "Go on".', 'says "Stop".'),
     ],
 )
 def test_text_and_speech_are_put_back(judge: RulesJudge, query: str, text: str, part: str) -> None:
-    refined = repaired_of(judge, query, text)
+    refined = repaired_of(judge, query, f"{text} {REST}")
     assert refined is not None
     assert part in refined
 
@@ -275,8 +281,6 @@ def test_who_speaks_is_not_guessed(judge: RulesJudge) -> None:
 
 
 def test_units_are_sentences_cut_where_they_turn() -> None:
-    from vpo.judge.rules.words import read
-
     reading = read("A dog runs, then a cat sleeps. A bird flies; the sun sets")
     words = [" ".join(token.word for token in reading.tokens[a : b + 1]) for a, b in shots.units(reading)]
     assert words == ["a dog runs", "then a cat sleeps", "a bird flies", "the sun sets"]
@@ -284,8 +288,6 @@ def test_units_are_sentences_cut_where_they_turn() -> None:
 
 @pytest.mark.parametrize("kind", ["noun", "person", "place", "colour"])
 def test_a_changed_detail_is_seen_in_a_long_request_too(judge: RulesJudge, kind: str) -> None:
-    import random
-
     changed = []
     for row in storyboards.load(ROWS, "tune"):
         good = next(storyboards.probes_of(row))

@@ -1,4 +1,4 @@
-"""An evaluator beside the judge whose rules it uses: what prompts keep by kind of request, so that a table says what a method loses."""
+"""An evaluator in the room of the rules that it reads by: what prompts keep of their queries by kind of request."""
 
 from collections.abc import Mapping, Sequence
 

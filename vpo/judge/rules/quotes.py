@@ -68,7 +68,7 @@ def _patterns() -> _Patterns:
     comes = r"appears?|fades? in|flash(?:es)?|flickers?|glows?|pops? up|lights? up|scrolls?"
     made = r"(?:is |are )?(?:written|painted|printed|displayed|shown|engraved|projected|carved)"
     return _Patterns(
-        re.compile(rf"\b(?:(?P<letters>{letters})|(?P<speaking>{speaking}))\b", re.I),
+        re.compile(rf"(?<![\w-])(?:(?P<letters>{letters})|(?P<speaking>{speaking}))\b", re.I),
         re.compile(rf"\b(?:{letters})\b{between}\s+(?:sa(?:ys?|ying|id)|announc\w+|declar\w+)\W*$", re.I),
         re.compile(
             rf"\W*(?:(?:slowly|then|softly|gently)\s+)?(?:{comes}|{made}|{how}|{where}(?:{letters}|wall|door|window|side))\b",
@@ -166,8 +166,8 @@ def _as_written(words: str, found: str) -> bool:
 
 
 def _announced(before: str) -> bool:
-    cues = list(_patterns().cue.finditer(before[-30:]))
-    return bool(cues) and len(before[-30:][cues[-1].end() :].split()) < 2
+    words = before.split()[-1:]
+    return bool(words) and words[0].strip("\"':,").lower() in lexicon.words("announcing")
 
 
 def blanked(text: str, wanted: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from functools import cache
 
 from vpo.judge.rules import evidence, fidelity, helpfulness, lexicon, naming, repairs, replacing, restoring, stock
 from vpo.judge.rules.forms import is_plural
-from vpo.judge.rules.items import NAME, OBJECT, Item
+from vpo.judge.rules.items import NAME, OBJECT, QUOTED, Item
 from vpo.judge.rules.requirements import Attribute, Requirements, understand
 from vpo.judge.rules.sentences import SENTENCE_END, joined, one_line, whole, within
 from vpo.judge.rules.softening import harmless, without_unsafe_additions, without_unsafe_sentences
@@ -163,7 +163,7 @@ class Refiner:
         return any(evidence.rivals_of(item, reading, required) for item in lost)
 
     def _another_scene(self, required: Requirements, text: str) -> bool:
-        """Whether most of what the query asks for is not there, style, camera, light and place apart, which a sentence can add.
+        """Whether most of what the query asks for is not there, style, camera, light, place, texts and speech apart, which can be added.
 
         A thing of another kind in a thing's place counts as half kept: it can be put right.
         """
@@ -171,7 +171,7 @@ class Refiner:
         said = [
             item for item in required.items if replacing.aside(item) or replacing.lights_missing(required, [item.words])
         ]
-        asked = [item for item in required.items if item.kind != "soft" and item not in said]
+        asked = [item for item in required.items if item.kind not in ("soft", *QUOTED) and item not in said]
         kept = {item: evidence.kept(item, reading, required) for item in asked}
         things = [item for item in asked if item.kind in (OBJECT, NAME) and not naming.is_place(item.key)]
         if things and not any(kept[item] or _rival(required, text, item) for item in things):
