@@ -2,20 +2,27 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon
-from vpo.judge.rules.evidence import PART, is_plain_action, kept, rival_action
-from vpo.judge.rules.items import ACTION, CAMERA, NAME, OBJECT, SOFT, STYLE, WORD, Item
+from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon, quotes, sequence
+from vpo.judge.rules.actions import is_plain_action, rival_action
+from vpo.judge.rules.evidence import kept
+from vpo.judge.rules.items import ACTION, CAMERA, NAME, OBJECT, PART, QUOTED, SOFT, SPEECH, STYLE, TEXT, WORD, Item
 from vpo.judge.rules.negation import denied
 from vpo.judge.rules.requirements import Requirements
-from vpo.judge.rules.words import Reading, stem_phrase
+from vpo.judge.rules.sequence import Told
+from vpo.judge.rules.words import Reading, read, stem_phrase
 from vpo.records import Reason
 
 # How much an item's loss weighs. What can be seen weighs most; a plain word is often said otherwise.
-WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, ACTION: 0.9, WORD: 0.3, SOFT: 0.0}
+WEIGHTS = {OBJECT: 1.0, NAME: 1.0, STYLE: 1.0, CAMERA: 1.0, TEXT: 1.0, SPEECH: 1.0, ACTION: 0.9, WORD: 0.3, SOFT: 0.0}
 STRICT = (OBJECT, NAME, STYLE, CAMERA)
 _NUMBER = re.compile(r"\d{2,}\w{0,2}")
-LONG = 40  # words of a query that tells a story: what it denies, and where its things are, is not read
+# Kinds of reasons for what is lost, which the strengths of the items count already.
+_LOSSES = ("missing_shot", "missing_camera", "missing_text", "missing_speech", "changed_text", "changed_speech")
+LONG = (
+    40  # words of a query that tells a story: where its things are is not read, and what it denies sentence by sentence
+)
 FEW = 10  # of so many things in a query, one may be missing
 
 
@@ -30,35 +37,78 @@ def judged(required: Requirements, prompt: Reading, tolerance: float) -> tuple[l
     `tolerance` is the share of the query's weight that may be missing. A thing, name, style or camera move may not be missing at all
     in a query of few. The graded accuracy is the share of the weight that is kept; each change costs the weight of a thing.
     """
-    changes = list(
-        dict.fromkeys(
-            [
-                *attributes.wrong_attributes(required, prompt),
-                *attributes.wrong_relations(required, prompt),
-                *_excluded(required, prompt),
-                *_motion(required, prompt),
-                *contrasts.wrong_properties(required, prompt),
-                *contrasts.wrong_directions(required, prompt),
-                *_wrong_actions(required, prompt),
-                *_wrong_negations(required, prompt),
-                *_wrong_numbers(required, prompt),
-            ]
-        )
+    found = compared(required, prompt)
+    changes = [reason for reason in found.changes if reason.kind not in _LOSSES]
+    share = share_kept(found.strengths, len(changes))
+    return [*found.changes, *_missing(required, found.strengths, found.changes, tolerance)], share
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A prompt beside what its query asks for.
+
+    Attributes:
+        changes: what it changes, and the shots, texts, lines of speech and shots' camera moves that it loses.
+        strengths: how surely it keeps each item, from 0 to 1, those apart that need not be kept.
+        told: how it tells the query's shots; None where the query has none.
+    """
+
+    changes: tuple[Reason, ...]
+    strengths: tuple[tuple[Item, float], ...]
+    told: Told | None
+
+
+def compared(required: Requirements, prompt: Reading) -> Compared:
+    """The prompt compared with its query, whatever may be missing."""
+    whole, prompt = prompt, _scenery(required, prompt)
+    told = sequence.told(required, whole, prompt) if required.shots else None
+    changes = dict.fromkeys(
+        [
+            *attributes.wrong_attributes(required, prompt),
+            *attributes.wrong_relations(required, prompt),
+            *_excluded(required, prompt),
+            *_motion(required, prompt),
+            *contrasts.wrong_properties(required, prompt),
+            *contrasts.wrong_directions(required, prompt),
+            *_wrong_actions(required, prompt),
+            *_wrong_negations(required, prompt),
+            *_wrong_numbers(required, prompt),
+            *sequence.quote_flaws(required, whole, told),
+            *(sequence.shot_flaws(told) if told else ()),
+            *(sequence.camera_flaws(required, told) if told else ()),
+        ]
     )
-    strengths = [(item, kept(item, prompt, required)) for item in required.items if item.kind != SOFT]
-    share = share_kept(strengths, len(changes))
-    return [*changes, *_missing(required, strengths, changes, tolerance)], share
+    asked = (item for item in required.items if item.kind != SOFT)
+    strengths = ((item, _strength(item, required, whole, prompt, told)) for item in asked)
+    return Compared(tuple(changes), tuple(strengths), told)
+
+
+def _scenery(required: Requirements, prompt: Reading) -> Reading:
+    """The prompt without what it quotes, where the query asks for words: a dog's name on a sign is no dog."""
+    quoted = [item.words for item in required.quoted]
+    text = quotes.blanked(prompt.text, quoted) if quoted else prompt.text
+    return prompt if text == prompt.text else read(text)
+
+
+def _strength(item: Item, required: Requirements, whole: Reading, scenery: Reading, found: Told | None) -> float:
+    """How surely the prompt keeps the item; a camera move, a text or a line of speech in its shot."""
+    if found is not None and item.kind in (CAMERA, *QUOTED):
+        return sequence.in_its_shot(item, required, found)
+    return kept(item, whole if item.kind in QUOTED else scenery, required)
 
 
 def _missing(
-    required: Requirements, strengths: Sequence[tuple[Item, float]], changes: Sequence[Reason], tolerance: float
+    required: Requirements,
+    strengths: Sequence[tuple[Item, float]],
+    changes: Sequence[Reason],
+    tolerance: float,
 ) -> Iterator[Reason]:
     """What the prompt does not have, where it lacks too much."""
     things = [strength for item, strength in strengths if item.kind in STRICT]
     actions = [strength for item, strength in strengths if item.kind == ACTION and is_plain_action(item)]
     lost = sum(strength < PART for strength in things) > len(things) // FEW
     idle = len(actions) < 3 and any(strength < PART for strength in actions)
-    if len(required.reading.tokens) > LONG:
+    if len(required.reading.tokens) > LONG or required.shots:
         tolerance *= 1.5  # a story is retold
     if not (lost or idle or share_kept(strengths) < 1 - tolerance):
         return
@@ -66,7 +116,8 @@ def _missing(
     bar = max(PART, weakest + 0.01)  # where everything is hinted at, the faintest hints are what is missing
     changed = {reason.detail.partition(" -> ")[0] for reason in changes}
     for item, strength in strengths:
-        if strength < bar and item.words not in changed:
+        own_reason = item.kind in QUOTED or (item.kind == CAMERA and required.shot_of(item) is not None)
+        if strength < bar and item.words not in changed and not own_reason:
             yield Reason("accurate", "missing", item.words)
 
 
@@ -118,9 +169,12 @@ def _wrong_actions(required: Requirements, prompt: Reading) -> Iterator[Reason]:
 def _wrong_negations(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     """What the query denies and the prompt shows, and the other way round."""
     hidden = denied(prompt)
-    for key in required.denied if len(required.reading.tokens) < LONG else ():
-        if any(i not in hidden for i in prompt.places.get(key, ())):
-            yield Reason("accurate", "excluded", key)
+    if len(required.reading.tokens) >= LONG or required.shots:
+        yield from sequence.negation_flaws(required, prompt)
+    else:
+        for key in required.denied:
+            if any(i not in hidden for i in prompt.places.get(key, ())):
+                yield Reason("accurate", "excluded", key)
     for item in required.items if hidden else ():
         places = sorted(i for key in item.keys for i in prompt.places.get(key, ()))
         if places and places[0] in hidden and item.kind in (*STRICT, ACTION):

@@ -8,7 +8,9 @@ It reads a query and a prompt by VPO's three principles (arXiv 2503.20491, secti
   be there, by their lemma, by another word for them or by a kind of them (own tables and WordNet); actions and plain words
   weigh less, and a share of the weight may be lost. What excludes one another is not changed: colours, counts, relations
   (`attributes`), sizes, ages, materials, times, directions (`contrasts`), actions, numbers, and what is denied (`negation`).
-  Flags are read as VPO reads them. What is unsafe need not be kept. Praise and mood are not counted. `Verdict.accuracy` is
+  A query of several shots (`shots`) is kept shot by shot: each with what is its own, in their order, with its camera (`sequence`).
+  On-screen text and speech are kept word for word (`quotes`). Flags are read as VPO reads them. What is unsafe
+  need not be kept. Praise and mood are not counted. `Verdict.accuracy` is
   the share of the weight that is kept;
 - *helpful*: the answer is the prompt and nothing else (`vpo.language.answers`, `garbled`), without flags, links and markup;
   it is neither long nor short, names motion, light, place and camera (`helpfulness`), and what it adds belongs to the query
@@ -18,6 +20,7 @@ What it cannot see:
 
 - a paraphrase that neither its tables nor WordNet know, which it calls missing, and the sense of a word: "bat" is one word
   to it;
+- shots that the query does not mark as such, and shots that differ only in what it does not count, such as mood or size;
 - who does what to whom; a colour belongs to the noun next to it; a denial ends with its clause or after five words;
 - a changed word that another word for the right one outlives: "sprints" vouches for "runs" in a text that goes on to sleep;
 - changes of what it does not count, such as mood, and of most verbs that are no common action;
@@ -41,7 +44,7 @@ from vpo.language.answers import ENCLOSING, unwrap
 from vpo.records import Prompt, Reason, Verdict
 
 # Of the rules and their word lists, as verdicts name it: to be raised with every change that lets a verdict differ.
-VERSION = "2"
+VERSION = "3"
 
 
 class RulesJudge:

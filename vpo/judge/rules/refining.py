@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from vpo.judge.rules import evidence, fidelity, helpfulness, lexicon, naming, repairs, replacing, stock
-from vpo.judge.rules.forms import is_plural
-from vpo.judge.rules.items import NAME, OBJECT, Item
-from vpo.judge.rules.requirements import Attribute, Requirements, understand
+from vpo.judge.rules import evidence, fidelity, helpfulness, lexicon, naming, repairs, replacing, restoring, stock
+from vpo.judge.rules.correcting import corrected, rival_of
+from vpo.judge.rules.items import NAME, OBJECT, QUOTED
+from vpo.judge.rules.requirements import Requirements, understand
 from vpo.judge.rules.sentences import SENTENCE_END, joined, one_line, whole, within
 from vpo.judge.rules.softening import harmless, without_unsafe_additions, without_unsafe_sentences
-from vpo.judge.rules.words import Reading, read, stem_phrase
+from vpo.judge.rules.words import read, stem_phrase
 from vpo.language.answers import unwrap
 from vpo.language.garbled import without_garbled
 from vpo.language.markup import KINDS, without_marks
@@ -80,7 +80,13 @@ class Refiner:
             if 2 * len(text.split()) > self.bounds.min_words:
                 return None
             text = ""  # a few words hold nothing that is worth keeping
-        for reason in verdict.reasons:
+        reasons: Sequence[Reason] = verdict.reasons
+        if text and required.shots:
+            if "changed_order" in kinds:
+                return None
+            text = restoring.with_lost_shots(required, text, self.bounds.max_clause_words)
+            reasons = fidelity.flaws(required, read(text), self.bounds.missing_tolerance)
+        for reason in reasons:
             text = self._put_right(required, text, reason)
         asides = self._asides(required, text)
         completed = self._completed(required, stock.put_in(text, asides))
@@ -103,7 +109,7 @@ class Refiner:
 
     def _put_right(self, required: Requirements, text: str, reason: Reason) -> str:
         """The text with one reason's words put right; as it was where that would not make it more accurate."""
-        changed = _corrected(required, text, reason)
+        changed = corrected(required, text, reason)
         return changed if changed == text or self._lost(required, changed) < self._lost(required, text) else text
 
     def _lost(self, required: Requirements, text: str) -> int:
@@ -112,7 +118,7 @@ class Refiner:
 
     def _asides(self, required: Requirements, text: str) -> list[str]:
         """Short sentences for what is missing of style, camera, light and place."""
-        if not text:
+        if not text or required.shots:  # of several shots it would not be clear which one they are about
             return []
         found = fidelity.flaws(required, read(text), self.bounds.missing_tolerance)
         missing = {reason.detail for reason in found if reason.kind == "missing"}
@@ -124,6 +130,10 @@ class Refiner:
         left = fidelity.flaws(required, read(text), self.bounds.missing_tolerance)
         if not left and text:
             return text
+        if (
+            text and required.shots
+        ):  # a sentence of the query beside the shot that it is about would show the shot twice
+            return ""
         if text and self._at_odds(required, text, left):
             return ""
         flags = [item for item in required.items if item.first < 0 and not evidence.kept(item, read(text), required)]
@@ -152,7 +162,7 @@ class Refiner:
         return any(evidence.rivals_of(item, reading, required) for item in lost)
 
     def _another_scene(self, required: Requirements, text: str) -> bool:
-        """Whether most of what the query asks for is not there, style, camera, light and place apart, which a sentence can add.
+        """Whether most of what the query asks for is not there, apart from what a sentence can add: style, camera, light, place, text.
 
         A thing of another kind in a thing's place counts as half kept: it can be put right.
         """
@@ -160,13 +170,13 @@ class Refiner:
         said = [
             item for item in required.items if replacing.aside(item) or replacing.lights_missing(required, [item.words])
         ]
-        asked = [item for item in required.items if item.kind != "soft" and item not in said]
+        asked = [item for item in required.items if item.kind not in ("soft", *QUOTED) and item not in said]
         kept = {item: evidence.kept(item, reading, required) for item in asked}
         things = [item for item in asked if item.kind in (OBJECT, NAME) and not naming.is_place(item.key)]
-        if things and not any(kept[item] or _rival(required, text, item) for item in things):
+        if things and not any(kept[item] or rival_of(required, text, item) for item in things):
             return True
         for item in asked:
-            if not kept[item] and item.kind == "object" and _rival(required, text, item):
+            if not kept[item] and item.kind == "object" and rival_of(required, text, item):
                 kept[item] = _KEPT
         weights = {item: fidelity.WEIGHTS[item.kind] for item in asked}
         return bool(asked) and sum(weights[item] * kept[item] for item in asked) < _KEPT * sum(weights.values())
@@ -233,94 +243,3 @@ def _interleaved(text: str, own: Sequence[tuple[float, str]]) -> str:
     for share, sentence in reversed(own):
         sentences.insert(round(share * count), sentence)
     return joined(*sentences)
-
-
-def _corrected(required: Requirements, text: str, reason: Reason) -> str:
-    """The text with the words of one reason put right, in their place and form."""
-    right, _, wrong = reason.detail.partition(" -> ")
-    attribute = _attribute(required, right)
-    if reason.kind == "changed_relation":
-        value = next((r.value for r in required.relations if right == f"{r.a.words} {r.value} {r.b.words}"), "")
-        return repairs.relation_set(text, wrong, value) if value else text
-    if reason.kind == "changed_count" and attribute and attribute.kind == "one":
-        return repairs.one_set(text, attribute, wrong)
-    if reason.kind in ("changed_colour", "changed_count") and attribute:
-        return repairs.value_set(text, attribute.noun, wrong, attribute.words)
-    if reason.kind.startswith("changed") and wrong:
-        return repairs.word_set(text, wrong, right)
-    if reason.kind == "missing" and attribute and attribute.kind == "colour":
-        return repairs.colour_added(text, attribute)
-    if reason.kind == "missing":
-        return _thing_restored(required, text, reason.detail)
-    return repairs.without_words(text, reason.detail) if reason.kind == "excluded" else text
-
-
-def _thing_restored(required: Requirements, text: str, words: str) -> str:
-    """The missing thing in the place of the one that has it: of its kind, asked for by nobody, and in its place in the text."""
-    item = next((item for item in required.items if item.words == words), None)
-    if item is None:
-        return text
-    changed = replacing.replaced(required, text, item)
-    if changed != text:
-        return changed
-    if item.kind != "object":
-        return repairs.modifier_added(required, text, item)
-    rival = _rival(required, text, item)
-    return repairs.thing_set(text, item, rival) if rival else text
-
-
-def _rival(required: Requirements, text: str, item: Item) -> str:
-    """The key of the thing that has the place of a missing one; nothing where none has.
-
-    One of its kind, between the things that come before and after it in the query, or in the first sentence; else what the
-    first sentence is about, where that is what the query is about.
-    """
-    reading = read(text)
-    rivals = evidence.rivals_of(item, reading, required) if not naming.is_place(item.key) else frozenset()
-    start, end = _slot(required, text, item)
-    places = {rival: reading.places[rival][0] for rival in rivals}
-    near = [rival for rival, at in places.items() if start <= at <= end and not reading.tokens[at].sentence]
-    near = near or [rival for rival, at in places.items() if not reading.tokens[at].sentence]
-    return min(near, key=lambda rival: (places[rival], -len(rival))) if near else _subject(required, reading, item)
-
-
-_NAMELESS = frozenset(map(stem_phrase, ("shape", "figure", "object", "thing")))
-
-
-def _subject(required: Requirements, reading: Reading, item: Item) -> str:
-    """The key of the first sentence's subject, where the missing item is the query's and nothing else of the query's is lost."""
-    things = [one for one in required.items if one.kind == "object" and not naming.is_place(one.key)]
-    others = [one for one in required.items if one is not item and one.kind != "soft"]
-    kept = [one for one in others if evidence.kept(one, reading, required)]
-    if not things or things[0] is not item or any(one in things and one not in kept for one in others):
-        return ""
-    asked = frozenset().union(*({one.key} | naming.names(one.key) for one in required.items))
-    tokens = [token for token in reading.tokens if not token.sentence]
-    comma = reading.text.find(",")
-    if tokens and tokens[0].word in _ENDS and comma > 0:  # 'In the meadow, a turtle leaps.'
-        tokens = [token for token in tokens if token.start > comma]
-    for index, token in enumerate(tokens):
-        if token.word in _ENDS:
-            break
-        if token.stem in _NAMELESS or (token.stem in naming.object_keys() and not naming.is_place(token.stem)):
-            same = is_plural(token.word) == is_plural(item.words) and token.stem not in asked
-            return token.stem if same and index and (kept or required.attributes) else ""
-    return ""
-
-
-_ENDS = lexicon.words("phrase_ends") - lexicon.words("determiners")
-
-
-def _slot(required: Requirements, text: str, item: Item) -> tuple[int, int]:
-    """Between which tokens of the text a missing thing would stand: after the thing before it in the query, before the next."""
-    reading = read(text)
-    things = [one for one in required.items if one.kind == "object" and one.key in reading.places]
-    before = [reading.places[one.key][0] for one in things if one.first < item.first]
-    after = [reading.places[one.key][0] for one in things if one.first > item.first]
-    start = max(before, default=0)
-    later = [place for place in after if place > start]
-    return start, min(later, default=len(reading.tokens))
-
-
-def _attribute(required: Requirements, words: str) -> Attribute | None:
-    return next((attribute for attribute in required.attributes if attribute.words == words), None)

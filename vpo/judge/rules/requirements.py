@@ -8,10 +8,24 @@ from functools import cache, lru_cache
 
 from vpo.judge.rules import harm, lexicon, wordnet
 from vpo.judge.rules.flags import split_flags
-from vpo.judge.rules.items import CAMERA, OBJECT, WORD, Item, group_number, items_of, number_of, property_words
+from vpo.judge.rules.items import (
+    CAMERA,
+    COLOUR,
+    OBJECT,
+    QUOTED,
+    WORD,
+    Item,
+    group_number,
+    items_of,
+    number_of,
+    property_words,
+)
 from vpo.judge.rules.negation import denied
+from vpo.judge.rules.script import Script, script_of
+from vpo.judge.rules.shots import Shot, own_items
 from vpo.judge.rules.words import Reading, read, stem, stem_phrase, verb_of
 
+_BESIDE = 3  # tokens between a quotation and the word that announces it
 OF_SCENE = ("daytime", "season", "gender")  # properties that belong to no noun
 
 
@@ -67,24 +81,75 @@ class Requirements:
     properties: tuple[Property, ...] = ()
     directions: tuple[Direction, ...] = ()
     denied: tuple[str, ...] = ()
+    shots: tuple[Shot, ...] = ()
+
+    def shot_of(self, item: Item) -> Shot | None:
+        """The shot that asks for the item; None where the query has no shots, or asks for it in all of them."""
+        return next((shot for shot in self.shots if shot.first <= item.first <= shot.last), None)
+
+    @property
+    def quoted(self) -> tuple[Item, ...]:
+        """What is asked for word for word: on-screen text and speech."""
+        return tuple(item for item in self.items if item.kind in QUOTED)
 
 
 @lru_cache(maxsize=1024)
 def understand(query: str) -> Requirements:
     """Reads a query. Cached, because the candidates of one query are judged one after the other."""
-    text, camera, motion, excluded = split_flags(query)
-    text = _plain_case(text)
+    script = script_of(query, split_flags)
+    text = _plain_case(script.text)
     reading = read(text)
-    free = _free_tokens(reading)
-    items = items_of(reading, free)
+    quotes, quoted = _quotes(script, reading)
+    free = _free_tokens(reading) | quoted
+    items = sorted((*items_of(reading, free, bool(script.shots)), *quotes), key=lambda item: item.first)
     attributes = (*_colours(reading, items, free), *_counts(reading, items, free))
-    asked = tuple({item.key: item for item in reversed(items) if item.kind != "colour"}.values())[::-1]
-    if camera:
-        asked += (Item(camera, stem_phrase(camera), CAMERA, -1, -1),)
+    shots = own_items(_shots(script, reading), items)
+    asked = _asked(items, shots)
+    if script.camera:
+        asked += (Item(script.camera, stem_phrase(script.camera), CAMERA, -1, -1),)
     return Requirements(
-        text, reading, asked, attributes, _relations(reading, asked), excluded, motion,
-        properties=_properties(reading, items, free), directions=_directions(reading), denied=_denied(reading),
+        text, reading, asked, attributes, _relations(reading, asked), script.excluded, script.motion,
+        properties=_properties(reading, items, free), directions=_directions(reading), denied=_denied(reading, quoted),
+        shots=shots,
     )  # fmt: skip
+
+
+def _asked(items: Sequence[Item], shots: Sequence[Shot]) -> tuple[Item, ...]:
+    """Each item once; a camera move once a shot."""
+
+    def name(item: Item) -> tuple[str, ...]:
+        shot = next((shot for shot in shots if shot.first <= item.first <= shot.last), None)
+        kind = item.kind if item.kind in QUOTED else ""
+        return (item.key, kind, str(shot.number) if shot and item.kind == CAMERA else "")
+
+    return tuple({name(item): item for item in reversed(items) if item.kind != COLOUR}.values())[::-1]
+
+
+def _shots(script: Script, reading: Reading) -> list[Shot]:
+    """The script's shots by their tokens."""
+    found = []
+    for number, (start, end) in enumerate(script.shots, 1):
+        inside = [i for i, token in enumerate(reading.tokens) if start <= token.start < end]
+        if inside:
+            found.append(Shot(number, reading.text[start:end].strip(), inside[0], inside[-1]))
+    return found
+
+
+def _quotes(script: Script, reading: Reading) -> tuple[list[Item], frozenset[int]]:
+    """What is to be shown or said word for word, and the tokens within; what is unsafe need not be kept."""
+    unsafe = {i for hit in harm.find(reading) for i in range(hit.first, hit.last + 1)} if script.quotes else set()
+    items: list[Item] = []
+    tokens: set[int] = set()
+    for quote in script.quotes:
+        inside = [i for i, token in enumerate(reading.tokens) if quote.start <= token.start < quote.end]
+        tokens.update(inside)
+        near = range(max(0, inside[0] - _BESIDE), inside[-1] + 1 + _BESIDE) if inside else ()
+        tokens.update(
+            i for i in near if i < len(reading.tokens) and reading.tokens[i].word in lexicon.words("announcing")
+        )
+        if inside and unsafe.isdisjoint(inside):
+            items.append(Item(quote.words, stem_phrase(quote.words), quote.kind, inside[0], inside[-1]))
+    return items, frozenset(tokens)
 
 
 def _plain_case(text: str) -> str:
@@ -109,7 +174,7 @@ def _free_tokens(reading: Reading) -> frozenset[int]:
 def _colours(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> list[Attribute]:
     attributes = []
     for item in items:
-        if item.kind == "colour":
+        if item.kind == COLOUR:
             noun = _noun_after(reading, items, item.last + 1)
             attributes.append(
                 Attribute("colour", "grey" if item.words.lower() == "gray" else item.words.lower(), noun, item.words)
@@ -158,11 +223,11 @@ def _noun_after(reading: Reading, items: Sequence[Item], index: int) -> Item | N
         if run and "," in reading.text[reading.tokens[run[-1].last].end : reading.tokens[item.first].start]:
             break
         run.append(item)
-        if item.kind == "object" or len(run) == 4:
+        if item.kind == OBJECT or len(run) == 4:
             break
-    if run and run[-1].kind == "object":
+    if run and run[-1].kind == OBJECT:
         return run[-1]
-    return next((item for item in run if item.kind == "word"), None)
+    return next((item for item in run if item.kind == WORD), None)
 
 
 def _properties(reading: Reading, items: Sequence[Item], free: frozenset[int]) -> tuple[Property, ...]:
@@ -196,11 +261,11 @@ def _directions(reading: Reading) -> tuple[Direction, ...]:
 _AUXILIARY = frozenset({"be", "have", "do", "let", "may", "can", "will", "like", "side", "front"})
 
 
-def _denied(reading: Reading) -> tuple[str, ...]:
-    """Stems of what the query denies, without words that carry no content."""
+def _denied(reading: Reading, quoted: frozenset[int]) -> tuple[str, ...]:
+    """Stems of what the query denies, without words that carry no content and without what it quotes ('NO PARKING')."""
     return tuple(
         reading.tokens[i].stem
-        for i in sorted(denied(reading))
+        for i in sorted(denied(reading) - quoted)
         if reading.tokens[i].word not in lexicon.words("stop") and reading.tokens[i].word not in lexicon.words("soft")
     )
 
