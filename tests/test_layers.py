@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "vpo"
 # Generators and rewards of the real world have no file yet; the sketch world's lie in its own room.
-GROUPS = {"backbone", "dataset", "evaluator", "executor", "judge", "logger", "method"}
+GROUPS = {"backbone", "dataset", "evaluator", "executor", "judge", "logger", "method", "rewriter"}
 LOWEST = {"cards", "errors", "interfaces", "records", "seeding"}
 # What a room may import, besides the lowest modules and itself. `templates` are texts.
 ALLOWED = {
@@ -28,6 +28,7 @@ ALLOWED = {
     "executor": {"processes", "storage"},
     "judge": {"feedback", "language", "templates"},
     "method": {"feedback", "language", "templates"},
+    "rewriter": {"language", "templates"},
     "sketch": {"feedback", "language", "storage", "video"},
     "training": {"build", "executor", "feedback", "language", "processes", "storage", "targets", "templates"},
     "build": {"results", "storage", "targets"},

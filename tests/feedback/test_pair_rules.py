@@ -1,7 +1,7 @@
 """Our pairs against an independent implementation of the released rules, on random answers.
 
-The implementation below follows the description of thu-coai/VPO `src/process_data.py` (text pairs, video pairs, merge) step by step and
-shares no code with ours. Of what the released code leaves to chance (which flawed candidate of a query is kept) it gives all
+The implementation below follows the description of thu-coai/VPO `src/process_data.py` (text pairs, video pairs, merge) step by step
+and shares no code with ours. Of what the released code leaves to chance (which flawed candidate of a query is kept) it gives all
 outcomes. Prompt-A-Video's filter is done the same way, from the description of `booster/dpo/filter.py`.
 """
 
@@ -129,7 +129,9 @@ def test_a_missing_answer_takes_a_candidate_out():
         for k, one in enumerate(answers):
             read = [None if k == lost and place == 2 else yes for place, yes in enumerate(one)]
             scores.append(Score(f"c{k}", f"q-{k}", "q", float(sum(one)), answers=tuple(read)))
-            records.append({"internal_id": f"video_{k}_{k}", "prompt": f"text {k}", "answers": ["yes" if y else "no" for y in one]})
+            records.append(
+                {"internal_id": f"video_{k}_{k}", "prompt": f"text {k}", "answers": ["yes" if y else "no" for y in one]}
+            )
         pairs = [(one.chosen, one.rejected) for one in video_pairs(prompts, scores, VideoRule(0.5))]
         whole = released_video_pairs([dict(one) for one in records], [1.0] * 6, 0.5)
         left = released_video_pairs([one for k, one in enumerate(records) if k != lost], [1.0] * 6, 0.5)
@@ -152,7 +154,11 @@ def test_the_merge_is_that_of_the_released_rules():
                 verdicts.append(Verdict(name, fine, True, True))
                 scores.append(Score(f"c{name}", name, query, float(sum(answers)), answers=tuple(answers)))
                 records.append(
-                    {"internal_id": f"video_{group * 4 + k}_{k}", "prompt": text, "answers": ["yes" if y else "no" for y in answers]}
+                    {
+                        "internal_id": f"video_{group * 4 + k}_{k}",
+                        "prompt": text,
+                        "answers": ["yes" if y else "no" for y in answers],
+                    }
                 )
                 if not fine:
                     refined = rng.choice((f"mended {text}", f"two\nlines {text}", None))
@@ -224,7 +230,9 @@ def test_triplets_are_those_of_prompt_a_videos_filter():
         prompts, scores, candidates = [], [], []
         for k in range(5):
             text = f"text {k} " + "word " * rng.choice((3, 127, 128, 129, 200))  # 128 and two more are 130
-            values = {name: bound + rng.uniform(-0.2, 1.2) * (3 if name == "MPS" else 1) for name, bound in BOUNDS.items()}
+            values = {
+                name: bound + rng.uniform(-0.2, 1.2) * (3 if name == "MPS" else 1) for name, bound in BOUNDS.items()
+            }
             prompts.append(Prompt(f"q-{k}", "q", "query", text, "candidate", k))
             scores.append(Score(f"c{k}", f"q-{k}", "q", 0.0, values))
             candidates.append((text.strip(), values))
@@ -275,5 +283,8 @@ def test_a_chosen_prompt_has_at_most_130_words():
         texts = [" ".join(["word"] * words), "other"]
         prompts = [Prompt(f"q-{k}", "q", "query", text, "candidate", k) for k, text in enumerate(texts)]
         assert len(video_pairs(prompts, scores, FILTER)) == n
-        rejected_long = [Prompt("q-0", "q", "query", "other", "candidate", 0), Prompt("q-1", "q", "query", texts[0], "candidate", 1)]
+        rejected_long = [
+            Prompt("q-0", "q", "query", "other", "candidate", 0),
+            Prompt("q-1", "q", "query", texts[0], "candidate", 1),
+        ]
         assert len(video_pairs(rejected_long, scores, FILTER)) == 1  # the rejected one may be long
