@@ -28,6 +28,8 @@ class EngineRewriter:
         max_new_tokens: longest answer.
     """
 
+    batch_size = 16  # families at once
+
     def __init__(
         self,
         engine: Engine,

@@ -24,8 +24,8 @@ class SketchRewriter:
     """Writes captions of scenes that are put together from the parents' scenes.
 
     What the query names is kept. Each facet that it leaves open is one of the parents', at random, or with the rate `mutate` a new
-    one. The caption has the lapses of the drafter, so that there is something to select against. Without parents, and for a query
-    beyond the grammar, the prompt is a draft as the drafter writes it.
+    one. What is inherited has stood the test, so a child has the drafter's lapses at `mutate` times their rates only. Without
+    parents, and for a query beyond the grammar, the prompt is a draft as the drafter writes it.
 
     Args:
         mutate: rate at which an open facet is drawn anew, in 0..1.
@@ -35,8 +35,10 @@ class SketchRewriter:
     def __init__(
         self, mutate: float, drop: float, change: float, leak: float, lead_in: float, long: float, bare: float
     ) -> None:
+        rates = {"drop": drop, "change": change, "leak": leak, "lead_in": lead_in, "long": long, "bare": bare}
         self.mutate = mutate
-        self.drafter = SketchDrafter(drop, change, leak, lead_in, long, bare)
+        self.drafter = SketchDrafter(**rates)
+        self.teller = SketchDrafter(**{flaw: mutate * rate for flaw, rate in rates.items()})
 
     def rewrite(self, families: Sequence[Family], n: int, seed: int) -> list[list[str] | Failure]:
         """n new prompts a family; see `vpo.interfaces.Rewriter`."""
@@ -49,7 +51,7 @@ class SketchRewriter:
         query = family.query
         if not family.parents or (query.truth is None and not in_grammar(query.text)):
             return self.drafter.draft_with_truth(query, seed)[0]
-        return self.drafter.draft_with_truth(query, seed, self._scene(family, Random(seed)))[0]
+        return self.teller.draft_with_truth(query, seed, self._scene(family, Random(seed)))[0]
 
     def _scene(self, family: Family, rng: Random) -> Scene:
         """The scene of a child."""

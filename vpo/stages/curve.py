@@ -30,7 +30,7 @@ def draw(path: Path, points: Sequence[Point], pool: Sequence[Evolved], reward: s
     when = _when(pool)
     generations = range(len(points))
     whens.bar(generations, [when[one] for one in generations], color=BEST, width=0.7)
-    _style(whens, "where each query's best is from (0: the query)", "generation")
+    _style(whens, "origin of each query's best (0: itself)", "generation")
     whens.set_ylabel("queries", fontsize=8, color=GREY)
     whens.yaxis.get_major_locator().set_params(integer=True)
     figure.savefig(path)

@@ -24,8 +24,8 @@ class Winners(Stage):
     """The best prompt of each evolved query becomes SFT data.
 
     Writes `rows.jsonl` (what SFT learns), `evolved.jsonl` (all prompts with rewards, parents and generations), `curve.csv` and
-    `curve.png`; and the splits of a data set (`sft.jsonl` with the winners as given rewrites, the other splits as they were), which
-    dataset=evolved reads.
+    `curve.png`; and in `dataset/` the splits of the data set (`sft.jsonl` with the winners as given rewrites, the others as they
+    were), which dataset=evolved reads.
     """
 
     name: ClassVar[str] = "winners"
@@ -66,11 +66,13 @@ class Winners(Stage):
 
     def _write_splits(self, folder: Path, best: Mapping[str, Evolved]) -> None:
         """The data set's splits: of `sft` the queries that have a winner."""
+        splits = folder / "dataset"
+        splits.mkdir(exist_ok=True)
         for path in sorted(self.queries.folder.glob("*.jsonl")):
             rows = self.queries.rows(path.name, Query)
             if path.stem == "sft":
                 rows = [replace(one, meta={**one.meta, REWRITE: best[one.id].text}) for one in rows if one.id in best]
-            write_rows(folder / path.name, rows)
+            write_rows(splits / path.name, rows)
 
 
 def write_curve(path: Path, points: Sequence[Point]) -> None:
