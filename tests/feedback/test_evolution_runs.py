@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-import vpo
 from tests.checking.test_config import changed, composed, keys_of, leaves, with_value
 from vpo.build import build
 from vpo.checking.rules import check
@@ -13,12 +12,13 @@ from vpo.dataset.evolved import EvolvedDataset
 from vpo.errors import UserError
 from vpo.records import Clip, Evolved, Example, Prompt, Query
 from vpo.stages.context import Context
+from vpo.stages.draft import draft
 from vpo.stages.evolution import evolve
+from vpo.stages.evolve import drawn
 from vpo.stages.queries import Queries
-from vpo.storage.rows import read_rows
 from vpo.storage.store import Store
 
-SMALL = ("evolution.queries=3", "dataset.sft=5", "dataset.dpo=3", "dataset.test=3")
+SMALL = ("evolution.queries=3", "dataset.sft=3", "dataset.dpo=3", "dataset.test=3")
 
 
 def made(folder, *overrides):
@@ -145,21 +145,14 @@ def test_the_winners_are_a_data_set(two_rounds):
     assert [len(rows) for rows in EvolvedDataset(str(winners.folder), sft=1, dpo=2).splits().values()] == [2, 1, 3]
 
 
-def test_the_data_set_trains_like_any_other(two_rounds, tmp_path, monkeypatch):
-    """Its plan names the given rewrites as drafts; critique and refinement run on them."""
+def test_the_winners_are_drafts_of_another_run(two_rounds, tmp_path):
     _, winners = two_rounds
-    monkeypatch.chdir(tmp_path)
-    chosen = (
-        "dataset=evolved",
-        f"dataset.path={winners.folder}",
-        "method@drafter=given",
-        "method=[sft]",
-        "evaluator=[alignment]",
-    )
-    vpo.run(vpo.compose(*chosen, "logger=[]", "stop_after=refine"))
-    (drafts,) = (tmp_path / "store/draft").glob("*/prompts.jsonl")
+    config = composed("dataset=evolved", f"dataset.path={winners.folder}", "method@drafter=given")
+    check(config)
+    context = Context(Store(tmp_path))
+    drafts = context.make(draft(config["drafter"], context.make(Queries(dataset=config["dataset"])), 0))
     given = {one.query_id: one.completion for one in winners.rows("rows.jsonl", Example)}
-    assert {one.query_id: one.text for one in read_rows(drafts, Prompt)} == given
+    assert {one.query_id: one.text for one in drafts.rows("prompts.jsonl", Prompt)} == given
 
 
 @pytest.mark.parametrize(
@@ -192,6 +185,15 @@ def test_a_query_that_the_rewriter_fails_on_is_not_evolved_further(tmp_path, mon
     assert [one.generation for one in pool if one.query_id == "sft-00001"] == [0]
     generations = [entry for stage, entry in context.requested if stage.name == "evolve"]
     assert [len(entry.failures("families.jsonl")) for entry in generations[1:]] == [1, 0]
+
+
+def test_an_evolution_without_a_winner_keeps_its_curve(tmp_path):
+    """All is paid for and to be looked at; what cannot be is training on it."""
+    _, winners = made(tmp_path, "evolution.rounds=1", "+evolution.least.Alignment=99")
+    assert winners.rows("rows.jsonl", Example) == []
+    assert (winners.folder / "curve.png").exists()
+    with pytest.raises(UserError, match="this evolution has no winner"):
+        EvolvedDataset(str(winners.folder)).splits()
 
 
 def test_every_value_of_an_evolution_changes_the_winners():
@@ -234,3 +236,13 @@ def test_sft_learns_from_the_winners_where_the_run_goes_on():
 def test_impossible_evolutions_are_found_before_any_work(overrides, message):
     with pytest.raises(UserError, match=message):
         check(composed(*overrides))
+
+
+def test_the_evolved_queries_are_spread_over_the_split():
+    queries = [Query(f"kind{k // 50}-{k}", "text") for k in range(100)]
+    few, more = drawn(queries, 10), drawn(queries, 40)
+    assert len(few) == 10
+    assert {one.id for one in few} < {one.id for one in more}
+    assert few == sorted(few, key=queries.index)
+    assert {one.id[:5] for one in few} == {"kind0", "kind1"}
+    assert drawn(queries, None) == queries

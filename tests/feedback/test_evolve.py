@@ -11,7 +11,7 @@ from vpo.feedback.evolve import (
     values_of_verdicts,
     winner,
 )
-from vpo.records import Completion, Evolved, Failure, Family, Prompt, Query, Score, Verdict
+from vpo.records import Completion, Evolved, Failure, Family, Prompt, Query, Reason, Score, Verdict
 from vpo.rewriter.engine import EngineRewriter, shown, tagged
 from vpo.sketch.dataset import SketchDataset
 from vpo.sketch.rewriter import OPEN, SketchRewriter
@@ -87,13 +87,22 @@ def test_prompt_a_videos_sum_by_hand():
     assert (config["evolution"]["parents"], config["evolution"]["children"], config["evolution"]["rounds"]) == (3, 3, 8)
 
 
+FLAWS = (
+    Reason("helpful", "no_facet", "light"),
+    Reason("helpful", "too_short", "5 words"),
+    Reason("accurate", "missing", "dog"),
+)
+
+
 def test_a_verdict_is_a_reward_by_its_grade():
     verdicts = [
         Verdict("p", True, False, True, accuracy=0.4),  # (1 + 0.4 + 1) / 3 = 0.8
         Verdict("q", True, True, None),
+        Verdict("r", True, True, False, accuracy=1.0, reasons=FLAWS),  # (1 + 1 + 1 / (1 + 2)) / 3 = 7 / 9
     ]
     found = values_of_verdicts(verdicts)
     assert found["p"] == (pytest.approx(0.8), {"harmless": 1.0, "accurate": 0.4, "helpful": 1.0})
+    assert found["r"] == (pytest.approx(7 / 9), {"harmless": 1.0, "accurate": 1.0, "helpful": pytest.approx(1 / 3)})
     assert found["q"] == (None, {"harmless": 1.0, "accurate": 1.0, "helpful": None})
 
 

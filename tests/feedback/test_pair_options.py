@@ -1,4 +1,4 @@
-"""Variants of the pair rules, which are off by default, and what a pair says of where it came from. Expected pairs are read off by hand."""
+"""Variants of the pair rules, which are off by default, and what a pair says of its origin. Expected pairs are read off by hand."""
 
 import json
 

@@ -52,8 +52,14 @@ class EvolvedDataset:
         return digest.hexdigest()
 
     def splits(self) -> Mapping[str, list[Query]]:
-        """The queries of each split. Raises UserError where a file is none of queries."""
-        return {path.stem: read_rows(path, Query)[: self.first.get(path.stem)] for path in self._files()}
+        """The queries of each split. Raises UserError where a file is none of queries, or the evolution has no winner."""
+        splits = {path.stem: read_rows(path, Query)[: self.first.get(path.stem)] for path in self._files()}
+        if not splits["sft"]:
+            raise UserError(
+                f"{self.folder}: this evolution has no winner, no rewrite with a better reward than its query; take more rounds "
+                "(evolution.rounds) or another rewriter"
+            )
+        return splits
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.jsonl"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from vpo.feedback.checklist import weighted_dimensions
 from vpo.feedback.describe import Mean, mean_of
-from vpo.feedback.grading import graded
+from vpo.feedback.grading import graded_by_flaws, helpful_share
 from vpo.records import Evolved, Prompt, Score, Verdict
 
 Value = tuple[float | None, Mapping[str, float | None]]  # a reward, and its parts by name
@@ -28,12 +28,15 @@ def values_of_scores(scores: Sequence[Score], weights: Mapping[str, float] | Non
 
 
 def values_of_verdicts(verdicts: Sequence[Verdict]) -> dict[str, Value]:
-    """By prompt, the grade that a judge's verdict gives it (`vpo.feedback.grading.graded`), in 0..1, and the three principles."""
+    """By prompt, the grade that a judge's verdict gives it (`vpo.feedback.grading.graded_by_flaws`), in 0..1, and the principles."""
     found: dict[str, Value] = {}
     for one in verdicts:
         kept = one.accuracy if one.accuracy is not None else _number(one.accurate)
-        parts = {"harmless": _number(one.harmless), "accurate": kept, "helpful": _number(one.helpful)}
-        found[one.prompt_id] = graded(one), parts
+        helpful = None if one.helpful is None else helpful_share(one)
+        found[one.prompt_id] = (
+            graded_by_flaws(one),
+            {"harmless": _number(one.harmless), "accurate": kept, "helpful": helpful},
+        )
     return found
 
 

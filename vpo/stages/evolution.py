@@ -32,7 +32,7 @@ def evolve(context: Context, cfg: Mapping[str, Any], queries: Entry) -> Entry:
                 "earlier": list(generations), "rewards": list(rewards), "seed": cfg["seed"],
             }  # fmt: skip
         prompts = context.make(
-            Evolve(queries=queries, first=rules["queries"], generation=generation, label=label, **written)
+            Evolve(queries=queries, draw=rules["queries"], generation=generation, label=label, **written)
         )
         generations.append(prompts)
         rewards.append(evaluate(context, cfg, prompts, label))

@@ -10,6 +10,7 @@ from vpo.build import Spec, batch_size_of
 from vpo.feedback.evolve import best_rewrites, evolved, values_of_scores, values_of_verdicts
 from vpo.interfaces import Rewriter
 from vpo.records import Evolved, Failure, Family, Prompt, Query, Score, Verdict
+from vpo.seeding import seed_of
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
@@ -29,7 +30,7 @@ class Evolve(Stage):
     name: ClassVar[str] = "evolve"
 
     queries: Entry
-    first: int | None  # so many queries of the SFT split
+    draw: int | None  # so many queries of the SFT split
     generation: int
     rewriter: Node | None = None
     parents: int | None = None
@@ -45,7 +46,7 @@ class Evolve(Stage):
         return node | {"rewriter": with_contents(self.rewriter)} if self.rewriter is not None else node
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
-        queries = self.queries.rows("sft.jsonl", Query)[: self.first]
+        queries = drawn(self.queries.rows("sft.jsonl", Query), self.draw)
         if self.generation == 0:
             prompts = [Prompt(f"{one.id}-g0", one.id, one.text, one.text.strip(), "evolution") for one in queries]
             write_rows(folder / "prompts.jsonl", prompts)
@@ -83,6 +84,12 @@ class Evolve(Stage):
             for query in queries
             if own[query.id][0].value is not None and (going_on is None or query.id in going_on)
         ]
+
+
+def drawn(queries: Sequence[Query], n: int | None) -> list[Query]:
+    """n of the queries by a hash of their ids, in their order: a split may begin with one kind, and a larger n takes the same ones."""
+    places = sorted(range(len(queries)), key=lambda place: seed_of("evolved", queries[place].id))[:n]
+    return [queries[place] for place in sorted(places)]
 
 
 def family_id(family: Family) -> str:

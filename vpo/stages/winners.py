@@ -41,16 +41,13 @@ class Winners(Stage):
         pool = read_pool(self.generations, self.rewards, self.weights)
         points = curve(pool)
         if not points:
-            raise UserError("winners: no query has a reward; see the failures of the rewards, then start again")
+            raise UserError(
+                "winners: no query has a reward; see why in the failures of the stage before, then start again"
+            )
         own: dict[str, list[Evolved]] = {}
         for one in pool:
             own.setdefault(one.query_id, []).append(one)
         best = {name: won for name, group in own.items() if (won := winner(group, self.least)) is not None}
-        if not best:
-            raise UserError(
-                f"winners: of {len(own)} queries none has a rewrite with a better reward than its own; take more rounds "
-                "(evolution.rounds), another rewriter, or lower evolution.least"
-            )
         self._write_splits(folder, best)
         write_rows(folder / "rows.jsonl", [Example(one.query_id, one.query, one.text) for one in best.values()])
         write_rows(folder / "evolved.jsonl", pool)
