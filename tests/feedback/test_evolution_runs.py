@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from tests.checking.test_config import changed, composed, keys_of, leaves, with_value
+import vpo
+from tests.checking.test_config import DATA, changed, composed, keys_of, leaves, with_value
+from vpo.assets.folder import find_asset
 from vpo.build import build
 from vpo.checking.rules import check
 from vpo.dataset.evolved import EvolvedDataset
@@ -16,6 +18,7 @@ from vpo.stages.draft import draft
 from vpo.stages.evolution import evolve
 from vpo.stages.evolve import drawn
 from vpo.stages.queries import Queries
+from vpo.storage.rows import read_rows
 from vpo.storage.store import Store
 
 SMALL = ("evolution.queries=3", "dataset.sft=3", "dataset.dpo=3", "dataset.test=3")
@@ -246,3 +249,27 @@ def test_the_evolved_queries_are_spread_over_the_split():
     assert few == sorted(few, key=queries.index)
     assert {one.id[:5] for one in few} == {"kind0", "kind1"}
     assert drawn(queries, None) == queries
+
+
+@pytest.mark.slow
+def test_a_real_language_model_rewrites_and_the_judge_is_the_reward(tmp_path, monkeypatch):
+    """Does it work, not how well: SmolLM2 writes two short prompts of two queries."""
+    try:
+        find_asset("asset:smollm2-135m-instruct", None, "engine.model")
+    except UserError:
+        pytest.skip("the asset is not here: `vpo assets get smollm2-135m-instruct`")
+    monkeypatch.chdir(tmp_path)
+    small = (
+        "evolution.queries=2",
+        "evolution.rounds=1",
+        "evolution.children=2",
+        "rewriter.max_new_tokens=12",
+        "logger=[]",
+    )
+    vpo.run(vpo.compose("experiment=english_evolve", DATA, *small))
+    (pool,) = (tmp_path / "store/winners").glob("*/evolved.jsonl")
+    found = read_rows(pool, Evolved)
+    assert sum(one.generation == 0 for one in found) == 2
+    assert sum(one.generation == 1 for one in found) > 0
+    assert all(one.value is not None and 0 <= one.value <= 1 for one in found)
+    assert (pool.parent / "curve.png").exists()
