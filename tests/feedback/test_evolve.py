@@ -194,6 +194,9 @@ def test_a_small_model_is_asked_for_one_prompt_at_a_time():
     engine = Scripted(
         '"A dog runs."', "Here is a better prompt:\nA dog sleeps.", Failure("timeout", "away"), " ", " ", " "
     )
+    engine.answers[0] = (
+        '"A dog runs." Tried (overall 0.89): A cat.\nQuery: a cat'  # what goes on in the form is no part of it
+    )
     first, second = EngineRewriter(engine, "evolve_fewshot", False, False, 1.0, 1.0, 100).rewrite([family()] * 2, 3, 0)
     assert first == ["A dog runs.", "A dog sleeps."]
     assert second.kind == "no_prompt"

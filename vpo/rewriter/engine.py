@@ -10,6 +10,8 @@ from vpo.seeding import seed_of
 from vpo.templates import read_template
 
 TAGGED = re.compile(r"<PROMPT>(.*?)</PROMPT>", re.DOTALL | re.IGNORECASE)
+# Labels of the templates: a model that goes on with another query and its scores has ended its prompt.
+LABEL = re.compile(r"\b(?:Query|Better):|\bTried \(overall ")
 TAG = re.compile(r"<\s*/?\s*PROMPT\s*>", re.IGNORECASE)
 
 
@@ -109,7 +111,7 @@ def _one_each(answers: Sequence[Completion | Failure]) -> list[str] | Failure:
     found = []
     for one in answers:
         if isinstance(one, Completion):
-            inner = tagged(one.text) or [one_line(unwrap(one.text).prompt)]
+            inner = tagged(one.text) or [one_line(unwrap(LABEL.split(one.text, maxsplit=1)[0]).prompt)]
             found.append(inner[0])
     texts = list(dict.fromkeys(filter(None, found)))
     if texts:
