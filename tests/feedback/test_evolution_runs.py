@@ -266,7 +266,7 @@ def test_a_real_language_model_rewrites_and_the_judge_is_the_reward(tmp_path, mo
         "rewriter.max_new_tokens=12",
         "logger=[]",
     )
-    vpo.run(vpo.compose("experiment=english_evolve", DATA, *small))
+    vpo.run(vpo.compose("experiment=english_evolve", "dataset=english_smoke", DATA, *small))
     (pool,) = (tmp_path / "store/winners").glob("*/evolved.jsonl")
     found = read_rows(pool, Evolved)
     assert sum(one.generation == 0 for one in found) == 2
