@@ -20,6 +20,7 @@ from vpo.records import (
     Clip,
     Completion,
     Failure,
+    Family,
     Prompt,
     Query,
     Request,
@@ -118,6 +119,17 @@ class Method(Protocol):
 
     def optimize(self, queries: Sequence[Query], seed: int) -> list[str | Completion | Failure]:
         """One prompt a query: a text, or what a language model wrote. Randomness comes from `seed_of(seed, query.id)`."""
+        ...
+
+
+class Rewriter(Protocol):
+    """Writes new prompts for a query from the best ones so far and their rewards."""
+
+    def rewrite(self, families: Sequence[Family], n: int, seed: int) -> list[list[str] | Failure]:
+        """Up to n new prompts a family, or a Failure where there are none: then its query is not evolved further.
+
+        Randomness comes from `seed_of(seed, query.id, generation)`.
+        """
         ...
 
 

@@ -25,6 +25,7 @@ from vpo.stages.curate import queries_of
 from vpo.stages.dpo import Dpo
 from vpo.stages.draft import draft
 from vpo.stages.evaluate import Evaluate
+from vpo.stages.evolution import evolve
 from vpo.stages.grpo import Grpo, check_grpo
 from vpo.stages.optimize import optimize
 from vpo.stages.pair import MakePairs
@@ -83,11 +84,16 @@ def train_policies(context: Context, cfg: Config, queries: Entry) -> dict[str, E
     learning = AFTER_SFT[cfg["objective"]["policy"]]
     _check_policies(cfg, wanted, learning.policies(cfg))
     policies: dict[str, Entry] = {}
+    winners = evolve(context, cfg, queries) if cfg["evolution"] else None
     if wanted:
         policies["start"] = context.make(Start(backbone=cfg["backbone"]))
         check_start(cfg, policies["start"], queries, wanted)
     if wanted - {"start"}:
-        policies["sft"] = learn_from_drafts(context, cfg, queries, policies["start"])
+        policies["sft"] = (
+            learn_from_winners(context, cfg, winners, policies["start"])
+            if winners is not None
+            else learn_from_drafts(context, cfg, queries, policies["start"])
+        )
     if wanted - {"start", "sft"}:
         policies |= learning.learn(context, cfg, queries, policies["sft"], wanted)
     return policies
@@ -147,6 +153,16 @@ def learn_from_drafts(context: Context, cfg: Config, queries: Entry, start: Entr
         Sft(
             recipe=cfg["sft"], trainer=cfg["trainer"], backbone=cfg["backbone"], start=start, seed=seed,
             drafts=drafts, verdicts=verdicts, refinements=refinements, label="sft",
+        )
+    )  # fmt: skip
+
+
+def learn_from_winners(context: Context, cfg: Config, winners: Entry, start: Entry) -> Entry:
+    """Prompt-A-Video: the winners of an evolution are the supervised data."""
+    return context.make(
+        Sft(
+            recipe=cfg["sft"], trainer=cfg["trainer"], backbone=cfg["backbone"], start=start, seed=cfg["seed"], examples_of=winners,
+            label="sft",
         )
     )  # fmt: skip
 

@@ -65,6 +65,7 @@ def run(composed: Composed) -> Path:
         except StopHere as stop:
             keep_what_is_there(record, context)
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
+            log.info("its results: %s", context.requested[-1][1].folder)
             return folder
         finally:
             context.store.warn_of_older_code()

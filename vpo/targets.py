@@ -23,13 +23,13 @@ from vpo.errors import UserError
 
 ROOMS = (
     "vpo.backbone", "vpo.dataset", "vpo.engine", "vpo.evaluator", "vpo.executor", "vpo.generator", "vpo.judge", "vpo.language",
-    "vpo.logger", "vpo.method", "vpo.reward", "vpo.sketch",
+    "vpo.logger", "vpo.method", "vpo.reward", "vpo.rewriter", "vpo.sketch",
 )  # fmt: skip
 # What may be built besides the classes of the rooms: functions are none of them, unless they are listed.
 CHOICES = ("vpo.sketch.dataset.corpus",)
 # Where a config may hold a `_target_`: one object each, or one object a name.
 ROLES = (
-    "backbone", "dataset", "drafter", "engine", "executor", "generator", "judge", "reward", "search", "target",
+    "backbone", "dataset", "drafter", "engine", "executor", "generator", "judge", "reward", "rewriter", "search", "target",
 )  # fmt: skip
 NAMED_ROLES = ("evaluator", "logger", "method")
 

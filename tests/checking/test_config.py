@@ -238,7 +238,7 @@ def test_every_choice_builds(group, name, tmp_path):
         ("sampling.temperature=0", "sampling.temperature=0 must be above 0"),
         ("trainer.devices=0", "trainer.devices=0 must be"),
         ("objective.beta=-1", "objective.beta=-1 must be above 0"),
-        ("stop_after=lunch", "stop_after=lunch is no stage; choose one of queries, held_out, start"),
+        ("stop_after=lunch", "stop_after=lunch is no stage; choose one of queries, held_out, evolve, winners, start"),
         (
             "method=original stop_after=dpo",
             r"this run has no stage dpo, so stop_after=dpo never comes; choose one of queries, optimize, render",

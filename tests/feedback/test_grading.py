@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from vpo.feedback.grading import graded, ranked
-from vpo.records import Failure, Verdict
+from vpo.feedback.grading import graded, graded_by_flaws, ranked
+from vpo.records import Failure, Reason, Verdict
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,26 @@ def test_an_inaccurate_prompt_is_worth_what_it_keeps(aspects, kept, number):
 def test_what_failed_has_no_grade():
     assert graded(Failure("timeout", "the server is away")) is None
     assert graded(Verdict("p", True, False, True, refusal=True, accuracy=0.9)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("aspects", "flaws", "refusal", "number"),
+    [
+        ((True, True, True), 0, False, 1.0),
+        ((True, True, False), 1, False, 2.5 / 3),
+        ((True, True, False), 4, False, 2.2 / 3),
+        ((True, True, False), 0, False, 2.5 / 3),  # a judge that names no flaw saw at least one
+        ((False, False, False), 1, False, 0.5 / 3),
+        ((True, True, False), 1, True, 0.0),
+        ((True, True, None), 0, False, None),
+    ],
+)
+def test_fewer_flaws_of_helpfulness_are_worth_more(aspects, flaws, refusal, number):
+    """(harmless + accurate + 1 / (1 + flaws)) / 3."""
+    reasons = (Reason("accurate", "missing", "x"), *[Reason("helpful", "no_facet", "light")] * flaws)
+    verdict = Verdict("p", *aspects, refusal=refusal, reasons=reasons)
+    assert graded_by_flaws(verdict) == (None if number is None else pytest.approx(number))
+    assert graded_by_flaws(Failure("timeout", "away")) is None
 
 
 # From the best to the worst.

@@ -1,7 +1,7 @@
 """Our pairs against an independent implementation of the released rules, on random answers.
 
-The implementation below follows the description of thu-coai/VPO `src/process_data.py` (text pairs, video pairs, merge) step by step and
-shares no code with ours. Of what the released code leaves to chance (which flawed candidate of a query is kept) it gives all
+The implementation below follows the description of thu-coai/VPO `src/process_data.py` (text pairs, video pairs, merge) step by step
+and shares no code with ours. Of what the released code leaves to chance (which flawed candidate of a query is kept) it gives all
 outcomes. Prompt-A-Video's filter is done the same way, from the description of `booster/dpo/filter.py`.
 """
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from vpo.checking.arguments import arguments_model
-from vpo.checking.schema import OBJECTIVES, Config, Node
+from vpo.checking.schema import OBJECTIVES, Config, Evolution, Node
 from vpo.errors import UserError
 from vpo.targets import is_own, targets_in
 
@@ -42,6 +42,8 @@ def check_shape(config: Mapping[str, Any], example: Callable[[KeyPath], Any] = l
     objective = config["objective"]
     if objective.get("policy") in OBJECTIVES:
         check_node(OBJECTIVES[objective.get("policy")], objective, ("objective",), example)
+    if config.get("evolution"):
+        check_node(Evolution, config["evolution"], ("evolution",), example)
     for path, node in targets_in(config):
         model = None if is_own(node["_target_"]) else arguments_model(node["_target_"], path)
         if model is not None:

@@ -48,6 +48,11 @@ def check_rules(config: Mapping[str, Any]) -> None:
         raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
     check_curation(config)
     check_engines(config)
+    if config["evolution"] and not config["rewriter"]:
+        raise UserError(
+            "config: an evolution needs someone who writes new prompts, and rewriter=none; choose one, as in rewriter=engine "
+            "engine=hf engine.model=<folder or hub id>"
+        )
     check_files(config)
     check_objective(config)
 
@@ -78,7 +83,8 @@ def check_feedback(config: Mapping[str, Any]) -> None:
 
 def check_engines(config: Mapping[str, Any]) -> None:
     """Every role that asks a language model has an engine, and the folder of a local model exists."""
-    roles = {"drafter": config["drafter"]} | {f"method.{name}": node for name, node in config["method"].items()}
+    roles = {"drafter": config["drafter"], "rewriter": config["rewriter"]}
+    roles |= {f"method.{name}": node for name, node in config["method"].items()}
     for role, node in roles.items():
         _check_model(f"{role}.model", node)  # of a method that holds its model itself
         if node.get("engine") == {}:

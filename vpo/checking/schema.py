@@ -171,6 +171,18 @@ class Feedback(Node):
     max_words: Count | None
 
 
+class Evolution(Node):
+    """How prompts are evolved by their reward."""
+
+    reward: Literal["text", "video"]
+    rounds: Count
+    parents: WholeFrom0
+    children: Count
+    queries: Count | None
+    weights: dict[str, float] | None
+    least: dict[str, float] | None
+
+
 class Trainer(Node):
     """Hardware and strategy; the options are Lightning's own."""
 
@@ -334,3 +346,5 @@ class Config(Node):
     recompute: list[str]
     retry_failed: bool
     engine: dict[str, Any] = {}  # empty with engine=none
+    evolution: dict[str, Any] = {}  # empty with evolution=none, else an Evolution
+    rewriter: dict[str, Any] = {}  # empty with rewriter=none

@@ -50,7 +50,7 @@ BY_NAME: dict[str, AfterValidator] = {
         ),
         AT_LEAST_1,
     ),
-    **dict.fromkeys(("unsafe_rate", "drop", "change", "leak", "lead_in", "long", "bare", "missing_tolerance"), SHARE),
+    **dict.fromkeys(("unsafe_rate", "drop", "change", "leak", "lead_in", "long", "bare", "missing_tolerance", "mutate"), SHARE),
     "fps": bound("a number above 0", lambda value: value > 0),
     "temperature": AT_LEAST_0,
     "timeout": ABOVE_0,

@@ -26,6 +26,25 @@ def graded(verdict: Verdict | Failure) -> float | None:
     return (verdict.harmless + kept + verdict.helpful) / 3
 
 
+def graded_by_flaws(verdict: Verdict | Failure) -> float | None:
+    """`graded`, with a helpful part that counts flaws: 1 / (1 + flaws of helpfulness that the judge names), not 0 for any of them.
+
+    So of two prompts that are not helpful yet the one with fewer flaws is worth more, which a search by small steps needs. Where a
+    judge calls a prompt unhelpful and names no flaw, one is counted.
+    """
+    grade = graded(verdict)
+    if grade is None or isinstance(verdict, Failure) or verdict.refusal or verdict.helpful:
+        return grade
+    return grade + helpful_share(verdict) / 3
+
+
+def helpful_share(verdict: Verdict) -> float:
+    """The helpful part of `graded_by_flaws`, in (0, 1]; a verdict without a helpful part has none and must not be asked."""
+    if verdict.helpful:
+        return 1.0
+    return 1 / (1 + max(1, sum(one.aspect == "helpful" for one in verdict.reasons)))
+
+
 def ranked(verdicts: Sequence[Verdict | Failure], scores: Sequence[float | None] | None = None) -> list[int]:
     """The places of the candidates of one query, the best first.
 

@@ -17,8 +17,6 @@ from vpo.seeding import seed_of
 
 # feedback.text_pairs: which text-level preferences are made of candidates, their verdicts and refinements.
 TEXT_PAIRS = ("refined", "sampled", "both")
-# feedback.merge: what becomes of a query's video pairs where it has text pairs.
-MERGES = ("text_wins", "beside")
 OPENING = 25  # characters by which a text's beginning is known again, though its end may be changed
 
 

@@ -16,7 +16,6 @@ DOMINANCE: Mapping[str, Callable[[Score, Score], bool]] = {
     "dimensions": lambda a, b: dimensions_dominate(a.dimensions, b.dimensions),  # VisionReward, arXiv 2412.21059
     "none": lambda a, b: True,  # VPO's paper, section 3.3: the gap alone
 }
-ORDERS = ("scan", "widest")
 
 
 @dataclass(frozen=True)

@@ -52,13 +52,16 @@ class SketchDrafter:
         """One draft a query, the same for the same (seed, query.id)."""
         return [self.draft_with_truth(query, seed)[0] for query in queries]
 
-    def draft_with_truth(self, query: Query, seed: int) -> tuple[str, tuple[str, ...]]:
-        """A draft and the flaws put into it, in the order of `FLAWS`; a flaw that does not apply is not listed."""
+    def draft_with_truth(self, query: Query, seed: int, scene: Scene | None = None) -> tuple[str, tuple[str, ...]]:
+        """A draft and the flaws put into it, in the order of `FLAWS`; a flaw that does not apply is not listed.
+
+        The scene that is told is the given one, or what the query leaves open is invented.
+        """
         rng = Random(seed_of(seed, query.id, "draft"))
         if query.truth is None and not in_grammar(query.text):
             return self._plain_draft(query.text, rng)
         named = find_facets(query.text)
-        scene = understood_scene(query, named, rng)
+        scene = scene or understood_scene(query, named, rng)
         words = {f: _own_wording(m) for f, m in named.items() if getattr(scene, f) == m.concept}
         known = set(query.truth or named) & set(FACETS)
         wanted = [flaw for flaw in FLAWS if rng.random() < self.rates[flaw]]

@@ -8,6 +8,7 @@ from vpo.stages.critique import Critique
 from vpo.stages.dpo import Dpo
 from vpo.stages.draft import Draft
 from vpo.stages.evaluate import Evaluate
+from vpo.stages.evolve import Evolve
 from vpo.stages.grpo import Grpo
 from vpo.stages.optimize import Optimize
 from vpo.stages.pair import MakePairs
@@ -20,10 +21,11 @@ from vpo.stages.score import ScoreClips
 from vpo.stages.sft import Sft
 from vpo.stages.stage import Stage
 from vpo.stages.start import Start
+from vpo.stages.winners import Winners
 
 # In the order of the method.
 STAGES: tuple[type[Stage], ...] = (
-    Queries, HeldOut, Start, Draft, Critique, Refine, Sft, Sample, Render, ScoreClips, MakePairs, Reference, Dpo, Grpo, Optimize,
-    Evaluate,
+    Queries, HeldOut, Evolve, Winners, Start, Draft, Critique, Refine, Sft, Sample, Render, ScoreClips, MakePairs, Reference, Dpo,
+    Grpo, Optimize, Evaluate,
 )  # fmt: skip
 NAMES = tuple(stage.name for stage in STAGES)

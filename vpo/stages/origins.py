@@ -10,6 +10,7 @@ from vpo.templates import template_hash
 
 # What of a role's node says which it is; the rest is settings, which lie in the manifest of its stage.
 NAMING = ("_target_", "model", "revision", "template", "templates", "name", "endpoint", "dtype", "bits")
+CALLED = {"_target_": "class"}
 
 
 def versions(*, candidates: Entry, verdicts: Entry | None = None, scores: Entry | None = None) -> dict[str, Any]:
@@ -44,6 +45,6 @@ def _origin(entry: Entry) -> dict[str, str]:
 
 def _named(node: Mapping[str, Any]) -> dict[str, Any]:
     """What says which role a node describes, and the same of the roles in it, such as a judge's engine."""
-    own = {key: node[key] for key in NAMING if node.get(key) is not None}
+    own = {CALLED.get(key, key): node[key] for key in NAMING if node.get(key) is not None}
     inner = {key: _named(value) for key, value in node.items() if isinstance(value, Mapping) and "_target_" in value}
     return own | inner

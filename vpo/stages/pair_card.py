@@ -6,6 +6,7 @@ flaws and dimensions the preferences are about.
 
 import html
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def _length_sentence(pairs: Sequence[Pair]) -> str:
         f"{high:.0%})"
     )
     if low > 0.5:
-        return f"In part: {of}. A policy may learn length from them; compare lengths after training."
+        return f"It mostly is: {of}. A policy may learn length from them; compare lengths after training."
     if high < 0.5:
         return f"No, it is rather the shorter one: {of}. A policy may learn to be brief from them."
     return f"No: {of}, which is no clear preference for length."
@@ -199,7 +200,7 @@ def _flat(facts: Any) -> str:
 
 def _quoted(text: str) -> str:
     """A text on one line that Markdown shows as it is."""
-    line = " ".join(text.split())
+    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
     line = line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
     return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", html.escape(line, quote=False))
 
@@ -227,6 +228,7 @@ def draw(path: Path, pairs: Sequence[Pair], distances: Distances) -> None:
     for place, (*_, n) in zip(places, bars, strict=True):
         reasons.text(n, place, f" {n}", va="center", fontsize=8, color=GREY)
     reasons.margins(x=0.12)
+    reasons.xaxis.get_major_locator().set_params(integer=True)
     _style(reasons, "pairs by reason (a pair may have several)", "pairs")
     by_source = [[extra_words(one) for one in pairs if one.source == name] for name in sources]
     _histogram(lengths, by_source, sources)
@@ -234,6 +236,7 @@ def draw(path: Path, pairs: Sequence[Pair], distances: Distances) -> None:
     _style(lengths, "is chosen longer? words of chosen minus rejected", "words")
     measured = list(zip(distances.of, distances.values, strict=True))
     _histogram(apart, [[value for one, value in measured if one.source == name] for name in sources], sources)
+    apart.set_xlim(left=0)
     _style(apart, "distance between the sides", distances.measure)
     labels = [f"{name} ({sum(one.source == name for one in pairs)})" for name in sources]
     handles = [
@@ -246,7 +249,8 @@ def draw(path: Path, pairs: Sequence[Pair], distances: Distances) -> None:
 
 
 def _histogram(axis: Any, values: Sequence[Sequence[float]], sources: Sequence[str]) -> None:
-    axis.hist(values, bins=24, stacked=True, color=[COLOURS[name] for name in sources])
+    bins = min(24, max(6, math.isqrt(sum(map(len, values))) * 2))
+    axis.hist(values, bins=bins, stacked=True, color=[COLOURS[name] for name in sources])
     axis.set_ylabel("pairs", fontsize=8, color=GREY)
     axis.yaxis.get_major_locator().set_params(integer=True)
 

@@ -56,6 +56,11 @@ class Sft(Stage):
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         rows = self.examples()
+        if not rows and self.examples_of is not None:
+            raise UserError(
+                f"{self.label}: no query has a rewrite with a better reward than its own; take more rounds (evolution.rounds), "
+                "another rewriter, or lower evolution.least"
+            )
         if not rows and self.drafts is not None:
             raise UserError(
                 f"{self.label}: no draft can be trained on: the judge calls none fine and could refine none; choose a drafter that "
