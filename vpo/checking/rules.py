@@ -11,6 +11,7 @@ from vpo.errors import UserError
 from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
+from vpo.targets import targets_in
 from vpo.training.recipe import bits_of, check_recipe
 
 SERVER = "vpo.language.server.ServerEngine"
@@ -53,8 +54,8 @@ def check_rules(config: Mapping[str, Any]) -> None:
 
 def check_engines(config: Mapping[str, Any]) -> None:
     """Every role that asks a language model has an engine, and the folder of a local model exists."""
-    roles = {"drafter": config["drafter"]} | {f"method.{name}": node for name, node in config["method"].items()}
-    for role, node in roles.items():
+    for path, node in targets_in({name: config.get(name) for name in ("drafter", "judge", "method")}):
+        role = ".".join(path)
         if node.get("engine") == {}:
             raise UserError(
                 f"config: {role} asks a language model, and engine=none; choose one, as in engine=hf engine.model=<folder or hub id>"

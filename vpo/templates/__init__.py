@@ -3,6 +3,10 @@
 `optimizer.txt` is interface data of the released VPO models: thu-coai/VPO (Apache-2.0), README and `src/process_data.py`,
 byte for byte (sha256 d8f31468...). `prompt_a_video.txt` has that paper's field labels and our own wording (its repository has no
 licence). `tiny.txt` is the sketch world's short one, `fewshot.txt` ours for models that are not trained, with three examples.
+
+`critique.txt` and `refine.txt` are what `judge=llm` asks, in our own words after the rules of VPO's Fig. 8; their slot takes JSON
+(`vpo.language.quoting`). `released_critique.txt` and `released_refine.txt` are ours, too: they ask for the released code's answer
+marks, and stand in for its texts, which are not carried here (`judge=vpo_released`).
 """
 
 import hashlib
@@ -18,21 +22,37 @@ def template_files() -> list[Path]:
     return sorted(FOLDER.glob("*.txt"))
 
 
-def read_template(name: str) -> str:
-    """The template's text; it holds the slot `{}` for the query exactly once. Raises UserError if there is none."""
-    path = FOLDER / f"{name}.txt"
-    if path not in template_files():
-        known = ", ".join(one.stem for one in template_files())
-        raise UserError(f"template {name!r} does not exist; choose one of {known}")
-    text = path.read_bytes().decode("utf-8")
-    if text.count("{}") != 1:
-        raise UserError(f"template {name!r} must hold the slot {{}} exactly once, found {text.count('{}')}")
+def read_template(name: str, slots: int = 1) -> str:
+    """The template's text; it holds the slot `{}` as often as `slots` says, mostly once, for the query.
+
+    Raises UserError if there is no such template, or if it has another number of slots.
+    """
+    text = _text_of(name)
+    if text.count("{}") != slots:
+        times = "exactly once" if slots == 1 else f"exactly {slots} times"
+        raise UserError(f"template {name!r} must hold the slot {{}} {times}, found {text.count('{}')}")
     return text
+
+
+def fill(template: str, *values: str) -> str:
+    """The template with a value in each slot `{}`, in order; what looks like a slot in a value stays as it is."""
+    parts = template.split("{}")
+    if len(parts) != len(values) + 1:
+        raise ValueError(f"{len(values)} values for {len(parts) - 1} slots")
+    return parts[0] + "".join(value + part for value, part in zip(values, parts[1:], strict=True))
 
 
 def template_hash(name: str) -> str:
     """The sha256 of the template's text."""
-    return hashlib.sha256(read_template(name).encode()).hexdigest()
+    return hashlib.sha256(_text_of(name).encode()).hexdigest()
+
+
+def _text_of(name: str) -> str:
+    path = FOLDER / f"{name}.txt"
+    if path not in template_files():
+        known = ", ".join(one.stem for one in template_files())
+        raise UserError(f"template {name!r} does not exist; choose one of {known}")
+    return path.read_bytes().decode("utf-8")
 
 
 def name_of_template(path: Path) -> str | None:
