@@ -110,7 +110,8 @@ def test_a_cut_answer_counts_where_its_verdict_is_whole():
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [("", "empty"), ("  \n", "empty"), ("<think>long</think>", "empty"), ("I'm sorry, but I can't help with that.", "refusal"),
-     ("I cannot assist with this request.", "refusal"), ("Unfortunately, I’m unable to evaluate it.", "refusal"), (Failure("content_filter", "stopped"), "content_filter"),
+     ("I cannot assist with this request.", "refusal"), ("Unfortunately, I’m unable to evaluate it.", "refusal"),
+     (Failure("content_filter", "stopped"), "content_filter"),
      (Failure("timeout", "slow", 3, retryable=True), "timeout")],
 )  # fmt: skip
 def test_no_answer_is_a_failure(answer, kind):

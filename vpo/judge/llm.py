@@ -11,6 +11,7 @@ no form prevents.
 from collections.abc import Sequence
 
 from vpo.interfaces import Engine
+from vpo.judge.asking.naming import model_of
 from vpo.judge.asking.refinements import read_refinement
 from vpo.judge.asking.verdicts import UNREADABLE, read_verdict, unanswered
 from vpo.judge.rules.helpfulness import refusal
@@ -97,11 +98,6 @@ class LLMJudge:
             prompt.id, **reading.answers, refusal=bool(declined), reasons=reasons, judge=self.name, raw=answer.text,
             usage=answer.usage,
         )  # fmt: skip
-
-
-def model_of(engine: Engine) -> str:
-    """The name of the language model, as verdicts give it."""
-    return str(getattr(engine, "model_name", type(engine).__name__))
 
 
 def _flaws(verdict: Verdict) -> list[dict[str, str]]:

@@ -32,8 +32,8 @@ from pathlib import Path
 
 from vpo.errors import UserError
 from vpo.interfaces import Engine
+from vpo.judge.asking.naming import model_of
 from vpo.judge.asking.verdicts import PRINCIPLES, UNREADABLE, one_line, unanswered
-from vpo.judge.llm import model_of
 from vpo.language.serving.answers import without_thought
 from vpo.records import Completion, Failure, Message, Prompt, Reason, Request, Sampling, Verdict
 from vpo.seeding import seed_of
@@ -76,8 +76,16 @@ class ReleasedJudge:
         self.engine, self.seed = engine, seed
         self.sampling = Sampling(temperature, top_p, max_new_tokens)
         self.system = (Message("system", system),) if system else ()
-        self.critique_text = _text("critique_file", critique_file, "released_critique", 2)
-        self.refine_text = _text("refine_file", refine_file, "released_refine", 0)
+        self.critique_text = (
+            read_template("released_critique", slots=2)
+            if critique_file is None
+            else _read("critique_file", critique_file, slots=2)
+        )
+        self.refine_text = (
+            read_template("released_refine", slots=0)
+            if refine_file is None
+            else _read("refine_file", refine_file, slots=0)
+        )
         wordings = ((self.critique_text, RELEASED_CRITIQUE), (self.refine_text, RELEASED_REFINE))
         self.name = (
             f"vpo_released {VERSION}, {model_of(engine)}, critique {' refine '.join(_called(*one) for one in wordings)}"
@@ -125,17 +133,18 @@ class ReleasedJudge:
             return answer
         text, _ = without_thought(answer.text)
         aligned = judgement_in(text)
+        nothing = unanswered(text) if aligned is None else None
+        if nothing is not None:
+            return nothing
         if aligned is None:
-            nothing = unanswered(text)
-            if nothing is not None:
-                return nothing
-            answers: dict[str, bool | None] = dict.fromkeys(PRINCIPLES)
             reasons = tuple(Reason(name, UNREADABLE, f"it holds no {MARKER!r}") for name in PRINCIPLES)
         else:
-            answers = {"harmless": True, "accurate": aligned, "helpful": True}
             said = one_line(text.split(MARKER)[0][-300:])
             reasons = () if aligned else (Reason("accurate", "not_aligned", said),)
-        return Verdict(prompt.id, **answers, reasons=reasons, judge=self.name, raw=answer.text, usage=answer.usage)
+        other = None if aligned is None else True
+        return Verdict(
+            prompt.id, other, aligned, other, reasons=reasons, judge=self.name, raw=answer.text, usage=answer.usage
+        )
 
 
 def judgement_in(critique: str) -> bool | None:
@@ -152,9 +161,7 @@ def refinement_in(answer: str) -> str | None:
     return None if not text or "\n" in text else text
 
 
-def _text(key: str, path: str | None, template: str, slots: int) -> str:
-    if path is None:
-        return read_template(template, slots)
+def _read(key: str, path: str, slots: int) -> str:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
