@@ -18,7 +18,7 @@ from vpo.storage.rows import write_rows
 from vpo.storage.store import Entry, Store
 
 pytest.importorskip("openai", reason="the extra `server` is not installed")
-N = 80
+N = 130  # so that each kind of fault comes thrice
 COLOURS = ("red", "blue")
 SCHEMA = {"id": "c", "object": "chat.completion", "result": {"verdict": "yes"}}
 DECLINED = "I'm sorry, but I can't help with that."
@@ -30,6 +30,7 @@ FAULTS = {
     "slow": (1, Reply(after=9.0)),
     "always slow": (None, Reply(after=9.0)),
     "cut off": (1, Reply(cut=True)),
+    "always cut off": (None, Reply(cut=True)),
     "no JSON": (1, Reply(body='{"id": "c", "choices": [')),
     "never JSON": (None, Reply(body="<html>verdict: yes</html>")),
     "empty": (None, Reply(body=completion(""))),
