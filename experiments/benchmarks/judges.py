@@ -7,7 +7,7 @@
 
 A probe is a query with a text: its published rewrite ("true"), the rewrite of another query ("swapped"), and its own rewrite with one
 detail changed everywhere (a colour, a count, an action: `tests/judge/probes.py`). A judge is right where it calls the first accurate
-and the others not. Answers that could not be read, and failures, are counted apart and are in no share. Verdicts are kept in --work, so
+and the others not. Answers that could not be read, and failures, are counted apart and are in no share. Verdicts stay in --work, so
 that a run that was stopped goes on, and answers that were paid are not paid again.
 """
 
