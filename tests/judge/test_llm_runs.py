@@ -192,11 +192,11 @@ def test_killed_at_any_moment_a_server_run_gives_the_same_records(tmp_path):
         server.replies = Server(faulty=False, after=0.05)
         engine = server_engine(server, tmp_path / "other")
         kills = 0
-        for moment in (3, calls // 3, calls // 2, calls - 4):  # in the drafts, in the critique, in the refinements
+        for moment in (3, calls // 2, calls - 4):  # in the drafts, in the critique, in the refinements
             kills += kill_when(
                 started(tmp_path / "killed", engine, queries, 512), lambda moment=moment: len(server.seen) >= moment
             )
-        assert kills >= 3
+        assert kills >= 2
         assert started(tmp_path / "killed", engine, queries, 512).wait(timeout=120) == 0
         again = outcomes(stages(tmp_path / "killed", engine, queries))
         assert again == whole

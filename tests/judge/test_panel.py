@@ -4,11 +4,18 @@ import itertools
 import json
 
 import pytest
+import yaml
 
+from tests.conftest import ROOT
 from tests.judge.asking import prompts
+from tests.judge.conftest import GOOD
 from vpo.errors import UserError
 from vpo.judge.panel import PanelJudge, agreement, majority, unanimous, votes_of
 from vpo.records import Failure, Reason, Usage, Verdict
+from vpo.stages.context import Context
+from vpo.stages.critique import Critique
+from vpo.storage.rows import write_rows
+from vpo.storage.store import Store
 
 Y, N = True, False
 FLAW = Reason("accurate", "judged", "the car is blue")
@@ -144,3 +151,24 @@ def test_a_panel_of_one_and_an_unknown_rule_are_one_line():
         PanelJudge({"a": Says({})})
     with pytest.raises(UserError, match=r"judge.rule=loudest is none of majority, unanimous"):
         PanelJudge({"a": Says({}), "b": Says({})}, "loudest")
+
+
+def test_the_stage_keeps_the_report_beside_the_verdicts(tmp_path):
+    """Two rule judges that differ in what a helpful prompt has: a short one without light and camera is so for one of them."""
+    rules = yaml.safe_load((ROOT / "conf/judge/rules.yaml").read_text())
+    lax = {**rules, "facets": [], "min_words": 2}
+    node = {"_target_": "vpo.judge.panel.PanelJudge", "judges": {"strict": rules, "lax": lax}, "rule": "unanimous"}
+    context = Context(Store(tmp_path / "store"))
+    asked = prompts(GOOD, "A red car drives at sunset.", query="a red car at sunset")
+    made = context.store.get("draft", {}, {}, lambda place: write_rows(place / "prompts.jsonl", asked) or {})
+    entry = context.make(Critique(judge=node, prompts=made))
+    assert [one.helpful for one in entry.rows("verdicts.jsonl", Verdict)] == [True, False]
+    report = json.loads((entry.folder / "agreement.json").read_text())
+    assert [(one["principle"], one["n"], one["agree"]) for one in report["pairs"]] == [
+        ("harmless", 2, 1.0), ("accurate", 2, 1.0), ("helpful", 2, 0.5),
+    ]  # fmt: skip
+    assert report["disagreements"] == [
+        {"prompt_id": "p1", "principle": "helpful", "answers": {"strict": False, "lax": True}}
+    ]
+    plain = context.make(Critique(judge=rules, prompts=made))
+    assert not (plain.folder / "agreement.json").exists()
