@@ -144,7 +144,7 @@ def test_every_real_query_ends_with_its_records_behind_a_server(tmp_path):
         assert outcomes(stages(tmp_path / "store", server_engine(server, tmp_path / "cache"), queries)) == found
         assert len(server.seen) == asked
     fine = [one.fine for one in found["critique"].values() if isinstance(one, Verdict)]
-    assert min(fine.count(True), fine.count(False), fine.count(None)) > 10
+    assert min(fine.count(True), fine.count(False), fine.count(None)) >= 5
 
 
 KILLED = """
