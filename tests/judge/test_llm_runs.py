@@ -192,7 +192,6 @@ def test_killed_at_any_moment_a_server_run_gives_the_same_records(tmp_path):
                 started(tmp_path / "killed", engine, queries, 512), lambda moment=moment: len(server.seen) >= moment
             )
         assert kills >= 2
-        assert started(tmp_path / "killed", engine, queries, 512).wait(timeout=120) == 0
         again = outcomes(stages(tmp_path / "killed", engine, queries))
         assert again == whole
         assert len(server.seen) <= calls + kills * 32  # only what was under way is asked again
