@@ -103,7 +103,11 @@ class Backbone(Protocol):
 
 
 class Judge(Protocol):
-    """Reads a query and a prompt by the three principles: harmless, accurate, helpful."""
+    """Reads a query and a prompt by the three principles: harmless, accurate, helpful.
+
+    A class may have a static method `report`, from all verdicts of a stage to {file name: JSON value}: the stage keeps these files
+    beside the verdicts.
+    """
 
     def critique(self, prompts: Sequence[Prompt]) -> list[Verdict | Failure]:
         """One verdict a prompt, judged against `prompt.query`; a part of the answer that cannot be parsed is None in it."""

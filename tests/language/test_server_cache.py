@@ -207,3 +207,18 @@ def test_a_disk_that_takes_no_answer_is_no_problem_of_the_server(tmp_path):
     (tmp_path / "file").write_text("")
     with chat_server(lambda n, body: Reply(after=0.1)) as server, pytest.raises(OSError, match=r"file"):
         generate(server, *(asked(seed=n) for n in range(6)), concurrency=2, cache=str(tmp_path / "file"))
+
+
+def test_one_bad_request_among_answers_of_the_cache_fails_alone(tmp_path):
+    """As after a kill: all others are answered already, so the server is one of the right kind."""
+
+    def replies(number, body):
+        return Reply(body="<html>") if body["seed"] == 2 else Reply(after=5 if body["seed"] == 3 else 0)
+
+    with chat_server(replies) as server:
+        requests = [asked(seed=n) for n in range(4)]
+        values = {"cache": str(tmp_path), "max_retries": 0, "timeout": 0.5}
+        first = generate(server, *requests, **values)
+        assert [getattr(one, "kind", "text") for one in first] == ["text", "text", "bad_answer", "timeout"]
+        assert generate(server, *requests, **values) == first
+        assert Counter(body["seed"] for body in server.bodies) == {0: 1, 1: 1, 2: 2, 3: 2}

@@ -47,6 +47,22 @@ def test_an_answer_that_is_cut_off_is_asked_again():
     assert len(server.seen) == 3
 
 
+def test_a_first_answer_that_is_cut_off_does_not_end_the_run():
+    """Nor does one that always is, where others are answered."""
+    with chat_server(lambda n, body: Reply(cut=n == 0 or body["seed"] == 3)) as server:
+        done = generate(server, *(asked(seed=n) for n in range(4)), concurrency=1, max_retries=1)
+    assert [getattr(one, "text", None) for one in done] == ["a dog #0", "a dog #1", "a dog #2", None]
+    assert (done[3].kind, done[3].retryable, done[3].attempts) == ("cut_off", True, 2)
+    assert "the connection ended before the answer did" in done[3].detail
+
+
+def test_a_server_that_only_cuts_connections_ends_the_run():
+    with chat_server(lambda n, body: Reply(cut=True)) as server:
+        line = problem(server, max_retries=1)
+    assert "the connection ended before the answer did" in line
+    assert "look at the server's log" in line
+
+
 def test_one_request_that_breaks_the_server_fails_alone():
     def replies(number, body):
         return Reply(500, error("CUDA error")) if "bad" in body["messages"][0]["content"] else Reply()

@@ -12,6 +12,7 @@ from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
 from vpo.stages.curate import check_curation
+from vpo.targets import targets_in
 from vpo.training.recipe import bits_of, check_recipe
 
 SERVER = "vpo.language.server.ServerEngine"
@@ -83,10 +84,10 @@ def check_feedback(config: Mapping[str, Any]) -> None:
 
 def check_engines(config: Mapping[str, Any]) -> None:
     """Every role that asks a language model has an engine, and the folder of a local model exists."""
-    roles = {"drafter": config["drafter"], "rewriter": config["rewriter"]}
-    roles |= {f"method.{name}": node for name, node in config["method"].items()}
-    for role, node in roles.items():
-        _check_model(f"{role}.model", node)  # of a method that holds its model itself
+    for path, node in targets_in({name: config.get(name) for name in ("drafter", "judge", "method", "rewriter")}):
+        role = ".".join(path)
+        if path[-1] != "engine":
+            _check_model(f"{role}.model", node)  # of a role that holds its model itself
         if node.get("engine") == {}:
             raise UserError(
                 f"config: {role} asks a language model, and engine=none; choose one, as in engine=hf engine.model=<folder or hub id>"

@@ -159,3 +159,5 @@ class PretrainedEngine(HFEngine):
         except UserError as error:
             raise UserError(str(error).replace("backbone.", "engine.")) from error  # whose keys the user has written
         super().__init__((loaded if bits else loaded.to(device)).eval(), tokenizer, batch_size)
+        named = Path(model).name if Path(model).is_dir() else model  # where a folder lies is nobody's business
+        self.model_name = named + (f"@{revision[:8]}" if revision else "") + (f", {bits} bits" if bits else "")

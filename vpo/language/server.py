@@ -100,6 +100,11 @@ class ServerEngine:
         self._client: Client | None = None
         self._warned = False
 
+    @property
+    def model_name(self) -> str:
+        """What verdicts call the language model."""
+        return self.dialect.model
+
     def generate(self, requests: Sequence[Request]) -> list[Completion | Failure]:
         """One completion a request. A UserError (no server, a wrong key, no money) ends all; what came is in the cache then."""
         if self._loop is None:

@@ -40,7 +40,7 @@ def build_judge(name: str, engine: Engine) -> Judge:
     if node.get("engine") == _ENGINE:
         del node["engine"]
         shared["engine"] = engine
-    if any(isinstance(value, str) and "${" in value for value in node.values()):
+    if "defaults" in node or any(isinstance(value, str) and "${" in value for value in node.values()):
         raise UserError(f"judge={name} reads values of a run; choose a judge that stands alone, such as rules")
     return build(node, **shared)
 

@@ -9,7 +9,7 @@ from vpo.assets.folder import is_asset, version_of
 from vpo.stages.start import fingerprint
 from vpo.templates import template_hash
 
-FILES = ("path", "queries")  # of `vpo.method.file`
+FILES = ("path", "queries")  # of `vpo.method.file`; what ends in "_file" is one, too
 
 
 def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,13 +20,14 @@ def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
     inner = {key: with_contents(value) if isinstance(value, Mapping) else value for key, value in node.items()}
     if not str(node.get("_target_", "")).startswith("vpo."):
         return inner
-    if isinstance(node.get("template"), str):
-        inner["template_content"] = template_hash(node["template"])
+    for key, value in node.items():
+        if (key == "template" or key.endswith("_template")) and isinstance(value, str):
+            inner[f"{key}_content"] = template_hash(value)
     if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
         inner["model_content"] = fingerprint(Path(node["model"]))
     elif is_asset(node.get("model")):
         inner["model_content"] = version_of(node["model"])
-    for key in FILES:
+    for key in [*FILES, *(one for one in node if one.endswith("_file"))]:
         if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
             inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()
     return inner

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vpo.errors import UserError
+from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.stages.training import exempt_of, job_of, node_of, train
@@ -42,7 +43,8 @@ class Grpo(Stage):
     seed: int
 
     def node(self) -> dict[str, Any]:
-        return node_of("objective", self.objective, self.trainer, self.backbone, self.seed) | self._rewards()
+        rewards = {role: with_contents(node) for role, node in self._rewards().items()}
+        return node_of("objective", self.objective, self.trainer, self.backbone, self.seed) | rewards
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         job = job_of(folder, self.objective, self.trainer, self.backbone, start=self.start, seed=self.seed)

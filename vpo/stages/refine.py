@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vpo.build import Spec, batch_size_of
 from vpo.interfaces import Judge
 from vpo.records import Failure, Prompt, Refinement, Verdict
+from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.storage.store import Entry
@@ -27,6 +28,10 @@ class Refine(Stage):
     judge: Node
     prompts: Entry
     verdicts: Entry
+
+    def node(self) -> dict[str, Any]:
+        """The node with hashes of the templates, the local model and the files that the judge names."""
+        return super().node() | {"judge": with_contents(self.judge)}
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         verdict_of = {one.prompt_id: one for one in self.verdicts.rows("verdicts.jsonl", Verdict)}

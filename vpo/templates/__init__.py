@@ -7,6 +7,10 @@ licence). `tiny.txt` is the sketch world's short one, `fewshot.txt` ours for mod
 
 Files with turns are chats: official rewriters' requirements in our own words, each with its source and version in the note on top.
 A turn begins with a line `[[system]]`, `[[user]]` or `[[assistant]]`; what stands before the first one is not sent.
+
+`critique.txt` and `refine.txt` are what `judge=llm` asks, in our own words after the rules of VPO's Fig. 8; their slot takes JSON
+(`vpo.language.quoting`). `released_critique.txt` and `released_refine.txt` are ours, too: they ask for the released code's answer
+marks, and stand in for its texts, which are not carried here (`judge=vpo_released`).
 """
 
 import hashlib
@@ -33,21 +37,21 @@ def template_files() -> list[Path]:
     return sorted(FOLDER.glob("*.txt"))
 
 
-def template_text(name: str) -> str:
-    """The content of a template's file; it holds the slot `{}` for the query exactly once. Raises UserError if there is none."""
-    path = FOLDER / f"{name}.txt"
-    if path not in template_files():
-        known = ", ".join(one.stem for one in template_files())
-        raise UserError(f"template {name!r} does not exist; choose one of {known}")
-    text = path.read_bytes().decode("utf-8")
-    if text.count("{}") != 1:
-        raise UserError(f"template {name!r} must hold the slot {{}} exactly once, found {text.count('{}')}")
+def template_text(name: str, slots: int = 1) -> str:
+    """The content of a template's file; it holds the slot `{}` as often as `slots` says, mostly once, for the query.
+
+    Raises UserError if there is no such template, or if it has another number of slots.
+    """
+    text = _text_of(name)
+    if text.count("{}") != slots:
+        times = "exactly once" if slots == 1 else f"exactly {slots} times"
+        raise UserError(f"template {name!r} must hold the slot {{}} {times}, found {text.count('{}')}")
     return text
 
 
-def read_template(name: str) -> str:
-    """The text of a template that is one turn. Raises UserError if there is none, or if it is a chat."""
-    text = template_text(name)
+def read_template(name: str, slots: int = 1) -> str:
+    """The text of a template that is one turn, with so many slots. Raises UserError if there is none, or if it is a chat."""
+    text = template_text(name, slots)
     if _TURN.search(text):
         known = ", ".join(one.stem for one in template_files() if not _TURN.search(one.read_text(encoding="utf-8")))
         raise UserError(
@@ -69,9 +73,25 @@ def read_chat(name: str) -> Chat:
     return Chat(tuple(turns), last.content)
 
 
+def fill(template: str, *values: str) -> str:
+    """The template with a value in each slot `{}`, in order; what looks like a slot in a value stays as it is."""
+    parts = template.split("{}")
+    if len(parts) != len(values) + 1:
+        raise ValueError(f"{len(values)} values for {len(parts) - 1} slots")
+    return parts[0] + "".join(value + part for value, part in zip(values, parts[1:], strict=True))
+
+
 def template_hash(name: str) -> str:
     """The sha256 of the template's text."""
-    return hashlib.sha256(template_text(name).encode()).hexdigest()
+    return hashlib.sha256(_text_of(name).encode()).hexdigest()
+
+
+def _text_of(name: str) -> str:
+    path = FOLDER / f"{name}.txt"
+    if path not in template_files():
+        known = ", ".join(one.stem for one in template_files())
+        raise UserError(f"template {name!r} does not exist; choose one of {known}")
+    return path.read_bytes().decode("utf-8")
 
 
 def name_of_template(path: Path) -> str | None:

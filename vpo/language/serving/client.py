@@ -70,6 +70,9 @@ class Client:
         self._random = Random()
         self._ended: UserError | None = None  # the whole run's error, after which nothing more is sent
         self._answers = 0  # readable ones so far
+        self._known = (
+            False  # whether the cache holds an answer of it: then it is such a server, whatever one request gets
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._under_way: set[asyncio.Task[Any] | None] = set()  # those whose request is with the server
         self._silent = 0  # requests without an answer since the last one
@@ -111,6 +114,7 @@ class Client:
             while True:
                 found = self.cache.read(asked)
                 if found is not None:
+                    self._known = True
                     return found, True
                 with self.cache.claim(asked) as mine:
                     if mine:
@@ -160,12 +164,15 @@ class Client:
                 f"engine: {problem.detail}{tries}; lower engine.concurrency or set engine.requests_per_minute, then start again: what "
                 "came is kept"
             )
-        if problem.kind == "timeout" and (self._answers == 0 or self._silent >= max(3, self.limits.concurrency)):
+        unknown = self._answers == 0 and not self._known
+        if problem.kind == "timeout" and (unknown or self._silent >= max(3, self.limits.concurrency)):
             raise UserError(
                 f"engine: {problem.detail}: the server hangs, or is too slow; restart it, or raise engine.timeout, then start again: "
                 "what came is kept"
             )
-        if problem.kind == "bad_answer" and self._answers == 0:
+        if problem.kind == "cut_off" and unknown:
+            raise UserError(f"engine: {problem.detail}{tries}; look at the server's log, then start again")
+        if problem.kind == "bad_answer" and unknown:
             raise UserError(
                 f"engine: {self.endpoint.base_url} is no OpenAI-compatible server: {problem.detail}; correct engine.base_url, which "
                 "mostly ends in /v1"

@@ -29,6 +29,7 @@ _NOT_TAKEN = re.compile(
 _NO_MONEY = re.compile(
     r"insufficient_quota|insufficient (balance|credits|funds)|billing|exceeded your current quota", re.IGNORECASE
 )
+_DROPPED = ("RemoteProtocolError", "ReadError")  # of httpx: there was a connection, and a server
 CAN_BE_OMITTED = ("seed", "temperature", "top_p")
 
 
@@ -130,6 +131,11 @@ class Endpoint:
         ):
             return Problem("unreachable", f"{self.base_url}: no such host ({words}); check engine.base_url and the network", "run",
                            again=True, answered=False)  # fmt: skip
+        names = {type(one).__name__ for one in causes}
+        if names & set(_DROPPED) and "ConnectError" not in names:
+            return Problem(
+                "cut_off", f"{self.base_url}: the connection ended before the answer did ({words})", again=True
+            )
         return Problem("unreachable", f"{self.base_url}: no server answers there ({words}); start it, as by `vllm serve <model>`, or "
                        "correct engine.base_url", "run", again=True, answered=False)  # fmt: skip
 
