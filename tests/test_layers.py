@@ -27,7 +27,7 @@ ALLOWED = {
     "dataset": {"storage", "templates"},
     "evaluator": {"language", "templates", "video"},
     "executor": {"processes", "storage"},
-    "judge": {"feedback", "language", "templates"},
+    "judge": {"feedback", "language", "storage", "templates"},
     "method": {"feedback", "language", "templates"},
     "rewriter": {"language", "templates"},
     "sketch": {"feedback", "language", "storage", "video"},

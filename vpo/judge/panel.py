@@ -10,6 +10,7 @@ from vpo.feedback.agreement import cohen_kappa, labelled_by_both
 from vpo.interfaces import Judge
 from vpo.judge.asking.verdicts import PRINCIPLES
 from vpo.records import Failure, Prompt, Reason, Usage, Verdict, from_json, to_json
+from vpo.storage.jsonio import dumps
 
 VERSION = "1"
 Votes = Mapping[str, Verdict | Failure]  # of one prompt, by the name of the judge
@@ -108,7 +109,7 @@ class PanelJudge:
             prompt.id, **answers, refusal=refusal, reasons=_reasons(votes, answers),
             accuracy=sum(grades) / len(grades) if grades else None,
             judge=f"panel {VERSION}, {self.rule} of {'; '.join(one.judge for one in given)}",
-            raw=json.dumps({name: _kept(one) for name, one in votes.items()}), usage=_total(usages),
+            raw=dumps({name: _kept(one) for name, one in votes.items()}), usage=_total(usages),
         )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """Puts texts of strangers into an instruction so that they stay data: nothing in them ends their place or looks like a role marker."""
 
-import json
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
+
+from vpo.storage.jsonio import dumps
 
 # What chat formats, fences, tags and answer marks are made of: "<|im_start|>", "[INST]", "[[end]]", "```", "~~~", "<think>".
 _MARKS = frozenset("<>[]`~|")
@@ -28,7 +29,7 @@ def _value(value: Any) -> str:
         return "{" + ", ".join(f"{_quoted(name)}: {_value(one)}" for name, one in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value)
+    return dumps(value)
 
 
 def _quoted(text: str) -> str:
@@ -36,6 +37,7 @@ def _quoted(text: str) -> str:
 
 
 def _escaped(letter: str) -> str:
-    if letter in _MARKS or unicodedata.category(letter) in _UNSEEN:
-        return json.dumps(letter)[1:-1] if not letter.isascii() or letter < " " else f"\\u{ord(letter):04x}"
-    return json.dumps(letter, ensure_ascii=False)[1:-1]
+    if letter >= " " and (letter in _MARKS or unicodedata.category(letter) in _UNSEEN):
+        units = letter.encode("utf-16-be", "surrogatepass")
+        return "".join(f"\\u{high:02x}{low:02x}" for high, low in zip(units[::2], units[1::2], strict=True))
+    return dumps(letter)[1:-1]
