@@ -86,7 +86,7 @@ def test_help_of_run_names_vpo(tmp_path):
     done = run_vpo("run", "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith("usage: vpo run [key=value ...]")
-    assert "feedback: both, text, video" in done.stdout
+    assert "feedback: both, given, prompt_a_video, text, video" in done.stdout
     assert "--multirun" in done.stdout
 
 
@@ -100,7 +100,10 @@ def test_help_of_run_names_vpo(tmp_path):
             "run: argument -c/--cfg: not allowed with argument -m/--multirun; use",
         ),
         (["run", "jugde=rules"], "the config has no key jugde; did you mean judge?"),
-        (["run", "method=[original,foo]"], "method=foo is no choice of method; choose one of base_fewshot, dpo,"),
+        (
+            ["run", "method=[original,foo]"],
+            "method=foo is no choice of method; choose one of base_fewshot, cogvideox_style,",
+        ),
         (["run", "evaluator=[saftey]"], "evaluator=saftey is no choice of evaluator; did you mean safety?"),
         (["run", "method=original", "stop_after=dpo"], "this run has no stage dpo"),
         (["run", "judge=ruels"], "judge=ruels is no choice of judge; did you mean rules?"),

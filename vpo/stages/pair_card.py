@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vpo.build import build
 from vpo.errors import UserError
 from vpo.feedback.describe import (
     Feedback,
@@ -25,15 +24,13 @@ from vpo.feedback.describe import (
     share_of,
     without_pair,
 )
+from vpo.language.embedding import SentenceEncoder
 from vpo.records import Pair
 from vpo.storage.redact import redact_text
 
 log = logging.getLogger(__name__)
 
-EMBEDDER = {
-    "_target_": "vpo.evaluator.semantic.Semantic", "model": "asset:all-minilm-l6-v2", "revision": None, "max_tokens": 256,
-    "device": "cpu", "batch_size": 32,
-}  # fmt: skip
+ENCODER = "asset:all-minilm-l6-v2"
 EMBEDDED = "1 - cosine of all-MiniLM-L6-v2's embeddings"
 LEXICAL = "1 - Jaccard index of the words"
 MOST = 1000  # pairs whose distance is measured
@@ -70,16 +67,15 @@ def measure_distances(pairs: Sequence[Pair]) -> Distances:
     step = max(1, -(-len(pairs) // MOST))
     chosen = pairs[::step]
     try:
-        embedder = build(EMBEDDER)
+        encoder = SentenceEncoder(ENCODER, None, 256, "cpu", 32, "data card")
     except UserError as error:
         log.debug("data card: %s", error)
         return Distances(LEXICAL, chosen, [lexical_distance(one.chosen, one.rejected) for one in chosen])
     try:
-        texts = list(dict.fromkeys(text for one in chosen for text in (one.chosen, one.rejected)))
-        vectors = dict(zip(texts, embedder.embed(texts), strict=True))
+        cosines = encoder.cosines([(one.chosen, one.rejected) for one in chosen])
     finally:
-        embedder.close()
-    return Distances(EMBEDDED, chosen, [1 - float(vectors[one.chosen] @ vectors[one.rejected]) for one in chosen])
+        encoder.close()
+    return Distances(EMBEDDED, chosen, [1 - cosine for cosine in cosines])
 
 
 def card_text(pairs: Sequence[Pair], feedback: Feedback, distances: Distances) -> str:

@@ -73,6 +73,12 @@ def read_chat(name: str) -> Chat:
     return Chat(tuple(turns), last.content)
 
 
+def query_templates() -> list[str]:
+    """The texts of all templates that put one query into one turn."""
+    texts = [path.read_bytes().decode("utf-8") for path in template_files()]
+    return [text for text in texts if text.count("{}") == 1 and not _TURN.search(text)]
+
+
 def fill(template: str, *values: str) -> str:
     """The template with a value in each slot `{}`, in order; what looks like a slot in a value stays as it is."""
     parts = template.split("{}")

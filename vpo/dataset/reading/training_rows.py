@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from vpo.dataset.reading.columns import ALPACA, CHATS, CHOSEN, PROVENANCE, REJECTED, REWRITE, TEXT_FIELDS, blank
 from vpo.dataset.reading.problems import RowProblem, shown
-from vpo.templates import read_template, template_files
+from vpo.templates import query_templates
 
 UNWRAPPED, SYSTEM, INSTRUCTIONS = "instructions taken off queries", "system turns not read", "instructions not read"
 EQUAL = "pairs of equal texts not used"
@@ -198,5 +198,5 @@ def _unwrapped(asked: str) -> str | None:
 @cache
 def _templates() -> tuple[tuple[str, str], ...]:
     """What stands before and after the query in each template."""
-    parts = [read_template(path.stem).partition("{}") for path in template_files()]
+    parts = [text.partition("{}") for text in query_templates()]
     return tuple((start.lstrip(), end.rstrip()) for start, _, end in parts)
