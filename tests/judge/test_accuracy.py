@@ -120,6 +120,7 @@ def _perturbed(queries: Sequence[str], rewrites: Sequence[str]) -> list[tuple[in
     return rows
 
 
+@pytest.mark.slow
 @needs_vbench
 @pytest.mark.parametrize("name", REWRITES)
 def test_vbench_figures(judge: RulesJudge, name: str, record_property: Callable[[str, object], None]) -> None:

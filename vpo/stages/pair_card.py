@@ -24,7 +24,6 @@ from vpo.feedback.describe import (
     share_of,
     without_pair,
 )
-from vpo.language.embedding import SentenceEncoder
 from vpo.records import Pair
 from vpo.storage.redact import redact_text
 
@@ -64,6 +63,8 @@ def write_card(folder: Path, pairs: Sequence[Pair], feedback: Feedback) -> None:
 
 def measure_distances(pairs: Sequence[Pair]) -> Distances:
     """Distances by sentence embeddings where the model is at hand, else by words; of at most `MOST` pairs, evenly spread."""
+    from vpo.language.embedding import SentenceEncoder  # brings torch, which who only plans stages does without
+
     step = max(1, -(-len(pairs) // MOST))
     chosen = pairs[::step]
     try:

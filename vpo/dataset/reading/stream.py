@@ -24,15 +24,15 @@ class Text:
 
     Attributes:
         head: its first characters; all of a short text.
-        open: a new stream from its start, with line ends as they are.
+        start: a new stream from its start, with line ends as they are.
     """
 
     head: str
-    open: Callable[[], TextIO]
+    start: Callable[[], TextIO]
 
     def whole(self) -> str:
         """All of it, without the character that DOS ends a text with."""
-        with self.open() as stream:
+        with self.start() as stream:
             return stream.read().removesuffix(_DOS_END)
 
     def lines(self, skip: int = 0) -> Iterator[str]:
@@ -41,7 +41,7 @@ class Text:
         Args:
             skip: characters at the start that are left out.
         """
-        with self.open() as stream:
+        with self.start() as stream:
             stream.read(skip)
             last = ""
             for line in stream:
