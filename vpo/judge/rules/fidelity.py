@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from vpo.judge.rules import attributes, contrasts, helpfulness, lexicon, quotes, sequence
 from vpo.judge.rules.actions import is_plain_action, rival_action
 from vpo.judge.rules.evidence import kept
-from vpo.judge.rules.items import ACTION, CAMERA, NAME, OBJECT, PART, QUOTED, SOFT, SPEECH, STYLE, TEXT, WORD, Item
+from vpo.judge.rules.items import ACTION, CAMERA, NAME, OBJECT, PART, QUOTED, SOFT, STYLE, WORD, Item
 from vpo.judge.rules.negation import denied
+from vpo.judge.rules.quotes import SPEECH, TEXT
 from vpo.judge.rules.requirements import Requirements
 from vpo.judge.rules.sequence import Told
 from vpo.judge.rules.words import Reading, read, stem_phrase

@@ -7,7 +7,7 @@ which kinds a rewriter loses.
 from collections import Counter
 from collections.abc import Mapping
 
-from vpo.judge.rules import items, naming
+from vpo.judge.rules import items, naming, quotes
 from vpo.judge.rules.fidelity import Compared, compared
 from vpo.judge.rules.items import PART, Item
 from vpo.judge.rules.requirements import Requirements, understand
@@ -35,7 +35,7 @@ KINDS: Mapping[str, str] = {
 }
 _OF_ITEMS = {
     items.OBJECT: "thing", items.NAME: "name", items.STYLE: "style", items.CAMERA: "camera", items.ACTION: "action",
-    items.TEXT: "text", items.SPEECH: "speech",
+    quotes.TEXT: "text", quotes.SPEECH: "speech",
 }  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import re
 
 from vpo.judge.rules import lexicon, quotes, sequence
 from vpo.judge.rules.forms import in_form_of, singular
-from vpo.judge.rules.items import CAMERA, NAME, OBJECT, QUOTED, TEXT, Item
+from vpo.judge.rules.items import CAMERA, NAME, OBJECT, QUOTED, Item
+from vpo.judge.rules.quotes import TEXT
 from vpo.judge.rules.requirements import Requirements
 from vpo.judge.rules.sentences import SENTENCE_END, capital, joined, one_line
 from vpo.judge.rules.softening import harmless

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from vpo.judge.rules import quotes, wordnet
 from vpo.judge.rules.actions import is_common
 from vpo.judge.rules.evidence import kept, places_of
-from vpo.judge.rules.items import ACTION, CAMERA, COLOUR, NAME, OBJECT, QUOTED, SOFT, SPEECH, STYLE, TEXT, WORD, Item
+from vpo.judge.rules.items import ACTION, CAMERA, COLOUR, NAME, OBJECT, QUOTED, SOFT, STYLE, WORD, Item
 from vpo.judge.rules.negation import denied
+from vpo.judge.rules.quotes import SPEECH, TEXT
 from vpo.judge.rules.requirements import Requirements
 from vpo.judge.rules.shots import Shot, spans, swapped
 from vpo.judge.rules.words import Reading, noun_of, read, verb_of
@@ -137,7 +138,9 @@ def quote_flaws(required: Requirements, prompt: Reading, found: Told | None) -> 
             detail = f"{item.words} -> {other}" if other else item.words
             yield Reason("accurate", f"{'changed' if other else 'missing'}_{item.kind}", detail)
         elif found is not None and not in_its_shot(item, required, found):
-            yield Reason("accurate", f"missing_{item.kind}", f"{item.words} in {required.shot_of(item).name}")
+            shot = required.shot_of(item)
+            where = f" in {shot.name}" if shot is not None else ""
+            yield Reason("accurate", f"missing_{item.kind}", f"{item.words}{where}")
 
 
 def camera_flaws(required: Requirements, found: Told) -> Iterator[Reason]:
