@@ -8,6 +8,7 @@ from tests.conftest import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_on_a_finished_run(path: Path, smoke, monkeypatch, capsys):
     """The code cells in order, in one namespace, beside runs/ and store/."""

@@ -213,6 +213,7 @@ def test_the_plan_says_why_it_does_not_estimate(tmp_path):
         memory_lines(config, {"sft"})
 
 
+@pytest.mark.slow
 def test_the_plan_says_whether_it_fits_and_what_would_fit(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA3_8B))
     backbone = ["backbone=vpo_2b", f"backbone.model={tmp_path}"]
