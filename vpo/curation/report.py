@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vpo.charts import GREY, LIGHT, new_figure, style_axis
 from vpo.curation.screening import Step
 from vpo.storage.jsonio import write_json
 
 LONGEST = 60  # words from which queries share the histogram's last bar
-_INK, _GREY, _GRID = "#1f2328", "#59636e", "#d1d9e0"
 _COLOURS = ("#8c959f", "#0969da")
 
 
@@ -104,28 +104,20 @@ def draw_lengths(lengths: Mapping[str, Mapping[int, int]], path: Path) -> None:
         lengths: {name: {words: queries}}, one panel a name.
         path: the file to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.2 * len(lengths)), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 2.2 * len(lengths), dpi=130)
     panels = figure.subplots(len(lengths), 1, squeeze=False, sharex=True)[:, 0]
     for panel, colour, (name, counts) in zip(panels, _COLOURS, lengths.items(), strict=False):
         total = sum(counts.values())
         heights = [counts.get(words, 0) for words in range(LONGEST)]
         heights.append(total - sum(heights))
         panel.bar(range(LONGEST + 1), [100 * one / max(1, total) for one in heights], width=0.9, color=colour)
-        title = f"{name}: {total:,} queries, median {_median(counts)} words"
-        panel.set_title(title, fontsize=10, loc="left", color=_INK, fontweight="bold")
-        panel.set_ylabel("% of queries", fontsize=8, color=_GREY)
-        panel.grid(axis="y", color=_GRID, lw=0.5)
+        style_axis(panel, f"{name}: {total:,} queries, median {_median(counts)} words")
+        panel.set_ylabel("% of queries", fontsize=8, color=GREY)
+        panel.grid(axis="y", color=LIGHT, lw=0.5)
         panel.set_axisbelow(True)
-        panel.tick_params(labelsize=8, colors=_GREY)
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.spines[["left", "bottom"]].set_color(_GRID)
     ticks = range(0, LONGEST + 1, 10)
     panels[-1].set_xticks(list(ticks), [*map(str, ticks[:-1]), f"{LONGEST}+"])
-    panels[-1].set_xlabel("words, without flags", fontsize=8, color=_GREY)
+    panels[-1].set_xlabel("words, without flags", fontsize=8, color=GREY)
     figure.savefig(path)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vpo.feedback.groups import by_query
 from vpo.records import Pair, Prompt, Refinement, Score, Verdict
 
 Z95 = 1.96  # the normal distribution's two-sided 95 % quantile
@@ -100,11 +101,8 @@ def without_pair(feedback: Feedback, paired: Collection[str]) -> Counter[str]:
     fine_of = {one.prompt_id: one.fine for one in feedback.verdicts}
     refined = {one.prompt_id for one in feedback.refinements if one.text}
     scored = {one.prompt_id for one in feedback.scores if one.value is not None}
-    queries: dict[str, list[Prompt]] = {}
-    for prompt in feedback.prompts:
-        queries.setdefault(prompt.query_id, []).append(prompt)
     why: Counter[str] = Counter()
-    for query_id, candidates in queries.items():
+    for query_id, candidates in by_query(feedback.prompts).items():
         if query_id not in paired:
             why[_why_none(candidates, fine_of, refined, scored)] += 1
     return why

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from vpo.feedback.checklist import weighted_dimensions
 from vpo.feedback.describe import Mean, mean_of
 from vpo.feedback.grading import graded_by_flaws, helpful_share
+from vpo.feedback.groups import by_query
 from vpo.records import Evolved, Prompt, Score, Verdict
 
 Value = tuple[float | None, Mapping[str, float | None]]  # a reward, and its parts by name
@@ -103,10 +104,7 @@ def curve(pool: Sequence[Evolved]) -> list[Point]:
     `best` rises with the number of draws even where rewriting teaches nothing; `new` rises only where parents help. A fair baseline of
     `best` is an evolution without parents (`evolution.parents=0`).
     """
-    queries: dict[str, list[Evolved]] = {}
-    for one in pool:
-        queries.setdefault(one.query_id, []).append(one)
-    known = [own for own in queries.values() if own[0].generation == 0 and own[0].value is not None]
+    known = [own for own in by_query(pool).values() if own[0].generation == 0 and own[0].value is not None]
     points = []
     for generation in range(1 + max((one.generation for one in pool), default=-1)):
         originals, bests, news = [], [], []

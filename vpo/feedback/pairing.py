@@ -5,11 +5,12 @@ docstring says so.
 """
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vpo.feedback.groups import by_query
 from vpo.feedback.provenance import provenance, side
 from vpo.feedback.video_rules import Scored, VideoRule, accepted
 from vpo.records import Example, Pair, Prompt, Refinement, Score, Verdict
@@ -63,7 +64,7 @@ def text_pairs(
     verdict_of = {one.prompt_id: one for one in verdicts}
     rule = {"name": "refined over flawed", "prepended": prepended, "per_query": per_query}
     pairs = []
-    for candidates in _by_query(prompts):
+    for candidates in by_query(prompts).values():
         flawed = [one for one in candidates if one.id in refined and refined[one.id] != one.text.strip()]
         if not prepended:
             flawed = [one for one in flawed if not _leaves_opening(refined[one.id], one.text.strip())]
@@ -87,7 +88,7 @@ def sampled_pairs(
     verdict_of = {one.prompt_id: one for one in verdicts}
     rule = {"name": "fine over flawed", "per_query": per_query}
     pairs = []
-    for candidates in _by_query(prompts):
+    for candidates in by_query(prompts).values():
         judged = [one for one in candidates if one.id in verdict_of and one.text.strip()]
         fine = [one for one in judged if verdict_of[one.id].fine is True]
         texts = {one.text.strip() for one in fine}
@@ -145,7 +146,7 @@ def video_pairs(
     verdict_of = {one.prompt_id: one for one in verdicts}
     named = {"name": "clip over clip", **rule.values()}
     pairs = []
-    for candidates in _by_query(prompts):
+    for candidates in by_query(prompts).values():
         rated = [(one, score_of[one.id]) for one in candidates if one.id in score_of and one.text.strip()]
         scored = [Scored(one, score, overall) for one, score in rated if (overall := rule.overall(score)) is not None]
         for i, j in accepted(scored, rule):
@@ -214,10 +215,3 @@ def _usable(refinements: Iterable[Refinement]) -> dict[str, str]:
     """Refined text by prompt id, where there is one line of it."""
     texts = ((one.prompt_id, (one.text or "").strip()) for one in refinements)
     return {prompt_id: text for prompt_id, text in texts if text and "\n" not in text}
-
-
-def _by_query(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
-    groups: dict[str, list[Prompt]] = defaultdict(list)
-    for prompt in prompts:
-        groups[prompt.query_id].append(prompt)
-    return list(groups.values())

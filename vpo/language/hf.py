@@ -100,29 +100,41 @@ class HFEngine:
 
     def _row_by_row(self, prompts: list[list[int]], sampler: Sampler, limit: int) -> list[list[int]]:
         """What transformers' `generate` writes to each prompt, which it reads whole; filled up behind a row's end."""
-        ids, mask = left_padded(prompts, self._renderer.pad_id, self.model.device)
         plain = GenerationConfig(
             do_sample=False,  # the sampler has drawn
             max_new_tokens=limit,
             pad_token_id=self._renderer.pad_id,
             eos_token_id=self._renderer.stop_ids,
         )
-        # The model's own would fill what is not set here: a repetition penalty, say, which punishes copying the query's words.
-        own, self.model.generation_config = self.model.generation_config, plain
-        try:
-            output = self.model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                logits_processor=LogitsProcessorList([Forced(sampler, len(prompts))]),
-            )
-        finally:
-            self.model.generation_config = own
-        return output[:, ids.shape[1] :].tolist()
+        forced = LogitsProcessorList([Forced(sampler, len(prompts))])
+        return continuations(self.model, prompts, plain, logits_processor=forced)
 
     def _completion(self, prompt: list[int], row: list[int]) -> Completion:
         ids = self._renderer.until_stop(row)
         ended = bool(ids) and ids[-1] in self._renderer.stop_ids
         return Completion(self._renderer.decode(ids), "stop" if ended else "length", Usage(len(prompt), len(ids)))
+
+
+def continuations(
+    model: Any, prompts: Sequence[Sequence[int]], plain: GenerationConfig, **more: Any
+) -> list[list[int]]:
+    """What transformers' `generate` writes behind prompts by a config alone: the ids of each row, filled up behind its end.
+
+    Args:
+        model: in eval mode.
+        prompts: token ids.
+        plain: all of the config. The model's own would fill what is not set: a repetition penalty, say, which punishes copying the
+            query's words.
+        more: further arguments of `generate`.
+    """
+    ids, mask = left_padded(prompts, plain.pad_token_id, model.device)
+    own, model.generation_config = model.generation_config, plain
+    try:
+        output = model.generate(input_ids=ids, attention_mask=mask, **more)
+    finally:
+        model.generation_config = own
+    rows: list[list[int]] = output[:, ids.shape[1] :].tolist()
+    return rows
 
 
 def reads_mask(model: Any) -> bool:

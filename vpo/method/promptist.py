@@ -8,8 +8,7 @@ from transformers import GenerationConfig
 
 from vpo.errors import UserError
 from vpo.language.chat.rendering import Renderer
-from vpo.language.hf import PretrainedEngine
-from vpo.language.prefill import left_padded
+from vpo.language.hf import PretrainedEngine, continuations
 from vpo.records import Completion, Failure, Query, Usage
 from vpo.templates import read_template
 
@@ -83,7 +82,6 @@ class Promptist:
         model: Any = self.engine.model
         if model is None:
             raise RuntimeError("the method is closed")
-        ids, mask = left_padded(prompts, self._renderer.pad_id, model.device)
         plain = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,
             num_beams=self.beams,
@@ -93,13 +91,7 @@ class Promptist:
             pad_token_id=self._renderer.pad_id,
             eos_token_id=self._renderer.stop_ids,
         )
-        # The model's own would fill what is not set here, a repetition penalty, say.
-        own, model.generation_config = model.generation_config, plain
-        try:
-            output = model.generate(input_ids=ids, attention_mask=mask)
-        finally:
-            model.generation_config = own
-        rows = output[:, ids.shape[1] :].tolist()
+        rows = continuations(model, prompts, plain)
         return [rows[start : start + self.beams] for start in range(0, len(rows), self.beams)]
 
     def _best(self, read: int, beams: Sequence[Sequence[int]]) -> Completion | Failure:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vpo.charts import GREY, INK, LIGHT, new_figure, style_axis
+
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
@@ -19,7 +21,7 @@ log = logging.getLogger(__name__)
 FRAMES = 4  # shown of each clip, evenly spread
 _HEIGHT = 128  # pixels of a shown frame
 _GAP, _PAD, _LINE = 4, 28, 24  # pixels between frames, around blocks, and from line to line
-_INK, _GREY, _EMPTY = "#1f2328", "#59636e", "#eaeef2"
+_EMPTY = "#eaeef2"
 
 ContactRow = tuple[str, Mapping[str, str | Path | None]]  # a query's text, and the clip of each method
 
@@ -64,12 +66,12 @@ def contact_sheet(
     size = (_PAD + across * (block_width + _PAD), tops[-1] + (22 if footer else 0))
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((_PAD, 18), title, fill=_INK, font=style.title)
+    draw.text((_PAD, 18), title, fill=INK, font=style.title)
     for number, block in enumerate(blocks):
         x = _PAD + number % across * (block_width + _PAD)
         y = tops[number // across] + heads[number // across] * _LINE
         _draw_block(sheet, (x, y), block, style)
-    draw.text((_PAD, size[1] - 34), footer, fill=_GREY, font=style.small)
+    draw.text((_PAD, size[1] - 34), footer, fill=GREY, font=style.small)
     sheet.save(path)
 
 
@@ -113,10 +115,10 @@ def _draw_block(sheet: "Image.Image", corner: tuple[int, int], block: _Block, st
     draw = ImageDraw.Draw(sheet)
     x, y = corner
     for number, line in enumerate(block.lines):
-        draw.text((x, y + _LINE * (number - len(block.lines))), line, fill=_INK, font=style.bold)
+        draw.text((x, y + _LINE * (number - len(block.lines))), line, fill=INK, font=style.bold)
     y += 8
     for name, strip in block.strips:
-        draw.text((x, y + _HEIGHT // 2), name, fill=_GREY, font=style.small, anchor="lm")
+        draw.text((x, y + _HEIGHT // 2), name, fill=GREY, font=style.small, anchor="lm")
         sheet.paste(strip, (x + block.indent, y))
         y += _HEIGHT + _GAP
 
@@ -129,7 +131,7 @@ def _strip(clip: str | Path | None) -> "Image.Image":
     if frames is None:
         strip = Image.new("RGB", (FRAMES * (_HEIGHT + _GAP) - _GAP, _HEIGHT), _EMPTY)
         ImageDraw.Draw(strip).text(
-            (strip.width // 2, _HEIGHT // 2), "no clip", fill=_GREY, font=_Style.load().small, anchor="mm"
+            (strip.width // 2, _HEIGHT // 2), "no clip", fill=GREY, font=_Style.load().small, anchor="mm"
         )
         return strip
     shown = [_fit(Image.fromarray(frame)) for frame in frames]
@@ -201,16 +203,12 @@ def training_curves(folder: Path, path: Path) -> bool:
     Returns:
         False, and writes nothing, where no policy was trained.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     policies = {file.stem: read_curves(file) for file in sorted(folder.glob("*.jsonl"), key=_age)}
     policies = {policy: _by_panel(curves) for policy, curves in policies.items() if curves}
     panels = [panel for panel in _PANELS if any(panel in panels_of for panels_of in policies.values())]
     if not panels:
         return False
-    figure = Figure(figsize=(3.7 * len(panels), 2.5 * len(policies)), dpi=130, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.7 * len(panels), 2.5 * len(policies), dpi=130)
     axes = figure.subplots(len(policies), len(panels), squeeze=False)
     for row, (policy, panels_of) in zip(axes, policies.items(), strict=True):
         for axis, panel in zip(row, panels, strict=True):
@@ -257,7 +255,7 @@ def _panel(axis: Any, curves: Mapping[str, _Curve], title: str) -> None:
     for name, curve in curves.items():
         split, _, rest = name.partition("/")
         label = rest.rpartition("/")[2] if "reward" in name else split
-        colour = _COLOURS.get(label, _COLOURS.get(split, _GREY))
+        colour = _COLOURS.get(label, _COLOURS.get(split, GREY))
         dashed = "--" if split == "val" and label != "val" else "-"
         marker = "." if len(curve.values) < 3 else ""  # a line of one point shows nothing
         noisy = len(curve.values) >= _SMOOTH and split == "train" and "lr" not in name
@@ -273,16 +271,13 @@ def _panel(axis: Any, curves: Mapping[str, _Curve], title: str) -> None:
         axis.plot([], [], dashed, color=colour, lw=1.6, label=label if dashed == "-" else f"{label} (val)")
         if noisy:
             axis.plot(curve.steps, _running_mean(curve.values, len(curve.values) // 20), dashed, color=colour, lw=1.6)
-    axis.set_title(title, fontsize=10, loc="left", color=_INK, fontweight="bold")
+    style_axis(axis, title)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.yaxis.set_major_formatter("{x:g}")  # 5e-07 for a small learning rate, 0.69 for a loss
-    axis.tick_params(labelsize=8, colors=_GREY)
-    axis.grid(color="#d1d9e0", lw=0.5)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color("#d1d9e0")
-    axis.set_xlabel("optimizer step", fontsize=8, color=_GREY)
+    axis.grid(color=LIGHT, lw=0.5)
+    axis.set_xlabel("optimizer step", fontsize=8, color=GREY)
     if len(curves) > 1:
-        axis.legend(fontsize=8, frameon=False, labelcolor=_INK)
+        axis.legend(fontsize=8, frameon=False, labelcolor=INK)
 
 
 def _running_mean(values: Sequence[float], window: int) -> np.ndarray:

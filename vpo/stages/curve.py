@@ -5,20 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vpo.charts import GREY, INK, LIGHT, new_figure, style_axis
 from vpo.feedback.describe import Mean
 from vpo.feedback.evolve import Point, best_rewrites
+from vpo.feedback.groups import by_query
 from vpo.records import Evolved
 
-BEST, NEW, INK, GREY, LIGHT = "#1a7f37", "#8250df", "#1f2328", "#59636e", "#d1d9e0"
+BEST, NEW = "#1a7f37", "#8250df"
 
 
 def draw(path: Path, points: Sequence[Point], pool: Sequence[Evolved], reward: str) -> None:
     """Draw means with 95 % intervals over the queries: the best so far, and what each generation alone brought."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4.2), dpi=120, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4.2, dpi=120)
     rewards, whens = figure.subplots(1, 2, width_ratios=(2, 1))
     _line(rewards, [(one.generation, one.best) for one in points], BEST, "best so far of each query")
     _line(rewards, [(one.generation, one.new) for one in points if one.new], NEW, "what the generation brought, mean")
@@ -38,11 +36,8 @@ def draw(path: Path, points: Sequence[Point], pool: Sequence[Evolved], reward: s
 
 def _when(pool: Sequence[Evolved]) -> Counter[int]:
     """How many queries have their best prompt from each generation; of equal ones the earlier."""
-    own: dict[str, list[Evolved]] = {}
-    for one in pool:
-        own.setdefault(one.query_id, []).append(one)
     found: Counter[int] = Counter()
-    for group in own.values():
+    for group in by_query(pool).values():
         original = group[0]
         if original.value is not None:
             best = next(iter(best_rewrites(group, 1)), None)
@@ -60,11 +55,8 @@ def _line(axis: Any, means: Sequence[tuple[int, Mean]], colour: str, label: str)
 
 
 def _style(axis: Any, title: str, label: str) -> None:
-    axis.set_title(title, fontsize=10, loc="left", color=INK, fontweight="bold")
+    style_axis(axis, title)
     axis.set_xlabel(label, fontsize=8, color=GREY)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.tick_params(labelsize=8, colors=GREY)
     axis.grid(color=LIGHT, lw=0.5)
     axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(LIGHT)

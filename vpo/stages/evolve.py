@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from vpo.build import Spec, batch_size_of
 from vpo.feedback.evolve import best_rewrites, evolved, values_of_scores, values_of_verdicts
+from vpo.feedback.groups import by_query
 from vpo.interfaces import Rewriter
 from vpo.records import Evolved, Failure, Family, Prompt, Query, Score, Verdict
 from vpo.seeding import seed_of
@@ -76,9 +77,7 @@ class Evolve(Stage):
         """What the rewriter is given of each query that has a reward of its own and did not fail in the generation before."""
         last = self.earlier[-1]
         going_on = {row["query_id"] for row in last.rows("families.jsonl", dict)} if self.generation > 1 else None
-        own: dict[str, list[Evolved]] = {}
-        for one in pool:
-            own.setdefault(one.query_id, []).append(one)
+        own = by_query(pool)
         return [
             Family(query, own[query.id][0], tuple(best_rewrites(own[query.id], self.parents)), self.generation)
             for query in queries

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vpo.charts import GREY, INK, new_figure, style_axis
 from vpo.errors import UserError
 from vpo.feedback.describe import (
     Feedback,
@@ -36,7 +37,6 @@ MOST = 1000  # pairs whose distance is measured
 EXAMPLES = 2  # of each source
 SHOWN = 400  # characters of a text in an example
 COLOURS = {"text": "#8250df", "sampled": "#0969da", "video": "#1a7f37", "given": "#9a6700"}
-INK, GREY, LIGHT = "#1f2328", "#59636e", "#d1d9e0"
 
 
 @dataclass(frozen=True)
@@ -209,14 +209,10 @@ def _spread(items: Sequence[Pair], n: int) -> list[Pair]:
 
 def draw(path: Path, pairs: Sequence[Pair], distances: Distances) -> None:
     """The picture: pairs by source and reason, extra words of the chosen side, distance between the sides."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     counts = count_reasons(pairs)
     sources = [name for name in COLOURS if name in counts]
     bars = [(name, reason, n) for name in sources for reason, n in counts[name].most_common(8)]
-    figure = Figure(figsize=(15, max(4.2, 0.3 * len(bars) + 1.6)), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(15, max(4.2, 0.3 * len(bars) + 1.6), dpi=110)
     reasons, lengths, apart = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
     places = range(len(bars))
     reasons.barh(places, [n for *_, n in bars], color=[COLOURS[name] for name, *_ in bars], height=0.7)
@@ -258,8 +254,5 @@ def _shortened(text: str) -> str:
 
 
 def _style(axis: Any, title: str, label: str) -> None:
-    axis.set_title(title, fontsize=10, loc="left", color=INK, fontweight="bold")
+    style_axis(axis, title)
     axis.set_xlabel(label, fontsize=8, color=GREY)
-    axis.tick_params(labelsize=8, colors=GREY)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(LIGHT)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from vpo.errors import UserError
 from vpo.feedback.evolve import Point, curve, winner
+from vpo.feedback.groups import by_query
 from vpo.records import Evolved, Example, Query
 from vpo.stages.context import Context
 from vpo.stages.curve import draw
@@ -44,9 +45,7 @@ class Winners(Stage):
             raise UserError(
                 "winners: no query has a reward; see why in the failures of the stage before, then start again"
             )
-        own: dict[str, list[Evolved]] = {}
-        for one in pool:
-            own.setdefault(one.query_id, []).append(one)
+        own = by_query(pool)
         best = {name: won for name, group in own.items() if (won := winner(group, self.least)) is not None}
         self._write_splits(folder, best)
         write_rows(folder / "rows.jsonl", [Example(one.query_id, one.query, one.text) for one in best.values()])
