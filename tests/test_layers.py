@@ -9,8 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "vpo"
-# Generators and rewards of the real world have no file yet; the sketch world's lie in its own room.
-GROUPS = {"backbone", "dataset", "evaluator", "executor", "judge", "logger", "method", "rewriter"}
+GROUPS = {"backbone", "dataset", "evaluator", "executor", "generator", "judge", "logger", "method", "reward", "rewriter"}
 LOWEST = {"cards", "errors", "interfaces", "records", "seeding"}
 # What a room may import, besides the lowest modules and itself. `templates` are texts.
 ALLOWED = {
@@ -28,6 +27,9 @@ ALLOWED = {
     "dataset": {"storage", "templates"},
     "evaluator": {"language", "templates", "video"},
     "executor": {"processes", "storage"},
+    "generator": {"assets", "language", "storage", "video", "workers"},
+    "reward": {"assets", "feedback", "language", "storage", "templates", "video", "workers"},
+    "workers": {"processes", "storage"},
     "judge": {"feedback", "language", "storage", "templates"},
     "method": {"feedback", "language", "templates"},
     "rewriter": {"language", "templates"},

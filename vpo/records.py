@@ -225,7 +225,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Clip:
-    """A rendered video. `path` is relative to the folder of the stage that rendered it; `status` is 'ok' or says what is wrong."""
+    """A rendered video. `path` is relative to the folder of the stage that rendered it; `status` is 'ok' or says what is wrong.
+
+    Attributes:
+        seed: of the try that this clip is from.
+        truncated_tokens: tokens of the prompt that the video model's text encoder did not read; None where nobody counted.
+        faults: what was wrong with earlier tries, which had other seeds.
+    """
 
     id: str
     prompt_id: str
@@ -239,6 +245,8 @@ class Clip:
     height: int
     width: int
     status: str = "ok"
+    truncated_tokens: int | None = None
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -375,6 +383,7 @@ def _read_each(kind: type[R]) -> Callable[[Sequence[Mapping[str, Any]]], tuple[R
 # Fields that JSON cannot hold as they are: other records, and tuples.
 _NESTED: dict[type, dict[str, Callable[[Any], Any]]] = {
     Verdict: {"reasons": _read_each(Reason), "usage": _read(Usage)},
+    Clip: {"faults": tuple},
     Score: {"answers": tuple},
     Evolved: {"parents": tuple},
     Request: {"messages": _read_each(Message), "prompt_ids": tuple, "sampling": _read(Sampling)},
