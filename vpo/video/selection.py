@@ -96,6 +96,8 @@ def selection_of(text: str, key: str) -> Selection:
     found = re.fullmatch(r"([a-z]+) ([1-9]\d{0,4})", text)
     if found is None or found[1] not in _RULES:
         names = ", ".join(f"'{name} 8'" for name in _RULES)
-        raise UserError(f"{key}={text} names no frames of a clip; choose all, or one of {names} (with a number of your own)")
+        raise UserError(
+            f"{key}={text} names no frames of a clip; choose all, or one of {names} (with a number of your own)"
+        )
     rule, n = _RULES[found[1]], int(found[2])
     return lambda line: rule(line, n)
