@@ -158,23 +158,34 @@ def test_a_file_cut_short_is_read_by_what_is_left_or_refused(tmp_path: Path) -> 
             assert max(found.indices) < found.timeline.count <= 40
 
 
-def test_missing_frames_at_the_end_are_not_selected(tmp_path: Path) -> None:
-    """The index names 40 frames; the data of the last 20 are zeros, which no decoder takes for frames."""
-    path = write(tmp_path / "a.mp4", 40)
-    data = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        places = sorted(packet.pos for packet in container.demux(video=0) if packet.size)
-    data[places[20] :] = bytes(len(data) - places[20])
-    path.write_bytes(bytes(data))
-    assert frames.scan(path).count == 40
+def test_frames_that_do_not_come_out_are_not_selected(tmp_path: Path) -> None:
+    """A file without its first key frame: the index names 19 frames, and the four that refer to it are not decoded."""
+    whole, path = tmp_path / "whole.mp4", tmp_path / "headless.mp4"
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.options = {"x264-params": "keyint=5:min-keyint=5:bframes=0:scenecut=0"}
+        for k in range(20):
+            image = np.full((32, 48, 3), 20 * k % 240, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        copied = target.add_stream_from_template(source.streams.video[0])
+        for packet in list(source.demux(source.streams.video[0]))[1:]:
+            if packet.size:
+                packet.stream = copied
+                target.mux(packet)
+    assert frames.scan(path).count == 19
     cache = FrameCache()
     reader = FrameReader("middle 4", cache=cache)
-    try:
-        found = reader.read(path)
-    except clips.ClipError:
-        return
-    assert found.timeline.count < 40
-    assert found.indices == tuple(reader.selection(found.timeline)) == tuple(reader.indices(path))
+    found = reader.read(path)
+    # Frames 5 .. 19 of the whole file; T = 15, edges 0 3 7 11 15, middles 1 4 8 12.
+    assert found.timeline.count == 15
+    assert found.indices == tuple(reader.indices(path)) == (1, 4, 8, 12)
+    assert levels(found) == [(5 + k) % 12 for k in found.indices]
+    assert cache.decodes == 2  # once for the index's number of frames, once for the real one
+    with pytest.raises(clips.ClipError, match="holds 15 frames, and its index names 19"):
+        list(FrameReader("all", cache=FrameCache(1)).windows(path))
 
 
 def test_groups_fit() -> None:
