@@ -60,7 +60,7 @@ class Shared:
         self.model, self.folder, self.features = model, folder, FeatureCache()
 
 
-Load = Callable[[Place, str], Shared]
+Load = Callable[[Any, str], Shared]
 
 
 class FeatureCache:
@@ -100,11 +100,11 @@ class Lease:
 
     Args:
         load: from a place, and the config key that names it, to the model.
-        place: which one.
+        place: which one; a `Place`, or what the loader takes in its stead.
         key: the config key, for messages.
     """
 
-    def __init__(self, load: Load, place: Place, key: str) -> None:
+    def __init__(self, load: Load, place: Hashable, key: str) -> None:
         self._load, self._place, self._key = load, place, key
         self._shared: Shared | None = None
 
