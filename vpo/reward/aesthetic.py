@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -109,7 +110,7 @@ def read_head(path: str | None) -> tuple[torch.Tensor, float]:
         weight, bias = layers[0]
         for matrix, offset in layers[1:]:
             weight, bias = matrix @ weight, matrix @ bias + offset
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
         raise UserError(f"{where}: is no aesthetic head ({' '.join(str(error).split())[:160]}); {_CURE}") from error
     if weight.shape[0] != 1 or not math.isfinite(float(weight.abs().sum() + bias.abs().sum())):
         raise UserError(f"{where}: it gives {weight.shape[0]} numbers, and a head gives one that is finite; {_CURE}")

@@ -119,10 +119,9 @@ class VideoScoreReward:
     def _numbers(self, frames: list[Image.Image], query: str) -> list[float]:
         model = self.lease.get().model
         processor = self._its_processor()
-        for (
-            mark
-        ) in processor.tokenizer.all_special_tokens:  # a query that names one would be read as a frame, or as an end
-            query = query.replace(mark, " ")
+        # A query that names a mark of the model's would be read as a frame, or as an end.
+        for mark in processor.tokenizer.added_tokens_decoder.values():
+            query = query.replace(str(mark), " ")
         text = self.template.replace("{}", query) + "<image> " * len(frames)
         inputs = processor(text=[text], images=[frames], return_tensors="pt")
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)

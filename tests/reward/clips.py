@@ -1,0 +1,34 @@
+"""Clips to score, and rewards as their yaml builds them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.checking.test_config import composed
+from vpo.build import build
+from vpo.records import Clip
+from vpo.video.clips import write_mp4
+
+
+def clip(path: Path, query: str = "a red dog runs", seed: int = 0, count: int = 6, size: tuple[int, int] = (32, 48)) -> Clip:
+    """A clip of coloured blocks, written to `path`; its prompt is another text than its query."""
+    height, width = size
+    small = np.random.default_rng(seed).integers(0, 256, (count, height // 8, width // 8, 3), dtype=np.uint8)
+    write_mp4(np.repeat(np.repeat(small, 8, 1), 8, 2), 8, path)
+    return named(path, query, count, size)
+
+
+def named(path: Path, query: str = "a red dog runs", count: int = 6, size: tuple[int, int] = (32, 48), **more: Any) -> Clip:
+    """The record of a clip, whatever lies at `path`."""
+    name = path.stem
+    return Clip(name, f"p-{name}", f"q-{name}", query, f"prompt of {name}", str(path), 0, count, 8, *size, **more)
+
+
+def reward(name: str, *overrides: str) -> Any:
+    """`reward=<name>` of a config with further overrides, in 32 bits on the CPU."""
+    return build(node(name, *overrides))
+
+
+def node(name: str, *overrides: str) -> dict[str, Any]:
+    return composed(f"reward={name}", *overrides)["reward"]
