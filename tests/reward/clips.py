@@ -11,7 +11,9 @@ from vpo.records import Clip
 from vpo.video.clips import write_mp4
 
 
-def clip(path: Path, query: str = "a red dog runs", seed: int = 0, count: int = 6, size: tuple[int, int] = (32, 48)) -> Clip:
+def clip(
+    path: Path, query: str = "a red dog runs", seed: int = 0, count: int = 6, size: tuple[int, int] = (32, 48)
+) -> Clip:
     """A clip of coloured blocks, written to `path`; its prompt is another text than its query."""
     height, width = size
     small = np.random.default_rng(seed).integers(0, 256, (count, height // 8, width // 8, 3), dtype=np.uint8)
@@ -19,7 +21,9 @@ def clip(path: Path, query: str = "a red dog runs", seed: int = 0, count: int = 
     return named(path, query, count, size)
 
 
-def named(path: Path, query: str = "a red dog runs", count: int = 6, size: tuple[int, int] = (32, 48), **more: Any) -> Clip:
+def named(
+    path: Path, query: str = "a red dog runs", count: int = 6, size: tuple[int, int] = (32, 48), **more: Any
+) -> Clip:
     """The record of a clip, whatever lies at `path`."""
     name = path.stem
     return Clip(name, f"p-{name}", f"q-{name}", query, f"prompt of {name}", str(path), 0, count, 8, *size, **more)

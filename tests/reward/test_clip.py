@@ -1,6 +1,7 @@
 """CLIP similarity and the aesthetic score: the plain model's own numbers, and what becomes of clips that have none."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,12 @@ def test_layers_of_version_2_are_one_linear_function(tmp_path: Path) -> None:
     """The released MLP: 768-1024-128-64-16-1 with dropout after the first three layers and no activations."""
     torch.manual_seed(0)
     sizes = [768, 1024, 128, 64, 16, 1]
-    layers = [torch.nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False)]
+    layers = [torch.nn.Linear(*pair) for pair in pairwise(sizes)]
     drops = [torch.nn.Dropout(p) for p in (0.2, 0.2, 0.1)]
     net = torch.nn.Module()
-    net.layers = torch.nn.Sequential(layers[0], drops[0], layers[1], drops[1], layers[2], drops[2], layers[3], layers[4])
+    net.layers = torch.nn.Sequential(
+        layers[0], drops[0], layers[1], drops[1], layers[2], drops[2], layers[3], layers[4]
+    )
     net.eval()
     torch.save(net.state_dict(), tmp_path / "v2.pth")
     weight, bias = read_head(str(tmp_path / "v2.pth"))
@@ -94,7 +97,12 @@ def test_layers_of_version_2_are_one_linear_function(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("head.json", b'{"weight": [1, 2]}'), ("head.json", b"no json"), ("head.pth", b"no state dict"), ("none.json", None)],
+    [
+        ("head.json", b'{"weight": [1, 2]}'),
+        ("head.json", b"no json"),
+        ("head.pth", b"no state dict"),
+        ("none.json", None),
+    ],
 )
 def test_what_is_no_head_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
     if content is not None:

@@ -120,7 +120,11 @@ def test_clips_weights_of_the_checkpoint_take_the_place_of_the_hubs(tiny: Path, 
     trained = {f"model.{name}": 1.5 * value for name, value in load_file(tiny / "mps/model.safetensors").items()}
     save_file(state | trained, tmp_path / "whole.safetensors")
     torch.save(state | trained, tmp_path / "whole.pth")
-    plain, whole, pickled = role_of(tiny), role_of(tiny, tmp_path / "whole.safetensors"), role_of(tiny, tmp_path / "whole.pth")
+    plain, whole, pickled = (
+        role_of(tiny),
+        role_of(tiny, tmp_path / "whole.safetensors"),
+        role_of(tiny, tmp_path / "whole.pth"),
+    )
     values = [role.score([one])[0].value for role in (plain, whole, pickled, plain)]
     for role in (plain, whole, pickled):
         role.close()

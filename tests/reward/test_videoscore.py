@@ -24,7 +24,11 @@ def test_the_keys_are_those_of_released_checkpoints(tiny: Path) -> None:
     names = set(load_file(tiny / "videoscore/model.safetensors"))
     assert {"score.weight", "score.bias"} <= names
     assert {name.split(".")[0] for name in names} == {"model", "score"}
-    assert {name.split(".")[1] for name in names if name.startswith("model")} == {"vision_model", "connector", "text_model"}
+    assert {name.split(".")[1] for name in names if name.startswith("model")} == {
+        "vision_model",
+        "connector",
+        "text_model",
+    }
     role = reward("videoscore", f"reward.path={tiny / 'videoscore'}", *OPTIONS)
     loaded = role.lease.get().model
     state = load_file(tiny / "videoscore/model.safetensors")
@@ -45,7 +49,9 @@ def test_the_numbers_are_the_heads_on_the_last_token(tiny: Path, tmp_path: Path)
     text = template_text("videoscore").replace("{}", one.query) + "<image> <image> <image> "
     image = "<fake_token_around_image>" + "<image>" * 4 + "<fake_token_around_image>"
     ids = AutoTokenizer.from_pretrained(folder)(text.replace("<image>", image)).input_ids
-    pixels = Idefics2ImageProcessorPil.from_pretrained(folder)([[Image.fromarray(f) for f in frames]], return_tensors="pt")
+    pixels = Idefics2ImageProcessorPil.from_pretrained(folder)(
+        [[Image.fromarray(f) for f in frames]], return_tensors="pt"
+    )
     base = Idefics2ForConditionalGeneration.from_pretrained(folder).eval()
     states = base(input_ids=torch.tensor([ids]), **pixels, output_hidden_states=True).hidden_states[-1][0, -1]
     weights = load_file(folder / "model.safetensors")
