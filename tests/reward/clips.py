@@ -1,9 +1,12 @@
 """Clips to score, and rewards as their yaml builds them."""
 
+import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from tests.checking.test_config import composed
 from vpo.build import build
@@ -34,5 +37,20 @@ def reward(name: str, *overrides: str) -> Any:
     return build(node(name, *overrides))
 
 
+@cache
+def _composed(name: str) -> str:
+    return json.dumps(composed(f"reward={name}")["reward"])  # composing takes a while
+
+
 def node(name: str, *overrides: str) -> dict[str, Any]:
-    return composed(f"reward={name}", *overrides)["reward"]
+    """The node that the command line would compose; of overrides those that set a key of the reward's are known."""
+    found = json.loads(_composed(name))
+    for override in overrides:
+        path, _, value = override.removeprefix("reward.").partition("=")
+        *way, key = path.split(".")
+        inner = found
+        for part in way:
+            inner = inner[part]
+        assert key in inner, f"{override} would be refused"
+        inner[key] = yaml.safe_load(value)
+    return found

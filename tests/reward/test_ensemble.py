@@ -44,7 +44,9 @@ def whole(tiny: Path, *more: str):
 
 def test_the_total_is_the_weighted_sum_of_raw_scores(tmp_path: Path) -> None:
     clips = [named(tmp_path / f"{n}.mp4") for n in range(2)]
-    five = scores({"VQ": 2.7, "TC": 2.8, "DD": 3.0, "TVA": 3.1, "FC": 2.6}, {"VQ": 1, "TC": 1, "DD": 1, "TVA": 1, "FC": 1})
+    five = scores(
+        {"VQ": 2.7, "TC": 2.8, "DD": 3.0, "TVA": 3.1, "FC": 2.6}, {"VQ": 1, "TC": 1, "DD": 1, "TVA": 1, "FC": 1}
+    )
     aes, mps = scores({}, {}), scores({}, {})
     aes = [dataclasses.replace(one, value=value) for one, value in zip(aes, (5.6, 4.0), strict=True)]
     mps = [dataclasses.replace(one, value=value) for one, value in zip(mps, (9.0, 6.0), strict=True)]
@@ -61,7 +63,9 @@ def test_the_total_is_the_weighted_sum_of_raw_scores(tmp_path: Path) -> None:
 def test_a_part_that_failed_fails_the_whole(tmp_path: Path) -> None:
     clips = [named(tmp_path / f"{n}.mp4") for n in range(2)]
     good = scores({"a": 1.0}, {"a": 2.0})
-    role = EnsembleReward({"one": Given(*good), "two": Given(Failure("timeout", "slow", 2, True), good[1])}, {"a": 1}, 8)
+    role = EnsembleReward(
+        {"one": Given(*good), "two": Given(Failure("timeout", "slow", 2, True), good[1])}, {"a": 1}, 8
+    )
     with pytest.raises(UserError, match=r"reward\.parts: two and another part both give a"):
         role.score(clips)
     failure = role.score(clips[:1])[0]
@@ -99,7 +103,9 @@ def test_the_parts_numbers_are_their_own(tiny: Path, tmp_path: Path) -> None:
         expected = [one.value for one in part.score(clips)]
         assert [one.dimensions[name] for one in found] == pytest.approx(expected, abs=1e-4)
         part.close()
-    video = reward("videoscore", f"reward.path={tiny / 'videoscore'}", "reward.dtype=float32", "reward.frames='steps 16'")
+    video = reward(
+        "videoscore", f"reward.path={tiny / 'videoscore'}", "reward.dtype=float32", "reward.frames='steps 16'"
+    )
     for one, expected in zip(found, video.score(clips), strict=True):
         for name, value in expected.dimensions.items():
             assert one.dimensions[name] == pytest.approx(value, abs=1e-4)
@@ -129,7 +135,9 @@ def test_two_rewards_on_one_clip_share_its_forward(tiny: Path, tmp_path: Path) -
     role.close()
 
 
-def test_clips_that_do_not_fit_together_go_in_groups(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_that_do_not_fit_together_go_in_groups(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is still decoded once: the parts of a group are done before the next group's clips come."""
     clips = [clip(tmp_path / f"{n}.mp4", seed=n) for n in range(4)]
     role = whole(tiny)
@@ -155,7 +163,8 @@ def test_prompt_a_videos_filter_reads_these_dimensions() -> None:
     ones = [Score(str(n), str(n), "q", 0, one) for n, one in enumerate((good, bad, near))]
     rule.check(ones)
     candidates = [
-        Scored(Prompt(one.prompt_id, "q", "query", f"prompt {one.prompt_id}", "m"), one, rule.overall(one)) for one in ones
+        Scored(Prompt(one.prompt_id, "q", "query", f"prompt {one.prompt_id}", "m"), one, rule.overall(one))
+        for one in ones
     ]
     pairs = [(a.score.clip_id, b.score.clip_id) for a, b in accepted(candidates, rule)]
     assert pairs == [("0", "1"), ("2", "1")]
