@@ -64,8 +64,8 @@ def constant(scores: Sequence[Score]) -> str | None:
     if len(values) < FEW or len(set(values)) > 1:
         return None
     return (
-        f"all {len(values)} clips have the score {values[0]:g}: no pair comes of that, and a reward looks so whose model was not loaded "
-        "as it was trained; see card.json, and some of the clips"
+        f"all {len(values)} clips have the score {values[0]:g}: no pair comes of that, and a reward looks so whose model was "
+        "not loaded as it was trained; see card.json, and some of the clips"
     )
 
 

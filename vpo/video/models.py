@@ -90,6 +90,11 @@ class FeatureCache:
             _, gone = self._clips.popitem(last=False)
             self._size -= sum(one.nbytes for one in gone.values())
 
+    def clear(self) -> None:
+        """Drop all features."""
+        self._clips.clear()
+        self._size = 0
+
 
 _loaded: dict[Hashable, tuple[Shared, int]] = {}
 _lock = threading.Lock()
