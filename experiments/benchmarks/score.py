@@ -5,7 +5,7 @@
     python experiments/benchmarks/score.py --json
 
 The rewards are an ensemble: CLIP similarity twice (B/32; L/14), aesthetic score (the same L/14, which runs once), MPS and VideoScore,
-of true classes with small random weights (`vpo/assets/tiny/vision.py`), on the CPU. So decoding and resizing weigh what they weigh, and
+of true classes with small random weights (`vpo/assets/tiny/vision.py`), on the CPU. So decoding and resizing weigh what they do, and
 the models next to nothing: what is measured is what the rewards spend beside the models.
 
     decode     one decode of each clip, which keeps the frames that any of the five reads
@@ -75,10 +75,10 @@ def nodes(models: Path) -> dict[str, dict[str, Any]]:
 
     return {
         "clip B/32": of("clip", "clip_b32"),
-        "clip L/14": of("clip", "clip_l14", frames="arange 4"),
+        "clip L/14": of("clip", "clip_l14", frame_selection="arange 4"),
         "aesthetic": of("aesthetic", "clip_l14"),
         "mps": of("mps", "mps", checkpoint=str(models / "mps/mps.safetensors")),
-        "videoscore": of("videoscore", "videoscore", frames="steps 16"),
+        "videoscore": of("videoscore", "videoscore", frame_selection="steps 16"),
     }
 
 
