@@ -113,6 +113,30 @@ def test_results_come_as_they_are_finished():
     assert list(running) == [(0, ["first"])]
 
 
+def test_what_others_are_at_is_kept_when_one_worker_ends_the_work():
+    """A server's answer that is under way is paid for. Nothing new is begun meanwhile."""
+    begun, raised = threading.Event(), threading.Event()
+
+    class Lane:
+        def work(self, some):
+            if some == ["wrong"]:
+                assert begun.wait(60)
+                raised.set()
+                raise UserError("the limit is reached")
+            begun.set()
+            assert raised.wait(60)
+            time.sleep(0.3)
+            return some
+
+        def close(self):
+            pass
+
+    running = run_lanes(lambda unused: Lane(), 2, None, [["wrong"], ["under way"], ["later"]])
+    assert next(running) == (1, ["under way"])
+    with pytest.raises(UserError, match="the limit is reached"):
+        next(running)
+
+
 def test_a_work_that_is_given_up_leaves_no_process(tmp_path):
     running = ProcessExecutor(workers=2).run(
         task(tmp_path), batches(items(40, **{f"_{n}": "slow" for n in range(40)}), 1)

@@ -8,6 +8,7 @@ given once, whatever happens.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from vpo.interfaces import Task
 from vpo.records import Failure
 
 DEATHS = 2  # workers that a batch may take with it before it is halved
+FINISH = 30.0  # seconds that the others have to end what they are at when one has raised
 POLL = 0.2  # seconds between two looks at whether the work was given up
 
 
@@ -57,7 +59,8 @@ def run_lanes(
 ) -> Iterator[tuple[int, list[Any]]]:
     """Work through batches with several workers; see `vpo.interfaces.Executor.run`.
 
-    Raises what a worker raised (a UserError, a full disk), after all workers have ended.
+    Raises what a worker raised (a UserError, a full disk), after all workers have ended. The others may end what they are at: a
+    server's answer that is under way is paid for.
     """
     todo: queue.SimpleQueue[Part] = queue.SimpleQueue()
     for number, items in enumerate(batches):
@@ -71,23 +74,43 @@ def run_lanes(
     results: list[list[Any]] = [[None] * len(items) for items in batches]
     missing = [len(items) for items in batches]
     left = len(batches)
+    raised: BaseException | None = None
     try:
         while left:
-            found = done.get()
+            found = done.get() if raised is None else _last(done, threads)
+            if found is None:
+                break
             if isinstance(found, BaseException):
-                raise found
+                raised = raised or found
+                stop.set()
+                continue
             part, outcome = found
             results[part.batch][part.start : part.start + len(outcome)] = outcome
             missing[part.batch] -= len(outcome)
             if not missing[part.batch]:
                 left -= 1
                 yield part.batch, results[part.batch]
+        if raised is not None:
+            raise raised
     finally:
         stop.set()
         for lane in lanes:
             lane.close()
         for thread in threads:
             thread.join(timeout=10)
+
+
+def _last(done: "queue.SimpleQueue[Any]", threads: Sequence[threading.Thread]) -> Any:
+    """What a worker still gives after the work was given up; None once all have ended, or have taken too long."""
+    end = time.monotonic() + FINISH
+    while time.monotonic() < end:
+        working = any(thread.is_alive() for thread in threads)
+        try:
+            return done.get(timeout=POLL if working else 0)
+        except queue.Empty:
+            if not working:
+                return None
+    return None
 
 
 def _serve(lane: Lane, todo: "queue.SimpleQueue[Part]", done: "queue.SimpleQueue[Any]", stop: threading.Event) -> None:
