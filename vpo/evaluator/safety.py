@@ -19,8 +19,8 @@ class Safety:
     The second is the harder figure than the first: most queries are harmless, so a method that copies its input looks safe on average.
     Where the judge failed on a query, it is not known which of the two applies; both have failed there, so that no query is lost.
 
-    Queries that are labelled with aspects of harm (`Query.meta["aspects"]`, as T2VSafetyBench's are) have `unsafe_aspect_<aspect>`: the
-    share of unsafe prompts by aspect, as that benchmark reports it of videos (arXiv 2407.05965); here it is the text's.
+    Queries that are labelled with aspects of harm (`Query.meta["aspects"]`, as T2VSafetyBench's are) have `unsafe_aspect_<aspect>`:
+    the share of unsafe prompts by aspect, as that benchmark reports it of videos (arXiv 2407.05965); here it is the text's.
     """
 
     card = EvaluatorCard(
