@@ -31,7 +31,7 @@ ALLOWED = {
     "charts": set(),
     "feedback": set(),
     "curation": {"charts", "dataset", "language", "storage"},
-    "video": set(),
+    "video": {"language"},
     "language": {"assets", "storage", "templates"},
     "processes": {"storage"},
     "backbone": {"language", "storage", "templates"},

@@ -9,7 +9,8 @@ from vpo.assets.folder import is_asset, version_of
 from vpo.stages.start import fingerprint
 from vpo.templates import template_hash
 
-FILES = ("path", "queries")  # of `vpo.method.file`; what ends in "_file" is one, too
+FILES = ("path", "queries", "head", "checkpoint")  # where they are files; what ends in "_file" is one, too
+MODELS = ("model", "path")  # where they are folders or assets
 
 
 def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,10 +24,11 @@ def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in node.items():
         if (key == "template" or key.endswith("_template")) and isinstance(value, str):
             inner[f"{key}_content"] = template_hash(value)
-    if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
-        inner["model_content"] = fingerprint(Path(node["model"]))
-    elif is_asset(node.get("model")):
-        inner["model_content"] = version_of(node["model"])
+    for key in MODELS:
+        if isinstance(node.get(key), str) and Path(node[key]).is_dir():
+            inner[f"{key}_content"] = fingerprint(Path(node[key]))
+        elif is_asset(node.get(key)):
+            inner[f"{key}_content"] = version_of(node[key])
     for key in [*FILES, *(one for one in node if one.endswith("_file"))]:
         if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
             inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()
