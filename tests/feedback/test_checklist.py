@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.conftest import ROOT
 from vpo.feedback.checklist import Question, dimension_scores, dimensions_dominate, dominates, weighted_sum
 
 VISIONREWARD = Path(__file__).resolve().parents[3] / "shared" / "data" / "visionreward" / "video_checklist_64.json"
@@ -84,3 +86,15 @@ def test_visionreward_weights_give_its_published_maxima() -> None:
     assert (2 * weighted_sum([False] * 64, weights) - sum(weights)) / 29 == pytest.approx(-0.2164542, abs=1e-6)
     # questions 1 and 4 alone: .95439 + 1.14182
     assert weighted_sum([i in (0, 3) for i in range(64)], weights) == pytest.approx(2.09621, abs=1e-5)
+
+
+@pytest.mark.skipif(not VISIONREWARD.exists(), reason="shared/data/visionreward is not beside this checkout")
+def test_our_yaml_holds_visionrewards_questions_and_weights() -> None:
+    ours = yaml.safe_load((ROOT / "conf/reward/base/visionreward_questions.yaml").read_text(encoding="utf-8"))[
+        "questions"
+    ]
+    published = [
+        {"text" if name == "question" else name: value for name, value in one.items() if name != "selected"}
+        for one in json.loads(VISIONREWARD.read_text())["questions"]
+    ]
+    assert ours == published
