@@ -1,6 +1,6 @@
 """From frames to what the vision towers of vision-language models read: resize, normalise, patchify, with torch alone.
 
-transformers' own video processors need torchvision. What they do stands in transformers, `models/qwen2_vl/video_processing_qwen2_vl.py`,
+transformers' own video processors need torchvision. What they do stands in its `models/qwen2_vl/video_processing_qwen2_vl.py`,
 `models/qwen3_vl/video_processing_qwen3_vl.py`, `models/internvl/video_processing_internvl.py`, `video_processing_utils.py`; the tests
 compare with the image processors that read with PIL.
 """
