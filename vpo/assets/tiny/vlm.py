@@ -25,8 +25,14 @@ from transformers import (
 
 from vpo.storage.jsonio import write_json
 
-# Whole words that are one token each, as in the real vocabularies: what a checklist's answers and a text of scores are made of.
-_WORDS = ("yes", "Yes", "YES", "no", "No", "NO", "Is", "Does", "the", "video", "of")
+# Words that are one token each, as in the real vocabularies: a checklist's answers, and what many of its questions are made of.
+_WORDS = (
+    "yes", "Yes", "YES", "no", "No", "NO", "Answer", "Are", "Does", "Is", "aesthetically", "any", "beautiful", "beginning", "camera",
+    "clear", "colors", "completely", "composition", "content", "details", "dynamic", "flaws", "focus", "have", "harmful", "image",
+    "issues", "letters", "lighting", "material", "meet", "motion", "movement", "object", "obvious", "physics", "pleasing", "quality",
+    "realistic", "requirements", "rough", "shape", "smoothness", "stable", "stated", "static", "text", "the", "throughout",
+    "unattractive", "video", "with",
+)  # fmt: skip
 _CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _QWEN = (*_CHATML, "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 _INTERNVL = (*_CHATML, "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
@@ -140,9 +146,15 @@ def llava_onevision(folder: Path) -> None:
         image_grid_pinpoints=[[42, 42], [42, 84]],
     )  # fmt: skip
     _save(folder, LlavaOnevisionForConditionalGeneration, config, tokenizer)
-    write_json(folder / "chat_template.json", {"chat_template": chat})  # where the hub's folder has the one for pictures
+    write_json(
+        folder / "chat_template.json", {"chat_template": chat}
+    )  # where the hub's folder has the one for pictures
     _save_preprocessor(
-        folder, "half", "LlavaOnevisionVideoProcessor", "video_preprocessor_config.json", size={"height": 42, "width": 42}
+        folder,
+        "half",
+        "LlavaOnevisionVideoProcessor",
+        "video_preprocessor_config.json",
+        size={"height": 42, "width": 42},
     )
 
 

@@ -76,7 +76,9 @@ class Checklist:
     def report(self) -> None:
         """Log how many answers were neither yes nor no, if any."""
         if self.unread:
-            log.warning("reward: %d of %d answers were neither yes nor no, and are no part of a score", self.unread, self.asked)
+            log.warning(
+                "reward: %d of %d answers were neither yes nor no, and are no part of a score", self.unread, self.asked
+            )
 
     def card(self) -> dict[str, Any]:
         """What the card of a reward says of its checklist."""

@@ -76,7 +76,9 @@ class _Qwen:
         vision = config.vision_config
         self.token = config.video_token_id
         self.placeholder = tokenizer.convert_ids_to_tokens(config.video_token_id)
-        self.start, self.end = tokenizer.convert_ids_to_tokens([config.vision_start_token_id, config.vision_end_token_id])
+        self.start, self.end = tokenizer.convert_ids_to_tokens(
+            [config.vision_start_token_id, config.vision_end_token_id]
+        )
         self.colours = colours
         self.grid = Grid(
             vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size, min_pixels, max_pixels

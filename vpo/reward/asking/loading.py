@@ -37,7 +37,9 @@ def load_vlm(path: str, revision: str | None, dtype: str, device: str, key: str)
     """
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype):
-        raise UserError(f"{key.rpartition('.')[0]}.dtype={dtype} is no number format; choose bfloat16, float16 or float32")
+        raise UserError(
+            f"{key.rpartition('.')[0]}.dtype={dtype} is no number format; choose bfloat16, float16 or float32"
+        )
     folder, _ = fetch(path, revision, key)
     where = f"{key}={path}"
     check_folder(folder, where)
@@ -72,8 +74,12 @@ def _three(values: Any) -> bool:
 def _check_kind(folder: Path, where: str) -> None:
     kind = read_json(folder / "config.json", where).get("model_type")
     if kind not in FAMILIES:
-        hint = "; of InternVL take the version for transformers, whose name ends in -hf" if "intern" in str(kind) else ""
-        raise UserError(f"{where}: model_type {kind} cannot be asked about clips here; known are {', '.join(FAMILIES)}{hint}")
+        hint = (
+            "; of InternVL take the version for transformers, whose name ends in -hf" if "intern" in str(kind) else ""
+        )
+        raise UserError(
+            f"{where}: model_type {kind} cannot be asked about clips here; known are {', '.join(FAMILIES)}{hint}"
+        )
 
 
 def _tokenizer(folder: Path, where: str) -> Any:
@@ -85,7 +91,9 @@ def _tokenizer(folder: Path, where: str) -> Any:
     if (folder / "chat_template.json").exists():
         tokenizer.chat_template = read_json(folder / "chat_template.json", where).get("chat_template")
     if not tokenizer.chat_template:
-        raise UserError(f"{where}: it has no chat template; copy chat_template.jinja or chat_template.json of the model")
+        raise UserError(
+            f"{where}: it has no chat template; copy chat_template.jinja or chat_template.json of the model"
+        )
     return tokenizer
 
 
@@ -95,7 +103,12 @@ def _model(folder: Path, dtype: torch.dtype, where: str) -> Any:
         config = AutoConfig.from_pretrained(folder)
         # Questions that share a clip's keys and values are told apart by a mask, which flash attention does not take.
         model, report = AutoModelForImageTextToText.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, attn_implementation="sdpa", output_loading_info=True
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            output_loading_info=True,
         )
     except torch.OutOfMemoryError:
         raise

@@ -69,7 +69,9 @@ class VisionLanguageModel:
         """
         asked = self.ask(footage, questions)
         shared = self._tensor(asked.shared)
-        positions = self.family.positions(self.model, self._tensor([*asked.shared, asked.own[0][-1]]), asked.seen.inputs)
+        positions = self.family.positions(
+            self.model, self._tensor([*asked.shared, asked.own[0][-1]]), asked.seen.inputs
+        )
         cache = DynamicCache(config=self.model.config.get_text_config())
         self.model(
             input_ids=shared, position_ids=positions[..., :-1], past_key_values=cache, use_cache=True, logits_to_keep=1,
@@ -82,7 +84,12 @@ class VisionLanguageModel:
         """The arguments of the model's own forward pass, or `generate`, for one question with its clip. Raises as above."""
         asked = self.ask(footage, [question])
         ids = self._tensor([*asked.shared, *asked.own[0]])
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **self._inputs(asked.seen), **self.family.more(ids)}
+        return {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            **self._inputs(asked.seen),
+            **self.family.more(ids),
+        }
 
     def ask(self, footage: Footage, questions: Sequence[str]) -> Asked:
         """The prompts of questions about a clip. All of a question is text, whatever looks like a control token in it."""
@@ -150,7 +157,9 @@ class VisionLanguageModel:
             text = str(self.tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True))
         except Exception as error:  # a chat template is a program of the model's authors
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{self.where}: its chat template fails on a turn with a video ({reason}); copy the model's own") from error
+            raise UserError(
+                f"{self.where}: its chat template fails on a turn with a video ({reason}); copy the model's own"
+            ) from error
         head, word, tail = text.partition(_WORD)
         before, mark, after = head.partition(self.family.mark)
         if not word or not mark:
@@ -178,7 +187,9 @@ class VisionLanguageModel:
     def _inputs(self, seen: Seen) -> dict[str, Tensor]:
         """The clip's tensors on the model's device, floating ones in its dtype but for times."""
         moved = {name: value.to(self.model.device) for name, value in seen.inputs.items()}
-        return {name: value.to(self.model.dtype) if name.startswith("pixel") else value for name, value in moved.items()}
+        return {
+            name: value.to(self.model.dtype) if name.startswith("pixel") else value for name, value in moved.items()
+        }
 
 
 def _groups(own: Sequence[Sequence[int]]) -> Iterator[tuple[int, int]]:

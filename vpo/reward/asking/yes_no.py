@@ -27,7 +27,9 @@ def token_ids(tokenizer: Any, words: Iterable[str], where: str) -> list[int]:
     spelled = [tokenizer.encode(form, add_special_tokens=False) for word in words for form in (word, f" {word}")]
     found = sorted({ids[0] for ids in spelled if len(ids) == 1})
     if not found:
-        raise UserError(f"{where}: its tokenizer has no token for {words[0]!r}, so its answers cannot be read; use another model")
+        raise UserError(
+            f"{where}: its tokenizer has no token for {words[0]!r}, so its answers cannot be read; use another model"
+        )
     return found
 
 
