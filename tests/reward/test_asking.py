@@ -96,7 +96,8 @@ def test_the_model_reads_the_clip_once_for_all_questions():
 
 @pytest.mark.parametrize(("name", "expected"), [
     # 70 x 98 pixels are 5 x 7 patches of 14; multiples of 28: round(2.5) = 2, round(3.5) = 4, so 4 x 8 patches; 5 frames are 3 pairs
-    ("qwen2_5_vl", "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>" + "<|video_pad|>" * 24),
+    ("qwen2_5_vl", "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+                   + "<|video_pad|>" * 24),
     # multiples of 32: round(2.19) = 2, round(3.06) = 3, so 4 x 6 patches; pairs of frames at 0 and 2, 4 and 6, 8 and 8 seconds
     ("qwen3_vl", "<|im_start|>user\n" + "".join(
         f"<{at} seconds><|vision_start|>{'<|video_pad|>' * 6}<|vision_end|>" for at in ("1.0", "5.0", "8.0"))),
@@ -174,8 +175,8 @@ def refusals():
 
     def windows(folder):
         text = json.loads((folder / "config.json").read_text())["text_config"]
-        change(folder, "config.json", text_config={**text, "layer_types": ["full_attention", "sliding_attention"],
-                                                   "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1})  # fmt: skip
+        layers = {"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 8, "max_window_layers": 1}
+        change(folder, "config.json", text_config={**text, **layers, "use_sliding_window": True})
 
     return [
         (no_config, "no config.json in it"), (another_kind, "whose name ends in -hf"), (no_weights, "a pickle, which can run code"),
@@ -197,7 +198,7 @@ def test_a_model_that_cannot_be_asked_is_refused_in_one_line(spoil, message, tmp
 
 
 def test_no_such_number_format():
-    with pytest.raises(UserError, match="reward.dtype=Tensor is no number format"):
+    with pytest.raises(UserError, match=r"reward\.dtype=Tensor is no number format"):
         load("internvl", dtype="Tensor")
 
 

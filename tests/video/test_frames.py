@@ -161,11 +161,5 @@ def test_a_file_cut_short_is_read_by_what_is_left_or_refused(tmp_path: Path) -> 
 
 
 def test_groups_fit() -> None:
-    assert frames.groups([4, 4, 4, 9, 1, 12, 1], 10) == [
-        range(0, 2),
-        range(2, 3),
-        range(3, 5),
-        range(5, 6),
-        range(6, 7),
-    ]
+    assert frames.groups([4, 4, 4, 9, 1, 12, 1], 10) == [range(0, 2), range(2, 3), range(3, 5), range(5, 6), range(6, 7)]
     assert frames.groups([], 10) == []

@@ -315,3 +315,4 @@ def _cuts(count: int, frame_bytes: int) -> Iterator[tuple[int, int]]:
     most = max(1, WINDOW_BYTES // frame_bytes)
     for start in range(0, count, most):
         yield start, min(start + most, count)
+

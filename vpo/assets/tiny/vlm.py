@@ -1,7 +1,7 @@
 """Vision-language models of the classes that the rewards know, with two layers and random weights.
 
-Each folder is laid out as the hub's: config, safetensors, tokenizer, chat template, preprocessor's config. What they say about a clip is
-noise; what they read of it, and where, is what the real ones read.
+Each folder is laid out as the hub's: config, safetensors, tokenizer, chat template, preprocessor's config. What they say about a clip
+is noise; what they read of it, and where, is what the real ones read.
 """
 
 from collections.abc import Callable, Sequence

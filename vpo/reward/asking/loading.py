@@ -17,8 +17,8 @@ from vpo.video.vlm import Colours
 
 # Where a folder says how frames are normalised, the first that is there: (file, key of a part of it).
 _PREPROCESSORS = (
-    ("processor_config.json", "video_processor"), ("video_preprocessor_config.json", None), ("processor_config.json", "image_processor"),
-    ("preprocessor_config.json", None),
+    ("processor_config.json", "video_processor"), ("video_preprocessor_config.json", None),
+    ("processor_config.json", "image_processor"), ("preprocessor_config.json", None),
 )  # fmt: skip
 
 

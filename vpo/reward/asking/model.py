@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,7 +93,7 @@ class VisionLanguageModel:
     def ask(self, footage: Footage, questions: Sequence[str]) -> Asked:
         """The prompts of questions about a clip. All of a question is text, whatever looks like a control token in it."""
         seen = self.family.see(footage)
-        before, after, _ = self._frame
+        before, _, _ = self._frame
         ids = [
             copy
             for one in self._tokenised(before + seen.text)
@@ -158,7 +157,7 @@ class VisionLanguageModel:
         except Exception as error:  # a chat template is a program of the model's authors
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{self.where}: its chat template fails on a turn with a video ({reason}); copy the model's own"
+                f"{self.where}: its chat template fails on a turn with a video ({reason}); copy the hub's"
             ) from error
         head, word, tail = text.partition(_WORD)
         before, mark, after = head.partition(self.family.mark)
