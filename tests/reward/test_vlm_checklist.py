@@ -1,5 +1,6 @@
 """The checklist that a vision-language model answers: scores, what cannot be read, warnings, cards, configs."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -129,8 +130,9 @@ def test_clips_that_cannot_be_read_have_no_score(tmp_path):
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 3])
     (tmp_path / "gone.mp4").unlink()
     black = clip(tmp_path, "black", frames=np.zeros((4, 64, 64, 3), np.uint8))
+    unusable = dataclasses.replace(paths["fine"], id="unusable", status="frozen")
     strip = clip(tmp_path, "strip", frames=np.full((2, 2, 600, 3), 90, np.uint8))
-    *unread, thin, fine = made.score([paths["empty"], paths["cut"], paths["gone"], black, strip, paths["fine"]])
+    *unread, thin, fine = made.score([paths["empty"], paths["cut"], paths["gone"], black, unusable, strip, paths["fine"]])
     assert all(one.value is None and one.answers == (None,) * 3 for one in unread)
     assert isinstance(thin, Failure)
     assert "one side is more than 200 times the other" in thin.detail
@@ -177,7 +179,7 @@ def test_the_card_names_what_a_number_depends_on():
     assert card["maximum"] == pytest.approx(6.27717, abs=1e-5)
     assert card["minimum"] == 0.0
     assert len(card["questions"]) == 64
-    assert {"input", "frames", "score", "direction", "licence", "cannot see"} <= card.keys()
+    assert {"input", "frames", "score", "better", "licence", "cannot_see"} <= card.keys()
     json.dumps(card)
 
 

@@ -28,13 +28,13 @@ class VLMChecklist:
         least: probability of yes and no together below which an answer is None.
         scale: of the total, as of `Checklist`.
         licence: of the model, for the card.
+        batch_size: clips at once, which are read one after the other.
 
     Raises:
         UserError: What is missing or contradictory, and the cure.
     """
 
-    batch_size = 4
-    not_in_key = ("licence",)
+    not_in_key = ("licence", "batch_size")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class VLMChecklist:
         least: float,
         scale: str,
         licence: str,
+        batch_size: int,
     ) -> None:
         self.checklist = Checklist(questions, scale)
         self.reader = FrameReader(frames, "reward.frames")
@@ -59,7 +60,7 @@ class VLMChecklist:
         self.yes, self.no = (token_ids(self.model.tokenizer, words, self.model.where) for words in (YES, NO))
 
     def score(self, clips: Sequence[Clip]) -> list[Score | Failure]:
-        """One score a clip, asked with `clip.query`; a clip that cannot be read, or shows nothing, has None everywhere."""
+        """One score a clip, asked with `clip.query`; a clip that is unusable, cannot be read or shows nothing has None everywhere."""
         return [self._score(clip) for clip in clips]
 
     def card(self) -> Mapping[str, Any]:
@@ -76,7 +77,7 @@ class VLMChecklist:
             "answer": f"P(yes) > P(no) of the first token, None where both together are below {self.least:g}",
             **self.checklist.card(),
             "note": "checklist surrogate: the 29 weights were fitted on VisionReward's own answers",
-            "cannot see": "what happens between the frames (flicker, judder), sound, and small detail below the resolution of its "
+            "cannot_see": "what happens between the frames (flicker, judder), sound, and small detail below the resolution of its "
             "frames; a general model knows no standard of generated video, and says yes readily",
         }  # fmt: skip
 
@@ -87,6 +88,8 @@ class VLMChecklist:
         self.model.close()
 
     def _score(self, clip: Clip) -> Score | Failure:
+        if clip.status != "ok":
+            return self.checklist.unreadable(clip)
         questions = [f"{text}{self.instruction}" for text in self.checklist.texts(clip.query)]
         try:
             logits = self.model.first_token_logits(read_footage(self.reader, clip), questions)

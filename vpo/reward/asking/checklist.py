@@ -87,7 +87,7 @@ class Checklist:
             "maximum": SCALES[self.scale]([True] * len(self.questions), self.weights),
             "minimum": SCALES[self.scale]([False] * len(self.questions), self.weights),
             "score": SCALE_NAMES[self.scale],
-            "direction": "higher is better",
+            "better": "higher",
             "text": "the original query",
             "rule": "an answer that is neither yes nor no is None; a score that needs it is None, too",
         }
