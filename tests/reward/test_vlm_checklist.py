@@ -132,7 +132,9 @@ def test_clips_that_cannot_be_read_have_no_score(tmp_path):
     black = clip(tmp_path, "black", frames=np.zeros((4, 64, 64, 3), np.uint8))
     unusable = dataclasses.replace(paths["fine"], id="unusable", status="frozen")
     strip = clip(tmp_path, "strip", frames=np.full((2, 2, 600, 3), 90, np.uint8))
-    *unread, thin, fine = made.score([paths["empty"], paths["cut"], paths["gone"], black, unusable, strip, paths["fine"]])
+    *unread, thin, fine = made.score(
+        [paths["empty"], paths["cut"], paths["gone"], black, unusable, strip, paths["fine"]]
+    )
     assert all(one.value is None and one.answers == (None,) * 3 for one in unread)
     assert isinstance(thin, Failure)
     assert "one side is more than 200 times the other" in thin.detail
