@@ -159,7 +159,8 @@ def test_what_text_requests_are_sent_is_unchanged():
     call = dialect.call(Request(messages=(Message("user", "Hi"),)))
     assert json.dumps(call.asked("x")) == json.dumps({
         "endpoint": "x", "path": "chat/completions",
-        "body": {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 512, "temperature": 0.0, "top_p": 1.0},
+        "body": {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 512, "temperature": 0.0,
+                 "top_p": 1.0},
         "draw": None,
     })  # fmt: skip
 
@@ -196,5 +197,5 @@ def test_the_config_composes_and_its_faults_name_the_rewards_own_keys():
     assert config["engine"] != config["reward"]["engine"]
     with pytest.raises(UserError, match=r"reward\.engine\.omit=\[model\]"):
         check_config(composed(*values, "reward.engine.omit=[model]"))
-    with pytest.raises(UserError, match="reward.quality=0"):
+    with pytest.raises(UserError, match=r"reward\.quality=0"):
         build({**config["reward"], "quality": 0})
