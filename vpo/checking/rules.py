@@ -84,7 +84,9 @@ def check_feedback(config: Mapping[str, Any]) -> None:
 
 def check_engines(config: Mapping[str, Any]) -> None:
     """Every role that asks a language model has an engine, and the folder of a local model exists."""
-    for path, node in targets_in({name: config.get(name) for name in ("drafter", "judge", "method", "rewriter")}):
+    for path, node in targets_in(
+        {name: config.get(name) for name in ("drafter", "judge", "method", "reward", "rewriter")}
+    ):
         role = ".".join(path)
         if path[-1] != "engine":
             _check_model(f"{role}.model", node)  # of a role that holds its model itself
@@ -94,7 +96,12 @@ def check_engines(config: Mapping[str, Any]) -> None:
             )
         engine = node.get("engine", {})
         if engine.get("_target_") == SERVER:
-            check_server(engine)
+            try:
+                check_server(engine)
+            except UserError as error:  # a reward's engine is its own, not the run's
+                raise UserError(
+                    str(error).replace("engine.", f"{role}.engine.") if path[0] == "reward" else str(error)
+                ) from error
             continue  # its model is a name, which may look like a folder's
         check_bits(engine.get("bits"), "engine.bits")
         _check_model("engine.model", engine)

@@ -49,7 +49,7 @@ class ServerEngine:
         price_in, price_out: of a million tokens, in any one currency.
         max_cost: of the whole run, in that currency.
         extra_body: further fields of the request that the server knows.
-        omit: of seed, temperature and top_p, those that the server refuses.
+        omit: of seed, temperature, top_p and logprobs, those that the server refuses.
         max_tokens_field: what the server calls the longest completion.
         cache: folder of answers; None keeps none.
 

@@ -30,7 +30,7 @@ _NO_MONEY = re.compile(
     r"insufficient_quota|insufficient (balance|credits|funds)|billing|exceeded your current quota", re.IGNORECASE
 )
 _DROPPED = ("RemoteProtocolError", "ReadError")  # of httpx: there was a connection, and a server
-CAN_BE_OMITTED = ("seed", "temperature", "top_p")
+CAN_BE_OMITTED = ("seed", "temperature", "top_p", "logprobs")
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,7 @@ class Endpoint:
         fields = [*call.body, *call.extra]
         named = param if param in fields else next((one for one in fields if re.search(rf"['\"`.]{one}['\"`]|\b{one}\b", words)
                                                     and one not in ("model", "messages")), None)  # fmt: skip
+        named = "logprobs" if named == "top_logprobs" else named
         if named is not None and named not in ("model", "messages") and (param == named or _NOT_TAKEN.search(said)):
             if named in CAN_BE_OMITTED:
                 cure = f"leave it out: engine.omit=[{named}]"
