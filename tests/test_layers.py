@@ -9,7 +9,18 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "vpo"
-GROUPS = {"backbone", "dataset", "evaluator", "executor", "generator", "judge", "logger", "method", "reward", "rewriter"}
+GROUPS = {
+    "backbone",
+    "dataset",
+    "evaluator",
+    "executor",
+    "generator",
+    "judge",
+    "logger",
+    "method",
+    "reward",
+    "rewriter",
+}
 LOWEST = {"cards", "errors", "interfaces", "records", "seeding"}
 # What a room may import, besides the lowest modules and itself. `templates` are texts.
 ALLOWED = {
@@ -37,7 +48,7 @@ ALLOWED = {
     "training": {"build", "executor", "feedback", "language", "processes", "storage", "targets", "templates"},
     "build": {"results", "storage", "targets"},
     "stages": {"assets", "backbone", "build", "charts", "curation", "dataset", "executor", "feedback", "language", "processes",
-               "storage", "targets", "templates", "training"},
+               "storage", "targets", "templates", "training", "video"},
     "pipeline": {"build", "stages", "storage"},
     "results": {"charts", "stages", "storage", "tables", "targets", "video"},
     "tables": {"checking", "results"},  # the choices of a group, by their files

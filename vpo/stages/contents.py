@@ -23,6 +23,10 @@ def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in node.items():
         if (key == "template" or key.endswith("_template")) and isinstance(value, str):
             inner[f"{key}_content"] = template_hash(value)
+    if isinstance(node.get("path"), str) and Path(node["path"]).expanduser().is_dir():
+        inner["path_content"] = fingerprint(Path(node["path"]).expanduser(), parts=True)
+    elif is_asset(node.get("path")):
+        inner["path_content"] = version_of(node["path"])
     if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
         inner["model_content"] = fingerprint(Path(node["model"]))
     elif is_asset(node.get("model")):
