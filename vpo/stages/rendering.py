@@ -160,7 +160,7 @@ class CheckedGenerator:
         outcomes = self._generator.render(prompts, seeds, folder)
         if len(outcomes) != len(prompts):
             raise UserError(
-                f"{type(self._generator).__name__}: {len(outcomes)} results for {len(prompts)} prompts; it must give one a prompt, or a "
+                f"{type(self._generator).__name__}: {len(outcomes)} results for {len(prompts)} prompts; it must give one each, or a "
                 "Failure in its place"
             )
         made = {
