@@ -122,21 +122,24 @@ def iter_frames(path: Path, wanted: Collection[int] | None = None) -> Iterator[n
 
 def describe(path: Path) -> VideoInfo:
     """What a file holds; its first frame is decoded and the others are counted. Raises ClipError on a broken or empty file."""
-    first = None
+    first, count, begin, end = None, 0, None, 0
     with _opened(path) as (container, stream):
-        count = 0
         for packet in container.demux(stream):
-            shown = packet.size > 0 and not packet.is_discard
             if first is None:
                 first = next(iter(packet.decode()), None)
-            count += shown
+            if packet.size > 0 and not packet.is_corrupt:
+                count += 1
+                if packet.pts is not None:
+                    begin = packet.pts if begin is None else min(begin, packet.pts)
+                    end = max(end, packet.pts + (packet.duration or 0))
         _check_whole(path, count, stream)
-        rate = stream.average_rate or stream.guessed_rate
-        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        seconds = float((end - begin) * stream.time_base) if begin is not None and stream.time_base else 0.0
     if first is None:
         raise ClipError(f"{path}: holds no frame")
+    # Of a variable rate the header may say anything: then the frames' own times count.
+    fps = rate if not seconds or abs(rate * seconds - count) <= max(0.5, 0.01 * count) else count / seconds
     height, width = (first.width, first.height) if _quarters(first) % 2 else (first.height, first.width)
-    fps = float(rate) if rate else 0.0
     return VideoInfo(count, fps, height, width, seconds or (count / fps if fps else 0.0))
 
 
@@ -175,7 +178,7 @@ def _decoded(
     """(place, frame), in the order in which they are shown. Raises ClipError where the file was cut, or a frame has another size."""
     packets, place, size = 0, 0, None
     for packet in container.demux(stream):
-        packets += packet.size > 0
+        packets += packet.size > 0 and not packet.is_corrupt  # as one is of which the end is missing
         for frame in packet.decode():
             size = size or (frame.width, frame.height)
             if (frame.width, frame.height) != size:
@@ -208,7 +211,9 @@ def _quarters(frame: av.VideoFrame) -> int:
 def _encode(frames: np.ndarray, rate: Fraction, path: Path) -> None:
     """One H.264 stream, one thread, the index at the front of the file (faststart)."""
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
-    with av.open(str(path), "w", format="mp4", options=options) as container:
+    # The file is ours to close: where a full disk fails the last write, PyAV leaves one of its own open, which then takes room
+    # though it is deleted. Without a buffer, as the index is moved to the front by way of the file's name.
+    with path.open("w+b", buffering=0) as file, av.open(file, "w", format="mp4", options=options) as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.thread_count = 1
