@@ -295,7 +295,7 @@ render(Path({str(tmp_path)!r}), *{texts!r})
 """
     child = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("store/clips/*/*.json")) and time.monotonic() < deadline:
+    while len(list(tmp_path.glob("store/clips/*/*.json"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
     child.wait()
