@@ -182,4 +182,3 @@ def check_server(node: Mapping[str, Any]) -> None:
         raise UserError(f"engine.omit=[{unknown[0]}]: only {', '.join(CAN_BE_OMITTED)} can be left out")
     if node.get("max_tokens_field") not in (None, *MAX_TOKENS_FIELDS):
         raise UserError(f"engine.max_tokens_field={node['max_tokens_field']} must be {' or '.join(MAX_TOKENS_FIELDS)}")
-

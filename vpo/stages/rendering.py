@@ -26,7 +26,6 @@ from vpo.storage.redact import redact
 log = logging.getLogger(__name__)
 
 LOOK = 0.5  # seconds between two looks at whether another process has rendered the clip
-BROKEN = "broken"  # the folder, beside the clips, of those that cannot be used: for people to look at
 LIBRARIES = ("vpo", "av", "numpy", "torch", "diffusers", "transformers", "accelerate", "httpx2")
 
 
@@ -180,12 +179,13 @@ class CheckedGenerator:
     ) -> Clip:
         """The clip with its status after the check, described and kept if it is good or there will be no further try."""
         from vpo.video.checks import problem_of
+        from vpo.video.clips import set_aside
 
         status = problem_of(clip, folder, still_is_fine=self.still_is_fine)
         faults = (*before.faults, f"seed {before.seed}: {before.status}") if before is not None else clip.faults
         clip = dataclasses.replace(clip, status=status, faults=faults)
         if status != "ok":
-            _set_aside(folder / clip.path)
+            set_aside(folder / clip.path)
         if status == "ok" or before is not None:
             self._describe(clip, made, folder)
         if status == "ok" and self.store is not None:
@@ -204,13 +204,6 @@ class CheckedGenerator:
                 "generator": settings, "revision": settings.get("revision", self.node.get("revision")), "versions": versions(),
             }  # fmt: skip
         return self._about
-
-
-def _set_aside(file: Path) -> None:
-    """Move a clip that cannot be used to where nobody takes it for one. Where none was written there is nothing to do."""
-    if file.exists():
-        (file.parent / BROKEN).mkdir(exist_ok=True)
-        file.replace(file.parent / BROKEN / file.name)
 
 
 @functools.cache

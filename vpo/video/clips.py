@@ -19,6 +19,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 CRF = 10  # H.264's constant rate factor: visually lossless, so that what is measured is the model and not the codec
+BROKEN = "broken"  # the folder, beside clips, of those that cannot be used: for people to look at
 MOST_BYTES = 2**31  # of the frames that `read_mp4` holds at once: 6,000 frames of 480 x 240, 2,000 of 480 x 720
 BLACK = 4.0  # a frame whose mean is below this (of 255) shows nothing
 
@@ -141,6 +142,13 @@ def describe(path: Path) -> VideoInfo:
     fps = rate if not seconds or abs(rate * seconds - count) <= max(0.5, 0.01 * count) else count / seconds
     height, width = (first.width, first.height) if _quarters(first) % 2 else (first.height, first.width)
     return VideoInfo(count, fps, height, width, seconds or (count / fps if fps else 0.0))
+
+
+def set_aside(file: Path) -> None:
+    """Move a clip that cannot be used to where nobody takes it for one. Where there is none nothing is done."""
+    if file.exists():
+        (file.parent / BROKEN).mkdir(exist_ok=True)
+        file.replace(file.parent / BROKEN / file.name)
 
 
 def check(frames: np.ndarray) -> str:

@@ -84,6 +84,10 @@ class Endpoint:
         line = redact_text(line)
         return line if len(line) <= SHOWN else line[:SHOWN] + "..."
 
+    def is_filtered(self, words: str) -> bool:
+        """Whether a server's words say that its content filter has stopped something."""
+        return _FILTERED.search(words) is not None
+
     # What follows reads exceptions of the `openai` client by their parts, which are those of HTTP.
 
     def of_status(self, status: int, headers: Mapping[str, str], body: Any, call: Call) -> Problem:
@@ -148,7 +152,9 @@ class Endpoint:
     def of_silence(self) -> Problem:
         """No answer within the time limit."""
         return Problem(
-            "timeout", f"no answer of {self.base_url} within {self.role}.timeout={self.timeout:g} seconds", answered=False
+            "timeout",
+            f"no answer of {self.base_url} within {self.role}.timeout={self.timeout:g} seconds",
+            answered=False,
         )
 
     def _key_problem(self) -> str:
