@@ -77,7 +77,7 @@ class VideosApi:
         except Exception:  # whatever it is: nobody waits for the job any more
             return False
 
-    async def download(self, id: str, part: Path) -> None | Problem:
+    async def download(self, id: str, part: Path) -> Problem | None:
         """Write a finished job's file to `part`. What a full disk raises is no problem of the server's."""
         import httpx2
 

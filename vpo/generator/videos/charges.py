@@ -30,8 +30,8 @@ class Charges:
             spent = self.ledger.spent
             raise UserError(
                 f"generator.max_cost={self.max_cost:g} would be exceeded by the next clip ({self.price:g}): this run has spent "
-                f"{spent.cost or 0.0:.4g}, and up to {spent.unknown:.4g} for requests without an answer; raise it to go on, what is paid "
-                "is kept"
+                f"{spent.cost or 0.0:.4g}, and up to {spent.unknown:.4g} for requests without an answer; raise it to go on, what is "
+                "paid is kept"
             )
         return ticket
 

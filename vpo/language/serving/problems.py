@@ -139,7 +139,8 @@ class Endpoint:
             or "getaddrinfo" in texts
             or "Name or service" in texts
         ):
-            return Problem("unreachable", f"{self.base_url}: no such host ({words}); check {self.role}.base_url and the network", "run",
+            return Problem("unreachable", f"{self.base_url}: no such host ({words}); check {self.role}.base_url and the "
+                           "network", "run",
                            again=True, answered=False)  # fmt: skip
         names = {type(one).__name__ for one in causes}
         if names & set(_DROPPED) and "ConnectError" not in names:

@@ -33,7 +33,8 @@ def check_address(role: str, base_url: str, calls: Sequence[str]) -> None:
     for call in calls:
         if root.endswith(call):
             raise UserError(
-                f"{role}.base_url={base_url} is the address of one call; give that of the API: {role}.base_url={root.removesuffix(call)}"
+                f"{role}.base_url={base_url} is the address of one call; give that of the API: {role}.base_url="
+                f"{root.removesuffix(call)}"
             )
 
 
