@@ -22,7 +22,9 @@ class Painter:
 
     batch_size = 4
 
-    def __init__(self, log: str, path: str | None = None, size: int = 16, batch_size: int = 4) -> None:
+    def __init__(
+        self, log: str, path: str | None = None, size: int = 16, batch_size: int = 4, still_is_fine: bool = False
+    ) -> None:
         self.log, self.path, self.size = Path(log), path, size
         self._note("built")
 

@@ -198,6 +198,19 @@ def test_what_cannot_change_a_clip_is_not_in_its_key(monkeypatch, tmp_path):
     assert rendered(tmp_path) == ["a dog"]
 
 
+def test_who_allows_still_clips_takes_those_that_move_and_the_other_way_round(tmp_path):
+    """Only what stands still is rendered again, though the results are other ones."""
+    texts = ("a dog", "a cow frozen")
+    render(tmp_path, *texts, generator=node(tmp_path, still_is_fine=False))
+    assert rendered(tmp_path) == ["a dog", "a cow frozen", "a cow frozen"]
+    fine = render(tmp_path, *texts, generator=node(tmp_path, still_is_fine=True))
+    assert [clip.status for clip in records(fine)] == ["ok", "ok"]
+    assert rendered(tmp_path)[3:] == ["a cow frozen"]
+    again = render(tmp_path, *texts, method="other", generator=node(tmp_path, still_is_fine=False))
+    assert [clip.status for clip in records(again)] == ["ok", "frozen"]
+    assert rendered(tmp_path)[4:] == ["a cow frozen", "a cow frozen"]
+
+
 def test_recompute_renders_anew_and_replaces_what_is_stored(tmp_path):
     old = render(tmp_path, "a dog")
     inode = os.stat(old / "m-0.mp4").st_ino

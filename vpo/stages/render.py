@@ -64,7 +64,11 @@ class Render(Stage):
     def _checked(self, context: Context) -> "partial[CheckedGenerator]":
         """How the generator is built, with what surrounds it."""
         prefix = "generator."
-        exempt = [path.removeprefix(prefix) for path in self.exempt_paths() if path.startswith(prefix)]
+        # Whether it may stand still is a matter of the check: a clip that is there is checked again rather than rendered again.
+        exempt = [
+            "still_is_fine",
+            *(path.removeprefix(prefix) for path in self.exempt_paths() if path.startswith(prefix)),
+        ]
         stored = setting_of(self.generator, "worth_storing", True)
         return partial(
             CheckedGenerator, Spec(self.generator),

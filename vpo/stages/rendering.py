@@ -113,13 +113,20 @@ class CheckedGenerator:
         return self.store.find(asked) if self.store is not None and self.reuse else None
 
     def _taken(self, stored: StoredClip, prompt: Prompt, folder: Path) -> Clip | None:
-        """A stored clip in the stage's folder; None where it has just been deleted from the store, or its record is unreadable."""
+        """A stored clip in the stage's folder; None where it has just been deleted from the store, its record is unreadable, or it
+        stands still and was allowed to when it was rendered."""
+        from vpo.video.checks import problem_of
+
         path = f"{file_name(prompt.id)}.mp4"
         try:
             clip = dataclasses.replace(
                 from_json(Clip, stored.clip), id=prompt.id, prompt_id=prompt.id, query_id=prompt.query_id, query=prompt.query,
                 path=path,
             )  # fmt: skip
+            if stored.made.get("still_is_fine") and not self.still_is_fine:
+                at_home = dataclasses.replace(clip, path=stored.path.name)
+                if problem_of(at_home, stored.path.parent) != "ok":
+                    return None
             place(stored.path, folder / path)
         except (FileNotFoundError, TypeError):
             return None
@@ -164,7 +171,7 @@ class CheckedGenerator:
             )
         made = {
             **self._of_generator(), "seconds": round((time.perf_counter() - begin) / len(prompts), 3), "batch": len(prompts),
-            "peak_memory": peak_memory(), "code": self.code,
+            "peak_memory": peak_memory(), "code": self.code, "still_is_fine": self.still_is_fine,
         }  # fmt: skip
         results = []
         for at, (prompt, one) in enumerate(zip(prompts, outcomes, strict=True)):

@@ -23,12 +23,14 @@ def problem_of(clip: Clip, folder: Path, *, still_is_fine: bool = False) -> str:
     """
     if clip.status != "ok":
         return clip.status
-    # What cannot change the verdict any more is not computed: of most clips two frames are looked at, and all are decoded.
+    # What cannot change the verdict any more is not computed: of most clips two frames are compared, and all are decoded.
     first: np.ndarray | None = None
     count, light, moves = 0, 0.0, still_is_fine or clip.frames == 1
     try:
         for frame in clips.iter_frames(folder / clip.path):
             count += 1
+            if count > clip.frames:
+                return f"it has {clips.describe(folder / clip.path).frames} frames, not {clip.frames}"
             if frame.shape[:2] != (clip.height, clip.width):
                 return f"its frames are {frame.shape[1]}x{frame.shape[0]}, not {clip.width}x{clip.height}"
             if light < clips.BLACK * clip.frames:
