@@ -48,7 +48,7 @@ ALLOWED = {
     "training": {"build", "executor", "feedback", "language", "processes", "storage", "targets", "templates"},
     "build": {"results", "storage", "targets"},
     "stages": {"assets", "backbone", "build", "charts", "curation", "dataset", "executor", "feedback", "language", "processes",
-               "storage", "targets", "templates", "training"},
+               "storage", "targets", "templates", "training", "video"},
     "pipeline": {"build", "stages", "storage"},
     "results": {"charts", "stages", "storage", "tables", "targets", "video"},
     "tables": {"checking", "results"},  # the choices of a group, by their files

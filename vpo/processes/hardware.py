@@ -47,3 +47,24 @@ def release_gpu_memory() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def restart_peak_memory() -> None:
+    """Let `peak_memory` begin anew, where there is a GPU; of a process the system keeps one maximum."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> dict[str, Any]:
+    """{"bytes", "of"}: the most memory that was taken, of the "gpu" since `restart_peak_memory`, or else of the whole "process"
+    so far. Empty where the system does not say (Windows)."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return {"bytes": torch.cuda.max_memory_allocated(), "of": "gpu"}
+    try:
+        import resource
+    except ImportError:
+        return {}
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"bytes": most if sys.platform == "darwin" else most * 1024, "of": "process"}
