@@ -23,7 +23,13 @@ def _save(pipeline: Any, folder: Path) -> None:
 def _t5(tokenizer: Any, width: int = 32) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(
-            vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=4, feed_forward_proj="gated-gelu"
+            vocab_size=len(tokenizer),
+            d_model=width,
+            d_kv=8,
+            d_ff=32,
+            num_layers=1,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
         )
     ).eval()
 
@@ -59,7 +65,9 @@ def _cogvideox(folder: Path, tokens: int, **options: Any) -> None:
         num_layers=2, max_text_seq_length=tokens, sample_width=4, sample_height=4, sample_frames=9, **options,
     )  # fmt: skip
     vae = AutoencoderKLCogVideoX(block_out_channels=(4, 4, 4, 4), norm_num_groups=2, **VIDEO_BLOCKS)
-    scheduler = CogVideoXDDIMScheduler(prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True)
+    scheduler = CogVideoXDDIMScheduler(
+        prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True
+    )
     _save(CogVideoXPipeline(tokenizer, _t5(tokenizer), vae, transformer, scheduler), folder)
 
 
@@ -160,9 +168,7 @@ def hunyuanvideo(folder: Path) -> None:
     vae = AutoencoderKLHunyuanVideo(block_out_channels=(4, 4, 4, 4), norm_num_groups=2, **VIDEO_BLOCKS)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
     _save(
-        HunyuanVideoPipeline(
-            encoder, tokenizer, transformer, vae, scheduler, _clip(second, projected=False), second
-        ),
+        HunyuanVideoPipeline(encoder, tokenizer, transformer, vae, scheduler, _clip(second, projected=False), second),
         folder,
     )
 
@@ -204,7 +210,12 @@ def hunyuanvideo1_5(folder: Path) -> None:
 
 def ltx(folder: Path) -> None:
     """LTX-Video."""
-    from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
+    from diffusers import (
+        AutoencoderKLLTXVideo,
+        FlowMatchEulerDiscreteScheduler,
+        LTXPipeline,
+        LTXVideoTransformer3DModel,
+    )
 
     torch.manual_seed(0)
     tokenizer = tokenizers.t5(128)
@@ -216,7 +227,12 @@ def ltx(folder: Path) -> None:
         latent_channels=8, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
         layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5, timestep_conditioning=True,
     )  # fmt: skip
-    _save(LTXPipeline(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, _t5(tokenizer), tokenizer, transformer), folder)
+    _save(
+        LTXPipeline(
+            FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, _t5(tokenizer), tokenizer, transformer
+        ),
+        folder,
+    )
 
 
 def ltx2(folder: Path) -> None:
@@ -260,10 +276,12 @@ def ltx2(folder: Path) -> None:
         audio_connector_attention_head_dim=8, audio_connector_num_layers=1, rope_double_precision=False,
     )  # fmt: skip
     vae = AutoencoderKLLTX2Video(
-        latent_channels=4, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8), layers_per_block=(1,) * 5,
+        latent_channels=4, block_out_channels=(8, 16, 32, 64), decoder_block_out_channels=(8, 16, 32), layers_per_block=(1,) * 5,
         decoder_layers_per_block=(1,) * 4, spatial_compression_ratio=32, temporal_compression_ratio=8,
     )  # fmt: skip
-    audio = AutoencoderKLLTX2Audio(base_channels=4, latent_channels=2, ch_mult=(1, 1, 1), num_res_blocks=1, mel_bins=8, resolution=16)
+    audio = AutoencoderKLLTX2Audio(
+        base_channels=4, latent_channels=2, ch_mult=(1, 1, 1), num_res_blocks=1, mel_bins=8, resolution=16
+    )
     vocoder = LTX2Vocoder(
         in_channels=16, hidden_channels=16, upsample_kernel_sizes=[4, 4], upsample_factors=[2, 2], resnet_kernel_sizes=[3],
         resnet_dilations=[[1, 3, 5]],
@@ -291,7 +309,8 @@ def mochi(folder: Path) -> None:
         encoder_block_out_channels=(32,) * 4, decoder_block_out_channels=(32,) * 4, layers_per_block=(1,) * 5,
     )  # fmt: skip
     _save(
-        MochiPipeline(FlowMatchEulerDiscreteScheduler(invert_sigmas=True), vae, _t5(tokenizer), tokenizer, transformer), folder
+        MochiPipeline(FlowMatchEulerDiscreteScheduler(invert_sigmas=True), vae, _t5(tokenizer), tokenizer, transformer),
+        folder,
     )
 
 
@@ -323,7 +342,9 @@ def sdxl(folder: Path) -> None:
         norm_num_groups=2,
     )  # fmt: skip
     encoders = _clip(tokenizer, projected=False, skips=True), _clip(tokenizer, projected=True, skips=True)
-    scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+    )
     _save(
         StableDiffusionXLPipeline(
             _image_vae(4), *encoders, tokenizer, tokenizers.clip(), unet, scheduler, add_watermarker=False

@@ -5,17 +5,19 @@ characters of a word as its number of tokens, so that token limits are met soone
 """
 
 import string
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import CLIPTokenizer, GemmaTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer, T5Tokenizer
 
-WORDS = (
+_FREQUENT = (
     "a an the and of in on at with by from to is are as over under through into across its his her their while slowly gently "
     "camera light video shot scene background colour red blue green white black cat dog bird woman man person car street city sea "
-    "forest mountain sky sun snow rain night day close wide moves runs walks stands red fox beach"
-).split()
+    "forest mountain sky sun snow rain night day close wide moves runs walks stands fox beach"
+)
+WORDS = tuple(_FREQUENT.split())
 CHARACTERS = string.ascii_letters + string.digits + string.punctuation
 # How Qwen2.5-VL's chat template writes a system's and a user's turn.
 QWEN_CHAT = (
@@ -26,7 +28,7 @@ QWEN_CHAT = (
 
 def t5(max_length: int) -> T5Tokenizer:
     """T5's: unigrams, `</s>` at the end; of UMT5, too."""
-    pieces = [(f"▁{word}", -2.0) for word in dict.fromkeys(WORDS)] + [("▁", -4.0)] + [(one, -6.0) for one in CHARACTERS]
+    pieces = [(f"▁{word}", -2.0) for word in WORDS] + [("▁", -4.0)] + [(one, -6.0) for one in CHARACTERS]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -20.0), *pieces]
     return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=max_length)
 
@@ -98,4 +100,4 @@ def _byte_letters() -> list[str]:
 def _pieces_of(text: str, count: int) -> list[Any]:
     """A text cut into so many pieces, as tokens of their own."""
     cuts = [round(number * len(text) / count) for number in range(count + 1)]
-    return [AddedToken(text[start:end], normalized=False) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [AddedToken(text[start:end], normalized=False) for start, end in pairwise(cuts)]
