@@ -20,12 +20,13 @@ log = logging.getLogger(__name__)
 class DiffusersGenerator:
     """Renders prompts by a pipeline of diffusers. Its files are fetched, and its weights loaded, when the first prompts come.
 
-    All noise of a clip comes from its own seed, drawn on the CPU, so that a clip depends neither on its batch nor on the device,
-    up to the rounding of sums.
+    All noise of a clip comes from its own seed, drawn on the CPU, and each prompt is a call of its own: a clip does not depend on
+    its neighbours, bit for bit. Batches would gain little, since a clip fills a GPU; in diffusers 0.42.1 Latte gives a prompt other
+    embeddings in a batch than alone, and HunyuanVideo 1.5 takes one prompt only.
     """
 
     not_in_key = ("device",)
-    batch_size = 1  # a clip fills a GPU
+    batch_size = 1  # so that what is finished is kept
 
     def __init__(
         self,
@@ -50,7 +51,6 @@ class DiffusersGenerator:
         dtypes: Mapping[str, str] | None = None,
         variant: str | None = None,
         device: str = "auto",
-        batch_size: int = 1,
     ) -> None:
         """Check the settings. Nothing is fetched or loaded.
 
@@ -76,7 +76,6 @@ class DiffusersGenerator:
             dtypes: of single components, by name, where they differ from `dtype`.
             variant: of the files on the hub, such as "fp16".
             device: "auto", "cpu" or "gpu".
-            batch_size: prompts at once.
 
         Raises:
             UserError: A value cannot be: a number of frames, a size, an unknown class.
@@ -91,7 +90,6 @@ class DiffusersGenerator:
             acceleration=read_options(Acceleration, acceleration, "generator.acceleration"),
         )  # fmt: skip
         self.settings.check()
-        self.batch_size = batch_size
         self._found: tuple[Path, str | None, dict[str, Any]] | None = None
         self._pipeline: Any = None
 
@@ -114,6 +112,7 @@ class DiffusersGenerator:
         What is not finite or black is not written, and the clip's `status` says so. Each clip has the number of its prompt's tokens
         that the text encoder did not read.
         """
+        from vpo.generator.loading import quiet
         from vpo.generator.prompt_tokens import truncated_tokens
 
         if not prompts:
@@ -138,21 +137,23 @@ class DiffusersGenerator:
             )  # fmt: skip
         return made
 
-    def frames_of(self, texts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray]:
-        """What the pipeline makes of each text: frames, float (T, H, W, 3) in 0..1."""
+    def frames_of(self, text: str, seed: int) -> np.ndarray:
+        """What the pipeline makes of a text: frames, float (T, H, W, 3) in 0..1."""
         import torch
 
         from vpo.generator.acceleration import forget
+        from vpo.generator.loading import quiet
 
         pipeline = self.pipeline()
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        generator = torch.Generator().manual_seed(seed)
         try:
-            made = pipeline(prompt=list(texts), generator=generators, **self._arguments(pipeline, len(texts)))
+            with quiet():
+                made = pipeline(prompt=[text], generator=[generator], **self._arguments(pipeline))
         except BaseException:
             forget(pipeline)
             raise
         images = getattr(made, "images", None)
-        return [np.asarray(one) for one in made.frames] if images is None else [np.asarray(one)[None] for one in images]
+        return np.asarray(made.frames[0] if images is None else images)
 
     def pipeline(self) -> Any:
         """The pipeline, loaded on the first call. Raises UserError where it cannot be."""
@@ -181,14 +182,14 @@ class DiffusersGenerator:
             self._found = folder, commit, check_folder(self.settings, folder)
         return self._found
 
-    def _arguments(self, pipeline: Any, count: int) -> dict[str, Any]:
+    def _arguments(self, pipeline: Any) -> dict[str, Any]:
         """The arguments of the pipeline's call, under the names that its class has for them."""
         settings, known = self.settings, inspect.signature(pipeline.__call__).parameters
         given = {
             "height": settings.height, "width": settings.width, "num_inference_steps": settings.steps, "output_type": "np",
             "num_frames": settings.frames, "video_length": settings.frames, "frame_rate": settings.fps,
             "guidance_scale": settings.guidance, "max_sequence_length": settings.tokens,
-            "negative_prompt": None if settings.negative_prompt is None else [settings.negative_prompt] * count,
+            "negative_prompt": None if settings.negative_prompt is None else [settings.negative_prompt],
         }  # fmt: skip
         return {name: one for name, one in given.items() if name in known and one is not None} | dict(settings.call)
 

@@ -6,7 +6,8 @@ transformers only, whose ratios fit the clip. Only safetensors are read, and no 
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -96,24 +97,22 @@ def load(settings: Settings, folder: Path, parts: Mapping[str, Any], device: str
     """
     import diffusers
     import torch
-    from transformers.utils import logging as transformers_logging
 
     where = f"{KEY}={settings.path}"
     kind = getattr(diffusers, settings.pipeline, None)
     if not (inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)):
         raise UserError(f"config: generator.pipeline={settings.pipeline} is no pipeline of the installed diffusers")
     _check_tokenizers(folder, parts, where)
-    diffusers.utils.logging.disable_progress_bar()  # ours are per stage
-    transformers_logging.disable_progress_bar()
     options: dict[str, Any] = {} if settings.variant is None else {"variant": settings.variant}
     if settings.memory.bits is not None:
         options["quantization_config"] = _quantisation(settings, parts)
     dtypes = {name: getattr(torch, one) for name, one in settings.dtypes.items()}
     try:
-        pipeline = kind.from_pretrained(
-            folder, torch_dtype={**dtypes, "default": getattr(torch, settings.dtype)}, use_safetensors=True,
-            local_files_only=True, **options,
-        )  # fmt: skip
+        with quiet():
+            pipeline = kind.from_pretrained(
+                folder, dtype={**dtypes, "default": getattr(torch, settings.dtype)}, use_safetensors=True,
+                local_files_only=True, **options,
+            )  # fmt: skip
     except (
         Exception
     ) as error:  # diffusers, transformers, safetensors and bitsandbytes raise what they like for such files
@@ -129,8 +128,27 @@ def load(settings: Settings, folder: Path, parts: Mapping[str, Any], device: str
         load_lora(pipeline, settings.lora)
     set_guidance(pipeline, settings.guidance)
     set_token_limit(pipeline, settings)
-    save_memory(pipeline, settings, device)
+    with quiet():
+        save_memory(pipeline, settings, device)
     return pipeline
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let diffusers and transformers report errors only, and draw no bars: they write every prompt that is too long to the console."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    before = of_diffusers.get_verbosity(), of_transformers.get_verbosity()
+    of_diffusers.disable_progress_bar()
+    of_transformers.disable_progress_bar()
+    of_diffusers.set_verbosity_error()
+    of_transformers.set_verbosity_error()
+    try:
+        yield
+    finally:
+        of_diffusers.set_verbosity(before[0])
+        of_transformers.set_verbosity(before[1])
 
 
 def set_scheduler(pipeline: Any, wanted: Scheduler) -> None:
