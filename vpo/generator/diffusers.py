@@ -112,30 +112,7 @@ class DiffusersGenerator:
         What is not finite or black is not written, and the clip's `status` says so. Each clip has the number of its prompt's tokens
         that the text encoder did not read.
         """
-        from vpo.generator.loading import quiet
-        from vpo.generator.prompt_tokens import truncated_tokens
-
-        if not prompts:
-            return []
-        pipeline, settings = self.pipeline(), self.settings
-        tokenizer = getattr(pipeline, settings.tokenizer)
-        lost = [
-            truncated_tokens(pipeline, tokenizer, one.text, settings.tokens, dict(settings.call)) for one in prompts
-        ]
-        videos = self.frames_of([one.text for one in prompts], seeds)
-        made = []
-        for prompt, seed, beyond, video in zip(prompts, seeds, lost, videos, strict=True):
-            path, status = f"{file_name(prompt.id)}.mp4", _status(video, settings)
-            if status == "ok":
-                clips.write_mp4(_as_bytes(video), settings.fps, folder / path)
-            made.append(
-                Clip(
-                    id=prompt.id, prompt_id=prompt.id, query_id=prompt.query_id, query=prompt.query, prompt=prompt.text,
-                    path=path, seed=seed, frames=settings.frames, fps=settings.fps, height=settings.height,
-                    width=settings.width, status=status, truncated_tokens=beyond,
-                )
-            )  # fmt: skip
-        return made
+        return [self._render(prompt, seed, folder) for prompt, seed in zip(prompts, seeds, strict=True)]
 
     def frames_of(self, text: str, seed: int) -> np.ndarray:
         """What the pipeline makes of a text: frames, float (T, H, W, 3) in 0..1."""
@@ -159,7 +136,8 @@ class DiffusersGenerator:
         """The pipeline, loaded on the first call. Raises UserError where it cannot be."""
         if self._pipeline is None:
             from vpo.generator.acceleration import accelerate
-            from vpo.generator.loading import fetch_weights, load
+            from vpo.generator.folder import fetch_weights
+            from vpo.generator.loading import load
 
             _, commit, parts = self._place()
             folder = fetch_weights(self.settings, commit, parts)
@@ -173,10 +151,29 @@ class DiffusersGenerator:
             self._pipeline.remove_all_hooks()
         self._pipeline = None
 
+    def _render(self, prompt: Prompt, seed: int, folder: Path) -> Clip:
+        from vpo.generator.loading import quiet
+        from vpo.generator.prompt_tokens import truncated_tokens
+
+        pipeline, settings = self.pipeline(), self.settings
+        with quiet():
+            beyond = truncated_tokens(
+                pipeline, getattr(pipeline, settings.tokenizer), prompt.text, settings.tokens, settings.call
+            )
+        video = self.frames_of(prompt.text, seed)
+        path, status = f"{file_name(prompt.id)}.mp4", _status(video, settings)
+        if status == "ok":
+            clips.write_mp4(_as_bytes(video), settings.fps, folder / path)
+        return Clip(
+            id=prompt.id, prompt_id=prompt.id, query_id=prompt.query_id, query=prompt.query, prompt=prompt.text, path=path,
+            seed=seed, frames=settings.frames, fps=settings.fps, height=settings.height, width=settings.width, status=status,
+            truncated_tokens=beyond,
+        )  # fmt: skip
+
     def _place(self) -> tuple[Path, str | None, dict[str, Any]]:
         """The folder of the configs, the commit, and the components; checked once."""
         if self._found is None:
-            from vpo.generator.loading import check_folder, fetch_configs
+            from vpo.generator.folder import check_folder, fetch_configs
 
             folder, commit = fetch_configs(self.settings)
             self._found = folder, commit, check_folder(self.settings, folder)

@@ -1,92 +1,23 @@
 """From the settings of a yaml to a pipeline of diffusers that is ready to be called.
 
-First what is known without weights is checked: the folder is a pipeline of the named class, with components of diffusers and
-transformers only, whose ratios fit the clip. Only safetensors are read, and no code of a model's folder is run.
+Only safetensors are read, and no code of a model's folder is run.
 """
 
 import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vpo.errors import DISK_ERRORS, UserError
-from vpo.generator.frame_rules import check_sizes
-from vpo.generator.options import Lora, Scheduler, Settings, not_a_pipeline
+from vpo.generator.folder import KEY
+from vpo.generator.options import Lora, Scheduler, Settings
 from vpo.generator.prompt_tokens import FIXED
-from vpo.language.checkpoints.files import read_json
 from vpo.language.checkpoints.intake import fetch
 from vpo.language.checkpoints.wording import in_short
 
 log = logging.getLogger(__name__)
-
-KEY = "generator.path"
-TEXTS = ("json", "txt", "model", "jinja")  # of tokenizers and configs
-OTHER_VARIANTS = ("fp16", "bf16", "non_ema")  # the same weights once more
-
-
-def fetch_configs(settings: Settings) -> tuple[Path, str | None]:
-    """The folder of a pipeline's JSON files, and its commit where it comes from the hub. No weights are fetched."""
-    return fetch(settings.path, settings.revision, KEY, wanted=["*.json"], not_wanted=[])
-
-
-def fetch_weights(settings: Settings, commit: str | None, parts: Mapping[str, Any]) -> Path:
-    """The folder of a pipeline with all its files; of a hub's repository those of its components only, in one variant."""
-    end = f".{settings.variant}" if settings.variant else ""
-    wanted = ["model_index.json", *(f"{part}/*.{kind}" for part in parts for kind in TEXTS)]
-    wanted += [f"{part}/*{end}*.safetensors" for part in parts]
-    if end:  # tokenizers and small components have no variants
-        wanted += [f"{part}/*.safetensors" for part in parts if part not in ("transformer", "transformer_2", "unet")]
-    not_wanted = [] if end else [f"*.{one}*" for one in OTHER_VARIANTS]
-    return fetch(settings.path, commit, KEY, wanted=wanted, not_wanted=not_wanted)[0]
-
-
-def check_folder(settings: Settings, folder: Path) -> dict[str, Any]:
-    """Check what a pipeline's folder says of itself.
-
-    Returns:
-        Its components: (library, class) by name.
-
-    Raises:
-        UserError: It is no pipeline, one of another class, needs code of its own, or cannot make such clips.
-    """
-    where = f"{KEY}={settings.path}"
-    if not (folder / "model_index.json").is_file():
-        raise UserError(not_a_pipeline(settings.path))
-    index = read_json(folder / "model_index.json", where)
-    name = index.get("_class_name")
-    if name != settings.pipeline:
-        raise UserError(
-            f"{where}: it is a {name}, not a {settings.pipeline}; set generator.pipeline, or choose its own yaml"
-        )
-    parts = {
-        key: tuple(value) for key, value in index.items()
-        if isinstance(value, list) and len(value) == 2 and value[0] is not None and value[1] is not None
-    }  # fmt: skip
-    for part, (library, kind) in parts.items():
-        if library not in ("diffusers", "transformers") and not _is_diffusers_own(library):
-            raise UserError(
-                f"{where}: its {part}, {library}.{kind}, needs code from the model's folder, which is never run; use a model of "
-                "diffusers' own classes"
-            )
-        if not (folder / part).is_dir():
-            raise UserError(
-                f"{where}: model_index.json names {part}, and there is no such folder; copy the whole pipeline"
-            )
-    configs = {
-        part: read_json(folder / part / "config.json", where)
-        for part in parts
-        if (folder / part / "config.json").is_file()
-    }
-    check_sizes(settings.pipeline, settings.frames, settings.height, settings.width, configs)
-    tokens = configs.get("transformer", {}).get("max_text_seq_length")
-    if tokens is not None and tokens != settings.tokens:
-        raise UserError(
-            f"config: generator.tokens={settings.tokens}: this model reads {tokens}; set generator.tokens={tokens}"
-        )
-    return parts
 
 
 def load(settings: Settings, folder: Path, parts: Mapping[str, Any], device: str) -> Any:
@@ -102,13 +33,13 @@ def load(settings: Settings, folder: Path, parts: Mapping[str, Any], device: str
     kind = getattr(diffusers, settings.pipeline, None)
     if not (inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)):
         raise UserError(f"config: generator.pipeline={settings.pipeline} is no pipeline of the installed diffusers")
-    _check_tokenizers(folder, parts, where)
     options: dict[str, Any] = {} if settings.variant is None else {"variant": settings.variant}
     if settings.memory.bits is not None:
         options["quantization_config"] = _quantisation(settings, parts)
     dtypes = {name: getattr(torch, one) for name, one in settings.dtypes.items()}
     try:
         with quiet():
+            options |= _text_encoders(settings, folder, parts)
             pipeline = kind.from_pretrained(
                 folder, dtype={**dtypes, "default": getattr(torch, settings.dtype)}, use_safetensors=True,
                 local_files_only=True, **options,
@@ -275,21 +206,31 @@ def _quantisation(settings: Settings, parts: Mapping[str, Any]) -> Any:
     )
 
 
-def _is_diffusers_own(library: object) -> bool:
-    """Whether a component's library is the module of one of diffusers' pipelines, as of LTX-2's connectors."""
-    return (
-        isinstance(library, str) and library.isidentifier() and find_spec(f"diffusers.pipelines.{library}") is not None
-    )
+def _text_encoders(settings: Settings, folder: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The components of transformers, loaded here, because only so it says which weights it had to fill with random numbers."""
+    import torch
+    import transformers
+
+    made = {}
+    for part, (library, name) in parts.items():
+        kind = getattr(transformers, name, None) if library == "transformers" else None
+        quantised = settings.memory.bits is not None and part in settings.memory.quantised
+        if quantised or not (inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedModel)):
+            continue
+        dtype = getattr(torch, settings.dtypes.get(part, settings.dtype))
+        made[part], report = kind.from_pretrained(
+            folder / part, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
+            **({} if settings.variant is None else {"variant": settings.variant}),
+        )  # fmt: skip
+        lost = sorted(report["missing_keys"])
+        if lost:
+            raise UserError(_incomplete(f"{KEY}={settings.path}", part, lost))
+        made[part].eval()
+    return made
 
 
-def _check_tokenizers(folder: Path, parts: Mapping[str, Any], where: str) -> None:
-    """transformers reads `spiece.model` by sentencepiece, and without it gives a reason that leads astray."""
-    for part in parts:
-        lone = (folder / part / "spiece.model").is_file() and not (folder / part / "tokenizer.json").is_file()
-        if lone and find_spec("sentencepiece") is None:
-            raise UserError(
-                f"{where}: its {part} needs the package sentencepiece, which is not installed; `pip install sentencepiece`"
-            )
+def _incomplete(where: str, part: str, lost: list[str]) -> str:
+    return f"{where}: {len(lost)} weights of its {part} are missing, such as {lost[0]}; copy the whole pipeline"
 
 
 def _check_weights(pipeline: Any, where: str) -> None:
@@ -297,6 +238,4 @@ def _check_weights(pipeline: Any, where: str) -> None:
     for name, part in pipeline.components.items():
         lost = [key for key, one in part.named_parameters() if one.is_meta] if hasattr(part, "named_parameters") else []
         if lost:
-            raise UserError(
-                f"{where}: {len(lost)} weights of its {name} are missing, such as {lost[0]}; copy the whole pipeline"
-            )
+            raise UserError(_incomplete(where, name, lost))

@@ -3,14 +3,14 @@
 What a pipeline does to a prompt before it tokenises it (cleaning, a template around it) is done here by its own functions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # These pipelines have a limit of their own that no argument changes: diffusers 0.42.1, `_get_*_prompt_embeds`, `encode_prompt`.
 FIXED = {"LattePipeline": 120}
 
 
-def truncated_tokens(pipeline: Any, tokenizer: Any, text: str, limit: int, call: dict[str, Any]) -> int:
+def truncated_tokens(pipeline: Any, tokenizer: Any, text: str, limit: int, call: Mapping[str, Any]) -> int:
     """The number of a prompt's tokens that lie beyond the limit; tokens that the tokenizer adds have their place within it.
 
     Args:
