@@ -60,6 +60,7 @@ def make_tiny(root: Path, say: Say, names: Sequence[str] | None = None, *, force
             near = difflib.get_close_matches(name, models, n=1)
             hint = f"did you mean {TINY}/{near[0]}?" if near else f"choose from {', '.join(models)}"
             raise UserError(f"assets: there is no tiny model {name}; {hint}")
+    _hide_bars()
     folders = []
     for name in names or models:
         folder, who = root / TINY / name, f"assets: {TINY}/{name}"
@@ -95,6 +96,15 @@ def _make(make: Callable[[Path], None], folder: Path, who: str, made_with: dict[
         folder.rename(trash)
     partial.rename(folder)
     shutil.rmtree(trash, ignore_errors=True)
+
+
+def _hide_bars() -> None:
+    """Let transformers draw no bar for each file that it writes."""
+    try:
+        from transformers.utils.logging import disable_progress_bar
+    except ImportError:
+        return
+    disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _made_with() -> dict[str, str]:

@@ -12,7 +12,7 @@ from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
 from vpo.stages.curate import check_curation
-from vpo.targets import targets_in
+from vpo.targets import has_method, is_own, target_class, targets_in
 from vpo.training.recipe import bits_of, check_recipe
 
 SERVER = "vpo.language.server.ServerEngine"
@@ -39,6 +39,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     cards_of(config["evaluator"])
+    check_roles(config)
     check_feedback(config)
     if config["stop_after"] not in (None, *stages.NAMES):
         raise UserError(
@@ -56,6 +57,14 @@ def check_rules(config: Mapping[str, Any]) -> None:
         )
     check_files(config)
     check_objective(config)
+
+
+def check_roles(config: Mapping[str, Any]) -> None:
+    """A class of ours with a method `check` is asked about its node: whether a video model can make such clips, say."""
+    for role in ("generator", "reward"):
+        target = config[role]["_target_"]
+        if not is_own(target) and has_method(target, "check"):
+            target_class(config[role]).check(config[role])
 
 
 def check_feedback(config: Mapping[str, Any]) -> None:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vpo.build import Spec, batch_size_of
 from vpo.feedback.pairing import video_candidates
 from vpo.interfaces import Generator
 from vpo.records import Clip, Failure, Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
+from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
 from vpo.stages.stage import Node, Stage
 from vpo.storage.store import Entry
@@ -35,6 +36,10 @@ class Render(Stage):
     text_pairs: str | None = None
     prepended: bool | None = None
     beside: bool | None = None
+
+    def node(self) -> dict[str, Any]:
+        """The node with hashes of what a local video model's folder holds."""
+        return super().node() | {"generator": with_contents(self.generator)}
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         (folder / "clips").mkdir(exist_ok=True)
