@@ -115,10 +115,13 @@ def plan_lines(composed: Composed) -> list[str]:
 
 
 def check_assets(config: Mapping[str, Any]) -> None:
-    """Raise UserError where an evaluator's model is an asset that is not there: now, and not after the trainings."""
-    for name, node in config["evaluator"].items():
-        if is_asset(node.get("model")):
-            find_asset(node["model"], node.get("revision"), f"evaluator.{name}.model")
+    """Raise UserError where the model of a generator, reward or evaluator is an asset that is not there: not after the trainings."""
+    nodes = {role: config[role] for role in ("generator", "reward")}
+    nodes |= {f"evaluator.{name}": node for name, node in config["evaluator"].items()}
+    for role, node in nodes.items():
+        for key in ("model", "path"):
+            if is_asset(node.get(key)):
+                find_asset(node[key], node.get("revision"), f"{role}.{key}")
 
 
 def command_of(composed: Composed) -> Command:
