@@ -9,7 +9,18 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "vpo"
-GROUPS = {"backbone", "dataset", "evaluator", "executor", "generator", "judge", "logger", "method", "reward", "rewriter"}
+GROUPS = {
+    "backbone",
+    "dataset",
+    "evaluator",
+    "executor",
+    "generator",
+    "judge",
+    "logger",
+    "method",
+    "reward",
+    "rewriter",
+}
 LOWEST = {"cards", "errors", "interfaces", "records", "seeding"}
 # What a room may import, besides the lowest modules and itself. `templates` are texts.
 ALLOWED = {
@@ -46,12 +57,13 @@ ALLOWED = {
     "checking": {"assets", "build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
     "runs": {"assets", "build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets"},
     "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
-    "cli": {"assets", "checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables"},
+    "cli": {"assets", "checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables",
+            "workers"},
 }  # fmt: skip
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",
          "results.lineage", "results.provenance", "storage", "export.source", "export.card", "export.hub",
-         "assets.manifest", "assets.folder", "assets.download", "assets.getting")  # fmt: skip
+         "assets.manifest", "assets.folder", "assets.download", "assets.getting", "workers")  # fmt: skip
 HEAVY = {"torch", "pytorch_lightning", "transformers", "wandb"}
 KNOW_HYDRA = {"checking/composing.py", "checking/hints.py", "checking/overrides.py", "cli/entry.py", "cli/run.py"}
 

@@ -45,6 +45,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._tail = bytearray()
+        self._printing: threading.Thread | None = None
         self._busy = False
 
     def work(self, jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Failure]:
@@ -59,9 +60,10 @@ class WorkerProcess:
     def close(self) -> None:
         """End the process: by the end of its input if it is idle, at once if it works. A second call does nothing."""
         process, self._process = self._process, None
+        busy, self._busy = self._busy, False
         if process is None:
             return
-        if self._busy:
+        if busy:
             process.kill()
         try:
             _input_of(process).close()
@@ -76,7 +78,7 @@ class WorkerProcess:
         try:
             _input_of(process).write((dumps({"schema": contract.SCHEMA, **job}) + "\n").encode())
             _input_of(process).flush()
-            record = self._next_line()
+            record = self._next_line(self.seconds)
         except BrokenPipeError:
             record = None
         except TimeoutError:
@@ -106,7 +108,7 @@ class WorkerProcess:
                 return self._process
             process = self._start()
             self._busy = True  # loading takes minutes, in which `close` does not wait
-            record = self._next_line(wait=None)
+            record = self._next_line(None)
             self._busy = False
             if record is not None:
                 return process
@@ -127,13 +129,13 @@ class WorkerProcess:
         pipe = subprocess.PIPE
         process = subprocess.Popen(command, env=worker_environment(), stdin=pipe, stdout=pipe, stderr=pipe)
         self._process, self._lines, self._tail = process, queue.SimpleQueue(), bytearray()
-        for read, stream, into in ((_read_lines, process.stdout, self._lines), (_keep_tail, process.stderr, self._tail)):
-            threading.Thread(target=read, args=(stream, into), daemon=True).start()
+        threading.Thread(target=_read_lines, args=(process.stdout, self._lines), daemon=True).start()
+        self._printing = threading.Thread(target=_keep_tail, args=(process.stderr, self._tail), daemon=True)
+        self._printing.start()
         return process
 
-    def _next_line(self, wait: float | None = -1.0) -> dict[str, Any] | None:
+    def _next_line(self, seconds: float | None) -> dict[str, Any] | None:
         """The next record; None where the worker has ended. Raises TimeoutError."""
-        seconds = self.seconds if wait == -1.0 else wait
         try:
             line = self._lines.get(timeout=seconds)
         except queue.Empty:
@@ -156,7 +158,9 @@ class WorkerProcess:
             return process.wait()
 
     def _said(self) -> str:
-        """The last line that the worker printed."""
+        """The last line that the worker, which has ended, printed."""
+        if self._printing is not None:
+            self._printing.join(timeout=1.0)
         lines = [one.strip() for one in re.split(r"[\r\n]", bytes(self._tail).decode(errors="replace")) if one.strip()]
         return redact_text(lines[-1].removeprefix(f"{self.name}: ")[:300]) if lines else "it said nothing"
 

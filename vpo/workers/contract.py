@@ -81,7 +81,7 @@ class Script:
     fields: tuple[str, ...] = ()
     other_fields: tuple[str, ...] = ()
 
-    def check(self) -> dict[str, Any]:
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Import what the script needs and say what was found: versions, the device. Raises ImportError or BadInput."""
         return {}
 
@@ -111,12 +111,12 @@ def main(script: Script, arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="say what the environment holds, and do nothing")
     options = parser.parse_args(arguments)
     try:
+        settings = read_settings(script, options.settings)
         if options.check:
-            print(json.dumps({"schema": SCHEMA, "python": sys.version.split()[0], **script.check()}))
+            print(json.dumps({"schema": SCHEMA, "python": sys.version.split()[0], **script.check(settings)}))
             return 0
         if not options.jobs or not options.results or (options.jobs == STREAM) != (options.results == STREAM):
             raise BadInput("name jobs.jsonl and results.jsonl, or - and -")
-        settings = read_settings(script, options.settings)
         if options.jobs == STREAM:
             return _serve(script, settings)
         return _work_through(script, settings, options.jobs, options.results)
@@ -126,7 +126,9 @@ def main(script: Script, arguments: list[str] | None = None) -> int:
         return _complain(script, "stopped; the same command goes on from here", 128 + signal.SIGINT)
     except OSError as error:
         if error.errno in DISK_FULL:
-            return _complain(script, "no space left on device; make room, then start the same command again", EXIT_DISK_FULL)
+            return _complain(
+                script, "no space left on device; make room, then start the same command again", EXIT_DISK_FULL
+            )
         raise
 
 
@@ -139,20 +141,20 @@ def read_settings(script: Script, text: str) -> dict[str, Any]:
             with open(path, encoding="utf-8") as file:
                 text = file.read()
         except OSError as error:
-            raise BadInput("--settings {}: {}".format(path, error.strerror)) from error
+            raise BadInput(f"--settings {path}: {error.strerror}") from error
     try:
         given = json.loads(text)
     except ValueError as error:
-        raise BadInput("{} is not JSON ({})".format(where, error)) from error
+        raise BadInput(f"{where} is not JSON ({error})") from error
     unknown = sorted(set(given) - set(script.defaults))
     if unknown:
         known = ", ".join(script.defaults)
-        raise BadInput("{}: there is no setting {!r}; the settings are {}".format(where, unknown[0], known))
+        raise BadInput(f"{where}: there is no setting {unknown[0]!r}; the settings are {known}")
     for name, value in given.items():
         default = script.defaults[name]
         if default is not None and not _same_kind(value, default):
             kind = type(default).__name__
-            raise BadInput("{}: {}={!r} must be of the kind {}, as in {!r}".format(where, name, value, kind, default))
+            raise BadInput(f"{where}: {name}={value!r} must be of the kind {kind}, as in {default!r}")
     settings = {**script.defaults, **given}
     script.check_settings(settings)
     return settings
@@ -165,15 +167,15 @@ def read_jobs(path: str, script: Script) -> list[Job]:
         with open(path, encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    job = read_job(line, script, "{}: line {}".format(path, number))
+                    job = read_job(line, script, f"{path}: line {number}")
                     if job["id"] in seen:
                         raise BadInput("{}: line {}: the id {!r} is there twice".format(path, number, job["id"]))
                     seen.add(job["id"])
                     jobs.append(job)
     except OSError as error:
-        raise BadInput("{}: {}".format(path, error.strerror)) from error
+        raise BadInput(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadInput("{} is not UTF-8 ({})".format(path, error)) from error
+        raise BadInput(f"{path} is not UTF-8 ({error})") from error
     return jobs
 
 
@@ -182,15 +184,15 @@ def read_job(line: str, script: Script, where: str) -> Job:
     try:
         job = json.loads(line)
     except ValueError as error:
-        raise BadInput("{} is not JSON ({})".format(where, error)) from error
+        raise BadInput(f"{where} is not JSON ({error})") from error
     if not isinstance(job, dict):
-        raise BadInput("{} is no JSON object".format(where))
-    for field in ("id",) + tuple(script.fields):
+        raise BadInput(f"{where} is no JSON object")
+    for field in ("id", *script.fields):
         if not isinstance(job.get(field), str):
-            raise BadInput("{}: a job of {} needs {!r}, a text".format(where, script.name, field))
+            raise BadInput(f"{where}: a job of {script.name} needs {field!r}, a text")
     for field in script.other_fields:
         if field not in job:
-            raise BadInput("{}: a job of {} needs {!r}".format(where, script.name, field))
+            raise BadInput(f"{where}: a job of {script.name} needs {field!r}")
     if job.get("schema", SCHEMA) != SCHEMA:
         raise BadInput("{}: its schema is {!r}, this worker reads {}".format(where, job["schema"], SCHEMA))
     return job
@@ -210,7 +212,7 @@ def read_results(path: str) -> dict[str, dict[str, Any]]:
                 record = json.loads(line.decode("utf-8"))
                 lines[record["id"]] = record
             except (ValueError, KeyError, TypeError) as error:
-                raise BadInput("{}: line {} is no result; move the file away".format(path, number)) from error
+                raise BadInput(f"{path}: line {number} is no result; move the file away") from error
     return lines
 
 
@@ -240,7 +242,7 @@ def one_line(error: BaseException) -> str:
 def whole_file(path: str) -> Iterator[str]:
     """A temporary name beside `path`, which becomes `path` when the block ends without an exception, and is deleted otherwise."""
     folder, name = os.path.split(path)
-    part = os.path.join(folder, ".{}.{}.part".format(name, os.getpid()))
+    part = os.path.join(folder, f".{name}.{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)
@@ -256,7 +258,7 @@ def _work_through(script: Script, settings: dict[str, Any], jobs_path: str, resu
     with _only_worker(results_path):
         known = _keep_what_counts(script, jobs, settings, results_path)
         missing = [job for job in jobs if job["id"] not in known]
-        _say(script, "{} jobs, {} have a result".format(len(jobs), len(jobs) - len(missing)))
+        _say(script, f"{len(jobs)} jobs, {len(jobs) - len(missing)} have a result")
         if not missing:
             return 0
         script.load(settings)
@@ -267,7 +269,7 @@ def _work_through(script: Script, settings: dict[str, Any], jobs_path: str, resu
                 _write(results, record)
                 failed += "failure" in record
                 each = (time.monotonic() - began) / number
-                _say(script, "{} of {} done, {} failed, {:.1f} s a job".format(number, len(missing), failed, each))
+                _say(script, f"{number} of {len(missing)} done, {failed} failed, {each:.1f} s a job")
     return 0
 
 
@@ -299,7 +301,7 @@ def _serve(script: Script, settings: dict[str, Any]) -> int:
     script.load(settings)
     _write(results, {"schema": SCHEMA, "ready": True})
     for number, line in enumerate(iter(jobs.readline, b""), start=1):
-        job = read_job(line.decode("utf-8"), script, "standard input: line {}".format(number))
+        job = read_job(line.decode("utf-8"), script, f"standard input: line {number}")
         _write(results, _outcome(script, job, settings))
     return 0
 
@@ -381,7 +383,7 @@ def _only_worker(results_path: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        raise BadInput("{}: {}".format(results_path, error.strerror)) from error
+        raise BadInput(f"{results_path}: {error.strerror}") from error
     try:
         try:
             if os.name == "nt":
@@ -394,7 +396,7 @@ def _only_worker(results_path: str) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
-                raise BadInput("another worker writes {}; wait for it, or name another file".format(results_path)) from error
+                raise BadInput(f"another worker writes {results_path}; wait for it, or name another file") from error
         yield
     finally:
         file.close()
@@ -409,7 +411,7 @@ def _same_kind(value: Any, default: Any) -> bool:
 
 
 def _say(script: Script, line: str) -> None:
-    sys.stderr.write("{}: {}\n".format(script.name, line))
+    sys.stderr.write(f"{script.name}: {line}\n")
     sys.stderr.flush()
 
 

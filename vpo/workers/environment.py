@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -81,9 +80,7 @@ def interpreter_of(folder: Path) -> Path:
 def worker_environment() -> dict[str, str]:
     """The variables that a worker's process gets: nothing of other programs, and none that would bring our packages into it."""
     inherited = without_foreign_variables(os.environ)
-    kept = {
-        name: value for name, value in inherited.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"
-    }
+    kept = {name: value for name, value in inherited.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"}
     return kept | {"VPO_PARENT": str(os.getpid())}
 
 
@@ -132,7 +129,9 @@ def check_worker(manifest: Manifest, folder: Path) -> dict[str, Any]:
     raise UserError(f"{who}: its check failed with exit code {done.returncode} ({said[:300]}); {cure}")
 
 
-def install_worker(manifest: Manifest, root: Path, say: Say, *, python: Path | None = None, force: bool = False) -> Path:
+def install_worker(
+    manifest: Manifest, root: Path, say: Say, *, python: Path | None = None, force: bool = False
+) -> Path:
     """Have a worker's environment; what is there already is not done again, and two processes do not do it twice.
 
     Args:
@@ -188,7 +187,9 @@ def _clear(folder: Path) -> None:
 def _make(manifest: Manifest, folder: Path, interpreter: Path, say: Say) -> None:
     """The environment with its packages, and the repository."""
     who, log, described = f"workers: {manifest.name}", folder / "install.log", manifest.description
-    _run([str(interpreter), "-I", "-m", "venv", str(folder / "env")], log, who, "its virtual environment cannot be made")
+    _run(
+        [str(interpreter), "-I", "-m", "venv", str(folder / "env")], log, who, "its virtual environment cannot be made"
+    )
     pip = [str(interpreter_of(folder)), "-I", "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
     say(f"{manifest.name}: installing {len(_pins(manifest))} packages (all that pip says: {log})")
     _run([*pip, "--requirement", str(manifest.requirements)], log, who, "pip could not install its packages")

@@ -111,5 +111,7 @@ def _manifest(folder: Path) -> Manifest:
         raise UserError(f"workers: {path} cannot be read ({' '.join(str(error).split())[:200]}); correct it") from error
     for part in (manifest.script, manifest.requirements):
         if not part.is_file():
-            raise UserError(f"workers: {folder} has no {part.name}; a worker is script.py, worker.yaml and requirements.txt")
+            raise UserError(
+                f"workers: {folder} has no {part.name}; a worker is script.py, worker.yaml and requirements.txt"
+            )
     return manifest

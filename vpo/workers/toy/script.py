@@ -3,7 +3,7 @@
 It shows that workers can be installed and run on a machine, and how a script of one's own looks. Its jobs, see `contract.py`:
 
     {"id": "a", "path": "/folder/a.mp4", "seed": 3}       writes the clip: {"path", "frames", "fps", "height", "width"}
-    {"id": "b", "questions": ["Is it so?", "And so?"]}    {"answers": [true, false]}: whether a question has an odd number of characters
+    {"id": "b", "questions": ["Is it so?", "And so?"]}    {"answers": [true, true]}: whether a text has an odd number of characters
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ class Toy(contract.Script):
     """Small clips of a moving square, and answers by the length of a question."""
 
     name = "toy"
-    defaults: Mapping[str, Any] = {"frames": 8, "size": 64, "fps": 8, "seconds": 0.0}  # seconds: how long a job takes, at least
+    defaults: Mapping[str, Any] = {
+        "frames": 8,
+        "size": 64,
+        "fps": 8,
+        "seconds": 0.0,
+    }  # seconds: how long a job takes, at least
 
-    def check(self) -> dict[str, Any]:
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         import av
 
         return {"av": av.__version__}
