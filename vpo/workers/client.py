@@ -14,6 +14,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from vpo.errors import UserError
@@ -36,12 +37,29 @@ class WorkerProcess:
 
     Attributes:
         name: of the worker, `vpo/workers/<name>/`.
-        settings: of the script, for all jobs; see its `defaults`.
+        settings: of the script, for all jobs.
         seconds: how long one job may take; then the process is ended and the job failed. None waits for ever.
     """
 
-    def __init__(self, name: str, settings: Mapping[str, Any], seconds: float | None = None) -> None:
-        self.name, self.settings, self.seconds = name, dict(settings), seconds
+    def __init__(
+        self, script: contract.Script, settings: Mapping[str, Any], *, key: str, seconds: float | None = None
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            script: the worker's, whose `defaults` say what settings there are.
+            settings: what differs from these.
+            key: of the config, for messages: "generator".
+            seconds: see above.
+
+        Raises:
+            UserError: The settings are wrong.
+        """
+        self.name, self.settings, self.seconds = script.name, dict(settings), seconds
+        try:
+            contract.read_settings(script, dumps(self.settings))
+        except contract.BadInput as error:
+            raise UserError(f"{key}: {str(error).removeprefix('--settings: ')}") from error
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._tail = bytearray()
@@ -163,6 +181,12 @@ class WorkerProcess:
             self._printing.join(timeout=1.0)
         lines = [one.strip() for one in re.split(r"[\r\n]", bytes(self._tail).decode(errors="replace")) if one.strip()]
         return redact_text(lines[-1].removeprefix(f"{self.name}: ")[:300]) if lines else "it said nothing"
+
+
+def model_place(path: str) -> str:
+    """A hub id as it is; a local folder by its whole path, because a worker may start elsewhere."""
+    folder = Path(path).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else path
 
 
 def _input_of(process: subprocess.Popen[bytes]) -> IO[bytes]:

@@ -283,5 +283,5 @@ def _writing(root: Path, who: str) -> Iterator[None]:
         problem = disk_problem(error, root)
         if problem is None and error.strerror is None:
             raise
-        reason = problem.reason if problem else error.strerror.lower()
+        reason = problem.reason if problem else str(error.strerror).lower()
         raise UserError(f"{who}: {root}: {reason}; make room, or set ${VARIABLE} to a folder elsewhere") from error

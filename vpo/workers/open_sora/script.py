@@ -3,7 +3,7 @@
 Jobs, see `contract.py`:
 
     {"id": "a", "prompt": "a cat ...", "seed": 7, "path": "/folder/a.mp4"}
-    -> {"path", "frames", "fps", "height", "width", "truncated_tokens"}
+    -> {"path", "frames", "fps", "height", "width", "truncated_tokens", "status"}; status is "ok", or says why there is no file
 
 Values are the authors' (hpcaitech/Open-Sora at v1.2.0, configs/opensora-v1-2/inference/sample.py): 240p 9:16, 51 frames at 24 fps, 30
 steps of rectified flow with guidance 7, bf16, at most 300 T5 tokens, " aesthetic score: 6.5." after the prompt. As in their
@@ -123,12 +123,14 @@ class OpenSora(contract.Script):
             progress=False,
         )
         video = self.vae.decode(latents.to(self.dtype), num_frames=settings["frames"])[0]  # (3, T, H, W) in -1..1
-        if not torch.isfinite(video).all():
-            raise contract.JobError("non-finite", "the decoded video holds NaN or infinite values")
-        pixels = ((video.float().clamp(-1, 1) + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)
-        with contract.whole_file(job["path"]) as part:
-            write_clip(pixels.permute(1, 2, 3, 0).cpu().numpy(), settings["fps"], part)
-        frames, height, width = pixels.shape[1:]
+        frames, height, width = video.shape[1], *(side // 2 * 2 for side in video.shape[2:])  # H.264 has even sides
+        finite = bool(torch.isfinite(video).all())
+        if finite:
+            pixels = (
+                ((video.float().clamp(-1, 1) + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)[:, :, :height, :width]
+            )
+            with contract.whole_file(job["path"]) as part:
+                write_clip(pixels.permute(1, 2, 3, 0).cpu().numpy(), settings["fps"], part)
         return {
             "path": job["path"],
             "frames": frames,
@@ -136,10 +138,11 @@ class OpenSora(contract.Script):
             "height": height,
             "width": width,
             "truncated_tokens": max(0, tokens - settings["max_tokens"]),
+            "status": "ok" if finite else "non-finite",
         }
 
     def is_there(self, job: contract.Job, result: Mapping[str, Any]) -> bool:
-        return os.path.exists(job["path"])
+        return result["status"] != "ok" or os.path.exists(job["path"])
 
 
 def with_score(prompt: str, score: float | None) -> str:
@@ -184,16 +187,15 @@ def clip_facts(height: int, width: int, frames: int, fps: float) -> dict[str, fl
 
 
 def write_clip(frames: Any, fps: float, path: str) -> None:
-    """Write frames, uint8 (T, H, W, 3) RGB, as H.264 in mp4; an odd row or column is left out."""
+    """Write frames, uint8 (T, H, W, 3) RGB with even sides, as H.264 in mp4."""
     import av
 
-    height, width = frames.shape[1] // 2 * 2, frames.shape[2] // 2 * 2
     with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=int(fps))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.options = {"crf": "10", "preset": "veryfast"}
         for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image[:height, :width].copy(), format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image.copy(), format="rgb24")))
         container.mux(stream.encode())
 
 

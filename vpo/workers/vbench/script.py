@@ -9,10 +9,10 @@ Jobs, see `contract.py`:
 every text-conditioned dimension then scores against that. VBench looks into the whole folder and takes the first file's suffix for
 all, so it is given links to the dimension's own videos alone.
 
-`score` is the official number of the dimension (one GPU: frame-weighted where VBench's is). `value` is a video's own, as a number: an
-answer is 0 or 1, and imaging_quality, which VBench gives in 0..100 for a video and in 0..1 for the dimension, is divided by 100. `counts`
-are the numbers that VBench gives beside it. `left_out` are videos that VBench gives no value (color: no object of that name was seen);
-`missing` are videos that the suite expects and the folder lacks. Models are VBench's own, loaded anew for each dimension.
+`score` is the official number of the dimension (one GPU: frame-weighted where VBench's is). `value` is a video's own, as a number:
+an answer is 0 or 1, and imaging_quality, which VBench gives in 0..100 for a video and in 0..1 for the dimension, is divided by 100.
+`counts` are the numbers that VBench gives beside it. `left_out` are videos that VBench gives no value (color: no such object was
+seen); `missing` are videos that the suite expects and the folder lacks. Models are VBench's own, loaded anew for each dimension.
 Vchitect/VBench at 45e79ec: vbench/__init__.py and the dimensions' files.
 """
 

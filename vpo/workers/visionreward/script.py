@@ -5,11 +5,11 @@ Jobs, see `contract.py`:
     {"id": "a", "path": "/folder/a.mp4", "query": "what the user typed"}
     -> {"answers": [true, false, null, ...], "tokens": ["yes", "no", "the", ...], "frames": [0, 8, 16, ...]}
 
-One forward of the model a question, as in THUDM/VisionReward at 511960d, inference-video.py: the frame closest to each second, at most
-24; the "chat" template; greedy; the first new token alone is read, so no more are generated. An answer is yes where that token decodes to
-"yes" exactly, and no where it decodes to "no"; the authors' script takes anything but "yes" for a no, here it is null and counted, and
-the tokens are kept so that it can be seen. Their script reads questions with their line ends, and sends these to the model; so does
-this one (`line_end`). The model's own code (trust_remote_code) runs in this environment alone.
+One forward of the model a question, as in THUDM/VisionReward at 511960d, inference-video.py: the frame closest to each second, at
+most 24; the "chat" template; greedy; the first new token alone is read, so no more are generated. An answer is yes where that token
+decodes to "yes" exactly, and no where it decodes to "no"; the authors' script takes anything but "yes" for a no, here it is null and
+counted, and the tokens are kept so that it can be seen. Their script reads questions with their line ends, and sends these to the
+model; so does this one (`line_end`). The model's own code (trust_remote_code) runs in this environment alone.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def read_answer(token: str) -> bool | None:
 def read_clip(path: str, most: int) -> tuple[Any, list[int]]:
     """The chosen frames, a tensor (3, T, H, W), and their numbers. Raises JobError where the file is no video."""
     import decord
+    from decord.base import DECORDError
 
     decord.bridge.set_bridge("torch")
     try:
@@ -132,7 +133,7 @@ def read_clip(path: str, most: int) -> tuple[Any, list[int]]:
             raise contract.JobError("unreadable", f"{path} holds no frame")
         chosen = choose_frames(starts, most)
         return reader.get_batch(chosen).permute(3, 0, 1, 2), chosen
-    except (decord.DECORDError, RuntimeError, OSError) as error:
+    except (DECORDError, RuntimeError, OSError) as error:
         raise contract.JobError("unreadable", f"{path}: {contract.one_line(error)}") from error
 
 
