@@ -73,7 +73,7 @@ class VisionReward:
             "frames": f"the one closest to each second, at most {settings['frames']}",
             "licence": "code Apache-2.0; weights: cogvlm2 licence and the Llama 3 licence",
             "blind_to": "what happens between the seconds, sound, clips of more than 24 s; safety has no weight",
-            "rule": "the first token is yes or no, or the answer is None; with None for a question that has a weight the score is None",
+            "rule": "the first token is yes or no, else the answer is None, and with it the score if the question has a weight",
             "run_by_us": False,
         }
 

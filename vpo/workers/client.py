@@ -94,7 +94,7 @@ class WorkerProcess:
         process = self._ready()
         self._busy = True
         try:
-            _input_of(process).write((dumps({"schema": contract.SCHEMA, **job}) + "\n").encode())
+            _input_of(process).write(_line_of(job))
             _input_of(process).flush()
             record = self._next_line(self.seconds)
         except BrokenPipeError:
@@ -181,6 +181,12 @@ class WorkerProcess:
             self._printing.join(timeout=1.0)
         lines = [one.strip() for one in re.split(r"[\r\n]", bytes(self._tail).decode(errors="replace")) if one.strip()]
         return redact_text(lines[-1].removeprefix(f"{self.name}: ")[:300]) if lines else "it said nothing"
+
+
+def _line_of(job: Mapping[str, Any]) -> bytes:
+    """A job as the worker reads it: texts without half characters, which tokenizers refuse, but the id as it is."""
+    plain = json.loads(dumps(dict(job)))
+    return (json.dumps({"schema": contract.SCHEMA, **plain, "id": job["id"]}) + "\n").encode()
 
 
 def model_place(path: str) -> str:

@@ -38,6 +38,8 @@ class Toy(contract.Script):
         return {"av": av.__version__}
 
     def load(self, settings: Mapping[str, Any]) -> None:
+        import av  # noqa: F401 (that it is missing is found now)
+
         self.settings = settings
 
     def work(self, job: contract.Job) -> dict[str, Any]:
