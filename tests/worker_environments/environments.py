@@ -1,5 +1,6 @@
 """Environments of workers for tests, and how a worker's script is started by hand."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -26,9 +27,7 @@ def made_environment(root: Path, name: str, *folders: Path) -> Path:
     asked = [str(interpreter_of(folder)), "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     place = Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())
     ours = [one for one in sys.path if one.endswith("site-packages")]
-    (place / "tests.pth").write_text(
-        "\n".join([*map(str, folders), *(one for one in sys.path if one.endswith("site-packages"))]) + "\n"
-    )
+    (place / "tests.pth").write_text("\n".join([*map(str, folders), *ours]) + "\n")
     record = Record(name, read_manifests()[name].version, "3", [], 1)
     write_json(folder / RECORD, asdict(record))
     return folder
@@ -81,3 +80,10 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def fill(folder: Path) -> None:
+    """Leave a file system no room."""
+    with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(b"0" * 4096)

