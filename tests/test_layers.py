@@ -55,7 +55,7 @@ ALLOWED = {
     "logger": {"results", "storage"},
     "export": {"assets", "language", "results", "storage", "tables", "templates"},
     "checking": {"assets", "build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
-    "runs": {"assets", "build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets"},
+    "runs": {"assets", "build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets", "workers"},
     "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
     "cli": {"assets", "checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables",
             "workers"},

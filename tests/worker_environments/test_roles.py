@@ -1,6 +1,7 @@
 """The roles that work through workers: their real classes, configs, processes and scripts. What the scripts import of others (the
 repository of Open-Sora, decord, the code of VisionReward) cannot be installed here, and small stand-ins answer to the same calls."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from tests.conftest import run_vpo
 from tests.worker_environments.environments import made_environment
 from vpo.build import build
 from vpo.errors import UserError
 from vpo.records import Clip, Failure, Prompt
+from vpo.storage.code_hash import code_of
 from vpo.video.clips import read_mp4, write_mp4
 
 STAND_INS = Path(__file__).parent / "stand_ins"
@@ -85,6 +88,42 @@ def test_open_sora_renders_clips_from_their_own_seeds(make, tmp_path):
 def test_wrong_settings_of_open_sora_name_the_config(make):
     with pytest.raises(UserError, match=r"generator: frames=49: Open-Sora 1\.2 makes 51, 102, 204, 408 frames"):
         make("generator=open_sora", frames=49)
+
+
+def test_a_run_needs_its_workers_before_anything_is_trained(tmp_path):
+    done = run_vpo(
+        "run",
+        "experiment=smoke",
+        "generator=open_sora",
+        "reward=visionreward",
+        cwd=tmp_path,
+        VPO_WORKERS=str(tmp_path / "w"),
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"vpo: workers: open_sora is not installed in {tmp_path / 'w'}; `vpo workers install open_sora`, or set $VPO_WORKERS\n"
+    )
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.slow
+def test_from_queries_to_dpo_through_workers(root, tmp_path):
+    """The whole method, rendering by the script of Open-Sora and scoring by VisionReward's, with the stand-ins behind them."""
+    done = run_vpo(
+        "run", "experiment=smoke", "generator=open_sora", "reward=visionreward", "stop_after=dpo", cwd=tmp_path,
+        VPO_WORKERS=str(root),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (scores,) = (tmp_path / "store/score").glob("*/scores.jsonl")
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert rows
+    assert all(len(row["answers"]) == 64 for row in rows)
+
+
+def test_what_names_a_clips_code_has_the_script_and_its_pins():
+    files = code_of("render", {"generator": {"_target_": "vpo.generator.open_sora.OpenSora"}})
+    assert {"vpo.workers.contract", "vpo.workers.open_sora", "vpo.workers.open_sora.script"} <= set(files)
+    assert "vpo.workers.environment" not in files
 
 
 QUESTIONS = [

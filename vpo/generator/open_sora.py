@@ -9,8 +9,10 @@ from typing import Any
 
 from vpo.records import Clip, Failure, Prompt
 from vpo.storage.names import file_name
-from vpo.workers.client import WorkerProcess, model_place
-from vpo.workers.open_sora.script import OpenSora as Script
+from vpo.workers.client import WorkerProcess, check_settings, model_place
+from vpo.workers.open_sora import script
+
+OURS = ("_target_", "job_seconds", "batch_size")  # of the node; the rest are the script's settings
 
 
 class OpenSora:
@@ -20,6 +22,12 @@ class OpenSora:
     """
 
     not_in_key = ("job_seconds", "batch_size")
+    needs_workers = ("open_sora",)
+
+    @staticmethod
+    def check(node: Mapping[str, Any]) -> None:
+        """Raise UserError where the settings of a config do not fit together."""
+        check_settings(script.OpenSora(), {key: one for key, one in node.items() if key not in OURS}, "generator")
 
     def __init__(
         self,
@@ -44,7 +52,7 @@ class OpenSora:
             "aspect_ratio": aspect_ratio, "steps": steps, "guidance": guidance, "dtype": dtype, "max_tokens": max_tokens,
             "aesthetic_score": aesthetic_score, "append_score": append_score,
         }  # fmt: skip
-        self.worker = WorkerProcess(Script(), settings, key="generator", seconds=job_seconds)
+        self.worker = WorkerProcess(script.OpenSora(), settings, key="generator", seconds=job_seconds)
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:
         """One mp4 a prompt, `<file_name(prompt.id)>.mp4` in `folder`; what the worker cannot make is a Failure."""

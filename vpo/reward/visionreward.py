@@ -12,7 +12,7 @@ from typing import Any
 from vpo.feedback.checklist import Question, dimension_scores, never_yes, weighted_sum
 from vpo.records import Clip, Failure, Score
 from vpo.workers.client import WorkerProcess, model_place
-from vpo.workers.visionreward.script import VisionReward as Script
+from vpo.workers.visionreward import script
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class VisionReward:
     """
 
     not_in_key = ("job_seconds", "batch_size")
+    needs_workers = ("visionreward",)
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class VisionReward:
             "path": model_place(path), "revision": revision, "questions": [question.text for question in self.questions],
             "frames": frames, "line_end": line_end,
         }  # fmt: skip
-        self.worker = WorkerProcess(Script(), settings, key="reward", seconds=job_seconds)
+        self.worker = WorkerProcess(script.VisionReward(), settings, key="reward", seconds=job_seconds)
         self._warned = False
 
     def score(self, clips: Sequence[Clip]) -> list[Score | Failure]:

@@ -55,11 +55,8 @@ class WorkerProcess:
         Raises:
             UserError: The settings are wrong.
         """
+        check_settings(script, settings, key)
         self.name, self.settings, self.seconds = script.name, dict(settings), seconds
-        try:
-            contract.read_settings(script, dumps(self.settings))
-        except contract.BadInput as error:
-            raise UserError(f"{key}: {str(error).removeprefix('--settings: ')}") from error
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._tail = bytearray()
@@ -187,6 +184,14 @@ def _line_of(job: Mapping[str, Any]) -> bytes:
     """A job as the worker reads it: texts without half characters, which tokenizers refuse, but the id as it is."""
     plain = json.loads(dumps(dict(job)))
     return (json.dumps({"schema": contract.SCHEMA, **plain, "id": job["id"]}) + "\n").encode()
+
+
+def check_settings(script: contract.Script, settings: Mapping[str, Any], key: str) -> None:
+    """Raise UserError where a script knows no such settings, or they do not fit together; `key` is the config's."""
+    try:
+        contract.read_settings(script, dumps(dict(settings)))
+    except contract.BadInput as error:
+        raise UserError(f"{key}: {str(error).removeprefix('--settings: ')}") from error
 
 
 def model_place(path: str) -> str:

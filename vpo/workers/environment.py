@@ -87,8 +87,8 @@ def worker_environment() -> dict[str, str]:
     return kept | {"VPO_PARENT": str(os.getpid())}
 
 
-def worker_command(manifest: Manifest, root: Path, settings: dict[str, Any]) -> list[str]:
-    """The command that starts a worker on its standard streams. Raises UserError where it is not installed as it should be."""
+def check_installed(manifest: Manifest, root: Path) -> Path:
+    """The folder of a worker's environment. Raises UserError where it is not installed, or for another version of vpo."""
     folder = root / manifest.name
     record = read_record(folder)
     if record is None:
@@ -99,6 +99,12 @@ def worker_command(manifest: Manifest, root: Path, settings: dict[str, Any]) -> 
         raise UserError(
             f"workers: {manifest.name} in {root} was installed for another version of vpo; `vpo workers install {manifest.name}`"
         )
+    return folder
+
+
+def worker_command(manifest: Manifest, root: Path, settings: dict[str, Any]) -> list[str]:
+    """The command that starts a worker on its standard streams. Raises UserError where it is not installed as it should be."""
+    folder = check_installed(manifest, root)
     if manifest.description.repository is not None:
         settings = {"repository": str(folder / "repository"), **settings}
     return [*_script_command(manifest, folder), "-", "-", "--settings", json.dumps(settings)]
