@@ -28,6 +28,8 @@ from vpo.storage.ledger import FILE as LEDGER_FILE
 from vpo.storage.ledger import LEDGER, Ledger
 from vpo.storage.redact import RedactedFormatter, redact
 from vpo.storage.store import Store
+from vpo.workers.environment import check_installed, workers_folder
+from vpo.workers.manifest import pick_manifest, read_manifests
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def run(composed: Composed) -> Path:
     check_assets(config)
     targets.allow(config["build"]["allow"])
     check_hardware(config["trainer"])
+    check_workers(config)
     log_to_console()
     loggers = [
         build.build(node) for node in config.get("logger", {}).values()
@@ -122,6 +125,21 @@ def check_assets(config: Mapping[str, Any]) -> None:
         for key in ("model", "path"):
             if is_asset(node.get(key)):
                 find_asset(node[key], node.get("revision"), f"{role}.{key}")
+
+
+def check_workers(config: Mapping[str, Any]) -> None:
+    """Raise UserError where a stage that is to be done needs a worker that is not installed here: now, and not after the trainings."""
+    needed = {
+        (stage, name)
+        for role, stage in (("generator", "render"), ("reward", "score"))
+        for name in targets.declared(config[role]["_target_"], "needs_workers")
+    }
+    if not needed:
+        return
+    to_do = {stage.name for stage, entry in pipeline.plan(config, Path(config["paths"]["store"])) if not entry.done}
+    for stage, name in sorted(needed):
+        if stage in to_do:
+            check_installed(pick_manifest(read_manifests(), name), workers_folder())
 
 
 def command_of(composed: Composed) -> Command:

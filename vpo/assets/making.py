@@ -1,6 +1,7 @@
 """Making the tiny models: small random models of the true classes. Nothing is downloaded."""
 
 import difflib
+import functools
 import hashlib
 import pkgutil
 import shutil
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from vpo.assets import tiny
 from vpo.assets.folder import RECORD, TINY, Record, read_record
-from vpo.assets.getting import Say, locked, sha256_of, share, writing
+from vpo.assets.getting import Say, sha256_of, share, writing
 from vpo.errors import UserError
+from vpo.storage.folders import alone
 
 LIBRARIES = ("diffusers", "torch", "transformers")  # that save the models
 
@@ -65,7 +67,8 @@ def make_tiny(root: Path, say: Say, names: Sequence[str] | None = None, *, force
     for name in names or models:
         folder, who = root / TINY / name, f"assets: {TINY}/{name}"
         folders.append(folder)
-        with writing(root / TINY, who), locked(root / TINY / f"{name}.lock", f"{TINY}/{name}", say):
+        waits = functools.partial(say, f"{TINY}/{name}: another process is making it; waiting")
+        with writing(root / TINY, who), alone(root / TINY / f"{name}.lock", waits):
             if not force and _is_current(folder, made_with):
                 say(f"{TINY}/{name}: is there")
                 continue

