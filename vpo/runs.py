@@ -27,6 +27,7 @@ from vpo.stages.curate import CuratedQueries
 from vpo.storage.ledger import FILE as LEDGER_FILE
 from vpo.storage.ledger import LEDGER, Ledger
 from vpo.storage.redact import RedactedFormatter, redact
+from vpo.storage.shards import Shard, ShardDone
 from vpo.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,15 @@ log = logging.getLogger(__name__)
 WORLD = ("backbone", "dataset", "judge", "generator", "reward")  # groups that say in which world a run is
 
 
-def run(composed: Composed) -> Path:
+def run(composed: Composed, gathered: bool = False) -> Path:
     """Run the pipeline on a composed config, and write the run folder.
 
+    Args:
+        composed: the config.
+        gathered: what shards have begun must be all there (`vpo gather`).
+
     Returns:
-        The run folder. Where `stop_after` ended the run it holds no results.json.
+        The run folder. Where `stop_after` ended the run, or it does a shard, it holds no results.json.
     """
     config, folder = composed.config, composed.folder
     use_folder(config["paths"]["assets"])
@@ -53,6 +58,7 @@ def run(composed: Composed) -> Path:
         record.write_config(config)
         command = command_of(composed)
         context = open_context(config)
+        context.gathered = gathered
 
         def announce(names: list[str]) -> None:
             record.write_entries(names)  # whoever prunes the store must see what an unfinished run needs
@@ -66,6 +72,9 @@ def run(composed: Composed) -> Path:
             keep_what_is_there(record, context)
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             log.info("its results: %s", context.requested[-1][1].folder)
+            return folder
+        except ShardDone as done:
+            log.info("%s; when all shards are done, `vpo gather` with the same arguments but shard= goes on", done)
             return folder
         finally:
             context.store.warn_of_older_code()
@@ -129,7 +138,8 @@ def command_of(composed: Composed) -> Command:
 
 def open_context(config: Mapping[str, Any]) -> Context:
     """Store and executor of a config."""
-    store = Store(Path(config["paths"]["store"]), recompute=tuple(config["recompute"]))
+    shard = None if config["shard"] is None else Shard.parse(config["shard"])
+    store = Store(Path(config["paths"]["store"]), recompute=tuple(config["recompute"]), shard=shard)
     return Context(store, build.build(config["executor"]), config["stop_after"], config["retry_failed"])
 
 

@@ -343,6 +343,7 @@ class Config(Node):
     measured: str
     rounds: Count
     stop_after: str | None
+    shard: str | None = None
     recompute: list[str]
     retry_failed: bool
     engine: dict[str, Any] = {}  # empty with engine=none

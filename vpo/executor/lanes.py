@@ -26,6 +26,13 @@ class WorkerDied(Exception):  # noqa: N818 (a fact, not a mistake)
 class Lane(Protocol):
     """One worker elsewhere."""
 
+    def ready(self) -> bool:
+        """Whether there is a worker, or one can be started at once. Asked before a batch is taken, again and again; may take a moment.
+
+        A batch must not be held by a lane that waits for a place in a cluster: others could do it.
+        """
+        ...
+
     def work(self, items: Sequence[Any]) -> list[Any]:
         """One result, or `Failure`, an item. Starts the worker if there is none. Raises WorkerDied, or what the worker raised."""
         ...
@@ -93,6 +100,12 @@ def run_lanes(
 def _serve(lane: Lane, todo: "queue.SimpleQueue[Part]", done: "queue.SimpleQueue[Any]", stop: threading.Event) -> None:
     """Take parts and give their results until the work is given up; what a dead worker leaves goes back to the others."""
     while not stop.is_set():
+        try:
+            if not lane.ready():
+                continue
+        except BaseException as error:
+            done.put(error)
+            return
         try:
             part = todo.get(timeout=POLL)
         except queue.Empty:

@@ -11,6 +11,7 @@ from vpo.interfaces import Executor, Task
 from vpo.stages.stage import Stage
 from vpo.storage import items as item_work
 from vpo.storage.items import ItemResults, Work
+from vpo.storage.shards import ShardDone
 from vpo.storage.store import Entry, Store
 
 R = TypeVar("R")
@@ -29,6 +30,7 @@ class Context:
         executor: where item-by-item work runs.
         stop_after: the name of the stage after which to stop.
         retry_failed: do items again that failed, also those of finished stages.
+        gathered: item-by-item work that shards have begun must be all there.
         requested: the stages that were asked for so far, in order, with their entries.
         policies: the policies by the names under which methods ask for them (`dpo_2` and `dpo` may be one), once all are there.
     """
@@ -37,6 +39,7 @@ class Context:
     executor: Executor = field(default_factory=LocalExecutor)
     stop_after: str | None = None
     retry_failed: bool = False
+    gathered: bool = False
     requested: list[tuple[Stage, Entry]] = field(default_factory=list)
     policies: dict[str, Entry] = field(default_factory=dict)
 
@@ -67,10 +70,25 @@ class Context:
         item_id: Callable[[Any], str],
         batch_size: int,
         label: str,
+        whole: bool = False,
     ) -> ItemResults[R]:
         """Item-by-item work that survives a kill; see `vpo.storage.items.complete`.
 
         `make` builds the role where the work is done and `call` does the work with (role, items); both travel to workers.
+
+        Args:
+            whole: all items must be in one batch, so that they cannot be shared out.
+
+        Raises:
+            ShardDone: This process does a shard only, and its items are done.
         """
         work = Work(path, kind, Task(make, call), item_id, batch_size, label)
-        return item_work.complete(items, work, self.executor, retry_failed=self.retry_failed)
+        shard = self.store.shard
+        if shard is None or whole or path.exists():
+            return item_work.complete(
+                items, work, self.executor, retry_failed=self.retry_failed, gathered=self.gathered
+            )
+        item_work.check_count(work, shard)
+        with self.store.shared():
+            own = item_work.complete_shard(items, work, self.executor, shard)
+        raise ShardDone(f"{label}: shard {shard} is done, {own} of {len(items)} items")
