@@ -68,13 +68,19 @@ def run(composed: Composed, gathered: bool = False) -> Path:
         context.store.register(folder, Path(config["paths"]["runs"]), config)
         try:
             made = pipeline.run(context, config)
+            if context.shared:
+                raise ShardDone
         except StopHere as stop:
             keep_what_is_there(record, context)
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             log.info("its results: %s", context.requested[-1][1].folder)
             return folder
-        except ShardDone as done:
-            log.info("%s; when all shards are done, `vpo gather` with the same arguments but shard= goes on", done)
+        except ShardDone:
+            shared = ", ".join(entry.called for entry in context.shared)
+            log.info(
+                "stopped: shard %s of %s is done; when all are, `vpo gather` with the same arguments but shard= goes on",
+                config["shard"], shared,
+            )  # fmt: skip
             return folder
         finally:
             context.store.warn_of_older_code()

@@ -177,8 +177,8 @@ def _assets(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "optimize": _optimize, "run": _run, "gather": _gather, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push,
-    "pull": _pull, "assets": _assets, "pairs": _pairs,
+    "optimize": _optimize, "run": _run, "gather": _gather, "plan": _plan, "table": _table, "store": _store, "export": _export,
+    "push": _push, "pull": _pull, "assets": _assets, "pairs": _pairs,
 }  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 import importlib.util
 import logging
 import os
+import pickle
 import platform
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,18 +50,31 @@ class RayExecutor:
 
         if ray.is_initialized():
             return
+        self._check_address()
         try:
             ray.init(
-                address=self.address,
+                address=self.address or "local",  # None would look for a cluster, also for one that has ended
                 include_dashboard=False if self.address is None else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"executor.address={self.address}: no Ray cluster answers ({reason}); start one, or set it to null"
-            ) from error
+            raise self._unreachable(error) from error
+
+    def _check_address(self) -> None:
+        """Raise UserError where nothing listens at the address: Ray would try for minutes."""
+        host, colon, port = (self.address or "").removeprefix("ray://").rpartition(":")
+        if colon and port.isdecimal():
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            except OSError as error:
+                raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> UserError:
+        reason = " ".join(str(error).split())[:200]
+        return UserError(
+            f"executor.address={self.address}: no Ray cluster answers ({reason}); start one, or set it to null"
+        )
 
     def _check_places(self) -> None:
         """Raise UserError where not one actor can ever start; a cluster that grows by itself is waited for, which is logged."""
@@ -96,6 +111,29 @@ class In:
         return self.make()
 
 
+class Actor:
+    """A worker on a node. It is sent bytes, so that a node that cannot read them says so in a line; Ray would end the actor."""
+
+    def __init__(self, task: bytes) -> None:
+        self._task = task
+        self._worker: Worker | None = None
+
+    def work(self, items: bytes) -> list[Any]:
+        try:
+            if self._worker is None:
+                self._worker = Worker(pickle.loads(self._task))
+            some = pickle.loads(items)
+        except (ImportError, AttributeError) as error:
+            raise UserError(
+                f"executor=ray: {platform.node()} cannot import what the work needs ({error}); install the same packages on all nodes"
+            ) from error
+        return self._worker.work(some)
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+
 class RayLane:
     """One actor; after its death a new one is made when there is more to do."""
 
@@ -113,8 +151,8 @@ class RayLane:
             return False
         if self._actor is None:
             # An item is not tried again by Ray: what becomes of a dead worker's batch is decided in one place, by `run_lanes`.
-            actor = ray.remote(max_restarts=0, max_task_retries=0, num_cpus=self.cpus, num_gpus=self.gpus)(Worker)
-            self._actor = actor.remote(self.task)
+            actor = ray.remote(max_restarts=0, max_task_retries=0, num_cpus=self.cpus, num_gpus=self.gpus)(Actor)
+            self._actor = actor.remote(pickle.dumps(self.task))
             self._started = self._actor.__ray_ready__.remote()
         self._alive = bool(ray.wait([self._started], timeout=POLL)[0])
         return self._alive
@@ -123,7 +161,7 @@ class RayLane:
         import ray
 
         try:
-            results: list[Any] = ray.get(self._actor.work.remote(items))
+            results: list[Any] = ray.get(self._actor.work.remote(pickle.dumps(items)))
             return results
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error

@@ -1,5 +1,6 @@
 """What every stage works with: the store, the executor, and what a run asked for."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from vpo.storage.shards import ShardDone
 from vpo.storage.store import Entry, Store
 
 R = TypeVar("R")
+log = logging.getLogger(__name__)
 
 
 class StopHere(Exception):  # noqa: N818 (no error: the user asked for it)
@@ -31,6 +33,7 @@ class Context:
         stop_after: the name of the stage after which to stop.
         retry_failed: do items again that failed, also those of finished stages.
         gathered: item-by-item work that shards have begun must be all there.
+        shared: the results of which this process has done a shard, and which others complete.
         requested: the stages that were asked for so far, in order, with their entries.
         policies: the policies by the names under which methods ask for them (`dpo_2` and `dpo` may be one), once all are there.
     """
@@ -40,17 +43,32 @@ class Context:
     stop_after: str | None = None
     retry_failed: bool = False
     gathered: bool = False
+    shared: list[Entry] = field(default_factory=list)
     requested: list[tuple[Stage, Entry]] = field(default_factory=list)
     policies: dict[str, Entry] = field(default_factory=dict)
 
     def make(self, stage: Stage) -> Entry:
-        """The stored result of a stage, made now if it is not there. Raises StopHere where the run was to stop before it."""
+        """The stored result of a stage, made now if it is not there.
+
+        A shard makes its share only: the entry is not done then, and the stages that do not need it are made none the less.
+
+        Raises:
+            StopHere: The run was to stop before this stage.
+            ShardDone: It needs a result of which this process has done a shard only.
+        """
         if self.requested and self.requested[-1][0].name == self.stop_after != stage.name:
             raise StopHere(self.stop_after)
-        entry = self.store.get(
-            stage.name, stage.node(), stage.inputs(), partial(stage.work, self),
-            label=stage.label, exempt=stage.exempt_paths(), retry_failed=self.retry_failed, runs=stage.runs,
-        )  # fmt: skip
+        if any(entry in self.shared for entry in stage.inputs().values()):
+            raise ShardDone(stage.called)
+        try:
+            entry = self.store.get(
+                stage.name, stage.node(), stage.inputs(), partial(stage.work, self),
+                label=stage.label, exempt=stage.exempt_paths(), retry_failed=self.retry_failed, runs=stage.runs,
+            )  # fmt: skip
+        except ShardDone as done:
+            log.info("%s", done)
+            entry = self.store.made_last
+            self.shared.append(entry)
         self.requested.append((stage, entry))
         return entry
 

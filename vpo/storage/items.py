@@ -129,8 +129,8 @@ def check_count(work: Work[Any], shard: Shard) -> None:
     others = sorted({one.count for path in work.shard_journals() if (one := shard_in(path))} - {shard.count})
     if others:
         raise UserError(
-            f"{work.label}: shards of {others[0]} have begun it, so shard={shard} would do items again; give shard=<number>/{others[0]}, "
-            "or go on without shard, which keeps what they did"
+            f"{work.label}: shards of {others[0]} have begun it, so shard={shard} would do items again; give shard=<number>/"
+            f"{others[0]}, or go on without shard, which keeps what they did"
         )
 
 
@@ -152,8 +152,8 @@ def _check_shards(missing: Sequence[str], total: int, work: Work[Any]) -> None:
         )
         named = ", ".join(f"{number}/{count}" for number in lacking[:8]) + (", ..." if len(lacking) > 8 else "")
         raise UserError(
-            f"{work.label}: {len(missing)} of {total} items are not there, of shard{'s' * (len(lacking) > 1)} {named}; start these again, or "
-            "go on with `vpo run` without shard, which does them here"
+            f"{work.label}: {len(missing)} of {total} items are not there, of shard{'s' * (len(lacking) > 1)} {named}; start these "
+            "again, or go on with `vpo run` without shard, which does them here"
         )
     log.info("%s: %d shards gathered, each of %d items is there once", work.label, len(shards), total)
 

@@ -6,8 +6,8 @@
 How shards share a stage's result without a scheduler, a server or a common writer:
 
 - An item belongs to the shard that a hash of its id says, so nobody hands out work.
-- All work in the one partial folder of the result. Each appends to a journal of its own, `<name>.shard-3-of-64.journal.jsonl`; files that
-  belong to an item (clips) are written by its shard alone, under a temporary name first. No file has two writers.
+- All work in the one partial folder of the result. Each appends to a journal of its own, `<name>.shard-3-of-64.journal.jsonl`; files
+  that belong to an item (clips) are written by its shard alone, under a temporary name first. No file has two writers.
 - The lock of a result is held while its partial folder is opened, as ever. Then a shard takes a lock of its own and lets the
   result's go, so that others can open it, too. Who is about to finish or to discard the folder waits for the shards' locks.
 - A shard that was killed is started again and does what it lacks. The records are written once, by whoever runs without `shard`.

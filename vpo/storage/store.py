@@ -88,6 +88,13 @@ class Store:
         self._held: tuple[Entry, BaseFileLock] | None = None  # the result that is being made, and its lock
         self._older: dict[str, bool] = {}  # stages with results of older code: whether the log has the warning
 
+    @property
+    def made_last(self) -> Entry:
+        """The result that was last worked on, or is now."""
+        if self._held is None:
+            raise RuntimeError("nothing was made yet")
+        return self._held[0]
+
     def register(self, run: Path, runs: Path, config: Mapping[str, Any]) -> None:
         """List a run folder, which lies in the folder of all runs, as a user of this store, before the run's first stage."""
         self._registration = Registration(self.root, run, runs, references(config, self.root))
@@ -163,7 +170,7 @@ class Store:
             own.acquire(timeout=5)  # a scheduler may start a job again while the old one is ending
         except Timeout as error:
             raise UserError(
-                f"{entry.called}: another process works on shard={self.shard}; give this one another shard, or start it when that has ended"
+                f"{entry.called}: another process works on shard={self.shard}; give this one another shard, or wait for it"
             ) from error
         whole.release()
         try:
