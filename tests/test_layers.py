@@ -30,6 +30,7 @@ ALLOWED = {
     "assets": {"processes", "storage"},
     "charts": set(),
     "feedback": set(),
+    "costs": {"storage", "templates"},
     "curation": {"charts", "dataset", "language", "storage"},
     "video": set(),
     "language": {"assets", "storage", "templates"},
@@ -55,14 +56,14 @@ ALLOWED = {
     "logger": {"results", "storage"},
     "export": {"assets", "language", "results", "storage", "tables", "templates"},
     "checking": {"assets", "build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
-    "runs": {"assets", "build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets"},
+    "runs": {"assets", "build", "checking", "costs", "pipeline", "processes", "results", "stages", "storage", "targets"},
     "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
     "cli": {"assets", "checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables"},
 }  # fmt: skip
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",
          "results.lineage", "results.provenance", "storage", "export.source", "export.card", "export.hub",
-         "assets.manifest", "assets.folder", "assets.download", "assets.getting")  # fmt: skip
+         "costs", "assets.manifest", "assets.folder", "assets.download", "assets.getting")  # fmt: skip
 HEAVY = {"torch", "pytorch_lightning", "transformers", "wandb"}
 KNOW_HYDRA = {"checking/composing.py", "checking/hints.py", "checking/overrides.py", "cli/entry.py", "cli/run.py"}
 

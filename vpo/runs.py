@@ -16,6 +16,8 @@ from vpo import build, pipeline, targets
 from vpo.assets.folder import find_asset, is_asset, use_folder
 from vpo.checking.composed import Composed
 from vpo.checking.memory_plan import memory_lines
+from vpo.costs.table import cost_lines
+from vpo.errors import UserError
 from vpo.processes.hardware import check_hardware
 from vpo.results.facts import Command, results_of, run_facts
 from vpo.results.gathering import contact_rows, gather_items, summarize_items
@@ -126,7 +128,29 @@ def plan_lines(composed: Composed) -> list[str]:
     ]
     done = sum(entry.done for _, entry in stages)
     summary = f"{done} of {len(lines)} stage results are in {root}"
-    return [*lines, summary, *memory_lines(config, {stage.name for stage, _ in stages})]
+    costs = cost_lines(config, composed.choices, stages, root, own_queries(config)) if has_costs(config) else []
+    return [*lines, summary, *memory_lines(config, {stage.name for stage, _ in stages}), *costs]
+
+
+def has_costs(config: Mapping[str, Any]) -> bool:
+    """Whether a plan shows what the run costs: where it was asked for, or a GPU or a server works."""
+    wanted = config["plan"]["costs"]
+    if wanted is not None:
+        return bool(wanted)
+    served = any("base_url" in node for _, node in targets.targets_in(config))
+    ours = not any(config[role]["_target_"].startswith("vpo.sketch.") for role in ("generator", "reward"))
+    return served or config["trainer"]["accelerator"] == "gpu" or ours or config["plan"]["queries"] is not None
+
+
+def own_queries(config: Mapping[str, Any]) -> dict[str, int]:
+    """How many queries of the data set each split has, where its files are at hand; nothing is fetched."""
+    if config.get("curation"):
+        return {}
+    try:
+        dataset = build.build(config["dataset"])
+        return {name: len(split) for name, split in dataset.splits().items()} if dataset.fingerprint() else {}
+    except UserError:
+        return {}  # which the run will say
 
 
 def check_assets(config: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What every stage works with: the store, the executor, and what a run asked for."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -103,9 +104,13 @@ class Context:
         work = Work(path, kind, Task(make, call), item_id, batch_size, label)
         shard = self.store.shard
         if shard is None or whole or path.exists():
-            return item_work.complete(
+            start = time.monotonic()
+            done = item_work.complete(
                 items, work, self.executor, retry_failed=self.retry_failed, gathered=self.gathered
             )
+            workers = min(getattr(self.executor, "workers", 1), max(1, -(-done.fresh // batch_size)))
+            self.store.note_work(done.fresh, time.monotonic() - start, workers)
+            return done
         item_work.check_count(work, shard)
         with self.store.shared():
             own = item_work.complete_shard(items, work, self.executor, shard)

@@ -68,10 +68,11 @@ class Work(Generic[R]):
 
 @dataclass(frozen=True)
 class ItemResults(Generic[R]):
-    """The records, in the order of their items, and the failures, by the id of the item."""
+    """The records, in the order of their items, and the failures, by the id of the item; `fresh` were done just now."""
 
     records: list[R]
     failures: dict[str, Failure]
+    fresh: int = 0
 
 
 def complete(
@@ -103,7 +104,7 @@ def complete(
         _write(work, names, done)
         for journal in journals:
             journal.unlink(missing_ok=True)
-    return ItemResults(read_rows(work.path, work.kind), read_failures(work.path))
+    return ItemResults(read_rows(work.path, work.kind), read_failures(work.path), sum(map(len, batches)))
 
 
 def complete_shard(items: Sequence[Any], work: Work[R], executor: Executor, shard: Shard) -> int:

@@ -86,6 +86,7 @@ class Store:
         self._registration: Registration | None = None
         self._redone: set[str] = set()  # by this process: recompute redoes a stage once
         self._held: tuple[Entry, BaseFileLock] | None = None  # the result that is being made, and its lock
+        self._work: dict[str, Any] | None = None  # of the result that is being made
         self._older: dict[str, bool] = {}  # stages with results of older code: whether the log has the warning
 
     @property
@@ -152,6 +153,10 @@ class Store:
                 self._make(entry, statement, work, anew=asked, before=before)
             self._redone.add(key)
         return entry
+
+    def note_work(self, items: int, seconds: float, workers: int) -> None:
+        """Keep in the manifest of the result that is being made how long its items took, which plans of other runs read."""
+        self._work = {"items": items, "seconds": round(seconds, 3), "workers": workers}
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -230,7 +235,7 @@ class Store:
                 anew=anew,
                 before_discarding=partial_of(self._wait_for_shards, entry),
             )
-            start = time.time()
+            start, self._work = time.time(), None
             counts = work(partial)
             manifest = {
                 **statement,
@@ -239,7 +244,7 @@ class Store:
                 "counts": dict(counts),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "seconds": round(time.time() - start, 2),
-            }
+            } | ({} if self._work is None else {"work": self._work})
             write_json(partial / "manifest.json", manifest, indent=1)
             partial.rename(entry.folder)
             for lock in shard_locks(entry.folder):  # nobody can hold or want one: the result's own lock is held
