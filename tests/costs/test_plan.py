@@ -42,9 +42,7 @@ def costs(composed, queries: int | None = 10_000, flawed: float | None = 0.2):
     stages = pipeline.plan(composed.config)
     config = composed.config
     splits = splits_of(config, stages, queries) | {"test": exact(500)}
-    counting = Counting(
-        splits, config["sampling"]["k"], flawed_share(stages, flawed), asked=queries is not None
-    )
+    counting = Counting(splits, config["sampling"]["k"], flawed_share(stages, flawed), asked=queries is not None)
     return {one.name: one for one in costs_of(stages, counting, Known(config, composed.choices), {})}
 
 

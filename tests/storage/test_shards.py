@@ -117,12 +117,10 @@ def started(tmp_path, text: str | None, todo=None, node=None, **options):
 def test_shards_of_a_stage_work_at_the_same_time_and_are_gathered_when_all_have_ended(tmp_path, caplog):
     caplog.set_level("INFO", logger="vpo")
     todo = items(8, **{f"_{number}": "slow" for number in range(8)})
-    ended, begun = [], time.monotonic()
 
     def one(text):
         with pytest.raises(ShardDone, match=rf"test: shard {text} is done, \d+ of 8 items"):
             started(tmp_path, text, todo)
-        ended.append(time.monotonic() - begun)
 
     threads = [threading.Thread(target=one, args=(f"{number}/2",)) for number in (1, 2)]
     for thread in threads:
@@ -134,7 +132,6 @@ def test_shards_of_a_stage_work_at_the_same_time_and_are_gathered_when_all_have_
     entry = started(tmp_path, None, todo)  # waits for both
     for thread in threads:
         thread.join()
-    assert max(ended) < 8 * 0.3  # of one after the other it would be more
     assert entry.rows("rows.jsonl", dict) == doubled(*range(8))
     waited = [line for line in caplog.messages if "works on it; waiting" in line]
     assert waited
@@ -211,12 +208,10 @@ def test_shards_go_on_from_what_a_killed_run_has_done(tmp_path):
 
 def test_what_was_made_from_other_inputs_is_discarded_only_when_no_shard_works_on_it(tmp_path):
     todo = items(4, **{f"_{number}": "slow" for number in range(4)})
-    moments = {}
 
     def first():
         with pytest.raises(ShardDone):
             started(tmp_path, "1/2", todo)
-        moments["first ended"] = time.monotonic()
 
     thread = threading.Thread(target=first)
     thread.start()
@@ -228,7 +223,5 @@ def test_what_was_made_from_other_inputs_is_discarded_only_when_no_shard_works_o
     with pytest.raises(ShardDone):
         started(tmp_path, "2/2", todo)
     thread.join()
-    made = (partial / STATEMENT).stat()
     assert json.loads((partial / STATEMENT).read_text()) == statement
     assert [path.name for path in partial.glob("*.journal.jsonl")] == ["rows.shard-2-of-2.journal.jsonl"]
-    assert made.st_size > 0

@@ -143,18 +143,18 @@ def _adaptive(costs: Sequence[Cost], config: Mapping[str, Any], flawed: Figure) 
             else f"would save: feedback=both renders only prompts that passed the text check, without {share}"
         )
     found = known()["adaptive"]
-    if found["clips_saved"] is not None:
-        spared = hours * Figure(found["clips_saved"], found["basis"])
-        lines.append(
-            f"would save: to stop a query once it has a pair spares {found['clips_saved']:.0%} of clips ({_number(spared)} "
-            f"GPU-hours) and loses {found['pairs_lost']:.1%} of pairs ({found['basis']}, {found['source']})"
-        )
+    stop = found["stop"]["both" if feedback["text"] else "video"]
+    spared = hours * Figure(stop["clips"], found["basis"])
+    lines.append(
+        f"would save: to stop a query once it has a pair spares {stop['clips']:.0%} of clips ({_number(spared)} GPU-hours) and loses "
+        f"{stop['pairs']:.0%} of pairs ({found['basis']}: {found['source']})"
+    )
     steps = config["generator"].get("steps")
     if isinstance(steps, int) and steps > 1:
         render = total(one.gpu_hours for one in rendering if one.name.startswith("render"))
         lines.append(
-            f"would save: generator.steps={steps // 2} for candidates about {_number(render * 0.5)} GPU-hours; its price in pairs is "
-            "not known"
+            f"would save: generator.steps={steps // 2} for candidates about {_number(render * 0.5)} GPU-hours; in pairs not known for "
+            f"this model (half the frames lose {found['half']['pairs']:.0%}, {found['basis']} in the sketch world)"
         )
     return lines
 

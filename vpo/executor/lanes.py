@@ -8,7 +8,9 @@ given once, whatever happens.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,10 +61,32 @@ class Part:
         ]
 
 
+class Busy:
+    """Seconds that workers were at work, all together: what they had of the time is their idle share."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Count the time within."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds += time.monotonic() - start
+
+
 def run_lanes(
-    open_lane: Callable[[Task], Lane], workers: int, task: Task, batches: Sequence[Sequence[Any]]
+    open_lane: Callable[[Task], Lane],
+    workers: int,
+    task: Task,
+    batches: Sequence[Sequence[Any]],
+    busy: Busy | None = None,
 ) -> Iterator[tuple[int, list[Any]]]:
-    """Work through batches with several workers; see `vpo.interfaces.Executor.run`.
+    """Work through batches with several workers; see `vpo.interfaces.Executor.run`. Their time at work is added to `busy`.
 
     Raises what a worker raised (a UserError, a full disk), after all workers have ended.
     """
@@ -72,7 +96,9 @@ def run_lanes(
     done: queue.SimpleQueue[tuple[Part, list[Any]] | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
     lanes = [open_lane(task) for _ in range(min(workers, len(batches)))]
-    threads = [threading.Thread(target=_serve, args=(lane, todo, done, stop), daemon=True) for lane in lanes]
+    threads = [
+        threading.Thread(target=_serve, args=(lane, todo, done, stop, busy or Busy()), daemon=True) for lane in lanes
+    ]
     for thread in threads:
         thread.start()
     results: list[list[Any]] = [[None] * len(items) for items in batches]
@@ -97,7 +123,9 @@ def run_lanes(
             thread.join(timeout=10)
 
 
-def _serve(lane: Lane, todo: "queue.SimpleQueue[Part]", done: "queue.SimpleQueue[Any]", stop: threading.Event) -> None:
+def _serve(
+    lane: Lane, todo: "queue.SimpleQueue[Part]", done: "queue.SimpleQueue[Any]", stop: threading.Event, busy: Busy
+) -> None:
     """Take parts and give their results until the work is given up; what a dead worker leaves goes back to the others."""
     while not stop.is_set():
         try:
@@ -111,7 +139,9 @@ def _serve(lane: Lane, todo: "queue.SimpleQueue[Part]", done: "queue.SimpleQueue
         except queue.Empty:
             continue
         try:
-            done.put((part, lane.work(part.items)))
+            with busy.at_work():
+                results = lane.work(part.items)
+            done.put((part, results))
         except WorkerDied as death:
             if stop.is_set():
                 return

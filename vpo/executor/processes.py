@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from vpo.errors import UserError
-from vpo.executor.lanes import WorkerDied, run_lanes
+from vpo.executor.lanes import Busy, WorkerDied, run_lanes
 from vpo.executor.worker import Worker
 from vpo.interfaces import Task
 from vpo.processes.hardware import visible_devices
@@ -36,7 +36,7 @@ class ProcessExecutor:
     """
 
     def __init__(self, workers: int, gpus: Literal["all"] | list[int] | None = None) -> None:
-        self.workers, self.gpus = workers, gpus
+        self.workers, self.gpus, self.busy = workers, gpus, Busy()
         if not (gpus is None or gpus == "all" or _are_numbers(gpus)):
             raise UserError(
                 f"executor.gpus={gpus} must be all, or numbers of GPUs, each once, as in executor.gpus=[0,1]"
@@ -46,9 +46,9 @@ class ProcessExecutor:
         if not batches:
             return iter(())  # before GPUs are looked for, which imports torch
         devices = self._devices()
-        unused = iter(devices)
+        self.workers, unused = len(devices) or self.workers, iter(devices)
         return run_lanes(
-            lambda one: ProcessLane(one, device=next(unused, None)), len(devices) or self.workers, task, batches
+            lambda one: ProcessLane(one, device=next(unused, None)), self.workers, task, batches, self.busy
         )
 
     def _devices(self) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vpo.errors import UserError
-from vpo.executor.lanes import POLL, WorkerDied, run_lanes
+from vpo.executor.lanes import POLL, Busy, WorkerDied, run_lanes
 from vpo.executor.processes import LEAVE
 from vpo.executor.worker import Worker
 from vpo.interfaces import Task
@@ -36,6 +36,7 @@ class RayExecutor:
         if importlib.util.find_spec("ray") is None:
             raise UserError("executor=ray needs Ray: pip install 'vpo[ray]', or choose executor=processes")
         self.workers, self.address, self.cpus, self.gpus = workers, address, cpus, gpus
+        self.busy = Busy()
 
     def run(self, task: Task, batches: Sequence[Sequence[Any]]) -> Iterator[tuple[int, list[Any]]]:
         if not batches:
@@ -43,7 +44,9 @@ class RayExecutor:
         self._connect()
         self._check_places()
         task = Task(In(os.getcwd(), task.make), task.call)
-        return run_lanes(lambda task: RayLane(task, cpus=self.cpus, gpus=self.gpus), self.workers, task, batches)
+        return run_lanes(
+            lambda task: RayLane(task, cpus=self.cpus, gpus=self.gpus), self.workers, task, batches, self.busy
+        )
 
     def _connect(self) -> None:
         import ray

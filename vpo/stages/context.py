@@ -104,12 +104,14 @@ class Context:
         work = Work(path, kind, Task(make, call), item_id, batch_size, label)
         shard = self.store.shard
         if shard is None or whole or path.exists():
-            start = time.monotonic()
+            start, busy = time.monotonic(), getattr(self.executor, "busy", None)
+            before = busy.seconds if busy else 0.0
             done = item_work.complete(
                 items, work, self.executor, retry_failed=self.retry_failed, gathered=self.gathered
             )
             workers = min(getattr(self.executor, "workers", 1), max(1, -(-done.fresh // batch_size)))
-            self.store.note_work(done.fresh, time.monotonic() - start, workers)
+            spent = time.monotonic() - start
+            self.store.note_work(done.fresh, spent, workers, busy.seconds - before if busy else spent)
             return done
         item_work.check_count(work, shard)
         with self.store.shared():

@@ -154,9 +154,10 @@ class Store:
             self._redone.add(key)
         return entry
 
-    def note_work(self, items: int, seconds: float, workers: int) -> None:
-        """Keep in the manifest of the result that is being made how long its items took, which plans of other runs read."""
-        self._work = {"items": items, "seconds": round(seconds, 3), "workers": workers}
+    def note_work(self, items: int, seconds: float, workers: int, busy: float) -> None:
+        """Keep in the manifest of the result that is being made how long its items took: so many workers were at work for `busy`
+        seconds, all together. Plans of other runs read it."""
+        self._work = {"items": items, "seconds": round(seconds, 3), "workers": workers, "busy": round(busy, 3)}
 
     @contextmanager
     def shared(self) -> Iterator[None]:
