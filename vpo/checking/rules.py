@@ -12,6 +12,7 @@ from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
 from vpo.stages.curate import check_curation
+from vpo.storage.shards import Shard
 from vpo.targets import has_method, is_own, target_class, targets_in
 from vpo.training.recipe import bits_of, check_recipe
 
@@ -48,6 +49,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     unknown = sorted(set(config["recompute"]) - set(stages.NAMES))
     if unknown:
         raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
+    check_shard(config)
     check_curation(config)
     check_engines(config)
     if config["evolution"] and not config["rewriter"]:
@@ -65,6 +67,16 @@ def check_roles(config: Mapping[str, Any]) -> None:
         target = config[role]["_target_"]
         if not is_own(target) and has_method(target, "check_node"):
             target_class(config[role]).check_node(config[role])
+
+
+def check_shard(config: Mapping[str, Any]) -> None:
+    """A shard is one of several that share a result: none of them may throw away what the others do."""
+    if config["shard"] is None:
+        return
+    Shard.parse(config["shard"])
+    for key in ("recompute", "retry_failed"):
+        if config[key]:
+            raise UserError(f"config: {key} does not go with shard={config['shard']}; give it to a run without shard")
 
 
 def check_feedback(config: Mapping[str, Any]) -> None:

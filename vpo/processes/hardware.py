@@ -1,5 +1,6 @@
 """Whether the machine has what `trainer` requests: checked before any work; torch is imported only if a GPU is requested."""
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -40,6 +41,18 @@ def _visible_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def visible_devices() -> list[str]:
+    """The GPUs that this process sees, in its order, as CUDA_VISIBLE_DEVICES names them (a number, or GPU-<uuid>).
+
+    A scheduler may have set that variable; else they are counted, for which torch is imported. Nothing is put on a GPU.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        names = [one.strip() for one in named.split(",")]
+        return names[: next((at for at, one in enumerate(names) if one in ("", "-1")), len(names))]  # as CUDA reads it
+    return [str(number) for number in range(_visible_gpus())]
 
 
 def release_gpu_memory() -> None:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from vpo.errors import UserError
 from vpo.storage.clip_store import clips_in, delete_clips, unused
 from vpo.storage.folders import discard
+from vpo.storage.shards import at_work
 from vpo.storage.store import read_manifest
 from vpo.storage.users import User, is_gone, is_there, registered
 
@@ -196,6 +197,8 @@ def _delete(one: StoredFolder, store: Path, runs: Path) -> bool:
                 return False
             if not one.folder.exists():
                 return False
+            if any(at_work(one.folder)):
+                raise Timeout(str(one.folder))
             discard(one.folder)
             return True
     except Timeout:
