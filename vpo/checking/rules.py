@@ -12,7 +12,7 @@ from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
 from vpo.stages.curate import check_curation
-from vpo.targets import definition_of, is_own, target_class, targets_in
+from vpo.targets import has_method, is_own, target_class, targets_in
 from vpo.training.recipe import bits_of, check_recipe
 
 SERVER = "vpo.language.server.ServerEngine"
@@ -39,6 +39,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     cards_of(config["evaluator"])
+    check_roles(config)
     check_feedback(config)
     if config["stop_after"] not in (None, *stages.NAMES):
         raise UserError(
@@ -49,8 +50,6 @@ def check_rules(config: Mapping[str, Any]) -> None:
         raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
     check_curation(config)
     check_engines(config)
-    for role in ("generator", "reward"):
-        check_node(config[role])
     if config["evolution"] and not config["rewriter"]:
         raise UserError(
             "config: an evolution needs someone who writes new prompts, and rewriter=none; choose one, as in rewriter=engine "
@@ -58,6 +57,14 @@ def check_rules(config: Mapping[str, Any]) -> None:
         )
     check_files(config)
     check_objective(config)
+
+
+def check_roles(config: Mapping[str, Any]) -> None:
+    """A class of ours with a method `check` is asked about its node: whether a video model can make such clips, say."""
+    for role in ("generator", "reward"):
+        target = config[role]["_target_"]
+        if not is_own(target) and has_method(target, "check"):
+            target_class(config[role]).check(config[role])
 
 
 def check_feedback(config: Mapping[str, Any]) -> None:
@@ -100,13 +107,6 @@ def check_engines(config: Mapping[str, Any]) -> None:
             continue  # its model is a name, which may look like a folder's
         check_bits(engine.get("bits"), "engine.bits")
         _check_model("engine.model", engine)
-
-
-def check_node(node: Mapping[str, Any]) -> None:
-    """What a class says of its own settings: a static `check_node(node)` that raises UserError. Others are not imported for it."""
-    target = node["_target_"]
-    if not is_own(target) and any(getattr(one, "name", "") == "check_node" for one in definition_of(target).body):
-        target_class(node).check_node(node)
 
 
 def _check_model(key: str, node: Mapping[str, Any]) -> None:

@@ -12,25 +12,29 @@ from vpo.templates import template_hash
 FILES = ("path", "queries")  # of `vpo.method.file`; what ends in "_file" is one, too
 
 
-def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
+def with_contents(node: Mapping[str, Any], *, ours: bool = False) -> dict[str, Any]:
     """The node, and hashes of the files that it, or a node in it, names: template, local model or asset, data.
 
-    Classes of a user's own may call other things so; what these read is theirs to name in the config.
+    Classes of a user's own may call other things so; what these read is theirs to name in the config. `ours` says whether a mapping
+    without a `_target_` belongs to a class of ours, as a generator's `lora` does.
     """
-    inner = {key: with_contents(value) if isinstance(value, Mapping) else value for key, value in node.items()}
-    if not str(node.get("_target_", "")).startswith("vpo."):
+    ours = str(node["_target_"]).startswith("vpo.") if "_target_" in node else ours
+    inner = {
+        key: with_contents(value, ours=ours) if isinstance(value, Mapping) else value for key, value in node.items()
+    }
+    if not ours:
         return inner
     for key, value in node.items():
         if (key == "template" or key.endswith("_template")) and isinstance(value, str):
             inner[f"{key}_content"] = template_hash(value)
-    if isinstance(node.get("path"), str) and Path(node["path"]).expanduser().is_dir():
-        inner["path_content"] = fingerprint(Path(node["path"]).expanduser(), parts=True)
-    elif is_asset(node.get("path")):
-        inner["path_content"] = version_of(node["path"])
     if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
         inner["model_content"] = fingerprint(Path(node["model"]))
     elif is_asset(node.get("model")):
         inner["model_content"] = version_of(node["model"])
+    if isinstance(node.get("path"), str) and Path(node["path"]).is_dir():
+        inner["path_content"] = fingerprint(Path(node["path"]), below=True)
+    elif is_asset(node.get("path")):
+        inner["path_content"] = version_of(node["path"])
     for key in [*FILES, *(one for one in node if one.endswith("_file"))]:
         if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
             inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()
