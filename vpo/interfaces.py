@@ -142,7 +142,7 @@ class Generator(Protocol):
 
     A class, or its node, may say `still_is_fine = True` (a clip in which nothing moves is no fault) and `worth_storing = False` (to
     render a clip again is cheaper than to keep it). A class may have `describe()`, a mapping of what decides a clip besides its prompt
-    and seed, for the description beside it; and a static `check_node(node)`, which raises UserError before any work is done.
+    and seed, for the description beside it; and a class method `check(node)`, which raises UserError when a config is composed.
     """
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:

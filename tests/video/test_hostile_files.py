@@ -90,6 +90,9 @@ def test_a_variable_rate(tmp_path):
     """Frames at 0, 0.1, 0.2, 1.0 and 1.5 s; the last is shown for a while, too, so that about three are shown a second."""
     path = encode(numbered(5), tmp_path / "a.mp4", times=[0, 100, 200, 1000, 1500])
     assert levels(clips.iter_frames(path)) == list(range(5))
+    shown = list(clips.shown_frames(path, {1, 4}))
+    assert [round(one.time, 3) for one in shown] == [0, 0.1, 0.2, 1.0, 1.5]
+    assert [one.place for one in shown if one.picture is not None] == [1, 4]
     info = clips.describe(path)
     assert info.frames == 5
     assert info.duration >= 1.5

@@ -62,11 +62,11 @@ def check_rules(config: Mapping[str, Any]) -> None:
 
 
 def check_roles(config: Mapping[str, Any]) -> None:
-    """A class of ours with a method `check_node` is asked about its node: whether a video model can make such clips, say."""
+    """A class of ours with a method `check` is asked about its node: whether a video model can make such clips, say."""
     for role in ("generator", "reward"):
         target = config[role]["_target_"]
-        if not is_own(target) and has_method(target, "check_node"):
-            target_class(config[role]).check_node(config[role])
+        if not is_own(target) and has_method(target, "check"):
+            target_class(config[role]).check(config[role])
 
 
 def check_shard(config: Mapping[str, Any]) -> None:

@@ -94,7 +94,7 @@ class DiffusersGenerator:
         self._pipeline: Any = None
 
     @classmethod
-    def check_node(cls, node: Mapping[str, Any]) -> None:
+    def check(cls, node: Mapping[str, Any]) -> None:
         """Raise UserError for what is wrong with a node of the config. It is asked when a config is composed."""
         cls(**{key: value for key, value in node.items() if not key.startswith("_")})
 

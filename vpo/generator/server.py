@@ -160,9 +160,9 @@ class ServerGenerator:
         """What the clip is held to: nothing, where the server is not sent the field."""
         return None if name in self._omit else value
 
-    @staticmethod
-    def check_node(node: Mapping[str, Any]) -> None:
-        """Raise UserError for settings that cannot work, before any work is done."""
+    @classmethod
+    def check(cls, node: Mapping[str, Any]) -> None:
+        """Raise UserError for what is wrong with a node of the config. It is asked when a config is composed."""
         check_video_server(node)
 
 

@@ -43,7 +43,7 @@ class Render(Stage):
     beside: bool | None = None
 
     def node(self) -> dict[str, Any]:
-        """The node, with the content of a local model's files."""
+        """The node with hashes of what a local video model's folder holds."""
         return super().node() | {"generator": with_contents(self.generator)}
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:

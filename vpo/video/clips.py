@@ -8,7 +8,7 @@ read frame by frame, so that no file fills the memory, and what cannot be read i
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -104,21 +104,48 @@ def iter_frames(path: Path, wanted: Collection[int] | None = None) -> Iterator[n
     missing = None if wanted is None else set(wanted)
     if missing is not None and not missing:
         return
-    count, reformatter = 0, VideoReformatter()
-    with _opened(path) as (container, stream):
-        for place, frame in _decoded(path, container, stream):
-            count = place + 1
-            if missing is None:
-                yield _rgb(frame, reformatter)
-            elif place in missing:
-                yield _rgb(frame, reformatter)
-                missing.discard(place)
+    count = 0
+    for shown in shown_frames(path, missing):
+        count = shown.place + 1
+        if shown.picture is not None:
+            yield shown.picture
+            if missing is not None:
+                missing.discard(shown.place)
                 if not missing:
                     return
-    if not count:
-        raise ClipError(f"{path}: holds no frame")
     if missing:
         raise ClipError(f"{path}: holds {count} frames, and frame {min(missing)} is wanted")
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """A frame of a file.
+
+    Attributes:
+        place: the first is 0.
+        time: seconds from the beginning of the file at which it is shown.
+        picture: uint8 (H, W, 3) RGB as it is shown; None where it is not needed.
+    """
+
+    place: int
+    time: float
+    picture: np.ndarray | None
+
+
+def shown_frames(path: Path, needed: Container[int] | None = None) -> Iterator[ShownFrame]:
+    """All frames in the order in which they are shown, of which only the needed ones (None: all) have a picture.
+
+    One frame is held at a time. Raises ClipError where the file is broken, cut or empty, or changes its size.
+    """
+    found, reformatter = False, VideoReformatter()  # one for all frames: a new one each costs more than the decoding
+    with _opened(path) as (container, stream):
+        rate = float(stream.average_rate or stream.guessed_rate or 1)
+        for place, frame in _decoded(path, container, stream):
+            found = True
+            picture = _rgb(frame, reformatter) if needed is None or place in needed else None
+            yield ShownFrame(place, place / rate if frame.time is None else frame.time, picture)
+    if not found:
+        raise ClipError(f"{path}: holds no frame")
 
 
 def describe(path: Path) -> VideoInfo:
