@@ -7,7 +7,10 @@ from vpo.generator.frame_rules import RULES, check_sizes
 
 COG, WAN = "CogVideoXPipeline", "WanPipeline"
 # A latent is 4 frames and 8 x 8 pixels; CogVideoX decodes latents in pairs, and 1.5 has patches of two in time as well.
-COG15 = {"vae": {"temporal_compression_ratio": 4, "block_out_channels": [1] * 4}, "transformer": {"patch_size": 2, "patch_size_t": 2}}
+COG15 = {
+    "vae": {"temporal_compression_ratio": 4, "block_out_channels": [1] * 4},
+    "transformer": {"patch_size": 2, "patch_size_t": 2},
+}
 WAN22 = {"vae": {"scale_factor_temporal": 4, "scale_factor_spatial": 16}, "transformer": {"patch_size": [1, 2, 2]}}
 
 

@@ -43,7 +43,9 @@ def test_a_clip_is_what_diffusers_makes_with_these_arguments(tiny, tmp_path):
     assert (tmp_path / clip.path).read_bytes() == (tmp_path / "by_hand.mp4").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["cogvideox_5b", "wan2_1_1_3b", "latte", pytest.param("hunyuanvideo1_5", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["cogvideox_5b", "wan2_1_1_3b", "latte", pytest.param("hunyuanvideo1_5", marks=pytest.mark.slow)]
+)
 def test_a_clip_depends_on_its_seed_and_not_on_its_neighbours(name, tiny, tmp_path):
     generator = generator_of(name, tiny(SMALL[name][0]), "generator.dtype=float32")
     prompts = [prompt(text, number) for number, text in enumerate(TEXTS)]
@@ -59,11 +61,14 @@ def test_a_clip_depends_on_its_seed_and_not_on_its_neighbours(name, tiny, tmp_pa
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in ("cogvideox_2b", "hunyuanvideo", "flux") else pytest.mark.slow) for name in SMALL],
+    [
+        pytest.param(name, marks=() if name in ("cogvideox_2b", "hunyuanvideo", "flux") else pytest.mark.slow)
+        for name in SMALL
+    ],
 )
 def test_truncated_tokens_are_those_that_do_not_reach_the_text_encoder(name, tiny, tmp_path):
     """Counted a second way: the letters q of the prompt against those among the ids that the encoder is given."""
-    generator = generator_of(name, tiny(SMALL[name][0]), "generator.steps=1")
+    generator = generator_of(name, tiny(SMALL[name][0]))
     pipeline, settings = generator.pipeline(), generator.settings
     tokenizer = getattr(pipeline, settings.tokenizer)
     encoder = getattr(pipeline, settings.tokenizer.replace("tokenizer", "text_encoder"))
@@ -71,7 +76,12 @@ def test_truncated_tokens_are_those_that_do_not_reach_the_text_encoder(name, tin
 
     def note(module, arguments, named):
         ids = named.get("input_ids", arguments[0] if arguments else None)
-        read.append(sum(piece.strip("▁Ġ").removesuffix("</w>") == "q" for piece in tokenizer.convert_ids_to_tokens(ids[0].tolist())))
+        read.append(
+            sum(
+                piece.strip("▁Ġ").removesuffix("</w>") == "q"
+                for piece in tokenizer.convert_ids_to_tokens(ids[0].tolist())
+            )
+        )
 
     hook = encoder.register_forward_pre_hook(note, with_kwargs=True)
     for letters in (settings.tokens - 10, settings.tokens + 50):

@@ -15,7 +15,9 @@ YAMLS = sorted(path.stem for path in (ROOT / "conf/generator").glob("*.yaml"))
 
 
 def test_each_yaml_of_diffusers_has_a_tiny_model_of_its_class():
-    base = [one for one in YAMLS if "base/diffusers@" in (ROOT / f"conf/generator/{one}.yaml").read_text(encoding="utf-8")]
+    base = [
+        one for one in YAMLS if "base/diffusers@" in (ROOT / f"conf/generator/{one}.yaml").read_text(encoding="utf-8")
+    ]
     assert set(base) == {*SMALL, "cogvideox_tiny"}
 
 

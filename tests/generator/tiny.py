@@ -31,7 +31,12 @@ def node_of(name: str, path: Path | str, *overrides: str) -> dict:
     from vpo.checking.composing import compose
 
     _, frames, height, width = SMALL[name]
-    sizes = (f"generator.frames={frames}", f"generator.height={height}", f"generator.width={width}", "generator.steps=2")
+    sizes = (
+        f"generator.frames={frames}",
+        f"generator.height={height}",
+        f"generator.width={width}",
+        "generator.steps=2",
+    )
     variant = ("generator.variant=null",) if name == "sdxl" else ()
     composed = compose(f"generator={name}", f"generator.path={path}", *sizes, *variant, *overrides)
     return dict(composed.config["generator"])
