@@ -68,7 +68,7 @@ def test_a_clip_depends_on_its_seed_and_not_on_its_neighbours(name, tiny, tmp_pa
 )
 def test_truncated_tokens_are_those_that_do_not_reach_the_text_encoder(name, tiny, tmp_path):
     """Counted a second way: the letters q of the prompt against those among the ids that the encoder is given."""
-    generator = generator_of(name, tiny(SMALL[name][0]), "generator.steps=1")
+    generator = generator_of(name, tiny(SMALL[name][0]))
     pipeline, settings = generator.pipeline(), generator.settings
     tokenizer = getattr(pipeline, settings.tokenizer)
     encoder = getattr(pipeline, settings.tokenizer.replace("tokenizer", "text_encoder"))
