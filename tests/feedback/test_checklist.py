@@ -4,8 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
-from vpo.feedback.checklist import Question, dimension_scores, dimensions_dominate, dominates, weighted_sum
+from tests.conftest import ROOT
+from vpo.feedback.checklist import (
+    Question,
+    dimension_scores,
+    dimensions_dominate,
+    dominates,
+    is_better,
+    mean_of_signed,
+    never_yes,
+    weighted_sum,
+)
 
 VISIONREWARD = Path(__file__).resolve().parents[3] / "shared" / "data" / "visionreward" / "video_checklist_64.json"
 
@@ -84,3 +95,48 @@ def test_visionreward_weights_give_its_published_maxima() -> None:
     assert (2 * weighted_sum([False] * 64, weights) - sum(weights)) / 29 == pytest.approx(-0.2164542, abs=1e-6)
     # questions 1 and 4 alone: .95439 + 1.14182
     assert weighted_sum([i in (0, 3) for i in range(64)], weights) == pytest.approx(2.09621, abs=1e-5)
+
+
+@pytest.mark.skipif(not VISIONREWARD.exists(), reason="shared/data/visionreward is not beside this checkout")
+def test_our_yaml_holds_visionrewards_questions_and_weights() -> None:
+    ours = yaml.safe_load((ROOT / "conf/reward/base/visionreward_questions.yaml").read_text(encoding="utf-8"))[
+        "questions"
+    ]
+    published = [
+        {"text" if name == "question" else name: value for name, value in one.items() if name != "selected"}
+        for one in json.loads(VISIONREWARD.read_text())["questions"]
+    ]
+    assert ours == published
+
+
+def test_the_mean_of_signed_weights_counts_questions_that_have_one() -> None:
+    # (+0.5 - 0.25 + 2) / 3; the fourth question has no weight
+    assert mean_of_signed([True, False, True, False], [0.5, 0.25, 2.0, 0.0]) == pytest.approx(2.25 / 3)
+    assert mean_of_signed([False, False], [1.0, 3.0]) == -2.0
+    assert mean_of_signed([None, True], [1.0, 3.0]) is None
+    assert mean_of_signed([None, True], [0.0, 3.0]) == 3.0
+    assert mean_of_signed([True], [0.0]) is None  # no question has a weight
+
+
+def test_comparing_gives_a_tie_to_the_second() -> None:
+    assert is_better([True, False], [False, True], [1.0, 0.5]) is True  # 2 * (1 - 0.5) > 0
+    assert is_better([False, True], [True, False], [1.0, 0.5]) is False
+    assert is_better([True, False], [False, True], [1.0, 1.0]) is False
+    assert is_better([True, False, False], [False, True, True], [0.3, 0.1, 0.2]) is False  # 0.1 + 0.2 > 0.3 in floats
+    assert is_better([None], [True], [1.0]) is None
+    with pytest.raises(ValueError, match="1 answers against 2"):
+        is_better([True], [True, False], [1.0])
+
+
+@pytest.mark.skipif(not VISIONREWARD.exists(), reason="shared/data/visionreward is not beside this checkout")
+def test_all_no_of_visionreward_is_the_number_that_was_reported_for_a_broken_load() -> None:
+    weights = [one["weight"] for one in json.loads(VISIONREWARD.read_text())["questions"]]
+    assert mean_of_signed([False] * 64, weights) == pytest.approx(-0.21645422762, abs=1e-11)
+    assert mean_of_signed([True] * 64, weights) == pytest.approx(0.21645422762, abs=1e-11)
+
+
+def test_never_yes_needs_an_answer() -> None:
+    assert never_yes([False, None, False])
+    assert not never_yes([False, True])
+    assert not never_yes([None, None])
+    assert not never_yes([])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vpo.errors import UserError
-from vpo.video.selection import Timeline, arange, middle, parts, seconds, selection_of, steps
+from vpo.video.selection import Timeline, arange, middle, parts, rate, seconds, selection_of, span, steps
 
 
 def test_middle_by_hand() -> None:
@@ -80,3 +80,25 @@ def test_other_names_are_refused(text: str) -> None:
         UserError, match=r"reward\.frames=.* names no frames of a clip; choose all, or one of 'middle 8'"
     ):
         selection_of(text, "reward.frames")
+
+
+def test_span_by_hand() -> None:
+    assert span(49, 4) == [0, 16, 32, 48]
+    assert span(10, 3) == [0, 4, 9]  # 4.5 to the even number
+    assert span(3, 8) == [0, 1, 2]
+    assert span(9, 1) == [0]
+
+
+@pytest.mark.parametrize("n", [2, 8, 16])
+def test_span_is_what_numpy_gives(n: int) -> None:
+    for count in range(1, 500):
+        assert span(count, n) == np.linspace(0, count - 1, min(n, count)).round().astype(int).tolist(), count
+
+
+def test_rate_counts_seconds() -> None:
+    at_8 = [place / 8 for place in range(49)]  # 49 frames: 6.125 s, at 2 a second 12.25, cut to 12
+    assert rate(at_8, 2) == np.linspace(0, 48, 12).round().astype(int).tolist()
+    assert len(rate(at_8[:8], 2)) == 4  # of 1 s two frames, and at least four
+    assert rate(at_8[:3], 2) == [0, 2]  # no more than there are, and an even number
+    assert rate(at_8[:1], 2) == [0]
+    assert len(rate([place / 30 for place in range(15000)], 2)) == 768

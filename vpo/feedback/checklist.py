@@ -91,3 +91,41 @@ def weighted_dimensions(dimensions: Mapping[str, float | None], weights: Mapping
     if any(value is None for value in known.values()):
         return None
     return math.fsum(weights[name] * value for name, value in known.items() if value is not None)
+
+
+def mean_of_signed(answers: Answers, weights: Sequence[float]) -> float | None:
+    """VisionReward's own scale: the mean of +w_i for yes and -w_i for no, over the n questions that have a weight.
+
+    THUDM/VisionReward, `inference-video.py`. It equals (2 R01 - sum(w)) / n: 29 questions, in -0.21645..0.21645, for the published
+    checklist. None and errors as in `weighted_sum`.
+    """
+    total = weighted_sum(answers, weights)
+    count = sum(weight != 0 for weight in weights)
+    return None if total is None or not count else (2 * total - math.fsum(weights)) / count
+
+
+def is_better(a: Answers, b: Answers, weights: Sequence[float]) -> bool | None:
+    """VisionReward's comparison of two videos: whether sum_i w_i (a_i - b_i) > 0 for answers of +1 and -1.
+
+    The sum is 2 (R01(a) - R01(b)), so a tie says that b is better, as in its script. None where either could not be read.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} answers against {len(b)}")
+    if weighted_sum(a, weights) is None or weighted_sum(b, weights) is None:
+        return None
+    # Of the questions that differ alone: two sums of many terms would differ in their last digit where nothing does.
+    return math.fsum(weight * (bool(x) - bool(y)) for x, y, weight in zip(a, b, weights, strict=True)) > 0
+
+
+# The scales of one video's score, by the names that a reward's config gives them.
+SCALES = {"sum_of_yes": weighted_sum, "mean_of_signed": mean_of_signed}
+
+
+def never_yes(answers: Answers) -> bool:
+    """Whether all answers that could be read are "no", and there is one.
+
+    In a checklist that also asks whether a video is "not static" and "not blurry", this is no bad video. It is a model that was
+    loaded wrongly, whose answers never decode to "yes" (zai-org/VisionReward, issue 26: a mean of -0.21645 for every video).
+    """
+    read = [answer for answer in answers if answer is not None]
+    return bool(read) and not any(read)

@@ -5,6 +5,8 @@
     arange N      N frames at steps of T/N from the first (Prompt-A-Video's aesthetic score and MPS, with N = 4)
     steps N       the same, and all frames where there are no more than N (VideoScore)
     parts N       where N equal parts begin (T2VSafetyBench, with N = 5)
+    span N        N frames at equal steps from the first to the last (Qwen3-VL; `nframes` of qwen-vl-utils)
+    rate N        N frames a second, in equal steps from the first to the last (`fps` of qwen-vl-utils; VideoScore2, with N = 2)
     seconds N     the frame that is nearest to each full second, at most N ("chat" of CogVLM2-Video and VisionReward, with N = 24)
 
 T is the number of frames, indices count from 0.
@@ -70,6 +72,26 @@ def parts(count: int, n: int) -> list[int]:
     return [min(int(place / n * count), count - 1) for place in range(n)]
 
 
+def span(count: int, n: int) -> list[int]:
+    """linspace(0, T - 1, min(n, T)), halves rounded to even numbers; of one frame the first.
+
+    Source: transformers, `Qwen3VLVideoProcessor.sample_frames`; QwenLM/Qwen2.5-VL, `qwen-vl-utils`, `vision_process.py`.
+    """
+    n = min(n, count)
+    return [round(place * (count - 1) / (n - 1)) for place in range(n)] if n > 1 else [0]
+
+
+def rate(times: Sequence[float], n: int) -> list[int]:
+    """As `span`, with n frames a second: at least 4, at most 768 and T, an even number (but for a clip of one frame).
+
+    Source: `smart_nframes` of qwen-vl-utils, which reads T / (frames a second) for the clip's length.
+    """
+    count = len(times)
+    length = count * (times[-1] - times[0]) / (count - 1) if count > 1 else 0.0
+    wanted = min(max(length * n, 4), 768, count)
+    return span(count, max(1, int(wanted) // 2 * 2))
+
+
 def seconds(times: Sequence[float], most: int) -> list[int]:
     """For each second s = 0 .. round(the last time) the frame nearest to s, the earlier of two, at most `most` of them.
 
@@ -85,6 +107,8 @@ _RULES: dict[str, Callable[[Timeline, int], list[int]]] = {
     "arange": lambda line, n: arange(line.count, n),
     "steps": lambda line, n: steps(line.count, n),
     "parts": lambda line, n: parts(line.count, n),
+    "span": lambda line, n: span(line.count, n),
+    "rate": lambda line, n: rate(line.times, n),
     "seconds": lambda line, n: seconds(line.times, n),
 }
 
