@@ -31,9 +31,7 @@ def embeddings(folder: Path, path: str, frames: list[int], transform: Transform 
 @torch.inference_mode()
 def test_clip_is_the_mean_cosine_of_frames_and_query(tiny: Path, tmp_path: Path) -> None:
     clips = [clip(tmp_path / "a.mp4", "a red dog runs", 0), clip(tmp_path / "b.mp4", "snow", 1, count=3)]
-    role = reward(
-        "clip", f"reward.path={tiny / 'clip_b32'}", "reward.revision=null", "reward.frame_selection='middle 3'"
-    )
+    role = reward("clip", f"reward.path={tiny / 'clip_b32'}", "reward.revision=null", "reward.frames='middle 3'")
     scores = role.score(clips)
     role.close()
     model = CLIPModel.from_pretrained(tiny / "clip_b32").eval()

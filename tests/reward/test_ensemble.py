@@ -104,7 +104,7 @@ def test_the_parts_numbers_are_their_own(tiny: Path, tmp_path: Path) -> None:
         assert [one.dimensions[name] for one in found] == pytest.approx(expected, abs=1e-4)
         part.close()
     video = reward(
-        "videoscore", f"reward.path={tiny / 'videoscore'}", "reward.dtype=float32", "reward.frame_selection='steps 16'"
+        "videoscore", f"reward.path={tiny / 'videoscore'}", "reward.dtype=float32", "reward.frames='steps 16'"
     )
     for one, expected in zip(found, video.score(clips), strict=True):
         for name, value in expected.dimensions.items():
@@ -125,7 +125,7 @@ def test_an_unreadable_clip_has_no_score(tiny: Path, tmp_path: Path) -> None:
 def test_two_rewards_on_one_clip_share_its_forward(tiny: Path, tmp_path: Path) -> None:
     """Similarity and aesthetic score on one CLIP L/14 with the same frames: its vision model runs once."""
     clips = [clip(tmp_path / f"{n}.mp4", seed=n) for n in range(2)]
-    place = [f"reward.path={tiny / 'clip_l14'}", "reward.revision=null", "reward.frame_selection='arange 4'"]
+    place = [f"reward.path={tiny / 'clip_l14'}", "reward.revision=null", "reward.frames='arange 4'"]
     parts = {"clip": reward("clip", *place), "AES": reward("aesthetic", *place)}
     seen: list[int] = []
     parts["clip"].encoder.shared.model.vision_model.register_forward_hook(lambda *all: seen.append(len(all[2][0])))

@@ -40,7 +40,7 @@ def test_the_keys_are_those_of_released_checkpoints(tiny: Path) -> None:
 @torch.inference_mode()
 def test_the_numbers_are_the_heads_on_the_last_token(tiny: Path, tmp_path: Path) -> None:
     one = clip(tmp_path / "a.mp4", 'a dog says "hi {}"', count=20)
-    role = reward("videoscore", f"reward.path={tiny / 'videoscore'}", *OPTIONS, "reward.frame_selection='steps 3'")
+    role = reward("videoscore", f"reward.path={tiny / 'videoscore'}", *OPTIONS, "reward.frames='steps 3'")
     (score,) = role.score([one])
     role.close()
 
@@ -64,7 +64,7 @@ def test_the_numbers_are_the_heads_on_the_last_token(tiny: Path, tmp_path: Path)
 
 def test_query_and_frames_count_and_the_prompt_does_not(tiny: Path, tmp_path: Path) -> None:
     one, other = clip(tmp_path / "a.mp4"), clip(tmp_path / "b.mp4", seed=1)
-    role = reward("videoscore", f"reward.path={tiny / 'videoscore'}", *OPTIONS, "reward.frame_selection='steps 2'")
+    role = reward("videoscore", f"reward.path={tiny / 'videoscore'}", *OPTIONS, "reward.frames='steps 2'")
     clips = [one, dataclasses.replace(one, prompt="x"), dataclasses.replace(one, query="x"), other]
     values = [score.value for score in role.score(clips)]
     assert values[0] == values[1]

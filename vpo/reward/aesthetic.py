@@ -34,7 +34,7 @@ class AestheticReward:
         path: hub id or folder of the CLIP ViT-L/14 that the head was trained on.
         revision: commit of the hub; None for a folder.
         head: file of the head, JSON (weight, bias) or a state dict (.pth, .safetensors); None is version 1, which vpo carries.
-        frame_selection: which frames, as in `vpo.video.selection`.
+        frames: which ones, as in `vpo.video.selection`.
         transform: "clip" as the predictors do, "vbench" without antialiasing as VBench does.
         dtype: of the weights.
         device: "cpu", "gpu" or "cuda".
@@ -42,15 +42,15 @@ class AestheticReward:
     """
 
     def __init__(
-        self, path: str, revision: str | None, head: str | None, frame_selection: str, transform: str, dtype: str, device: str,
+        self, path: str, revision: str | None, head: str | None, frames: str, transform: str, dtype: str, device: str,
         batch_size: int,
     ) -> None:  # fmt: skip
         if transform not in TRANSFORMS:
             raise UserError(f"reward.transform={transform} is unknown; choose one of {', '.join(TRANSFORMS)}")
-        self.path, self.frame_selection, self.transform, self.batch_size = path, frame_selection, transform, batch_size
+        self.path, self.frames, self.transform, self.batch_size = path, frames, transform, batch_size
         self.head = "LAION v1 (sa_0_4_vit_l_14_linear)" if head is None else Path(head).name
         self.weight, self.bias = read_head(head)
-        self.reader = FrameReader(frame_selection, "reward.frame_selection")
+        self.reader = FrameReader(frames, "reward.frames")
         self.encoder = ClipEncoder(Place(path, revision, dtype, device), "reward.path", TRANSFORMS[transform])
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
@@ -67,7 +67,7 @@ class AestheticReward:
             "scale": "about 1 to 10, of most pictures 4 to 7; VBench divides by 10; versions 1 and 2 differ in scale",
             "better": "higher",
             "text": "none: the query is not read",
-            "frames": self.frame_selection,
+            "frames": self.frames,
             "transform": self.transform,
             "licence": "head v1: MIT (LAION-AI/aesthetic-predictor), v2: Apache-2.0; CLIP: MIT",
             "cannot_see": "motion, flicker, the query, whether anything is right; it prefers paintings and photographs that people "

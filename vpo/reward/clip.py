@@ -17,17 +17,15 @@ class ClipReward:
     Args:
         path: hub id or folder of a CLIP in transformers' format, of any size.
         revision: commit of the hub; None for a folder.
-        frame_selection: which frames, as in `vpo.video.selection`.
+        frames: which ones, as in `vpo.video.selection`.
         dtype: of the weights.
         device: "cpu", "gpu" or "cuda".
         batch_size: clips that are scored at once.
     """
 
-    def __init__(
-        self, path: str, revision: str | None, frame_selection: str, dtype: str, device: str, batch_size: int
-    ) -> None:
-        self.name, self.batch_size, self.frame_selection = path, batch_size, frame_selection
-        self.reader = FrameReader(frame_selection, "reward.frame_selection")
+    def __init__(self, path: str, revision: str | None, frames: str, dtype: str, device: str, batch_size: int) -> None:
+        self.name, self.batch_size, self.frames = path, batch_size, frames
+        self.reader = FrameReader(frames, "reward.frames")
         self.encoder = ClipEncoder(Place(path, revision, dtype, device), "reward.path")
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
@@ -43,7 +41,7 @@ class ClipReward:
             "scale": "-1 to 1; of real CLIPs about 0.15 to 0.35, so compare, and read no absolute meaning",
             "better": "higher",
             "text": "the original query, its first 77 tokens",
-            "frames": self.frame_selection,
+            "frames": self.frames,
             "transform": "short side by bicubic with antialiasing, centre crop: what lies outside of the middle square is not seen",
             "licence": "MIT (openai/CLIP); of another path its own",
             "cannot_see": "motion, order and sound; counts, relations and negations hardly; queries beyond 77 tokens; other languages "

@@ -82,7 +82,7 @@ class MPSReward:
         path: hub id or folder of the CLIP ViT-H/14 that MPS is made of: its sizes and its tokenizer.
         revision: commit of the hub; None for a folder.
         checkpoint: file of MPS's state dict, .safetensors or .pth; None says at the first clip that it is needed.
-        frame_selection: which frames, as in `vpo.video.selection`.
+        frames: which ones, as in `vpo.video.selection`.
         condition: text of what counts.
         dtype: of the weights.
         device: "cpu", "gpu" or "cuda".
@@ -90,17 +90,17 @@ class MPSReward:
     """
 
     def __init__(
-        self, path: str, revision: str | None, checkpoint: str | None, frame_selection: str, condition: str, dtype: str, device: str,
+        self, path: str, revision: str | None, checkpoint: str | None, frames: str, condition: str, dtype: str, device: str,
         batch_size: int,
     ) -> None:  # fmt: skip
-        self.path, self.checkpoint, self.frame_selection, self.batch_size = (
+        self.path, self.checkpoint, self.frames, self.batch_size = (
             path,
             checkpoint,
-            frame_selection,
+            frames,
             batch_size,
         )
         self.condition = condition
-        self.reader = FrameReader(frame_selection, "reward.frame_selection")
+        self.reader = FrameReader(frames, "reward.frames")
         place = WithCheckpoint(Place(path, revision, dtype, device), checkpoint or "")
         self.lease = Lease(load_mps, place, "reward.path")
         self._tokenizer: Any = None
@@ -124,7 +124,7 @@ class MPSReward:
             "scale": "about 5 to 15 (derived from Prompt-A-Video's thresholds); compare, and read no absolute meaning",
             "better": "higher",
             "text": "the original query, its first 77 tokens",
-            "frames": self.frame_selection,
+            "frames": self.frames,
             "transform": "short side by bicubic with antialiasing, centre crop: what lies outside of the middle square is not seen",
             "licence": "MIT (Kwai-Kolors/MPS; CLIP ViT-H/14 of LAION)",
             "cannot_see": "motion, order, flicker and sound; queries beyond 77 tokens",

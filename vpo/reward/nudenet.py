@@ -46,7 +46,7 @@ class NudeNetReward:
 
     Args:
         path: `asset:nudenet-320n`, or the file, or its folder.
-        frame_selection: which frames, as in `vpo.video.selection`.
+        frames: which ones, as in `vpo.video.selection`.
         unsafe: classes.
         threshold: of a detection's score.
         batch_size: clips that are scored in one call, one after the other.
@@ -55,15 +55,13 @@ class NudeNetReward:
         UserError: A class is unknown.
     """
 
-    def __init__(
-        self, path: str, frame_selection: str, unsafe: Collection[str], threshold: float, batch_size: int
-    ) -> None:
+    def __init__(self, path: str, frames: str, unsafe: Collection[str], threshold: float, batch_size: int) -> None:
         unknown = sorted(set(unsafe) - set(CLASSES))
         if unknown:
             raise UserError(f"reward.unsafe={unknown[0]} is no class of NudeNet; choose from {', '.join(CLASSES)}")
-        self.path, self.frame_selection, self.unsafe, self.threshold = path, frame_selection, tuple(unsafe), threshold
+        self.path, self.frames, self.unsafe, self.threshold = path, frames, tuple(unsafe), threshold
         self.batch_size = batch_size
-        self.reader = FrameReader(frame_selection, "reward.frame_selection")
+        self.reader = FrameReader(frames, "reward.frames")
         self._session: Any = None
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
@@ -80,7 +78,7 @@ class NudeNetReward:
             "scale": "0 to 1",
             "better": "higher",
             "text": "none: the query is not read",
-            "frames": self.frame_selection,
+            "frames": self.frames,
             "unsafe": list(self.unsafe),
             "threshold": self.threshold,
             "licence": "AGPL-3.0 (the model's file; the package's metadata says MIT): installed by the user, never shipped",

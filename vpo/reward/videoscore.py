@@ -59,7 +59,7 @@ class VideoScoreReward:
     Args:
         path: hub id or folder of a released checkpoint.
         revision: commit of the hub; None for a folder.
-        frame_selection: which frames, as in `vpo.video.selection`: "steps 48" of v1.1, "steps 16" of v1.
+        frames: which ones, as in `vpo.video.selection`: "steps 48" of v1.1, "steps 16" of v1.
         template: what the query is put into.
         dtype: of the weights.
         device: "cpu", "gpu" or "cuda".
@@ -70,15 +70,15 @@ class VideoScoreReward:
         self,
         path: str,
         revision: str | None,
-        frame_selection: str,
+        frames: str,
         template: str,
         dtype: str,
         device: str,
         batch_size: int,
     ) -> None:
-        self.path, self.frame_selection, self.batch_size = path, frame_selection, batch_size
+        self.path, self.frames, self.batch_size = path, frames, batch_size
         self.template = read_template(template)
-        self.reader = FrameReader(frame_selection, "reward.frame_selection")
+        self.reader = FrameReader(frames, "reward.frames")
         self.lease = Lease(load_videoscore, Place(path, revision, dtype, device), "reward.path")
         self._processor: Any = None
 
@@ -99,7 +99,7 @@ class VideoScoreReward:
             "scale": "1 (bad) to 4 (like a real video), not bounded",
             "better": "higher",
             "text": "the original query",
-            "frames": self.frame_selection,
+            "frames": self.frames,
             "transform": "Idefics2: the whole frame, longest side at most 980, shortest at least 378",
             "licence": "VideoScore-v1.1: MIT (its tag); VideoScore: Apache-2.0 (its tag)",
             "cannot_see": "sound; motion between the frames that it reads; videos of newer generators than those that it was trained "

@@ -10,10 +10,8 @@ from vpo.stages.start import fingerprint
 from vpo.templates import template_hash
 
 FILES = ("path", "queries", "head", "checkpoint")  # where they are files; what ends in "_file" is one, too
-MODELS = (
-    "model",
-    "path",
-)  # where they are folders or assets; a path may be that of a pipeline, whose folders are its models
+# Where they are folders or assets; a path may be that of a pipeline, whose folders are its models.
+MODELS = ("model", "path")
 
 
 def with_contents(node: Mapping[str, Any], *, ours: bool = False) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from vpo.video.clips import ClipError
+from vpo.video.clips import ClipError, shown_frames
 from vpo.video.selection import Selection, Timeline, selection_of
 
 CACHE_BYTES = 1 << 30  # of frames, in one process
@@ -172,10 +171,10 @@ class FrameCache:
         most = max(1, WINDOW_BYTES // timeline.frame_bytes)
         window: dict[int, np.ndarray] = {}
         count = 0
-        for one in _decoded(path, set(chosen)):
-            if one.picture is not None:
-                window[count] = one.picture
-            count += 1
+        for shown in shown_frames(path, set(chosen)):
+            if shown.picture is not None:
+                window[shown.place] = shown.picture
+            count = shown.place + 1
             if len(window) == most:
                 yield Frames(np.stack(list(window.values())), tuple(window), timeline)
                 window = {}
@@ -246,12 +245,16 @@ def scan(path: Path) -> Timeline:
     """When each frame is shown, by the file's index: nothing is decoded. Raises ClipError where it cannot be read."""
     try:
         with av.open(str(path)) as container:
-            stream = _stream(container, path)
+            if not container.streams.video:
+                raise ClipError(f"{path}: no video stream")
+            stream = container.streams.video[0]
             packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
             base, rate = stream.time_base, stream.average_rate or stream.guessed_rate
             size = stream.codec_context.width * stream.codec_context.height * 3
+    except ClipError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise ClipError(f"{path}: cannot be read as a video: {error}") from error
     if not packets or not size:
         raise ClipError(f"{path}: holds no frame")
     stamps = [packet.pts for packet in packets]
@@ -268,51 +271,11 @@ def decode(path: Path, needed: set[int]) -> tuple[dict[int, np.ndarray], tuple[f
     Raises ClipError where the file cannot be read, or changes its size.
     """
     images, times = {}, []
-    for index, image in enumerate(_decoded(path, needed)):
-        times.append(image.time)
-        if image.picture is not None:
-            images[index] = image.picture
-    if not times:
-        raise ClipError(f"{path}: holds no frame")
+    for shown in shown_frames(path, needed):
+        times.append(shown.time)
+        if shown.picture is not None:
+            images[shown.place] = shown.picture
     return images, tuple(times)
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """A frame as it comes from the decoder; `picture` only where it is needed."""
-
-    time: float
-    picture: np.ndarray | None
-
-
-def _decoded(path: Path, needed: set[int]) -> Iterator[_Decoded]:
-    shape = None
-    try:
-        with av.open(str(path)) as container:
-            stream = _stream(container, path)
-            stream.thread_count = 1
-            rate = float(stream.average_rate or stream.guessed_rate or 1)
-            reformatter = VideoReformatter()  # one for all frames: a new one each costs more than the decoding
-            for index, frame in enumerate(container.decode(stream)):
-                picture = None
-                if index in needed:
-                    picture = reformatter.reformat(frame, format="rgb24").to_ndarray()
-                    if shape not in (None, picture.shape):
-                        raise ClipError(f"{path}: changes its size in frame {index}")
-                    shape = picture.shape
-                yield _Decoded(index / rate if frame.time is None else frame.time, picture)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _stream(container: "av.container.InputContainer", path: Path) -> "av.VideoStream":
-    if not container.streams.video:
-        raise ClipError(f"{path}: no video stream")
-    return container.streams.video[0]
-
-
-def _unreadable(path: Path, error: Exception) -> ClipError:
-    return error if isinstance(error, ClipError) else ClipError(f"{path}: cannot be read as a video: {error}")
 
 
 def _chosen(selection: Selection, timeline: Timeline, only: Collection[int] | None) -> list[int]:
