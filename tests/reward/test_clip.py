@@ -96,18 +96,19 @@ def test_layers_of_version_2_are_one_linear_function(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "reason"),
     [
-        ("head.json", b'{"weight": [1, 2]}'),
-        ("head.json", b"no json"),
-        ("head.pth", b"no state dict"),
-        ("none.json", None),
+        ("head.json", b'{"weight": [1, 2]}', "is no aesthetic head"),
+        ("head.json", b"no json", "is no aesthetic head"),
+        ("none.json", None, "is no aesthetic head"),
+        ("head.pth", b"no state dict", "cannot be read safely"),
+        ("none.pth", None, "no such file"),
     ],
 )
-def test_what_is_no_head_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+def test_what_is_no_head_is_refused(tmp_path: Path, name: str, content: bytes | None, reason: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"reward\.head=.*{name}: is no aesthetic head .*leave reward\.head out"):
+    with pytest.raises(UserError, match=rf"reward\.head=.*{name}: {reason}.*leave reward\.head out"):
         read_head(str(tmp_path / name))
 
 
@@ -117,7 +118,7 @@ def test_a_pickled_head_runs_no_code(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "ran",))
 
     torch.save({"0.weight": Evil()}, tmp_path / "head.pth")
-    with pytest.raises(UserError, match="is no aesthetic head"):
+    with pytest.raises(UserError, match="cannot be read safely"):
         read_head(str(tmp_path / "head.pth"))
     assert not (tmp_path / "ran").exists()
 
@@ -174,7 +175,7 @@ def test_a_model_that_gives_no_number_gives_failures(tiny: Path, tmp_path: Path)
     assert found == Failure("not_finite", "the model's value is nan")
 
 
-@pytest.mark.parametrize("name", ["clip", "aesthetic", "videoscore", "mps", "prompt_a_video"])
+@pytest.mark.parametrize("name", ["clip", "aesthetic", "videoscore", "mps", "imagereward", "prompt_a_video"])
 def test_cards_say_what_a_number_depends_on_before_any_weights_are_there(name: str) -> None:
     card = reward(name).card()
     assert {"name", "score", "scale", "better", "text", "cannot_see"} <= card.keys()

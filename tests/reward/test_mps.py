@@ -136,7 +136,10 @@ def test_clips_weights_of_the_checkpoint_take_the_place_of_the_hubs(tiny: Path, 
     ("name", "message"),
     [
         ("none.pth", r"reward\.checkpoint=.*none\.pth: no such file"),
-        ("module.pth", r"module\.pth: cannot be read safely .*save its state_dict\(\) as safetensors"),
+        (
+            "module.pth",
+            r"module\.pth: cannot be read safely .*save the state_dict\(\) of its checkpoint as safetensors",
+        ),
         ("other.safetensors", r"other\.safetensors: is no state dict of MPS"),
         ("part.safetensors", r"part\.safetensors: is no state dict of MPS"),
     ],

@@ -2,7 +2,6 @@
 
 import json
 import math
-import pickle
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from vpo.errors import UserError
 from vpo.records import Clip
 from vpo.reward.scoring import Result, result_of, scored, unreadable
+from vpo.reward.states import one_linear, read_state
 from vpo.video.clips import ClipError
 from vpo.video.features import ClipEncoder, unit
 from vpo.video.frames import FrameReader
@@ -97,20 +97,19 @@ class AestheticReward:
 
 
 def read_head(path: str | None) -> tuple[torch.Tensor, float]:
-    """Weight, float64 (d,), and bias of a head. Raises UserError where the file is none.
-
-    Linear layers without activations in between are multiplied: W = W_n .. W_1, b = W_n .. W_2 b_1 + .. + b_n.
-    """
+    """Weight, float64 (d,), and bias of a head. Raises UserError where the file is none."""
     if path is None:
         packed = json.loads(resources.files("vpo.reward").joinpath("heads", V1).read_text(encoding="utf-8"))
         return torch.tensor(packed["weight"], dtype=torch.float64), float(packed["bias"])
-    where = f"reward.head={path}"
+    where, file = f"reward.head={path}", Path(path).expanduser()
     try:
-        layers = _layers(Path(path).expanduser())
-        weight, bias = layers[0]
-        for matrix, offset in layers[1:]:
-            weight, bias = matrix @ weight, matrix @ bias + offset
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+        if file.suffix == ".json":
+            packed = json.loads(file.read_text(encoding="utf-8"))
+            state = {"weight": torch.tensor([packed["weight"]]), "bias": torch.tensor([packed["bias"]])}
+        else:
+            state = read_state(file, where, _CURE)
+        weight, bias = one_linear(state)
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError) as error:
         raise UserError(f"{where}: is no aesthetic head ({' '.join(str(error).split())[:160]}); {_CURE}") from error
     if weight.shape[0] != 1 or not math.isfinite(float(weight.abs().sum() + bias.abs().sum())):
         raise UserError(f"{where}: it gives {weight.shape[0]} numbers, and a head gives one that is finite; {_CURE}")
@@ -118,24 +117,3 @@ def read_head(path: str | None) -> tuple[torch.Tensor, float]:
 
 
 _CURE = "give LAION's JSON or .pth, or leave reward.head out for version 1"
-
-
-def _layers(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(weight (out, in), bias (out,)) of each linear layer in order, float64."""
-    if path.suffix == ".json":
-        packed = json.loads(path.read_text(encoding="utf-8"))
-        state = {"0.weight": torch.tensor([packed["weight"]]), "0.bias": torch.tensor([packed["bias"]])}
-    elif path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    names = sorted((name for name in state if name.endswith("weight")), key=_number)
-    return [(state[one].double(), state[one.removesuffix("weight") + "bias"].double()) for one in names]
-
-
-def _number(name: str) -> int:
-    """The number of a layer in a Sequential: 4 of `layers.4.weight`."""
-    digits = [part for part in name.split(".") if part.isdigit()]
-    return int(digits[-1]) if digits else 0

@@ -16,10 +16,13 @@ from vpo.language.checkpoints.wording import in_short, some
 from vpo.records import Clip
 from vpo.reward.mps_network import MPS
 from vpo.reward.scoring import Result, result_of, scored, unreadable
+from vpo.reward.states import read_state
 from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
 from vpo.video.models import Lease, Place, Shared, load_clip
 from vpo.video.transforms import CLIP
+
+CURE = "in an environment of its own with Kwai-Kolors/MPS, save the state_dict() of its checkpoint as safetensors, and give that file"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def load_mps(which: WithCheckpoint, key: str) -> Shared:
     """The model. Raises UserError where the checkpoint is no state dict of MPS."""
     where = f"reward.checkpoint={which.checkpoint}"
     shared = load_clip(which.clip, key)
-    state = read_state(Path(which.checkpoint).expanduser(), where)
+    state = read_state(Path(which.checkpoint).expanduser(), where, CURE)
     own = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     head = {
         name.removeprefix("cross_model."): value for name, value in state.items() if name.startswith("cross_model.")
@@ -50,29 +53,9 @@ def load_mps(which: WithCheckpoint, key: str) -> Shared:
                 raise KeyError(some(lacking))
         model = MPS(shared.model, head)
     except (KeyError, ValueError, RuntimeError, IndexError) as error:
-        raise UserError(
-            f"{where}: is no state dict of MPS ({in_short(error)}); give MPS_overall_checkpoint as one"
-        ) from error
+        raise UserError(f"{where}: is no state dict of MPS ({in_short(error)}); {CURE}") from error
     shared.model = model.to(which.clip.torch_device, getattr(torch, which.clip.dtype)).eval().requires_grad_(False)
     return shared
-
-
-def read_state(path: Path, where: str) -> dict[str, torch.Tensor]:
-    """A state dict, read without running code that it holds. Raises UserError where it is none."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(found.get("state_dict", found))
-    except FileNotFoundError as error:
-        raise UserError(f"{where}: no such file; give the file of MPS's state dict") from error
-    except Exception as error:  # what pickle and safetensors raise varies
-        raise UserError(
-            f"{where}: cannot be read safely ({in_short(error)}); a pickled module runs code when it is loaded: in an environment "
-            "of its own with Kwai-Kolors/MPS, save its state_dict() as safetensors, and give that file"
-        ) from error
 
 
 class MPSReward:

@@ -5,6 +5,7 @@ Their scores mean nothing. They show that the code which reads the real models r
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,47 @@ def mps(folder: Path) -> None:
     save_file(state, folder / "mps.safetensors")
 
 
+def imagereward(folder: Path) -> None:
+    """An ImageReward state dict by its released names, `imagereward.safetensors`, and a tokenizer."""
+    import torch
+    from safetensors.torch import save_file
+
+    tokenizer = _tokenizer(["[PAD]", "[CLS]", "[SEP]"], start="[CLS]", end="[SEP]")
+    tokenizer.pad_token = "[PAD]"
+    tokenizer.save_pretrained(folder)
+    width, wide, patch, places = 64, 96, 14, 5
+    picture = {
+        "cls_token": (1, 1, width), "pos_embed": (1, places, width), "patch_embed.proj.weight": (width, 3, patch, patch),
+        "patch_embed.proj.bias": (width,), "norm.weight": (width,), "norm.bias": (width,),
+    }  # fmt: skip
+    text = {
+        "embeddings.word_embeddings.weight": (len(tokenizer), width), "embeddings.position_embeddings.weight": (48, width),
+        "embeddings.LayerNorm.weight": (width,), "embeddings.LayerNorm.bias": (width,),
+    }  # fmt: skip
+    for layer in range(2):
+        for name, out, into in (("attn.qkv", 3 * width, width), ("attn.proj", width, width), ("mlp.fc1", wide, width),
+                                ("mlp.fc2", width, wide)):  # fmt: skip
+            picture |= {f"blocks.{layer}.{name}.weight": (out, into), f"blocks.{layer}.{name}.bias": (out,)}
+        dense = {"intermediate.dense": (wide, width), "output.dense": (width, wide)}
+        norms = ["output.LayerNorm"]
+        for kind in ("attention", "crossattention"):
+            dense |= {f"{kind}.self.{one}": (width, width) for one in ("query", "key", "value")}
+            dense[f"{kind}.output.dense"] = (width, width)
+            norms.append(f"{kind}.output.LayerNorm")
+        for name, shape in dense.items():
+            text |= {f"encoder.layer.{layer}.{name}.weight": shape, f"encoder.layer.{layer}.{name}.bias": shape[:1]}
+        for norm, into in (*((f"blocks.{layer}.norm{n}", picture) for n in (1, 2)),
+                           *((f"encoder.layer.{layer}.{one}", text) for one in norms)):  # fmt: skip
+            into |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
+    shapes = {f"blip.visual_encoder.{name}": shape for name, shape in picture.items()}
+    shapes |= {f"blip.text_encoder.{name}": shape for name, shape in text.items()}
+    sizes = (width, 32, 16, 8, 4, 1)
+    for place, (into_size, out) in zip((0, 2, 4, 6, 7), pairwise(sizes), strict=True):
+        shapes |= {f"mlp.layers.{place}.weight": (out, into_size), f"mlp.layers.{place}.bias": (out,)}
+    torch.manual_seed(2)
+    save_file({name: 0.2 * torch.randn(shape) for name, shape in shapes.items()}, folder / "imagereward.safetensors")
+
+
 def videoscore(folder: Path) -> None:
     """Like TIGER-Lab/VideoScore-v1.1: Idefics2 with a linear head of five numbers on the last token."""
     import torch
@@ -149,6 +191,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "clip_h14": clip_h14,
     "dino": dino,
     "mps": mps,
+    "imagereward": imagereward,
     "videoscore": videoscore,
 }
 
