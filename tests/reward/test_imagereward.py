@@ -102,9 +102,9 @@ def test_an_incomplete_checkpoint_is_refused(tiny: Path, tmp_path: Path, left_ou
         role_of(tiny, tmp_path / "part.safetensors").score([clip(tmp_path / "a.mp4")])
 
 
-def test_without_a_checkpoint_it_says_where_to_get_one(tmp_path: Path) -> None:
+def test_without_a_checkpoint_it_says_where_to_get_one(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"reward\.checkpoint: .*give ImageReward\.pt of zai-org/ImageReward"):
-        reward("imagereward").score([clip(tmp_path / "a.mp4")])
+        reward("imagereward", f"reward.path={tiny / 'clip_b32'}").score([clip(tmp_path / "a.mp4")])
 
 
 def test_an_unreadable_clip_is_a_failure(tiny: Path, tmp_path: Path) -> None:

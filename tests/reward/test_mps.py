@@ -155,9 +155,13 @@ def test_other_checkpoints_are_refused(tiny: Path, tmp_path: Path, name: str, me
 
 
 def test_without_a_checkpoint_it_says_where_to_get_one(tiny: Path, tmp_path: Path) -> None:
-    role = reward("mps", f"reward.path={tiny / 'mps'}", *OPTIONS)
+    role = reward("mps", f"reward.path={tiny / 'clip_h14'}", *OPTIONS)
     with pytest.raises(UserError, match=r"reward\.checkpoint: MPS's weights are on Google Drive only"):
         role.score([clip(tmp_path / "a.mp4")])
+    beside, given = reward("mps", f"reward.path={tiny / 'mps'}", *OPTIONS), role_of(tiny)
+    assert beside.score([clip(tmp_path / "a.mp4")]) == given.score([clip(tmp_path / "a.mp4")])
+    beside.close()
+    given.close()
 
 
 def test_the_condition_is_the_released_one() -> None:

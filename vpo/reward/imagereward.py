@@ -30,6 +30,7 @@ from vpo.video.transforms import CLIP
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of its training data, by which scores are normalised
 TOKENS = 35  # of a text are read
 HEAD = 64  # numbers of an attention head, in all of BLIP's sizes
+BESIDE = "imagereward.safetensors"
 CURE = "give ImageReward.pt of zai-org/ImageReward"
 # BLIP's names of the picture's encoder, and transformers'.
 NAMES = (
@@ -112,17 +113,20 @@ def _text_config(state: Mapping[str, torch.Tensor], seen: int) -> BlipTextConfig
 
 @dataclass(frozen=True)
 class Files:
-    """The place of the tokenizer, and the checkpoint's file."""
+    """The place of the tokenizer, and the checkpoint's file; None for the one that lies in the tokenizer's folder."""
 
     place: Place
-    checkpoint: str
+    checkpoint: str | None
 
 
 def load_imagereward(which: Files, key: str) -> Shared:
     """The model. Raises UserError where the checkpoint is not one."""
-    where = f"reward.checkpoint={which.checkpoint}"
     folder, _ = fetch(which.place.path, which.place.revision, key)
-    state = read_state(Path(which.checkpoint).expanduser(), where, CURE)
+    file = Path(which.checkpoint).expanduser() if which.checkpoint else folder / BESIDE
+    if not which.checkpoint and not file.is_file():
+        raise UserError(f"reward.checkpoint: ImageReward's weights are a file of the hub; {CURE}")
+    where = f"reward.checkpoint={which.checkpoint or file}"
+    state = read_state(file, where, CURE)
     try:
         model = ImageReward(state)
     except (KeyError, ValueError, IndexError, RuntimeError) as error:
@@ -137,7 +141,7 @@ class ImageRewardReward:
     Args:
         path: hub id or folder of its tokenizer, BERT's.
         revision: commit of the hub; None for a folder.
-        checkpoint: file of its state dict, .pt or .safetensors; None says at the first clip that it is needed.
+        checkpoint: file of its state dict, .pt or .safetensors; None is imagereward.safetensors in the folder of `path`.
         frames: which ones, as in `vpo.video.selection`.
         dtype: of the weights.
         device: "cpu", "gpu" or "cuda".
@@ -156,15 +160,11 @@ class ImageRewardReward:
     ) -> None:
         self.checkpoint, self.frames, self.batch_size = checkpoint, frames, batch_size
         self.reader = FrameReader(frames, "reward.frames")
-        self.lease = Lease(
-            load_imagereward, Files(Place(path, revision, dtype, device), checkpoint or ""), "reward.path"
-        )
+        self.lease = Lease(load_imagereward, Files(Place(path, revision, dtype, device), checkpoint), "reward.path")
         self._tokenizer: Any = None
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
         """One score a clip; a Failure where it cannot be read."""
-        if self.checkpoint is None:
-            raise UserError(f"reward.checkpoint: ImageReward's weights are a file of the hub; {CURE}")
         return scored(clips, lambda usable: [self._one(clip) for clip in usable])
 
     def card(self) -> Mapping[str, Any]:

@@ -22,22 +22,26 @@ from vpo.video.frames import FrameReader
 from vpo.video.models import Lease, Place, Shared, load_clip
 from vpo.video.transforms import CLIP
 
+BESIDE = "mps.safetensors"
 CURE = "in an environment of its own with Kwai-Kolors/MPS, save the state_dict() of its checkpoint as safetensors, and give that file"
 
 
 @dataclass(frozen=True)
 class WithCheckpoint:
-    """A CLIP, and the file whose weights take its place."""
+    """A CLIP, and the file of MPS's weights; None for the one that lies in the CLIP's folder."""
 
     clip: Place
-    checkpoint: str
+    checkpoint: str | None
 
 
 def load_mps(which: WithCheckpoint, key: str) -> Shared:
     """The model. Raises UserError where the checkpoint is no state dict of MPS."""
-    where = f"reward.checkpoint={which.checkpoint}"
     shared = load_clip(which.clip, key)
-    state = read_state(Path(which.checkpoint).expanduser(), where, CURE)
+    file = Path(which.checkpoint).expanduser() if which.checkpoint else shared.folder / BESIDE
+    if not which.checkpoint and not file.is_file():
+        raise UserError(f"reward.checkpoint: MPS's weights are on Google Drive only; {CURE}")
+    where = f"reward.checkpoint={which.checkpoint or file}"
+    state = read_state(file, where, CURE)
     own = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     head = {
         name.removeprefix("cross_model."): value for name, value in state.items() if name.startswith("cross_model.")
@@ -64,7 +68,7 @@ class MPSReward:
     Args:
         path: hub id or folder of the CLIP ViT-H/14 that MPS is made of: its sizes and its tokenizer.
         revision: commit of the hub; None for a folder.
-        checkpoint: file of MPS's state dict, .safetensors or .pth; None says at the first clip that it is needed.
+        checkpoint: file of MPS's state dict, .safetensors or .pth; None is mps.safetensors in the folder of `path`.
         frames: which ones, as in `vpo.video.selection`.
         condition: text of what counts.
         dtype: of the weights.
@@ -84,16 +88,12 @@ class MPSReward:
         )
         self.condition = condition
         self.reader = FrameReader(frames, "reward.frames")
-        place = WithCheckpoint(Place(path, revision, dtype, device), checkpoint or "")
+        place = WithCheckpoint(Place(path, revision, dtype, device), checkpoint)
         self.lease = Lease(load_mps, place, "reward.path")
         self._tokenizer: Any = None
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
         """One score a clip; a Failure where it cannot be read."""
-        if self.checkpoint is None:
-            raise UserError(
-                "reward.checkpoint: MPS's weights are on Google Drive only (Kwai-Kolors/MPS); give the file of their state dict"
-            )
         return scored(clips, lambda usable: [self._one(clip) for clip in usable])
 
     def card(self) -> Mapping[str, Any]:
