@@ -67,7 +67,9 @@ class Contest:
             if time.perf_counter() - shown > EVERY:
                 shown = time.perf_counter()
                 note(f"one forward a question: {number} of {len(texts)}")
-            rows.append(self.model.model(**self.model.inputs(self.footage, text), logits_to_keep=1).logits[0, -1].float().cpu())
+            rows.append(
+                self.model.model(**self.model.inputs(self.footage, text), logits_to_keep=1).logits[0, -1].float().cpu()
+            )
         return torch.stack(rows)
 
     def answers(self, logits: torch.Tensor) -> list[bool | None]:

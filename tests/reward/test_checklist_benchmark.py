@@ -11,7 +11,16 @@ from tests.conftest import ROOT
 
 @pytest.mark.slow
 def test_the_script_runs_and_all_answers_are_equal():
-    command = [sys.executable, "experiments/benchmarks/checklist.py", "--shapes", "tiny", "--frames", "3", "--height", "56"]
+    command = [
+        sys.executable,
+        "experiments/benchmarks/checklist.py",
+        "--shapes",
+        "tiny",
+        "--frames",
+        "3",
+        "--height",
+        "56",
+    ]
     done = subprocess.run([*command, "--rounds", "2", "--json"], cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)["tiny"]
     assert (found["questions"], found["equal"]) == (64, 64)

@@ -17,7 +17,13 @@ TEXT = "It is fine.\nvisual quality: 4;\ntext-to-video alignment: 2,\nphysical/c
 
 def reward(**values):
     node = composed("reward=videoscore2")["reward"]
-    tiny = {"path": str(model_folder("qwen2_5_vl")), "dtype": "float32", "device": "cpu", "min_pixels": 3136, "max_pixels": 9000}
+    tiny = {
+        "path": str(model_folder("qwen2_5_vl")),
+        "dtype": "float32",
+        "device": "cpu",
+        "min_pixels": 3136,
+        "max_pixels": 9000,
+    }
     return build({**node, **tiny, "max_new_tokens": 100, **values})
 
 
