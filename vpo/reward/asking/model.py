@@ -14,7 +14,7 @@ from vpo.language.checkpoints.limits import positions_of
 from vpo.reward.asking.families import FAMILIES, Family, Footage, Seen
 from vpo.reward.asking.loading import load_vlm
 
-# Tokens of questions in one pass: attention is computed between all of them, and masked, so that more of them cost more than they save.
+# Tokens of questions in one pass: attention between questions is computed and masked, so that longer passes cost more than they save.
 TOGETHER = 512
 _WORD = "Qxzvj"  # no chat template writes it: where it stands in a rendered chat, a question would stand
 
