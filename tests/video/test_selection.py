@@ -1,5 +1,7 @@
 """Which frames are read, against cases worked out by hand and the numpy calls of the released scripts."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def test_middle_is_what_numpy_gives(n: int) -> None:
     for count in range(1, 500):
         own = min(n, count)
         edges = np.linspace(0, count, own + 1).astype(int)
-        expected = [int(low + high - 1) // 2 for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        expected = [int(low + high - 1) // 2 for low, high in pairwise(edges)]
         assert middle(count, n) == expected + [expected[-1]] * (n - own), count
 
 

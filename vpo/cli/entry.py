@@ -19,6 +19,7 @@ verbs (`vpo <verb> --help` says more):
   vpo run  [key=value ...]          the whole method; finished stages are taken from the store
   vpo run -m key=a,b [...]          a sweep: every combination, shared stages once
   vpo plan [key=value ...]          the stages of a run, which are done, and whether training fits into memory
+  vpo gather [key=value ...]        puts together what shards (shard=3/64) did, checks that all is there, and runs on
   vpo table <name|file.yaml> [...]  a table over runs, from their results
   vpo store ls | prune              what is stored, how large, who uses it
   vpo pairs ls | export <run>       a run's preference pairs, as files for TRL or LLaMA-Factory
@@ -26,6 +27,7 @@ verbs (`vpo <verb> --help` says more):
   vpo push <folder> <owner>/<name>  to the Hugging Face Hub, private unless public=true
   vpo pull <owner>/<name>           from there, as a backbone
   vpo assets ls | get | verify      model files that the package index serves, pinned by their hashes
+  vpo workers ls | install | check  environments of the models that cannot live in this one
 
 Configuration: groups and values are Hydra's. `vpo run --help` lists the groups, `vpo run --cfg job` prints the composed
 config, `experiment=<name>` picks a named set of changes. Common ones:
@@ -92,13 +94,26 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _run(arguments: list[str]) -> int:
     asked = _parse_overrides("run", "the whole method; finished stages are taken from the store", arguments)
+    _prepare()
+    from vpo.cli.run import run_job
+
+    return _with_hydra("vpo run", run_job, asked)
+
+
+def _gather(arguments: list[str]) -> int:
+    about = "what shards did becomes the stage's result, if all of it is there, and the run goes on; else a line says whose is missing"
+    asked = _parse_overrides("gather", about, arguments)
+    _prepare()
+    from vpo.cli.run import gather_job
+
+    return _with_hydra("vpo gather", gather_job, asked)
+
+
+def _prepare() -> None:
     from vpo.processes.signals import handle_signals_outside_training
 
     handle_signals_outside_training()  # before what takes seconds to import
     prepare_run()
-    from vpo.cli.run import run_job
-
-    return _with_hydra("vpo run", run_job, asked)
 
 
 def _plan(arguments: list[str]) -> int:
@@ -162,9 +177,15 @@ def _assets(arguments: list[str]) -> int:
     return assets_command(arguments)
 
 
+def _workers(arguments: list[str]) -> int:
+    from vpo.cli.workers import workers_command
+
+    return workers_command(arguments)
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "optimize": _optimize, "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push,
-    "pull": _pull, "assets": _assets, "pairs": _pairs,
+    "optimize": _optimize, "run": _run, "gather": _gather, "plan": _plan, "table": _table, "store": _store, "export": _export,
+    "push": _push, "pull": _pull, "assets": _assets, "pairs": _pairs, "workers": _workers,
 }  # fmt: skip
 
 

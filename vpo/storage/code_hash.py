@@ -28,7 +28,8 @@ INFRASTRUCTURE = (
     "vpo", "vpo.stages", "vpo.stages.context", "vpo.stages.stage", "vpo.storage.store", "vpo.storage.rows", "vpo.storage.items",
     "vpo.executor.local", "vpo.executor.worker", "vpo.records", "vpo.cards", "vpo.errors", "vpo.interfaces", "vpo.build",
     "vpo.targets", "vpo.processes.hardware", "vpo.storage.progress", "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk",
-    "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users", "vpo.storage.redact", "vpo.templates",
+    "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users", "vpo.storage.redact", "vpo.storage.clip_store",
+    "vpo.templates", "vpo.workers.client",
 )  # fmt: skip
 READERS = ("read_template", "read_chat", "template_text", "template_hash")
 LIBRARIES = ("torch", "transformers", "peft", "diffusers", "torchmetrics")
@@ -53,7 +54,9 @@ def _digest(files: Mapping[str, Path], node: Mapping[str, Any]) -> str:
     """Of the files of modules, of word lists beside them, and of the templates that modules and node name."""
     digest = hashlib.sha256()
     for file in files.values():
-        texts = sorted(file.parent.glob("*.txt")) if file.name == "__init__.py" else []  # a judge's word lists
+        texts = (
+            sorted(file.parent.glob("*.txt")) if file.name == "__init__.py" else []
+        )  # a judge's word lists, a worker's pins
         for one in (file, *texts):
             digest.update(one.read_bytes())
     for file in _templates(files, node):

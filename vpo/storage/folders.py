@@ -1,7 +1,11 @@
-"""Deleting folders of the store so that a kill on the way does no harm."""
+"""Deleting folders of the store so that a kill on the way does no harm, and working in a folder alone."""
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 def discard(folder: Path) -> None:
@@ -12,3 +16,18 @@ def discard(folder: Path) -> None:
             shutil.rmtree(trash)
         folder.rename(trash)
     shutil.rmtree(trash)
+
+
+@contextmanager
+def alone(lock_file: Path, waits: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock while the block runs; `waits` is called where another process holds it, before this one waits for it."""
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0.5)
+    except Timeout:
+        waits()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

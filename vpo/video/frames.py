@@ -20,7 +20,8 @@ from vpo.video.clips import ClipError
 from vpo.video.selection import Selection, Timeline, selection_of
 
 CACHE_BYTES = 1 << 30  # of frames, in one process
-WINDOW_BYTES = 1 << 26  # of frames that are handed on at once
+WINDOW_BYTES = 1 << 24  # of frames that are handed on at once
+_TIMELINES = 4096  # clips whose timelines are remembered
 
 Key = tuple[str, int, int]
 
@@ -65,6 +66,7 @@ class FrameCache:
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self.limit, self.decodes = limit, 0
         self._held: OrderedDict[Key, _Held] = OrderedDict()
+        self._timelines: OrderedDict[Key, Timeline] = OrderedDict()
         self._readers: weakref.WeakSet[FrameReader] = weakref.WeakSet()
         self._lock = threading.RLock()
 
@@ -85,10 +87,10 @@ class FrameCache:
                 self._held.clear()
 
     def timeline(self, path: Path) -> Timeline:
-        """When each frame is shown. Raises ClipError where the file cannot be read."""
+        """When each frame is shown: as it was decoded, else by the file's index. Raises ClipError where it cannot be read."""
+        key = key_of(path)
         with self._lock:
-            held = self._held.get(key_of(path))
-            return held.timeline if held else scan(path)
+            return self._timelines.get(key) or self._remember(key, scan(path))
 
     def windows(self, path: Path, selection: Selection, only: Collection[int] | None = None) -> Iterator[Frames]:
         """The selected frames, some at a time, in order; of a clip that does not fit into the cache none are kept.
@@ -103,8 +105,7 @@ class FrameCache:
         """
         key = key_of(path)
         with self._lock:
-            held = self._held.get(key)
-            timeline = held.timeline if held else scan(path)
+            held, timeline = self._held.get(key), self.timeline(path)
             chosen = _chosen(selection, timeline, only)
             if held is None or not held.images.keys() >= set(chosen):
                 readers = [selection, *(reader.selection for reader in self._readers)]
@@ -151,12 +152,19 @@ class FrameCache:
         if not needed <= images.keys():
             self.decodes += 1
             images, _ = decode(path, needed)
-        held = _Held(timeline, {index: images[index] for index in needed})
+        held = _Held(self._remember(key, timeline), {index: images[index] for index in needed})
         self._held.pop(key, None)
         while self._held and self.size + held.size > self.limit:
             self._held.popitem(last=False)
         self._held[key] = held
         return held
+
+    def _remember(self, key: Key, timeline: Timeline) -> Timeline:
+        self._timelines[key] = timeline
+        self._timelines.move_to_end(key)
+        if len(self._timelines) > _TIMELINES:
+            self._timelines.popitem(last=False)
+        return timeline
 
     def _streamed(self, path: Path, timeline: Timeline, chosen: Sequence[int]) -> Iterator[Frames]:
         """Windows of a clip that is too large to keep. Raises ClipError where its index names another number of frames."""
@@ -315,4 +323,3 @@ def _cuts(count: int, frame_bytes: int) -> Iterator[tuple[int, int]]:
     most = max(1, WINDOW_BYTES // frame_bytes)
     for start in range(0, count, most):
         yield start, min(start + most, count)
-

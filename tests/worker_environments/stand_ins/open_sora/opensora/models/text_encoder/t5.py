@@ -1,0 +1,2 @@
+def text_preprocessing(text: str) -> str:
+    return text.lower().strip()

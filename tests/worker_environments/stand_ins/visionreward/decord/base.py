@@ -1,0 +1,2 @@
+class DECORDError(Exception):
+    pass

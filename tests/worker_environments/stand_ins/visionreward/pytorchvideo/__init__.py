@@ -1,0 +1,1 @@
+"""Stands in for pytorchvideo, which the worker's check imports."""
