@@ -8,8 +8,8 @@
 
 Both ways read the same frames, decoded beforehand, and the same token ids. One forward a question is transformers' own path: it is
 given the clip's pixels each time, and finds positions and masks by itself. The ways take turns, after one question of each that does
-not count; the median over the rounds of the ratio of their CPU seconds (on a GPU, seconds) counts. All answers must be the same, else the
-script ends with an error. Weights are random, unless `--path` names a model: they have no part in the time.
+not count; the median over the rounds of the ratio of their CPU seconds (on a GPU, seconds) counts. All answers must be the same, else
+the script ends with an error. Weights are random, unless `--path` names a model: they have no part in the time.
 """
 
 import argparse
