@@ -64,7 +64,7 @@ ALLOWED = {
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",
          "results.lineage", "results.provenance", "storage", "export.source", "export.card", "export.hub",
          "assets.manifest", "assets.folder", "assets.download", "assets.getting", "workers.contract",
-         "workers.client", "workers.environment", "workers.interpreters", "workers.manifest")  # fmt: skip
+         "workers.client", "workers.environment", "workers.installing", "workers.interpreters", "workers.manifest")  # fmt: skip
 HEAVY = {"torch", "pytorch_lightning", "transformers", "wandb"}
 KNOW_HYDRA = {"checking/composing.py", "checking/hints.py", "checking/overrides.py", "cli/entry.py", "cli/run.py"}
 

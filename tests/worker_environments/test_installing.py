@@ -15,7 +15,8 @@ from tests.assets.wheels import make_wheel, only_from
 from tests.conftest import run_vpo
 from tests.worker_environments.environments import fill, script_beside_contract, wait_until
 from vpo.errors import UserError
-from vpo.workers.environment import check_worker, install_worker, read_record, worker_command
+from vpo.workers.environment import check_worker, read_record, worker_command
+from vpo.workers.installing import install_worker
 from vpo.workers.interpreters import find_python
 from vpo.workers.manifest import WORKERS, Manifest, read_manifests
 

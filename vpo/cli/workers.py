@@ -6,7 +6,8 @@ from pathlib import Path
 
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
-from vpo.workers.environment import check_worker, install_worker, read_record, use_workers_folder, workers_folder
+from vpo.workers.environment import check_worker, read_record, use_workers_folder, workers_folder
+from vpo.workers.installing import install_worker
 from vpo.workers.manifest import Manifest, pick_manifest, read_manifests
 
 USAGE = (
