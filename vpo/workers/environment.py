@@ -7,7 +7,6 @@ has one) and, written last, `worker.json`. Without that record it is not install
 import json
 import os
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,7 @@ from vpo.workers.manifest import Manifest
 
 VARIABLE = "VPO_WORKERS"
 RECORD = "worker.json"
-PIP_LOG = "pip.log"
 CHECK_SECONDS = 600.0  # importing large libraries from a cold network disk takes minutes
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
