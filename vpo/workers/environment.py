@@ -6,6 +6,7 @@ has one) and, written last, `worker.json`. Without that record it is not install
 
 import json
 import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,19 +92,24 @@ def check_installed(manifest: Manifest, root: Path) -> Path:
 def worker_command(manifest: Manifest, root: Path, settings: dict[str, Any]) -> list[str]:
     """The command that starts a worker on its standard streams. Raises UserError where it is not installed as it should be."""
     folder = check_installed(manifest, root)
-    if manifest.description.repository is not None:
-        settings = {"repository": str(folder / "repository"), **settings}
+    settings = _places(manifest, folder) | settings
     return [*_script_command(manifest, folder), "-", "-", "--settings", json.dumps(settings)]
+
+
+def command_by_hand(manifest: Manifest, folder: Path) -> str:
+    """The command, for a shell, that does the jobs of a file."""
+    places = _places(manifest, folder)
+    return shlex.join(
+        [*_script_command(manifest, folder), "jobs.jsonl", "results.jsonl"]
+        + (["--settings", json.dumps(places)] if places else [])
+    )
 
 
 def check_worker(manifest: Manifest, folder: Path) -> dict[str, Any]:
     """What a worker's script says of its environment. Raises UserError where it cannot be started, or misses something."""
     who = f"workers: {manifest.name}"
     cure = f"`vpo workers install {manifest.name} force=true` makes it anew"
-    repository = folder / "repository"
-    command = [*_script_command(manifest, folder), "--check"]
-    if manifest.description.repository is not None:
-        command += ["--settings", json.dumps({"repository": str(repository)})]
+    command = [*_script_command(manifest, folder), "--check", "--settings", json.dumps(_places(manifest, folder))]
     try:
         done = subprocess.run(
             command, env=worker_environment(), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
@@ -122,6 +128,11 @@ def check_worker(manifest: Manifest, folder: Path) -> dict[str, Any]:
         pass
     said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1].removeprefix(f"{manifest.name}: ")
     raise UserError(f"{who}: its check failed with exit code {done.returncode} ({said[:300]}); {cure}")
+
+
+def _places(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    """The settings that say where the environment has what the script needs."""
+    return {"repository": str(folder / "repository")} if manifest.description.repository is not None else {}
 
 
 def _script_command(manifest: Manifest, folder: Path) -> list[str]:
