@@ -18,8 +18,10 @@ from tests.worker_environments.environments import (
     wait_until,
     write_jobs,
 )
+from vpo.errors import UserError
 from vpo.video.clips import read_mp4
 from vpo.workers import contract
+from vpo.workers.interpreters import find_python
 from vpo.workers.manifest import WORKERS
 
 READ_BY_OLD_PYTHONS = [WORKERS / "contract.py", *sorted(WORKERS.glob("*/script.py"))]
@@ -228,3 +230,19 @@ def work(self, job):
     assert [(one["id"], one["result"]) for one in results] == [("a", {"twice": 4}), ("b", {"twice": 10})]
     assert done.stderr.count("from a child") == 2
     assert "loading" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.8", "3.10"])
+def test_an_old_python_does_the_jobs(tmp_path, version):
+    try:
+        python = find_python(version, None, "this test")
+    except UserError:
+        pytest.skip(f"there is no Python {version} here")
+    script = script_beside_contract(tmp_path / "own", 'def work(self, job):\n    return {"twice": 2 * job["number"]}')
+    jobs = write_jobs(tmp_path / "jobs.jsonl", [{"id": "a", "number": 2}])
+    for have in (0, 1):
+        command = [str(python), "-I", str(script), str(jobs), str(tmp_path / "results.jsonl")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, f"own: 1 jobs, {have} have a result" in done.stderr) == (0, True), done.stderr
+    assert lines_of(tmp_path / "results.jsonl")[0]["result"] == {"twice": 4}

@@ -96,12 +96,12 @@ class WorkerProcess:
             _input_of(process).write(_line_of(job))
             _input_of(process).flush()
             record = self._next_line(self.seconds)
-        except BrokenPipeError:
-            record = None
         except TimeoutError:
             self.close()
             detail = f"the worker {self.name} was ended: one job took more than {self.seconds:g} s"
             return Failure("timeout", detail, retryable=True)
+        except OSError:  # its input is closed: it has ended
+            record = None
         self._busy = False
         if record is None:
             code = self._ended()
