@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,15 @@ def questions(*ids: str) -> list[dict]:
 @pytest.mark.parametrize("path", READ_BY_OLD_PYTHONS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_old_pythons_can_read_it(path):
     ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("name", ["open_sora", "toy", "vbench", "visionreward"])
+def test_a_script_may_be_carried_elsewhere_with_the_contract_beside_it(tmp_path, name):
+    for file in (WORKERS / "contract.py", WORKERS / name / "script.py"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "jobs.jsonl").write_text("")
+    done = run_script(tmp_path / "script.py", tmp_path / "jobs.jsonl", tmp_path / "results.jsonl")
+    assert (done.returncode, done.stderr) == (0, f"{name}: 0 jobs, 0 have a result\n")
 
 
 def test_the_contract_needs_the_standard_library_alone():
