@@ -30,8 +30,9 @@ ALLOWED = {
     "assets": {"processes", "storage"},
     "charts": set(),
     "feedback": set(),
+    "costs": {"storage", "templates"},
     "curation": {"charts", "dataset", "language", "storage"},
-    "video": set(),
+    "video": {"language"},
     "language": {"assets", "storage", "templates"},
     "processes": {"storage"},
     "backbone": {"language", "storage", "templates"},
@@ -48,14 +49,14 @@ ALLOWED = {
     "training": {"build", "executor", "feedback", "language", "processes", "storage", "targets", "templates"},
     "build": {"results", "storage", "targets"},
     "stages": {"assets", "backbone", "build", "charts", "curation", "dataset", "executor", "feedback", "language", "processes",
-               "storage", "targets", "templates", "training"},
+               "storage", "targets", "templates", "training", "video"},
     "pipeline": {"build", "stages", "storage"},
     "results": {"charts", "stages", "storage", "tables", "targets", "video"},
     "tables": {"checking", "results"},  # the choices of a group, by their files
     "logger": {"results", "storage"},
     "export": {"assets", "language", "results", "storage", "tables", "templates"},
     "checking": {"assets", "build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
-    "runs": {"assets", "build", "checking", "pipeline", "processes", "results", "stages", "storage", "targets", "workers"},
+    "runs": {"assets", "build", "checking", "costs", "pipeline", "processes", "results", "stages", "storage", "targets", "workers"},
     "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
     "cli": {"assets", "checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables",
             "workers"},
@@ -63,8 +64,8 @@ ALLOWED = {
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",
          "results.lineage", "results.provenance", "storage", "export.source", "export.card", "export.hub",
-         "assets.manifest", "assets.folder", "assets.download", "assets.getting", "workers.contract",
-         "workers.client", "workers.environment", "workers.installing", "workers.interpreters", "workers.manifest")  # fmt: skip
+         "costs", "assets.manifest", "assets.folder", "assets.download", "assets.getting", "workers.contract", "workers.client",
+         "workers.environment", "workers.installing", "workers.interpreters", "workers.manifest")  # fmt: skip
 HEAVY = {"torch", "pytorch_lightning", "transformers", "wandb"}
 KNOW_HYDRA = {"checking/composing.py", "checking/hints.py", "checking/overrides.py", "cli/entry.py", "cli/run.py"}
 

@@ -74,6 +74,9 @@ def one_item(role: Role, item: Item) -> Any:
             raise UserError("role: no such model; give another")
         case "slow":
             time.sleep(0.3)
+        case "where":
+            time.sleep(0.3)
+            return {"id": item.id, "value": [os.environ.get("CUDA_VISIBLE_DEVICES"), os.getcwd(), os.getpid()]}
     return {"id": item.id, "value": 2 * number}
 
 

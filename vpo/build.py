@@ -104,7 +104,12 @@ class PolicySpec:
 
 def batch_size_of(node: Mapping[str, Any]) -> int:
     """How many items a role takes at once: its node says, or its class, or else 32."""
-    return node.get("batch_size") or getattr(target_class(node), "batch_size", None) or 32
+    return setting_of(node, "batch_size", None) or 32
+
+
+def setting_of(node: Mapping[str, Any], name: str, default: Any) -> Any:
+    """What a role says of itself without being built: its node, or else its class, or else the default."""
+    return node[name] if node.get(name) is not None else getattr(target_class(node), name, default)
 
 
 def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:

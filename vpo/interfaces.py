@@ -138,13 +138,19 @@ class Rewriter(Protocol):
 
 
 class Generator(Protocol):
-    """The text-to-video model."""
+    """The text-to-video model.
+
+    A class, or its node, may say `still_is_fine = True` (a clip in which nothing moves is no fault) and `worth_storing = False` (to
+    render a clip again is cheaper than to keep it). A class may have `describe()`, a mapping of what decides a clip besides its prompt
+    and seed, for the description beside it; and a class method `check(node)`, which raises UserError when a config is composed.
+    """
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:
         """Write one mp4 a prompt into `folder` (atomically) and describe it.
 
         The file is called `<vpo.storage.names.file_name(prompt.id)>.mp4`: an id may hold what no file system takes.
-        A clip that was made and is not usable (empty, black) says so in its `status`.
+        A clip that was made and is not usable (empty, not a number) says so in its `status`. Whether a file decodes and shows
+        something that moves is looked at once for all generators, with one more try (`vpo.stages.rendering`).
         """
         ...
 

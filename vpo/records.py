@@ -64,10 +64,12 @@ class Message:
 
     Attributes:
         role: "system", "user" or "assistant".
+        images: pictures before the text, in order, as data URLs or paths of files; for servers of vision-language models only.
     """
 
     role: str
     content: str
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,14 @@ class Request:
             model whose tokenizer made them.
         sampling: how the completion is drawn.
         seed: all of its randomness.
+        top_logprobs: how many of the likeliest first tokens the answer should name; a server need not.
     """
 
     messages: tuple[Message, ...] = ()
     prompt_ids: tuple[int, ...] = ()
     sampling: Sampling = Sampling()
     seed: int = 0
+    top_logprobs: int = 0
 
     def __post_init__(self) -> None:
         if bool(self.messages) == bool(self.prompt_ids):
@@ -124,11 +128,13 @@ class Completion:
         text: without special tokens, stripped.
         finish_reason: "stop" where the model ended by itself, "length" where it was cut.
         usage: tokens of the prompt, and of the completion with the token that ends it.
+        first_tokens: probabilities of the likeliest first tokens by their text, where they were asked for and given.
     """
 
     text: str
     finish_reason: str
     usage: Usage = Usage()
+    first_tokens: Mapping[str, float] | None = None
 
     @property
     def cut(self) -> bool:
@@ -385,6 +391,7 @@ _NESTED: dict[type, dict[str, Callable[[Any], Any]]] = {
     Verdict: {"reasons": _read_each(Reason), "usage": _read(Usage)},
     Clip: {"faults": tuple},
     Score: {"answers": tuple},
+    Message: {"images": tuple},
     Evolved: {"parents": tuple},
     Request: {"messages": _read_each(Message), "prompt_ids": tuple, "sampling": _read(Sampling)},
     Completion: {"usage": _read(Usage)},

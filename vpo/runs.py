@@ -16,6 +16,8 @@ from vpo import build, pipeline, targets
 from vpo.assets.folder import find_asset, is_asset, use_folder
 from vpo.checking.composed import Composed
 from vpo.checking.memory_plan import memory_lines
+from vpo.costs.table import cost_lines
+from vpo.errors import UserError
 from vpo.processes.hardware import check_hardware
 from vpo.results.facts import Command, results_of, run_facts
 from vpo.results.gathering import contact_rows, gather_items, summarize_items
@@ -27,6 +29,7 @@ from vpo.stages.curate import CuratedQueries
 from vpo.storage.ledger import FILE as LEDGER_FILE
 from vpo.storage.ledger import LEDGER, Ledger
 from vpo.storage.redact import RedactedFormatter, redact
+from vpo.storage.shards import Shard, ShardDone
 from vpo.storage.store import Store
 from vpo.workers.environment import check_installed, workers_folder
 from vpo.workers.manifest import pick_manifest, read_manifests
@@ -36,11 +39,15 @@ log = logging.getLogger(__name__)
 WORLD = ("backbone", "dataset", "judge", "generator", "reward")  # groups that say in which world a run is
 
 
-def run(composed: Composed) -> Path:
+def run(composed: Composed, gathered: bool = False) -> Path:
     """Run the pipeline on a composed config, and write the run folder.
 
+    Args:
+        composed: the config.
+        gathered: what shards have begun must be all there (`vpo gather`).
+
     Returns:
-        The run folder. Where `stop_after` ended the run it holds no results.json.
+        The run folder. Where `stop_after` ended the run, or it does a shard, it holds no results.json.
     """
     config, folder = composed.config, composed.folder
     use_folder(config["paths"]["assets"])
@@ -56,6 +63,7 @@ def run(composed: Composed) -> Path:
         record.write_config(config)
         command = command_of(composed)
         context = open_context(config)
+        context.gathered = gathered
 
         def announce(names: list[str]) -> None:
             record.write_entries(names)  # whoever prunes the store must see what an unfinished run needs
@@ -65,10 +73,19 @@ def run(composed: Composed) -> Path:
         context.store.register(folder, Path(config["paths"]["runs"]), config)
         try:
             made = pipeline.run(context, config)
+            if context.shared:
+                raise ShardDone
         except StopHere as stop:
             keep_what_is_there(record, context)
             log.info("stopped after %s; the same command without stop_after goes on from here", stop)
             log.info("its results: %s", context.requested[-1][1].folder)
+            return folder
+        except ShardDone:
+            shared = ", ".join(entry.called for entry in context.shared)
+            log.info(
+                "stopped: shard %s of %s is done; when all are, `vpo gather` with the same arguments but shard= goes on",
+                config["shard"], shared,
+            )  # fmt: skip
             return folder
         finally:
             context.store.warn_of_older_code()
@@ -114,14 +131,39 @@ def plan_lines(composed: Composed) -> list[str]:
     ]
     done = sum(entry.done for _, entry in stages)
     summary = f"{done} of {len(lines)} stage results are in {root}"
-    return [*lines, summary, *memory_lines(config, {stage.name for stage, _ in stages})]
+    costs = cost_lines(config, composed.choices, stages, root, own_queries(config)) if has_costs(config) else []
+    return [*lines, summary, *memory_lines(config, {stage.name for stage, _ in stages}), *costs]
+
+
+def has_costs(config: Mapping[str, Any]) -> bool:
+    """Whether a plan shows what the run costs: where it was asked for, or a GPU or a server works."""
+    wanted = config["plan"]["costs"]
+    if wanted is not None:
+        return bool(wanted)
+    served = any("base_url" in node for _, node in targets.targets_in(config))
+    ours = not any(config[role]["_target_"].startswith("vpo.sketch.") for role in ("generator", "reward"))
+    return served or config["trainer"]["accelerator"] == "gpu" or ours or config["plan"]["queries"] is not None
+
+
+def own_queries(config: Mapping[str, Any]) -> dict[str, int]:
+    """How many queries of the data set each split has, where its files are at hand; nothing is fetched."""
+    if config.get("curation"):
+        return {}
+    try:
+        dataset = build.build(config["dataset"])
+        return {name: len(split) for name, split in dataset.splits().items()} if dataset.fingerprint() else {}
+    except UserError:
+        return {}  # which the run will say
 
 
 def check_assets(config: Mapping[str, Any]) -> None:
-    """Raise UserError where an evaluator's model is an asset that is not there: now, and not after the trainings."""
-    for name, node in config["evaluator"].items():
-        if is_asset(node.get("model")):
-            find_asset(node["model"], node.get("revision"), f"evaluator.{name}.model")
+    """Raise UserError where the model of a generator, reward or evaluator is an asset that is not there: not after the trainings."""
+    nodes = {role: config[role] for role in ("generator", "reward")}
+    nodes |= {f"evaluator.{name}": node for name, node in config["evaluator"].items()}
+    for role, node in nodes.items():
+        for key in ("model", "path"):
+            if is_asset(node.get(key)):
+                find_asset(node[key], node.get("revision"), f"{role}.{key}")
 
 
 def check_workers(config: Mapping[str, Any]) -> None:
@@ -147,7 +189,8 @@ def command_of(composed: Composed) -> Command:
 
 def open_context(config: Mapping[str, Any]) -> Context:
     """Store and executor of a config."""
-    store = Store(Path(config["paths"]["store"]), recompute=tuple(config["recompute"]))
+    shard = None if config["shard"] is None else Shard.parse(config["shard"])
+    store = Store(Path(config["paths"]["store"]), recompute=tuple(config["recompute"]), shard=shard)
     return Context(store, build.build(config["executor"]), config["stop_after"], config["retry_failed"])
 
 

@@ -137,6 +137,11 @@ def declared(target: str, name: str) -> tuple[str, ...]:
     return ()
 
 
+def has_method(target: str, name: str) -> bool:
+    """Whether a class of ours defines a method of this name. Its source is read: nothing is imported for it."""
+    return any(isinstance(one, ast.FunctionDef) and one.name == name for one in definition_of(target).body)
+
+
 def _check_remote_code(value: Any, path: str) -> None:
     """Code that a model's repository brings along is not run in this process, whoever's class would load it."""
     if isinstance(value, Mapping):

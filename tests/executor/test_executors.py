@@ -99,6 +99,9 @@ def test_results_come_as_they_are_finished():
     second_came = threading.Event()
 
     class Lane:
+        def ready(self):
+            return True
+
         def work(self, some):
             if some == ["first"]:
                 assert second_came.wait(60)
@@ -111,6 +114,57 @@ def test_results_come_as_they_are_finished():
     assert next(running) == (1, ["second"])
     second_came.set()
     assert list(running) == [(0, ["first"])]
+
+
+def test_what_others_are_at_is_kept_when_one_worker_ends_the_work():
+    """A server's answer that is under way is paid for. Nothing new is begun meanwhile."""
+    begun, raised = threading.Event(), threading.Event()
+
+    class Lane:
+        def work(self, some):
+            if some == ["wrong"]:
+                assert begun.wait(60)
+                raised.set()
+                raise UserError("the limit is reached")
+            begun.set()
+            assert raised.wait(60)
+            time.sleep(0.3)
+            return some
+
+        def ready(self):
+            return True
+
+        def close(self):
+            pass
+
+    running = run_lanes(lambda unused: Lane(), 2, None, [["wrong"], ["under way"], ["later"]])
+    assert next(running) == (1, ["under way"])
+    with pytest.raises(UserError, match="the limit is reached"):
+        next(running)
+
+
+def test_a_lane_that_waits_for_its_place_holds_no_batch():
+    """As with a cluster that is too small for all workers: the others do everything."""
+
+    class Lane:
+        def __init__(self, number):
+            self.number = number
+
+        def ready(self):
+            time.sleep(0.01)
+            return self.number == 1
+
+        def work(self, some):
+            assert self.number == 1
+            return some
+
+        def close(self):
+            pass
+
+    numbers = iter(range(2))
+    assert sorted(run_lanes(lambda unused: Lane(next(numbers)), 2, None, [["a"], ["b"], ["c"]])) == [
+        (0, ["a"]), (1, ["b"]), (2, ["c"])
+    ]  # fmt: skip
 
 
 def test_a_work_that_is_given_up_leaves_no_process(tmp_path):

@@ -54,9 +54,10 @@ def name_base(folder, name):
     edit_json(folder / "adapter_config.json", base_model_name_or_path=name)
 
 
-def test_a_lora_adapter_is_merged(copied):
+def test_a_lora_adapter_is_merged(copied, recwarn):
     plain, merged = logits(copied / "base"), logits(prepare(copied / "adapter"))
     assert (plain - merged).abs().max() > 0.1
+    assert not [str(one.message) for one in recwarn if one.category is FutureWarning]
 
 
 @pytest.mark.parametrize(

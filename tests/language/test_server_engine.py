@@ -137,7 +137,7 @@ def test_no_thread_and_no_loop_is_left():
         engine.generate([asked()])
         engine.close()
         engine.close()
-        assert not [one for one in threading.enumerate() if one.name == "vpo-server-engine"]
+        assert not [one for one in threading.enumerate() if one.name == "vpo-server"]
         with pytest.raises(RuntimeError, match="closed"):
             engine.generate([asked()])
     assert threading.active_count() <= before + 1

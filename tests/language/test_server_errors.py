@@ -245,7 +245,7 @@ def test_a_server_without_a_key_is_sent_nobodys(monkeypatch):
         ({"base_url": "http://host/v1/chat/completions"}, "engine.base_url=http://host/v1"),
         ({"max_cost": 1.0}, "needs engine.price_in and engine.price_out"),
         ({"extra_body": {"n": 4}}, "engine.extra_body.n is set by vpo"),
-        ({"omit": ["model"]}, "only seed, temperature, top_p can be left out"),
+        ({"omit": ["model"]}, "only seed, temperature, top_p, logprobs can be left out"),
         ({"max_tokens_field": "max_new_tokens"}, "must be max_tokens or max_completion_tokens"),
     ],
 )

@@ -1,11 +1,14 @@
 """Means, intervals and the paired bootstrap, against numbers worked out by hand."""
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 
 from vpo.records import Result
 from vpo.results.intervals import (
+    holm,
     mean_and_deviation,
     paired_bootstrap,
     paired_weighted_bootstrap,
@@ -112,3 +115,60 @@ def test_with_equal_weights_it_is_the_plain_bootstrap():
     weighted = paired_weighted_bootstrap(*({q: [(v, 4.0) for v in of] for q, of in side.items()} for side in (a, b)))
     assert (weighted.mean, weighted.low, weighted.high) == pytest.approx((plain.mean, plain.low, plain.high))
     assert (weighted.n, weighted.seeds, weighted.same_sign) == (plain.n, plain.seeds, plain.same_sign)
+
+
+def test_p_is_that_of_all_interchanges():
+    """Of eight differences all 256 choices of signs, one by one; two thousand draws come within their own error of it."""
+    differences = [3.0, -1.0, 2.5, 0.5, -0.25, 1.0, 2.0, -1.5]
+    sums = [abs(sum(sign * d for sign, d in zip(signs, differences, strict=True)))
+            for signs in itertools.product((1, -1), repeat=8)]  # fmt: skip
+    exact = sum(one >= abs(sum(differences)) - 1e-9 for one in sums) / 256
+    a, b = {f"q{i}": [d] for i, d in enumerate(differences)}, {f"q{i}": [0.0] for i in range(8)}
+    error = 4 * math.sqrt(exact * (1 - exact) / 10_000)
+    assert paired_bootstrap(a, b).p == pytest.approx(exact, abs=error)
+    weighted = paired_weighted_bootstrap(*({q: [(v, 4.0) for v in of] for q, of in side.items()} for side in (a, b)))
+    assert weighted.p == pytest.approx(exact, abs=error)
+
+
+def test_p_of_no_difference_is_one_and_p_is_never_zero():
+    same = {f"q{i}": [1.0] for i in range(50)}
+    assert paired_bootstrap(same, same).p == 1.0
+    better = {name: [2.0] for name in same}
+    assert paired_bootstrap(better, same).p == pytest.approx(1 / 10_001)
+
+
+def test_p_of_weighted_means_interchanges_weights_too():
+    """Two queries, a = (1, weight 3), (0, weight 1) and b = (0, weight 1), (1, weight 1): by hand the four interchanges.
+
+    None: 3/4 - 1/2 = 1/4. The first: a (0, 1), (0, 1) is 0 and b (1, 3), (1, 1) is 1, so -1. The second: 1. Both: -1/4. All are at
+    least 1/4, so p is 1.
+    """
+    a = {"q1": [(1.0, 3.0)], "q2": [(0.0, 1.0)]}
+    b = {"q1": [(0.0, 1.0)], "q2": [(1.0, 1.0)]}
+    assert paired_weighted_bootstrap(a, b).p == 1.0
+
+
+def test_holm_by_hand():
+    # in order 0.01, 0.02, 0.03, 0.04: times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04, and none is less than the one before it
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drawn", ["a share gained or lost", "skewed"])
+def test_95_percent_intervals_cover_95_percent(drawn):
+    """2,000 experiments of 200 queries; the error of the share itself is 0.5 points."""
+    rng, covered, plain = np.random.default_rng(0), 0, 0
+    for number in range(2_000):
+        if drawn == "skewed":
+            differences, truth = rng.exponential(1.0, size=200) - 0.5, 0.5
+        else:
+            differences, truth = rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=200), 0.2
+        a = {str(query): [float(value)] for query, value in enumerate(differences)}
+        gain = paired_bootstrap(a, {query: [0.0] for query in a}, resamples=1_000, seed=number)
+        covered += gain.low <= truth <= gain.high
+        result = summarize(list(differences))
+        plain += abs(result.mean - truth) <= result.ci95
+    assert 0.94 <= covered / 2_000 <= 0.96
+    assert 0.94 <= plain / 2_000 <= 0.96

@@ -243,7 +243,8 @@ def runs(tmp_path):
 def test_a_row_averages_over_seeds_beside_the_papers_number(runs, tmp_path):
     main, gain = compare(runs, write_spec(tmp_path, seeds=3, note="Sketch world."))
     # sft: 1/3 and 2/3, mean 1/2, sample deviation (1/3) / sqrt(2) = 0.2357
-    assert cells(main)["SFT"] == {"aligned": "50.0 ± 23.6", "scene": "-", "seeds": "2"}
+    # "≈": of three queries no difference is distinguishable
+    assert cells(main)["SFT"] == {"aligned": "50.0 ± 23.6 ≈", "scene": "-", "seeds": "2"}
     assert cells(main)["DPO"]["aligned"] == "100.0 ± 0.0 (94.8)"
     assert main.headings == ["Aligned % ↑", "Scene accuracy % ↑", "Seeds"]
     assert "Incomplete: 3 seeds are due, SFT has 2, DPO has 2." in main.notes
@@ -253,13 +254,45 @@ def test_a_row_averages_over_seeds_beside_the_papers_number(runs, tmp_path):
     fields = gain.rows[0].cells[0].fields
     assert (fields["mean"], fields["seeds"], fields["same_sign"], fields["n"]) == (0.5, 2, 2, 3)
     assert gain.rows[0].label == "DPO − SFT"
-    assert gain.rows[0].cells[0].text == "+50.0 [0.0, +100.0] 2/2"
+    assert gain.rows[0].cells[0].text == "+50.0 [0.0, +100.0] 2/2 ≈"
 
 
 def test_one_seed_shows_the_interval_over_the_queries(runs, tmp_path):
     main, _ = compare(runs[:1], write_spec(tmp_path))
-    assert cells(main)["SFT"]["aligned"] == "33.3 ± 10.0"
+    assert cells(main)["SFT"]["aligned"] == "33.3 ± 10.0 ≈"
     assert "interval" in main.notes[0]
+
+
+def test_differences_that_chance_explains_are_marked(tmp_path):
+    """A difference on ten, on seven and on one query."""
+    queries = [f"q{number}" for number in range(10)]
+    values = {"sft": [0] * 10, "worse": [1, 1, 1, 0, 0, 0, 0, 0, 0, 0], "dpo": [1] * 10, "other": [1] * 9 + [0]}
+    runs = [make_run(tmp_path, "s0", 0, values, queries=queries)]
+    rows = [{"label": name, "method": name, "where": {}} for name in values]
+    pairs = [["dpo", "sft"], ["dpo", "worse"], ["dpo", "other"]]
+    spec = write_spec(tmp_path, rows=rows, columns=["aligned"], gain={"metrics": ["aligned"], "pairs": pairs})
+    main, gain = compare(runs, spec)
+    marked = {row.label: "≈" in row.cells[0].text for row in main.rows}
+    assert marked == {"sft": False, "worse": False, "dpo": False, "other": True}
+    fields = [row.cells[0].fields for row in gain.rows]
+    exact = [
+        2 / 2**10,
+        2 / 2**7,
+        1.0,
+    ]  # of all choices of signs the two that reach the sum; the one query alone tells nothing
+    assert [one["p"] for one in fields] == pytest.approx(exact, abs=0.004)
+    assert [one["p_holm"] for one in fields] == pytest.approx([3 * exact[0], 2 * exact[1], 1.0], abs=0.01)
+    assert ["≈" in row.cells[0].text for row in gain.rows] == [False, False, True]
+    assert any("Holm" in note for note in gain.notes)
+
+
+def test_a_mean_of_which_many_measurements_failed_is_marked(tmp_path):
+    values = {"sft": [0.5] * 98 + [None] * 2, "dpo": [0.5] * 97 + [None] * 3}  # 2 % and 3 %
+    queries = [f"q{number}" for number in range(100)]
+    main, _ = compare([make_run(tmp_path, "s0", 0, values, queries=queries)], write_spec(tmp_path))
+    assert cells(main)["SFT"]["aligned"] == "50.0 ± 10.0"
+    assert cells(main)["DPO"]["aligned"] == "50.0† ± 10.0 (94.8)"
+    assert "†: over 2% of the measurements failed." in main.notes
 
 
 def test_failures_are_counted_in_the_table_and_in_the_gains(tmp_path):

@@ -16,6 +16,7 @@ from vpo.errors import UserError
 from vpo.storage.jsonio import write_json
 
 PREFIX = "asset:"
+TINY = "tiny"  # the folder of the small random models, whose names begin with it: "tiny/cogvideox"
 VARIABLE = "VPO_ASSETS"  # how paths.assets is passed on to the processes that a run starts
 RECORD = "asset.json"
 
@@ -26,8 +27,8 @@ class Record:
 
     Attributes:
         name: of the asset.
-        origin: the wheel it is from, "name==version".
-        sha256: of that wheel.
+        origin: the wheel it is from, "name==version"; of a tiny model, the package whose code makes it.
+        sha256: of that wheel; of a tiny model, of its files.
         files: {path in the folder: {"sha256", "size" in bytes}} of all its files.
         made_with: versions of the packages that prepared it.
     """
@@ -69,8 +70,23 @@ def read_record(folder: Path) -> Record | None:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"assets: {folder / RECORD} cannot be read ({' '.join(str(error).split())[:120]}); "
-            f"get the asset again: `vpo assets get {folder.name} force=true`"
+            f"get the asset again: `vpo assets get {name_of(folder)} force=true`"
         ) from error
+
+
+def is_tiny(name: str) -> bool:
+    """Whether an asset's name is that of a small random model."""
+    return name.startswith(f"{TINY}/") and NAME.fullmatch(name.removeprefix(f"{TINY}/")) is not None
+
+
+def is_name(name: str) -> bool:
+    """Whether an asset can have this name."""
+    return NAME.fullmatch(name) is not None or is_tiny(name)
+
+
+def name_of(folder: Path) -> str:
+    """The name of the asset that lies in a folder."""
+    return f"{TINY}/{folder.name}" if folder.parent.name == TINY else folder.name
 
 
 def is_asset(source: object) -> bool:
@@ -97,7 +113,12 @@ def find_asset(source: str, sha256: str | None, key: str) -> tuple[Path, str]:
     name = source.removeprefix(PREFIX)
     known = known_asset(source)
     folder = assets_folder() / name
-    record = read_record(folder) if NAME.fullmatch(name) else None
+    record = read_record(folder) if is_name(name) else None
+    if record is None and is_tiny(name):
+        raise UserError(
+            f"{key}={source}: this tiny model is not in {folder.parent}; make them with `vpo assets get {TINY}`, or set paths.assets "
+            "to where they lie"
+        )
     if record is None and known is None:
         raise UserError(f"{key}={source}: there is no such asset; `vpo assets ls` lists them")
     if record is None:
@@ -120,5 +141,5 @@ def version_of(source: str) -> str | None:
     known = known_asset(source)
     if known is not None:
         return known.origin.sha256
-    record = read_record(assets_folder() / name) if NAME.fullmatch(name) else None
+    record = read_record(assets_folder() / name) if is_name(name) else None
     return record.sha256 if record else None

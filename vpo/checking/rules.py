@@ -12,7 +12,8 @@ from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
 from vpo.stages.curate import check_curation
-from vpo.targets import targets_in
+from vpo.storage.shards import Shard
+from vpo.targets import has_method, is_own, target_class, targets_in
 from vpo.training.recipe import bits_of, check_recipe
 
 SERVER = "vpo.language.server.ServerEngine"
@@ -39,6 +40,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
     cards_of(config["evaluator"])
+    check_roles(config)
     check_feedback(config)
     if config["stop_after"] not in (None, *stages.NAMES):
         raise UserError(
@@ -47,6 +49,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
     unknown = sorted(set(config["recompute"]) - set(stages.NAMES))
     if unknown:
         raise UserError(f"config: recompute={unknown[0]} is no stage; choose from {', '.join(stages.NAMES)}")
+    check_shard(config)
     check_curation(config)
     check_engines(config)
     if config["evolution"] and not config["rewriter"]:
@@ -56,6 +59,24 @@ def check_rules(config: Mapping[str, Any]) -> None:
         )
     check_files(config)
     check_objective(config)
+
+
+def check_roles(config: Mapping[str, Any]) -> None:
+    """A class of ours with a method `check` is asked about its node: whether a video model can make such clips, say."""
+    for role in ("generator", "reward"):
+        target = config[role]["_target_"]
+        if not is_own(target) and has_method(target, "check"):
+            target_class(config[role]).check(config[role])
+
+
+def check_shard(config: Mapping[str, Any]) -> None:
+    """A shard is one of several that share a result: none of them may throw away what the others do."""
+    if config["shard"] is None:
+        return
+    Shard.parse(config["shard"])
+    for key in ("recompute", "retry_failed"):
+        if config[key]:
+            raise UserError(f"config: {key} does not go with shard={config['shard']}; give it to a run without shard")
 
 
 def check_feedback(config: Mapping[str, Any]) -> None:
@@ -84,7 +105,9 @@ def check_feedback(config: Mapping[str, Any]) -> None:
 
 def check_engines(config: Mapping[str, Any]) -> None:
     """Every role that asks a language model has an engine, and the folder of a local model exists."""
-    for path, node in targets_in({name: config.get(name) for name in ("drafter", "judge", "method", "rewriter")}):
+    for path, node in targets_in(
+        {name: config.get(name) for name in ("drafter", "judge", "method", "reward", "rewriter")}
+    ):
         role = ".".join(path)
         if path[-1] != "engine":
             _check_model(f"{role}.model", node)  # of a role that holds its model itself
@@ -94,7 +117,12 @@ def check_engines(config: Mapping[str, Any]) -> None:
             )
         engine = node.get("engine", {})
         if engine.get("_target_") == SERVER:
-            check_server(engine)
+            try:
+                check_server(engine)
+            except UserError as error:  # a reward's engine is its own, not the run's
+                raise UserError(
+                    str(error).replace("engine.", f"{role}.engine.") if path[0] == "reward" else str(error)
+                ) from error
             continue  # its model is a name, which may look like a folder's
         check_bits(engine.get("bits"), "engine.bits")
         _check_model("engine.model", engine)

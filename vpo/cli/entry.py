@@ -19,6 +19,7 @@ verbs (`vpo <verb> --help` says more):
   vpo run  [key=value ...]          the whole method; finished stages are taken from the store
   vpo run -m key=a,b [...]          a sweep: every combination, shared stages once
   vpo plan [key=value ...]          the stages of a run, which are done, and whether training fits into memory
+  vpo gather [key=value ...]        puts together what shards (shard=3/64) did, checks that all is there, and runs on
   vpo table <name|file.yaml> [...]  a table over runs, from their results
   vpo store ls | prune              what is stored, how large, who uses it
   vpo pairs ls | export <run>       a run's preference pairs, as files for TRL or LLaMA-Factory
@@ -93,13 +94,26 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _run(arguments: list[str]) -> int:
     asked = _parse_overrides("run", "the whole method; finished stages are taken from the store", arguments)
+    _prepare()
+    from vpo.cli.run import run_job
+
+    return _with_hydra("vpo run", run_job, asked)
+
+
+def _gather(arguments: list[str]) -> int:
+    about = "what shards did becomes the stage's result, if all of it is there, and the run goes on; else a line says whose is missing"
+    asked = _parse_overrides("gather", about, arguments)
+    _prepare()
+    from vpo.cli.run import gather_job
+
+    return _with_hydra("vpo gather", gather_job, asked)
+
+
+def _prepare() -> None:
     from vpo.processes.signals import handle_signals_outside_training
 
     handle_signals_outside_training()  # before what takes seconds to import
     prepare_run()
-    from vpo.cli.run import run_job
-
-    return _with_hydra("vpo run", run_job, asked)
 
 
 def _plan(arguments: list[str]) -> int:
@@ -170,8 +184,8 @@ def _workers(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "optimize": _optimize, "run": _run, "plan": _plan, "table": _table, "store": _store, "export": _export, "push": _push,
-    "pull": _pull, "assets": _assets, "pairs": _pairs, "workers": _workers,
+    "optimize": _optimize, "run": _run, "gather": _gather, "plan": _plan, "table": _table, "store": _store, "export": _export,
+    "push": _push, "pull": _pull, "assets": _assets, "pairs": _pairs, "workers": _workers,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from vpo.checking.composing import check_ahead, composed_job
 from vpo.checking.overrides import sweeps_of
+from vpo.errors import UserError
 from vpo.runs import plan_lines, run
 from vpo.storage.redact import redact
 
@@ -17,6 +18,14 @@ from vpo.storage.redact import redact
 def run_job(cfg: DictConfig) -> None:
     """Hydra's task: run the pipeline on a composed config."""
     run(composed_job(cfg))
+
+
+def gather_job(cfg: DictConfig) -> None:
+    """Hydra's task: put the work of shards together, and run on from there."""
+    composed = composed_job(cfg)
+    if composed.config["shard"] is not None:
+        raise UserError("gather: it puts all shards together; leave out shard=")
+    run(composed, gathered=True)
 
 
 def plan_job(cfg: DictConfig) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
+from vpo.storage.clip_store import ClipFile, clips_in, unused
 from vpo.storage.housekeeping import (
     StoredFolder,
     answers_in,
@@ -60,6 +61,9 @@ def store_command(arguments: list[str]) -> int:
     answers = answers_in(options.cache or options.store / "answers")
     if options.action == "ls":
         _list(results, rest)
+        clips = clips_in(options.store)
+        if clips:
+            sys.stdout.write(f"{_sized(clips)}; {_sized(unused(clips)).lstrip()} that no result uses\n")
         _say_of_answers(answers, "in", "of servers, which are not asked the same again")
     elif sure:
         prune(results + rest, options.store, options.runs)
@@ -68,9 +72,16 @@ def store_command(arguments: list[str]) -> int:
             delete_answers(answers)
     else:
         _announce(results + rest)
+        clips = unused(clips_in(options.store), going=[one.folder for one in results + rest if not one.used_by])
+        if clips:
+            sys.stdout.write(f"{_sized(clips)} that no result uses then, which yes=true deletes, too\n")
         if options.answers:
             _say_of_answers(answers, "in", "of servers, which yes=true deletes, too")
     return 0
+
+
+def _sized(clips: list[ClipFile]) -> str:
+    return f"{readable(sum(one.size for one in clips)):>10}  in {len(clips)} clips"
 
 
 def _say_of_answers(answers: list[Path], verb: str, words: str) -> None:

@@ -1,13 +1,13 @@
 """Temporal flickering as VBench measures it, for any clip; no weights."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from vpo.cards import EvaluatorCard, Metric
 from vpo.records import Clip, Failure, Sample
-from vpo.video import clips
+from vpo.video.clips import ClipError
+from vpo.video.frames import FrameReader
 
 
 class Flicker:
@@ -32,23 +32,33 @@ class Flicker:
         ),
     )  # fmt: skip
 
+    def __init__(self) -> None:
+        self.reader = FrameReader("all")
+
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """{'flicker': value} a sample; None where the clip is unreadable or failed; left out where there is none."""
-        return [{} if one.clip is None else {"flicker": _of(one.clip)} for one in samples]
+        return [{} if one.clip is None else {"flicker": self._of(one.clip)} for one in samples]
+
+    def close(self) -> None:
+        """Free the frames."""
+        self.reader.close()
+
+    def _of(self, clip: Clip | Failure) -> float | None:
+        if isinstance(clip, Failure):
+            return None
+        try:
+            return flicker(window.images for window in self.reader.windows(clip.path))
+        except ClipError:
+            return None
 
 
-def flicker(frames: np.ndarray) -> float | None:
-    """The value of frames (T, H, W, 3) in 0..255; None for fewer than two frames."""
-    if len(frames) < 2:
-        return None
-    steps = np.abs(np.diff(frames.astype(np.float32), axis=0))
-    return float((255 - steps.mean()) / 255)
-
-
-def _of(clip: Clip | Failure) -> float | None:
-    if isinstance(clip, Failure):
-        return None
-    try:
-        return flicker(clips.read_mp4(Path(clip.path))[0])
-    except clips.ClipError:
-        return None
+def flicker(windows: Iterable[np.ndarray]) -> float | None:
+    """The value of a clip's frames, which come in windows (n, H, W, 3) in 0..255; None for fewer than two frames."""
+    total, steps = 0.0, 0
+    last: np.ndarray | None = None
+    for window in windows:
+        frames = window.astype(np.float32) if last is None else np.concatenate([last, window.astype(np.float32)])
+        total += float(np.abs(np.diff(frames, axis=0)).mean((1, 2, 3), dtype=np.float64).sum())
+        steps += len(frames) - 1
+        last = frames[-1:]
+    return (255 - total / steps) / 255 if steps else None

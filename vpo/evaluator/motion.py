@@ -2,14 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from vpo.cards import EvaluatorCard, Metric
 from vpo.records import Clip, Failure, Sample
-from vpo.video import clips
+from vpo.video.clips import ClipError
+from vpo.video.frames import FrameReader
 
 _SIDE = 64  # clips are compared at this height and width, so that a pixel means the same for all
 _BLOCK = 8  # pixels a side of a block
@@ -36,20 +36,38 @@ class Motion:
         ),
     )
 
+    def __init__(self) -> None:
+        self.reader = FrameReader("all")
+
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """{'motion': value} a sample; None where the clip is unreadable or failed; left out where there is none."""
-        return [{} if one.clip is None else {"motion": _of(one.clip)} for one in samples]
+        return [{} if one.clip is None else {"motion": self._of(one.clip)} for one in samples]
+
+    def close(self) -> None:
+        """Free the frames."""
+        self.reader.close()
+
+    def _of(self, clip: Clip | Failure) -> float | None:
+        if isinstance(clip, Failure):
+            return None
+        try:
+            return motion(window.images for window in self.reader.windows(clip.path))
+        except ClipError:
+            return None
 
 
-def motion(frames: np.ndarray) -> float | None:
-    """Mean length in pixels of the blocks' displacements over consecutive frames (T, H, W, 3); None for fewer than two.
+def motion(windows: Iterable[np.ndarray]) -> float | None:
+    """Mean length in pixels of the blocks' displacements over consecutive frames; None for fewer than two.
+
+    The frames come in windows, (n, H, W, 3).
 
     A block stands still unless another place matches it better by more than the noise of a codec, so flat areas and
     frozen clips count 0.
     """
-    if len(frames) < 2:
+    grey = [_small_grey(window) for window in windows]
+    if sum(map(len, grey)) < 2:
         return None
-    return float(_displacements(_small_grey(frames)).mean())
+    return float(_displacements(np.concatenate(grey)).mean())
 
 
 def _small_grey(frames: np.ndarray) -> np.ndarray:
@@ -75,12 +93,3 @@ def _displacements(grey: np.ndarray) -> np.ndarray:
     moved = costs[0] - costs.min(0) > _NOISE
     lengths: np.ndarray = np.hypot(*np.array(_STEPS).T)[costs.argmin(0)] * moved
     return lengths
-
-
-def _of(clip: Clip | Failure) -> float | None:
-    if isinstance(clip, Failure):
-        return None
-    try:
-        return motion(clips.read_mp4(Path(clip.path))[0])
-    except clips.ClipError:
-        return None

@@ -8,7 +8,9 @@ given once, whatever happens.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +18,7 @@ from vpo.interfaces import Task
 from vpo.records import Failure
 
 DEATHS = 2  # workers that a batch may take with it before it is halved
+FINISH = 30.0  # seconds that the others have to end what they are at when one has raised
 POLL = 0.2  # seconds between two looks at whether the work was given up
 
 
@@ -25,6 +28,13 @@ class WorkerDied(Exception):  # noqa: N818 (a fact, not a mistake)
 
 class Lane(Protocol):
     """One worker elsewhere."""
+
+    def ready(self) -> bool:
+        """Whether there is a worker, or one can be started at once. Asked before a batch is taken, again and again; may take a moment.
+
+        A batch must not be held by a lane that waits for a place in a cluster: others could do it.
+        """
+        ...
 
     def work(self, items: Sequence[Any]) -> list[Any]:
         """One result, or `Failure`, an item. Starts the worker if there is none. Raises WorkerDied, or what the worker raised."""
@@ -52,12 +62,35 @@ class Part:
         ]
 
 
-def run_lanes(
-    open_lane: Callable[[Task], Lane], workers: int, task: Task, batches: Sequence[Sequence[Any]]
-) -> Iterator[tuple[int, list[Any]]]:
-    """Work through batches with several workers; see `vpo.interfaces.Executor.run`.
+class Busy:
+    """Seconds that workers were at work, all together: what they had of the time is their idle share."""
 
-    Raises what a worker raised (a UserError, a full disk), after all workers have ended.
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Count the time within."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds += time.monotonic() - start
+
+
+def run_lanes(
+    open_lane: Callable[[Task], Lane],
+    workers: int,
+    task: Task,
+    batches: Sequence[Sequence[Any]],
+    busy: Busy | None = None,
+) -> Iterator[tuple[int, list[Any]]]:
+    """Work through batches with several workers; see `vpo.interfaces.Executor.run`. Their time at work is added to `busy`.
+
+    Raises what a worker raised (a UserError, a full disk), after all workers have ended. The others may end what they are at: a
+    server's answer that is under way is paid for.
     """
     todo: queue.SimpleQueue[Part] = queue.SimpleQueue()
     for number, items in enumerate(batches):
@@ -65,23 +98,32 @@ def run_lanes(
     done: queue.SimpleQueue[tuple[Part, list[Any]] | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
     lanes = [open_lane(task) for _ in range(min(workers, len(batches)))]
-    threads = [threading.Thread(target=_serve, args=(lane, todo, done, stop), daemon=True) for lane in lanes]
+    threads = [
+        threading.Thread(target=_serve, args=(lane, todo, done, stop, busy or Busy()), daemon=True) for lane in lanes
+    ]
     for thread in threads:
         thread.start()
     results: list[list[Any]] = [[None] * len(items) for items in batches]
     missing = [len(items) for items in batches]
     left = len(batches)
+    raised: BaseException | None = None
     try:
         while left:
-            found = done.get()
+            found = done.get() if raised is None else _last(done, threads)
+            if found is None:
+                break
             if isinstance(found, BaseException):
-                raise found
+                raised = raised or found
+                stop.set()
+                continue
             part, outcome = found
             results[part.batch][part.start : part.start + len(outcome)] = outcome
             missing[part.batch] -= len(outcome)
             if not missing[part.batch]:
                 left -= 1
                 yield part.batch, results[part.batch]
+        if raised is not None:
+            raise raised
     finally:
         stop.set()
         for lane in lanes:
@@ -90,15 +132,38 @@ def run_lanes(
             thread.join(timeout=10)
 
 
-def _serve(lane: Lane, todo: "queue.SimpleQueue[Part]", done: "queue.SimpleQueue[Any]", stop: threading.Event) -> None:
+def _last(done: "queue.SimpleQueue[Any]", threads: Sequence[threading.Thread]) -> Any:
+    """What a worker still gives after the work was given up; None once all have ended, or have taken too long."""
+    end = time.monotonic() + FINISH
+    while time.monotonic() < end:
+        working = any(thread.is_alive() for thread in threads)
+        try:
+            return done.get(timeout=POLL if working else 0)
+        except queue.Empty:
+            if not working:
+                return None
+    return None
+
+
+def _serve(
+    lane: Lane, todo: "queue.SimpleQueue[Part]", done: "queue.SimpleQueue[Any]", stop: threading.Event, busy: Busy
+) -> None:
     """Take parts and give their results until the work is given up; what a dead worker leaves goes back to the others."""
     while not stop.is_set():
+        try:
+            if not lane.ready():
+                continue
+        except BaseException as error:
+            done.put(error)
+            return
         try:
             part = todo.get(timeout=POLL)
         except queue.Empty:
             continue
         try:
-            done.put((part, lane.work(part.items)))
+            with busy.at_work():
+                results = lane.work(part.items)
+            done.put((part, results))
         except WorkerDied as death:
             if stop.is_set():
                 return

@@ -9,39 +9,88 @@ import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
-from vpo.executor.lanes import WorkerDied, run_lanes
+from vpo.errors import UserError
+from vpo.executor.lanes import Busy, WorkerDied, run_lanes
 from vpo.executor.worker import Worker
 from vpo.interfaces import Task
+from vpo.processes.hardware import visible_devices
 from vpo.processes.signals import ignore_save
 
 LEAVE = 5.0  # seconds that an idle worker has to let its role go
 
 
 class ProcessExecutor:
-    """`workers` processes, each with a role of its own.
+    """`workers` processes, or one for each of `gpus`; each has a role of its own.
 
     Processes are spawned, not forked: a fork of a process that has used torch's threads may hang. The task and the items must
     be picklable. Worth it where a batch takes longer than starting Python, or where a role's memory (a GPU's, above all) is to
     be given back when its stage ends.
+
+    Args:
+        workers: how many processes where no GPU is shared out.
+        gpus: numbers of GPUs, as torch counts those that it sees here, or "all" of these: a process for each, which sees that one
+            only (as its device 0). With "all" on a machine without a GPU, and with None, there are `workers` processes, which all
+            see what this one does.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, gpus: Literal["all"] | list[int] | None = None) -> None:
+        self.workers, self.gpus, self.busy = workers, gpus, Busy()
+        if not (gpus is None or gpus == "all" or _are_numbers(gpus)):
+            raise UserError(
+                f"executor.gpus={gpus} must be all, or numbers of GPUs, each once, as in executor.gpus=[0,1]"
+            )
 
     def run(self, task: Task, batches: Sequence[Sequence[Any]]) -> Iterator[tuple[int, list[Any]]]:
-        return run_lanes(ProcessLane, self.workers, task, batches)
+        if not batches:
+            return iter(())  # before GPUs are looked for, which imports torch
+        devices = self._devices()
+        self.workers, unused = len(devices) or self.workers, iter(devices)
+        return run_lanes(
+            lambda one: ProcessLane(one, device=next(unused, None)), self.workers, task, batches, self.busy
+        )
+
+    def _devices(self) -> list[str]:
+        """The names of the GPUs that processes get, as CUDA_VISIBLE_DEVICES takes them; empty where none are shared out."""
+        if self.gpus is None:
+            return []
+        visible = visible_devices()
+        if self.gpus == "all":
+            return visible
+        unknown = [number for number in self.gpus if number >= len(visible)]
+        if unknown:
+            seen = (
+                f"{len(visible)} GPU{'s' * (len(visible) != 1)} can be seen here"
+                if visible
+                else "no GPU can be seen here"
+            )
+            raise UserError(
+                f"executor.gpus={self.gpus}: {seen}, counted from 0; give fewer, or executor.gpus=all, or null without GPUs"
+            )
+        return [visible[number] for number in self.gpus]
+
+
+def _are_numbers(gpus: Any) -> bool:
+    """Whether it is a list of numbers of GPUs, each once."""
+    whole = isinstance(gpus, list) and all(type(one) is int and one >= 0 for one in gpus)
+    return whole and 0 < len(gpus) == len(set(gpus))
 
 
 class ProcessLane:
-    """One spawned process that is asked through a pipe; after its death it is started again when there is more to do."""
+    """One spawned process that is asked through a pipe; after its death it is started again when there is more to do.
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    With `device` the process sees this GPU only.
+    """
+
+    def __init__(self, task: Task, device: str | None = None) -> None:
+        self.task, self.device = task, device
         self._process: Any = None
         self._pipe: Any = None
         self._busy = self._closed = False
+
+    def ready(self) -> bool:
+        return True
 
     def work(self, items: Sequence[Any]) -> list[Any]:
         self._busy = True
@@ -78,17 +127,21 @@ class ProcessLane:
     def _start(self) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(self.task, theirs, os.getpid()))
+        # As bytes: the task is read, and what it imports is imported, when the process has its device.
+        task = pickle.dumps(self.task)
+        self._process = context.Process(target=serve, args=(task, theirs, os.getpid(), self.device))
         self._process.start()
         theirs.close()
         if self._closed:  # meanwhile, by another thread
             self._process.kill()
 
 
-def serve(task: Task, pipe: Connection, parent: int) -> None:
+def serve(task: bytes, pipe: Connection, parent: int, device: str | None) -> None:
     """The worker process: batches in, results (or the exception that ends the stage) out, until None comes."""
     _leave_with_parent(parent)
-    worker = Worker(task)
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    worker = Worker(pickle.loads(task))
     try:
         while (items := pipe.recv()) is not None:
             try:

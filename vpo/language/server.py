@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from vpo.errors import UserError
 from vpo.language.serving.answers import completion_of
@@ -18,10 +17,10 @@ from vpo.language.serving.loop import BackgroundLoop
 from vpo.language.serving.meter import Meter, Prices
 from vpo.language.serving.pace import Pace
 from vpo.language.serving.problems import CAN_BE_OMITTED, Endpoint
+from vpo.language.serving.settings import check_address, check_key
 from vpo.records import Completion, Failure, Request
 from vpo.storage.jsonio import canonical
 from vpo.storage.ledger import Ledger, Spent
-from vpo.storage.redact import HIDDEN, redact_text
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class ServerEngine:
         price_in, price_out: of a million tokens, in any one currency.
         max_cost: of the whole run, in that currency.
         extra_body: further fields of the request that the server knows.
-        omit: of seed, temperature and top_p, those that the server refuses.
+        omit: of seed, temperature, top_p and logprobs, those that the server refuses.
         max_tokens_field: what the server calls the longest completion.
         cache: folder of answers; None keeps none.
 
@@ -171,16 +170,8 @@ def check_server(node: Mapping[str, Any]) -> None:
     """Raise UserError for a server's settings that cannot work, before any work is done."""
     if importlib.util.find_spec("openai") is None:
         raise UserError("engine=server needs the openai client: pip install 'vpo[server]'")
-    _check_address(str(node["base_url"]))
-    variable = node.get("api_key_env")
-    if variable is not None and not (
-        variable.isidentifier() and len(variable) <= 100 and redact_text(variable) == variable
-    ):
-        raise UserError("engine.api_key_env is the name of the environment's variable that holds the key, as OPENAI_API_KEY, not the "
-                        "key itself")  # fmt: skip
-    if variable is not None and not os.environ.get(variable, "").strip():
-        raise UserError(f"engine.api_key_env={variable}: the environment has no such variable; export {variable}=<your key>, or set "
-                        "engine.api_key_env=null for a server without a key")  # fmt: skip
+    check_address("engine", str(node["base_url"]), ("/chat/completions", "/completions"))
+    check_key("engine", node.get("api_key_env"))
     if node.get("max_cost") is not None and None in (node.get("price_in"), node.get("price_out")):
         raise UserError("engine.max_cost needs engine.price_in and engine.price_out, the prices of a million tokens")
     own = sorted(set(node.get("extra_body") or {}) & set(OWN))
@@ -191,24 +182,3 @@ def check_server(node: Mapping[str, Any]) -> None:
         raise UserError(f"engine.omit=[{unknown[0]}]: only {', '.join(CAN_BE_OMITTED)} can be left out")
     if node.get("max_tokens_field") not in (None, *MAX_TOKENS_FIELDS):
         raise UserError(f"engine.max_tokens_field={node['max_tokens_field']} must be {' or '.join(MAX_TOKENS_FIELDS)}")
-
-
-def _check_address(base_url: str) -> None:
-    try:
-        parts = urlsplit(base_url)
-        port_fits = parts.port is None or parts.port > 0
-    except ValueError:
-        parts, port_fits = urlsplit(""), False
-    if parts.username is not None or parts.password is not None or HIDDEN in redact_text(base_url):
-        raise UserError(
-            "engine.base_url holds a name, a password or a token; leave it out, and give a key by engine.api_key_env"
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_fits or parts.query or parts.fragment:
-        raise UserError(
-            f"engine.base_url={redact_text(base_url)} is no address of an API; give one as http://localhost:8000/v1"
-        )
-    if base_url.rstrip("/").endswith(("/chat/completions", "/completions")):
-        root = base_url.rstrip("/").removesuffix("/completions").removesuffix("/chat")
-        raise UserError(
-            f"engine.base_url={base_url} is the address of one call; give that of the API: engine.base_url={root}"
-        )

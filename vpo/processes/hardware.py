@@ -1,5 +1,6 @@
 """Whether the machine has what `trainer` requests: checked before any work; torch is imported only if a GPU is requested."""
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -42,8 +43,41 @@ def _visible_gpus() -> int:
     return torch.cuda.device_count()
 
 
+def visible_devices() -> list[str]:
+    """The GPUs that this process sees, in its order, as CUDA_VISIBLE_DEVICES names them (a number, or GPU-<uuid>).
+
+    A scheduler may have set that variable; else they are counted, for which torch is imported. Nothing is put on a GPU.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        names = [one.strip() for one in named.split(",")]
+        return names[: next((at for at, one in enumerate(names) if one in ("", "-1")), len(names))]  # as CUDA reads it
+    return [str(number) for number in range(_visible_gpus())]
+
+
 def release_gpu_memory() -> None:
     """Release cached GPU memory of this process before a child trains: the models are deleted, their blocks are still reserved."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def restart_peak_memory() -> None:
+    """Let `peak_memory` begin anew, where there is a GPU; of a process the system keeps one maximum."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> dict[str, Any]:
+    """{"bytes", "of"}: the most memory that was taken, of the "gpu" since `restart_peak_memory`, or else of the whole "process"
+    so far. Empty where the system does not say (Windows)."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return {"bytes": torch.cuda.max_memory_allocated(), "of": "gpu"}
+    try:
+        import resource
+    except ImportError:
+        return {}
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"bytes": most if sys.platform == "darwin" else most * 1024, "of": "process"}

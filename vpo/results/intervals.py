@@ -1,4 +1,4 @@
-"""Statistics over many measurements: means with intervals, and the paired bootstrap behind every reported gain.
+"""Statistics over many measurements: means with intervals, and the paired bootstrap and test behind every reported gain.
 
 Pure functions on numbers; None stands for a measurement that failed. It is counted and never a score.
 """
@@ -32,6 +32,8 @@ class Gain:
         n: queries with at least one seed in which both methods were measured.
         seeds: seeds in which both methods were measured on some query.
         same_sign: of these, the seeds whose own mean difference has the sign of `mean`.
+        p: two-sided, of the paired permutation test: how often a difference as large comes about where the methods are interchanged at
+            random query by query. Not corrected for other comparisons; see `holm`.
     """
 
     mean: float
@@ -40,6 +42,7 @@ class Gain:
     n: int
     seeds: int
     same_sign: int
+    p: float
 
     @property
     def clear(self) -> bool:
@@ -106,7 +109,8 @@ def paired_bootstrap(a: SeedValues, b: SeedValues, *, resamples: int = RESAMPLES
         for number, difference in differences.items():
             of_seed.setdefault(number, []).append(difference)
     same = sum(np.sign(math.fsum(differences)) == np.sign(mean) for differences in of_seed.values())
-    return Gain(mean, float(low), float(high), n=len(pairs), seeds=len(of_seed), same_sign=int(same))
+    p = _p_value(mean, _swapped_means(per_query, resamples, seed))
+    return Gain(mean, float(low), float(high), n=len(pairs), seeds=len(of_seed), same_sign=int(same), p=p)
 
 
 def paired_weighted_bootstrap(
@@ -127,18 +131,42 @@ def paired_weighted_bootstrap(
     used = masks.any(axis=1)
     sides = [_products(side, queries, masks)[:, used] for side in (a, b)]  # each (2, S, Q)
 
-    def difference(places: np.ndarray) -> np.ndarray:
-        """R_a - R_b of queries drawn, by seed: places (..., Q) to (S, ...); NaN where a seed measured none of them."""
+    def difference(places: np.ndarray, swap: np.ndarray | None = None) -> np.ndarray:
+        """R_a - R_b of queries drawn, by seed: places (..., Q) to (S, ...); NaN where a seed measured none of them.
+
+        With `swap` (..., Q) the methods are interchanged on these queries.
+        """
+        a, b = (products[..., places] for products in sides)
+        if swap is not None:
+            a, b = np.where(swap, b, a), np.where(swap, a, b)
         with np.errstate(invalid="ignore"):
-            ratios = [products[..., places].sum(-1) for products in sides]
+            ratios = [products.sum(-1) for products in (a, b)]
             return ratios[0][0] / ratios[0][1] - ratios[1][0] / ratios[1][1]
 
-    of_seeds = difference(np.arange(len(queries)))
+    every = np.arange(len(queries))
+    of_seeds = difference(every)
     mean = float(of_seeds.mean())
     draws = [np.nanmean(difference(places), axis=0) for places in _draws(len(queries), resamples, seed)]
     low, high = np.percentile(np.concatenate(draws), [2.5, 97.5])
     same = int(sum(np.sign(of_seeds) == np.sign(mean)))
-    return Gain(mean, float(low), float(high), n=len(queries), seeds=len(of_seeds), same_sign=same)
+    swapped = [
+        difference(np.broadcast_to(every, swap.shape), swap).mean(axis=0)
+        for swap in _swaps(len(queries), resamples, seed)
+    ]
+    p = _p_value(mean, np.concatenate(swapped))
+    return Gain(mean, float(low), float(high), n=len(queries), seeds=len(of_seeds), same_sign=same, p=p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values of one family of comparisons, corrected after Holm (Scandinavian Journal of Statistics 6, 1979), in their order.
+
+    The i-th smallest of m (from 0) is multiplied by m - i, is at least as great as the one before it, and at most 1.
+    """
+    corrected, least = [0.0] * len(p_values), 0.0
+    for place, number in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, p_values[number] * (len(p_values) - place)))
+        corrected[number] = least
+    return corrected
 
 
 def _both(a: Sequence[object | None], b: Sequence[object | None]) -> list[bool]:
@@ -162,6 +190,28 @@ def _differences(a: Sequence[float | None], b: Sequence[float | None]) -> dict[i
 def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means of `resamples` draws with replacement from `values` (N,), as an array (resamples,)."""
     return np.concatenate([values[places].mean(axis=1) for places in _draws(len(values), resamples, seed)])
+
+
+def _swapped_means(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means of the differences (N,) with the sign of each drawn anew, as an array (resamples,)."""
+    signs = (np.where(swap, -1.0, 1.0) for swap in _swaps(len(differences), resamples, seed))
+    return np.concatenate([(one * differences).mean(axis=1) for one in signs])
+
+
+def _p_value(mean: float, swapped: np.ndarray) -> float:
+    """The share of at least as large differences among those of chance, the one at hand among them, so that it is never 0.
+
+    Sums in another order round differently: what is equal but for rounding counts as equal.
+    """
+    least = abs(mean) - 1e-12 * max(1.0, abs(mean))
+    return float((1 + np.count_nonzero(np.abs(swapped) >= least)) / (1 + len(swapped)))
+
+
+def _swaps(size: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Whether each of `size` queries has its methods interchanged, `resamples` times, a block (rows, size) at a time."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, _BLOCK):
+        yield rng.random((min(_BLOCK, resamples - start), size)) < 0.5
 
 
 def _draws(size: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

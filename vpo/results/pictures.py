@@ -145,14 +145,15 @@ def _frames(clip: str | Path | None) -> np.ndarray | None:
     """Four evenly spread frames, uint8 (4, H, W, 3)."""
     if clip is None:
         return None
-    from vpo.video.clips import ClipError, read_mp4
+    from vpo.video.clips import ClipError, describe, iter_frames
 
     try:
-        frames, _ = read_mp4(Path(clip))
+        places = np.linspace(0, describe(Path(clip)).frames - 1, FRAMES).round().astype(int).tolist()
+        frames = dict(zip(sorted(set(places)), iter_frames(Path(clip), places), strict=True))
     except ClipError as error:
         log.warning("contact sheet: %s", error)
         return None
-    return frames[np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)]
+    return np.stack([frames[place] for place in places])
 
 
 def _fit(frame: "Image.Image") -> "Image.Image":

@@ -26,7 +26,7 @@ import yaml
 
 from vpo.errors import Terminated, UserError
 from vpo.results.pictures import ContactRow, contact_sheet, training_curves
-from vpo.storage.jsonio import dumps
+from vpo.storage.jsonio import dumps, write_whole
 from vpo.storage.redact import RedactedFormatter, redact
 from vpo.storage.rows import whole_lines, write_rows
 from vpo.tables.formats import to_text
@@ -166,9 +166,7 @@ class RunRecord:
 
     def _write(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
-        partial = self.folder / f"{name}.partial"
         try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.folder / name)
+            write_whole(self.folder / name, text)  # several shards of a run share its folder
         except OSError as error:
             raise UserError(f"{self.folder / name}: {error.strerror}; make room or set paths.runs") from error

@@ -214,6 +214,7 @@ class RunFacts(Part):
         rows: by method, as in `methods`.
         stages: the results that the run asked for, in order.
         failed: items that failed, by stage, where some did.
+        idle: shares of the time in which its results were made: by role, and of workers (`vpo.results.idle`).
         spent: what the run has asked of language models' servers, over all its starts; None where it asked none.
     """
 
@@ -237,6 +238,7 @@ class RunFacts(Part):
     rows: dict[str, MethodEntries]
     stages: list[StageResult]
     failed: dict[str, Count]
+    idle: dict[str, float] = {}
     spent: Spending | None = None
 
     @model_validator(mode="after")

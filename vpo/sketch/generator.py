@@ -26,6 +26,12 @@ _EXCLUSIVE = ("colour", "place", "light")  # facets that can have one value only
 class SketchGenerator:
     """Draws prompts with numpy: `frames` frames of 64 x 64 pixels at `fps`."""
 
+    still_is_fine = (
+        True  # a subject whose motion the prompt does not name may stand still: that is how it draws, no fault
+    )
+    # Drawing a clip takes 8 ms. To store it would double the number of files, and keep clips of a renderer that is still edited.
+    worth_storing = False
+
     def __init__(self, frames: int, fps: float, reads_words: int, unknown: Collection[str]) -> None:
         """`reads_words`: how many words of a prompt it reads. `unknown`: wordings that it never learnt."""
         self.frames = frames

@@ -9,24 +9,33 @@ from vpo.assets.folder import is_asset, version_of
 from vpo.stages.start import fingerprint
 from vpo.templates import template_hash
 
-FILES = ("path", "queries")  # of `vpo.method.file`; what ends in "_file" is one, too
+FILES = ("path", "queries", "head", "checkpoint")  # where they are files; what ends in "_file" is one, too
+MODELS = (
+    "model",
+    "path",
+)  # where they are folders or assets; a path may be that of a pipeline, whose folders are its models
 
 
-def with_contents(node: Mapping[str, Any]) -> dict[str, Any]:
+def with_contents(node: Mapping[str, Any], *, ours: bool = False) -> dict[str, Any]:
     """The node, and hashes of the files that it, or a node in it, names: template, local model or asset, data.
 
-    Classes of a user's own may call other things so; what these read is theirs to name in the config.
+    Classes of a user's own may call other things so; what these read is theirs to name in the config. `ours` says whether a mapping
+    without a `_target_` belongs to a class of ours, as a generator's `lora` does.
     """
-    inner = {key: with_contents(value) if isinstance(value, Mapping) else value for key, value in node.items()}
-    if not str(node.get("_target_", "")).startswith("vpo."):
+    ours = str(node["_target_"]).startswith("vpo.") if "_target_" in node else ours
+    inner = {
+        key: with_contents(value, ours=ours) if isinstance(value, Mapping) else value for key, value in node.items()
+    }
+    if not ours:
         return inner
     for key, value in node.items():
         if (key == "template" or key.endswith("_template")) and isinstance(value, str):
             inner[f"{key}_content"] = template_hash(value)
-    if isinstance(node.get("model"), str) and Path(node["model"]).is_dir():
-        inner["model_content"] = fingerprint(Path(node["model"]))
-    elif is_asset(node.get("model")):
-        inner["model_content"] = version_of(node["model"])
+    for key in MODELS:
+        if is_asset(node.get(key)):
+            inner[f"{key}_content"] = version_of(node[key])
+        elif isinstance(node.get(key), str) and Path(node[key]).expanduser().is_dir():
+            inner[f"{key}_content"] = fingerprint(Path(node[key]).expanduser(), parts=key == "path")
     for key in [*FILES, *(one for one in node if one.endswith("_file"))]:
         if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
             inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()

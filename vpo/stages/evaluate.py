@@ -61,6 +61,7 @@ class Evaluate(Stage):
                 card=replace(card, applies=None),  # which need not be picklable
             ),
             item_id=query_id, batch_size=max(1, len(items)) if card.whole else batch_size_of(self.evaluator), label=self.label,
+            whole=card.whole,
         )  # fmt: skip
         measured = {row["query_id"] for row in done.records}
         failed = [

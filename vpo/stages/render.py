@@ -5,23 +5,29 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from vpo.build import Spec, batch_size_of
+from vpo.build import Spec, batch_size_of, setting_of
 from vpo.feedback.pairing import video_candidates
 from vpo.interfaces import Generator
 from vpo.records import Clip, Failure, Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
+from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
+from vpo.stages.rendering import CheckedGenerator
 from vpo.stages.stage import Node, Stage
-from vpo.storage.store import Entry
+from vpo.storage.clip_store import FOLDER, ClipStore
+from vpo.storage.code_hash import class_hash
+from vpo.storage.redact import redact
+from vpo.storage.store import Entry, without
 
 
 @dataclass(frozen=True, kw_only=True)
 class Render(Stage):
     """The video model renders prompts.
 
-    Writes `clips/<file name of the prompt's id>.mp4` and `clips.jsonl`. With `judged` (the candidates' verdicts and refinements)
+    Writes `clips/<file name of the prompt's id>.mp4`, each with its description `.json` beside it, and `clips.jsonl`. Clips that
+    cannot be used lie in `clips/broken/`. With `judged` (the candidates' verdicts and refinements)
     only those candidates are rendered that can still make a video pair, by the rules of the text pairs (`text_pairs`,
     `prepended`); with `beside`, whether or not their queries have text pairs.
     """
@@ -36,17 +42,41 @@ class Render(Stage):
     prepended: bool | None = None
     beside: bool | None = None
 
+    def node(self) -> dict[str, Any]:
+        """The node with hashes of what a local video model's folder holds."""
+        return super().node() | {"generator": with_contents(self.generator)}
+
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         (folder / "clips").mkdir(exist_ok=True)
         done = context.complete(
-            self._prompts(), folder / "clips.jsonl", kind=Clip, make=Spec(self.generator),
+            self._prompts(), folder / "clips.jsonl", kind=Clip, make=self._checked(context),
             call=partial(render_prompts, folder=folder / "clips", seed=self.seed), item_id=attrgetter("id"),
             batch_size=batch_size_of(self.generator), label=f"clips of {self.label}",
         )  # fmt: skip
-        for left in (folder / "clips").glob(".*.part"):  # what a killed start was writing
-            left.unlink(missing_ok=True)
-        broken = sum(clip.status != "ok" for clip in done.records)
-        return {"clips": len(done.records), "broken": broken, "failed": len(done.failures)}
+        for pattern in (".*.part", "*.json.*.partial"):  # what a killed start was writing
+            for left in (folder / "clips").glob(pattern):
+                left.unlink(missing_ok=True)
+        return {
+            "clips": len(done.records), "broken": sum(clip.status != "ok" for clip in done.records),
+            "retried": sum(bool(clip.faults) for clip in done.records), "failed": len(done.failures),
+        }  # fmt: skip
+
+    def _checked(self, context: Context) -> "partial[CheckedGenerator]":
+        """How the generator is built, with what surrounds it."""
+        prefix = "generator."
+        # Whether it may stand still is a matter of the check: a clip that is there is checked again rather than rendered again.
+        exempt = [
+            "still_is_fine",
+            *(path.removeprefix(prefix) for path in self.exempt_paths() if path.startswith(prefix)),
+        ]
+        stored = setting_of(self.generator, "worth_storing", True)
+        return partial(
+            CheckedGenerator, Spec(self.generator),
+            node=redact(without(with_contents(self.generator), exempt), environment=False),
+            code=class_hash(self.generator), store=ClipStore(context.store.root.resolve() / FOLDER) if stored else None,
+            reuse=self.name not in context.store.recompute,
+            still_is_fine=bool(setting_of(self.generator, "still_is_fine", False)),
+        )  # fmt: skip
 
     def _prompts(self) -> list[Prompt]:
         prompts = self.prompts.rows("prompts.jsonl", Prompt)

@@ -110,16 +110,17 @@ def check_training(start: Entry, backbone: Node, sft: Node) -> None:
         )
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, *, below: bool = False) -> str:
     """What tells a local model folder from another one that has taken its place: every file's size and both its ends.
 
-    Of weights not every byte is read: two trainings of one model differ everywhere.
+    Of weights not every byte is read: two trainings of one model differ everywhere. `below` takes the folders in it, too: a
+    pipeline has one for each of its components.
     """
     digest = hashlib.sha256()
-    for path in sorted(one for glob in MODEL_FILES for one in folder.glob(glob)):
+    for path in sorted(one for glob in MODEL_FILES for one in (folder.rglob(glob) if below else folder.glob(glob))):
         size = path.stat().st_size
         with path.open("rb") as file:
-            digest.update(f"{path.name} {size} ".encode() + file.read(END))
+            digest.update(f"{path.relative_to(folder).as_posix()} {size} ".encode() + file.read(END))
             file.seek(max(END, size - END))
             digest.update(file.read(END))
     return digest.hexdigest()

@@ -28,7 +28,8 @@ INFRASTRUCTURE = (
     "vpo", "vpo.stages", "vpo.stages.context", "vpo.stages.stage", "vpo.storage.store", "vpo.storage.rows", "vpo.storage.items",
     "vpo.executor.local", "vpo.executor.worker", "vpo.records", "vpo.cards", "vpo.errors", "vpo.interfaces", "vpo.build",
     "vpo.targets", "vpo.processes.hardware", "vpo.storage.progress", "vpo.storage", "vpo.storage.jsonio", "vpo.storage.disk",
-    "vpo.workers.client", "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users", "vpo.storage.redact", "vpo.templates",
+    "vpo.storage.folders", "vpo.storage.partial", "vpo.storage.users", "vpo.storage.redact", "vpo.storage.clip_store",
+    "vpo.templates", "vpo.workers.client",
 )  # fmt: skip
 READERS = ("read_template", "read_chat", "template_text", "template_hash")
 LIBRARIES = ("torch", "transformers", "peft", "diffusers", "torchmetrics")

@@ -3,12 +3,15 @@
 The store lists the run folders that use it, wherever they lie (`vpo.storage.users`). A run also refers to what its own
 `entries.json` and `results.json` name, which is all that is known of runs from before there was such a list: these are found
 below paths.runs.
+
+Rendered clips lie in `<store>/clips` too (`vpo.storage.clip_store`), and a clip in a stage's folder is mostly another name of the same
+file. Its bytes are counted there, and not with the stage's folder, so that the sizes add up to what the disk holds.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +19,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vpo.errors import UserError
+from vpo.storage.clip_store import clips_in, delete_clips, unused
 from vpo.storage.folders import discard
+from vpo.storage.shards import at_work
 from vpo.storage.store import read_manifest
 from vpo.storage.users import User, is_gone, is_there, registered
 
 
 @dataclass(frozen=True)
 class StoredFolder:
-    """One folder of the store: its size in bytes, when it was made (or its state), and the runs that refer to it."""
+    """One folder of the store: its size in bytes without clips that lie in the clip store, when it was made (or its state), and the
+    runs that refer to it."""
 
     name: str
     folder: Path
@@ -92,19 +98,22 @@ def report_missing(store: Path, gone: set[Path], sure: bool) -> None:
 
 def stored(store: Path, users: Mapping[str, list[str]]) -> Iterator[StoredFolder]:
     """Every finished result of the store, by stage and time."""
+    shared = _in_clip_store(store)
     manifests = [path for path in store.glob("*/*/manifest.json") if not path.parent.suffix]
     for path in sorted(manifests, key=lambda path: (path.parent.parent.name, path.stat().st_mtime)):
         folder = path.parent
         name = f"{folder.parent.name}/{folder.name}"
-        yield StoredFolder(name, folder, size_of(folder), read_manifest(folder)["created"], tuple(users.get(name, ())))
+        used_by = tuple(users.get(name, ()))
+        yield StoredFolder(name, folder, size_of(folder, shared), read_manifest(folder)["created"], used_by)
 
 
 def leftovers(store: Path, users: Mapping[str, list[str]]) -> Iterator[StoredFolder]:
     """Unfinished results, which a run that refers to them goes on with, and what a killed prune left."""
+    shared = _in_clip_store(store)
     for suffix, label in ((".partial", "unfinished"), (".trash", "half deleted")):
         for folder in sorted(path for path in store.glob(f"*/*{suffix}") if path.is_dir()):
             name = f"{folder.parent.name}/{folder.name}"
-            yield StoredFolder(name, folder, size_of(folder), label, tuple(users.get(_wanted_as(name), ())))
+            yield StoredFolder(name, folder, size_of(folder, shared), label, tuple(users.get(_wanted_as(name), ())))
 
 
 def answers_in(cache: Path) -> list[Path]:
@@ -120,14 +129,19 @@ def delete_answers(answers: Iterable[Path]) -> None:
             path.parent.rmdir()
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files under a folder."""
+def size_of(folder: Path, without: Collection[tuple[int, int]] = ()) -> int:
+    """Bytes of all files under a folder; `without` those of these identities, (device, inode)."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):  # a run that is at work renames its files
-                total += os.stat(os.path.join(root, name)).st_size
+                facts = os.stat(os.path.join(root, name))
+                total += facts.st_size if (facts.st_dev, facts.st_ino) not in without else 0
     return total
+
+
+def _in_clip_store(store: Path) -> set[tuple[int, int]]:
+    return {one.identity for one in clips_in(store)}
 
 
 def readable(size: int) -> str:
@@ -163,9 +177,12 @@ def _names(path: Path) -> list[str]:
 
 
 def prune(found: list[StoredFolder], store: Path, runs: Path) -> None:
-    """Delete what no run refers to, and say how much that was."""
+    """Delete what no run refers to, then the clips that no result uses any more, and say how much that was."""
     deleted = [one for one in found if not one.used_by and _delete(one, store, runs)]
     sys.stdout.write(f"deleted {readable(sum(one.size for one in deleted))} in {len(deleted)} results\n")
+    idle = unused(clips_in(store))
+    if idle:
+        sys.stdout.write(f"deleted {readable(delete_clips(idle))} in {len(idle)} clips that no result uses\n")
 
 
 def _delete(one: StoredFolder, store: Path, runs: Path) -> bool:
@@ -180,6 +197,8 @@ def _delete(one: StoredFolder, store: Path, runs: Path) -> bool:
                 return False
             if not one.folder.exists():
                 return False
+            if any(at_work(one.folder)):
+                raise Timeout(str(one.folder))
             discard(one.folder)
             return True
     except Timeout:

@@ -3,12 +3,13 @@
 While a stage works, `<name>.journal.jsonl` gets a line for every finished item: its id, a hash of what it was, and its record or
 its failure. Lines come in the order in which items are finished. A line counts only for the item that it was written for: another
 item of the same id is done anew. When all items are done, the records are written in the order of the items to `<name>.jsonl`, the
-failures to `<name>.failures.jsonl`, and the journal goes.
+failures to `<name>.failures.jsonl`, and the journal goes. Shards (`vpo.storage.shards`) have a journal each.
 """
 
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from vpo.records import Clip, Failure, Score, Verdict, from_json, to_json
 from vpo.storage.jsonio import canonical, dumps
 from vpo.storage.progress import Bar
 from vpo.storage.rows import read_rows, write_rows
+from vpo.storage.shards import Shard, shard_in
 
 R = TypeVar("R")
+log = logging.getLogger(__name__)
 
 # With so many failures and not one success the role is broken, not the items: to go on would waste hours of waiting.
 BROKEN = 20
@@ -53,20 +56,28 @@ class Work(Generic[R]):
     batch_size: int
     label: str
 
-    @property
-    def journal(self) -> Path:
-        return self.path.with_suffix(".journal.jsonl")
+    def journal(self, shard: Shard | None = None) -> Path:
+        """What is appended to: by a shard of the work, or (None) by a process that does all of it."""
+        return self.path.with_suffix(f".{shard.name}.journal.jsonl" if shard else ".journal.jsonl")
+
+    def shard_journals(self) -> list[Path]:
+        """The journals that shards have left, by their numbers."""
+        found = self.path.parent.glob(f"{self.path.stem}.shard-*.journal.jsonl")
+        return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 @dataclass(frozen=True)
 class ItemResults(Generic[R]):
-    """The records, in the order of their items, and the failures, by the id of the item."""
+    """The records, in the order of their items, and the failures, by the id of the item; `fresh` were done just now."""
 
     records: list[R]
     failures: dict[str, Failure]
+    fresh: int = 0
 
 
-def complete(items: Sequence[Any], work: Work[R], executor: Executor, *, retry_failed: bool = False) -> ItemResults[R]:
+def complete(
+    items: Sequence[Any], work: Work[R], executor: Executor, *, retry_failed: bool = False, gathered: bool = False
+) -> ItemResults[R]:
     """Do the items that are not done yet, and write records and failures.
 
     Args:
@@ -74,22 +85,78 @@ def complete(items: Sequence[Any], work: Work[R], executor: Executor, *, retry_f
         work: what is done with each.
         executor: where.
         retry_failed: do those again that have failed, and only those.
+        gathered: if shards have begun the work, they must have done all of it.
 
     Raises:
-        UserError: All items failed; or what the work raised.
+        UserError: All items failed; a shard has items left; or what the work raised.
     """
-    names = [(work.item_id(item), fingerprint(item)) for item in items]
-    if len({name for name, _ in names}) < len(names):
-        raise RuntimeError(f"{work.label}: two items have the same id")
-    done = _finished(work, names)
+    names = _names(items, work)
+    journals = [work.journal(), *work.shard_journals()]
+    done = _finished(work, names, journals)
     if retry_failed:
         done = {name: outcome for name, outcome in done.items() if not isinstance(outcome, Failure)}
     missing = [place for place, name in enumerate(names) if name not in done]
+    if gathered and len(journals) > 1:
+        _check_shards([names[place][0] for place in missing], len(names), work)
     batches = list(_batches(missing, work.batch_size, len(items), alone=retry_failed))
-    if batches or work.journal.exists() or not work.path.exists():
-        _do(items, names, batches, done, work, executor)
+    if batches or any(journal.exists() for journal in journals) or not work.path.exists():
+        _do(items, names, batches, done, work, executor, work.journal())
         _write(work, names, done)
-    return ItemResults(read_rows(work.path, work.kind), read_failures(work.path))
+        for journal in journals:
+            journal.unlink(missing_ok=True)
+    return ItemResults(read_rows(work.path, work.kind), read_failures(work.path), sum(map(len, batches)))
+
+
+def complete_shard(items: Sequence[Any], work: Work[R], executor: Executor, shard: Shard) -> int:
+    """Do those items of a work that are a shard's and are not done yet, into the shard's own journal. Returns how many are its own.
+
+    Batches are cut among the shard's own items, by position as ever.
+
+    Raises:
+        UserError: All its items failed; or what the work raised.
+    """
+    own = [item for item in items if shard.has(work.item_id(item))]
+    names = _names(own, work)
+    done = _finished(work, names, [work.journal(), work.journal(shard)])
+    missing = [place for place, name in enumerate(names) if name not in done]
+    batches = list(_batches(missing, work.batch_size, len(own), alone=False))
+    if batches or not work.journal(shard).exists():  # an empty one says that the shard has been there
+        _do(own, names, batches, done, work, executor, work.journal(shard))
+    return len(own)
+
+
+def check_count(work: Work[Any], shard: Shard) -> None:
+    """Raise UserError where the work was begun by shards of another count: an item would be done by two of them."""
+    others = sorted({one.count for path in work.shard_journals() if (one := shard_in(path))} - {shard.count})
+    if others:
+        raise UserError(
+            f"{work.label}: shards of {others[0]} have begun it, so shard={shard} would do items again; give shard=<number>/"
+            f"{others[0]}, or go on without shard, which keeps what they did"
+        )
+
+
+def _names(items: Sequence[Any], work: Work[Any]) -> list[tuple[str, str]]:
+    """The id and the hash of each item."""
+    names = [(work.item_id(item), fingerprint(item)) for item in items]
+    if len({name for name, _ in names}) < len(names):
+        raise RuntimeError(f"{work.label}: two items have the same id")
+    return names
+
+
+def _check_shards(missing: Sequence[str], total: int, work: Work[Any]) -> None:
+    """Raise UserError where items of shards are not there; log it where all are."""
+    shards = [one for path in work.shard_journals() if (one := shard_in(path))]
+    count = shards[0].count
+    if missing:
+        lacking = sorted(
+            {number for item in missing for number in range(1, count + 1) if Shard(number, count).has(item)}
+        )
+        named = ", ".join(f"{number}/{count}" for number in lacking[:8]) + (", ..." if len(lacking) > 8 else "")
+        raise UserError(
+            f"{work.label}: {len(missing)} of {total} items are not there, of shard{'s' * (len(lacking) > 1)} {named}; start these "
+            "again, or go on with `vpo run` without shard, which does them here"
+        )
+    log.info("%s: %d shards gathered, each of %d items is there once", work.label, len(shards), total)
 
 
 def read_failures(path: Path) -> dict[str, Failure]:
@@ -129,10 +196,11 @@ def _do(
     done: dict[tuple[str, str], Any],
     work: Work[R],
     executor: Executor,
+    journal: Path,
 ) -> None:
     """Work through batches; each finished one is appended to the journal by one write, and added to `done`."""
     broken = None
-    with work.journal.open("ab") as file, Bar(work.label, total=len(items), done=len(done)) as bar:
+    with journal.open("ab") as file, Bar(work.label, total=len(items), done=len(done)) as bar:
         for number, outcomes in executor.run(work.task, [[items[place] for place in batch] for batch in batches]):
             fresh = [
                 (names[place], _checked(outcome, names[place][0], work))
@@ -147,7 +215,7 @@ def _do(
             if broken is not None:
                 break
     if broken is not None:
-        work.journal.unlink()  # so that the next start tries again
+        journal.unlink()  # so that the next start tries again
         raise UserError(broken)
 
 
@@ -189,17 +257,21 @@ def _line(name: tuple[str, str], outcome: Any) -> str:
     return dumps({"id": name[0], "item": name[1], **outcome_field}) + "\n"
 
 
-def _finished(work: Work[R], names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
-    """What is done already, by the item's id and hash: of a work that was finished, or of one that was killed."""
+def _finished(work: Work[R], names: Sequence[tuple[str, str]], journals: Sequence[Path]) -> dict[tuple[str, str], Any]:
+    """What is done already, by the item's id and hash: of a work that was finished, or of one that was killed, in its journals.
+
+    Only this process may be writing to these journals: a last line that a kill cut short is cut off.
+    """
     wanted, done = set(names), {}
     if work.path.exists():
         failures = read_failures(work.path)
         records = iter(read_rows(work.path, work.kind))
         done = {name: failures[name[0]] if name[0] in failures else next(records) for name in names}
-    for line in _keep_whole_lines(work.journal):
-        name = line["id"], line["item"]
-        if name in wanted:
-            done[name] = Failure(**line["failure"]) if "failure" in line else _record(work.kind, line["record"])
+    for journal in journals:
+        for line in _keep_whole_lines(journal):
+            name = line["id"], line["item"]
+            if name in wanted:
+                done[name] = Failure(**line["failure"]) if "failure" in line else _record(work.kind, line["record"])
     return done
 
 
@@ -216,7 +288,6 @@ def _write(work: Work[R], names: Sequence[tuple[str, str]], done: Mapping[tuple[
     else:
         beside.unlink(missing_ok=True)
     write_rows(work.path, [done[name] for name in names if not isinstance(done[name], Failure)])
-    work.journal.unlink(missing_ok=True)
 
 
 def _keep_whole_lines(path: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,18 @@ def finite(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = None, sort_keys: bool = False) -> None:
-    """Write a JSON file whole or not at all: under a temporary name of this process, then by a rename."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    """Write a JSON file whole or not at all, as `write_whole`."""
+    write_whole(path, dumps(value, indent=indent, sort_keys=sort_keys) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: under a temporary name, then by a rename.
+
+    The name is nobody else's: processes of several machines may write the same file on a shared disk, and have equal numbers.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
     try:
-        partial.write_text(dumps(value, indent=indent, sort_keys=sort_keys) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

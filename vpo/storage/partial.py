@@ -7,7 +7,7 @@ rows made from older inputs would meet newer ones, or half of a training would b
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,14 @@ STATEMENT = "made_from.json"
 log = logging.getLogger(__name__)
 
 
-def open_partial(folder: Path, statement: Mapping[str, Any], *, called: str, anew: bool = False) -> None:
+def open_partial(
+    folder: Path,
+    statement: Mapping[str, Any],
+    *,
+    called: str,
+    anew: bool = False,
+    before_discarding: Callable[[], None] = lambda: None,
+) -> None:
     """Make the partial folder of a result ready for work: with what an earlier start left if that fits, else empty.
 
     Args:
@@ -27,6 +34,7 @@ def open_partial(folder: Path, statement: Mapping[str, Any], *, called: str, ane
         called: the result's name for the log.
         anew: whether `recompute` asks for it: a partial result of an ordinary start is discarded, one of a recomputation is
             kept, so that a recomputation that is killed goes on.
+        before_discarding: called before what was left is deleted.
     """
     found = _read(folder / STATEMENT)
     reason = _reason_to_discard(found, statement, anew)
@@ -34,6 +42,7 @@ def open_partial(folder: Path, statement: Mapping[str, Any], *, called: str, ane
         return
     if folder.exists() and any(folder.iterdir()):
         log.info("%s: what an unfinished start left is discarded (%s)", called, reason)
+        before_discarding()
         discard(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / STATEMENT, {**statement, "anew": anew}, indent=1)

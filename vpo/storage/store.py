@@ -12,13 +12,14 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial as partial_of
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from vpo.errors import UserError
 from vpo.records import Failure
@@ -30,6 +31,7 @@ from vpo.storage.jsonio import canonical, write_json
 from vpo.storage.partial import STATEMENT, open_partial, reopen
 from vpo.storage.redact import redact
 from vpo.storage.rows import read_rows
+from vpo.storage.shards import Shard, ShardDone, shard_in, shard_locks
 from vpo.storage.users import Registration, references
 
 R = TypeVar("R")
@@ -70,17 +72,29 @@ class Store:
         root: the folder of all results.
         recompute: names of stages whose results are to be made anew, once, with everything that depends on them.
         dry: name results without making them; for plans and for tests of keys.
+        shard: of the item-by-item work that this process does; None does all of it.
     """
 
-    def __init__(self, root: Path, recompute: tuple[str, ...] = (), dry: bool = False) -> None:
-        self.root, self.recompute, self.dry = root, recompute, dry
+    def __init__(
+        self, root: Path, recompute: tuple[str, ...] = (), dry: bool = False, shard: Shard | None = None
+    ) -> None:
+        self.root, self.recompute, self.dry, self.shard = root, recompute, dry, shard
         self.used: dict[str, Entry] = {}
         # Called before each result is made, with the results that the run has asked for so far; the run's folder keeps
         # the list for `prune`.
         self.announce: Callable[[list[str]], None] = lambda names: None
         self._registration: Registration | None = None
         self._redone: set[str] = set()  # by this process: recompute redoes a stage once
+        self._held: tuple[Entry, BaseFileLock] | None = None  # the result that is being made, and its lock
+        self._work: dict[str, Any] | None = None  # of the result that is being made
         self._older: dict[str, bool] = {}  # stages with results of older code: whether the log has the warning
+
+    @property
+    def made_last(self) -> Entry:
+        """The result that was last worked on, or is now."""
+        if self._held is None:
+            raise RuntimeError("nothing was made yet")
+        return self._held[0]
 
     def register(self, run: Path, runs: Path, config: Mapping[str, Any]) -> None:
         """List a run folder, which lies in the folder of all runs, as a user of this store, before the run's first stage."""
@@ -125,7 +139,8 @@ class Store:
         if self._fresh(entry, inputs) and not asked and not retry:
             self._check_code(entry, node, runs)
             return entry
-        with self._lock(entry):
+        with self._lock(entry) as lock:
+            self._held = entry, lock
             if entry.done and (asked or not self._fresh(entry, inputs)):
                 log.info("%s: made anew (%s)", entry.called, "recompute" if asked else "its inputs were")
                 discard(entry.folder)
@@ -138,6 +153,47 @@ class Store:
                 self._make(entry, statement, work, anew=asked, before=before)
             self._redone.add(key)
         return entry
+
+    def note_work(self, items: int, seconds: float, workers: int, busy: float) -> None:
+        """Keep in the manifest of the result that is being made how long its items took: so many workers were at work for `busy`
+        seconds, all together. Plans of other runs read it."""
+        self._work = {"items": items, "seconds": round(seconds, 3), "workers": workers, "busy": round(busy, 3)}
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Within the work on a result: let other shards work on it, too, and whoever wants to finish it wait for this one.
+
+        What follows must write nothing to the result.
+
+        Raises:
+            UserError: Another process does this shard.
+        """
+        if self._held is None or self.shard is None:
+            raise RuntimeError("only the work of a shard is shared")
+        entry, whole = self._held
+        own = FileLock(entry.folder.with_name(f"{entry.key}.{self.shard.name}.lock"))
+        try:
+            own.acquire(timeout=5)  # a scheduler may start a job again while the old one is ending
+        except Timeout as error:
+            raise UserError(
+                f"{entry.called}: another process works on shard={self.shard}; give this one another shard, or wait for it"
+            ) from error
+        whole.release()
+        try:
+            yield
+        finally:
+            own.release()
+
+    def _wait_for_shards(self, entry: Entry) -> None:
+        """Wait until no shard works on the result, whose lock is held, so that none can begin."""
+        for path in shard_locks(entry.folder):
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.info("%s: shard %s works on it; waiting", entry.called, shard_in(path))
+                lock.acquire()
+            lock.release()
 
     def _statement(
         self,
@@ -171,8 +227,16 @@ class Store:
         self.warn_of_older_code()
         partial = entry.folder.with_name(entry.key + ".partial")
         try:
-            open_partial(partial, statement, called=entry.called, anew=anew)
-            start = time.time()
+            if self.shard is None:
+                self._wait_for_shards(entry)
+            open_partial(
+                partial,
+                statement,
+                called=entry.called,
+                anew=anew,
+                before_discarding=partial_of(self._wait_for_shards, entry),
+            )
+            start, self._work = time.time(), None
             counts = work(partial)
             manifest = {
                 **statement,
@@ -181,11 +245,13 @@ class Store:
                 "counts": dict(counts),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "seconds": round(time.time() - start, 2),
-            }
+            } | ({} if self._work is None else {"work": self._work})
             write_json(partial / "manifest.json", manifest, indent=1)
             partial.rename(entry.folder)
+            for lock in shard_locks(entry.folder):  # nobody can hold or want one: the result's own lock is held
+                lock.unlink(missing_ok=True)
             (entry.folder / STATEMENT).unlink(missing_ok=True)  # the manifest holds all of it
-        except UserError:
+        except (UserError, ShardDone):
             raise
         except Exception as error:
             problem = disk_problem(error, self.root)
@@ -222,7 +288,7 @@ class Store:
         if read_manifest(entry.folder)["code"] != code_hash(entry.stage, node, runs):
             self._older.setdefault(entry.stage, False)
 
-    def _lock(self, entry: Entry) -> AbstractContextManager[object]:
+    def _lock(self, entry: Entry) -> AbstractContextManager[BaseFileLock]:
         try:
             entry.folder.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(entry.folder.with_name(entry.key + ".lock"))

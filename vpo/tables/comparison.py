@@ -13,13 +13,25 @@ from pathlib import Path
 from vpo.cards import Metric
 from vpo.checking.choices import files_of
 from vpo.errors import UserError
-from vpo.results.intervals import Gain, SeedWeighted, mean_and_deviation, paired_bootstrap, paired_weighted_bootstrap
+from vpo.results.intervals import (
+    RESAMPLES,
+    Gain,
+    SeedWeighted,
+    holm,
+    mean_and_deviation,
+    paired_bootstrap,
+    paired_weighted_bootstrap,
+)
 from vpo.results.metrics import Metrics
 from vpo.results.run_folder import ABSENT, Run
-from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, value_cell
+from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, value_cell
 from vpo.tables.spec import RowSpec, TableSpec, read_spec
 
 log = logging.getLogger(__name__)
+
+ALPHA = 0.05  # a difference whose corrected p is below it is called one
+ALIKE = "≈"
+FEWER = 2_000  # resamples of a comparison of which only a mark is printed
 
 
 def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
@@ -163,7 +175,7 @@ def _main_table(comparison: Comparison) -> Table:
     columns = []
     for name in spec.columns:
         cells = [_cell(metrics[name], row, chosen[row.label].values(), single) for row in spec.rows]
-        columns.append(bold_best(metrics[name], cells))
+        columns.append(_marked(comparison, metrics[name], bold_best(metrics[name], cells)))
     rows = []
     for number, row in enumerate(spec.rows):
         seeds = len(chosen[row.label])
@@ -171,7 +183,11 @@ def _main_table(comparison: Comparison) -> Table:
     meaning = (
         "Mean over the queries ± half of its 95 % interval" if single else "Mean ± standard deviation over the seeds"
     )
-    notes = [f"{meaning}; bold: best of the column.", *spec.notes, *_shortfall(spec, chosen)]
+    notes = [f"{meaning}; bold: best of the column.", *spec.notes, *_shortfall(spec, chosen), *doubt_notes(rows)]
+    if any(ALIKE in cell.text for row in rows for cell in row.cells):
+        notes.append(
+            f"{ALIKE}: not distinguishable from the best of its column, p ≥ {ALPHA} (as in the table of gains; Holm over the column)."
+        )
     failed = [
         f"{spec.columns[name] or metrics[name].label} of {row.label} {row.cells[number].fields['n_failed']}"
         for number, name in enumerate(spec.columns)
@@ -183,6 +199,25 @@ def _main_table(comparison: Comparison) -> Table:
         notes.append("In brackets: the paper's number.")
     headings, keys = [*map(comparison.heading, spec.columns), "Seeds"], [*spec.columns, "seeds"]
     return Table(spec.title, "Method", headings, keys, rows, notes, [run.source for run in comparison.used])
+
+
+def _marked(comparison: Comparison, metric: Metric, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of a column, marked where the queries do not tell them from the best one."""
+    rows, chosen = comparison.spec.rows, comparison.chosen
+    best = next((place for place, cell in enumerate(cells) if cell.bold), None)
+    if best is None or not metric.pairs:
+        return list(cells)
+    p_values: dict[int, float] = {}
+    for place, cell in enumerate(cells):
+        seeds = sorted(chosen[rows[place].label].keys() & chosen[rows[best].label].keys())
+        if cell.bold or cell.missing or not seeds:
+            continue
+        sides = [([chosen[rows[one].label][seed] for seed in seeds], rows[one].method) for one in (best, place)]
+        gain = _gain(metric, sides, resamples=FEWER)
+        if gain is not None:
+            p_values[place] = gain.p
+    alike = {place for place, p in zip(p_values, holm(list(p_values.values())), strict=True) if p >= ALPHA}
+    return [replace(cell, text=f"{cell.text} {ALIKE}") if i in alike else cell for i, cell in enumerate(cells)]
 
 
 def _cell(metric: Metric, row: RowSpec, runs: Iterable[Run], single: bool) -> Cell:
@@ -212,21 +247,29 @@ def _shortfall(spec: TableSpec, chosen: Mapping[str, Mapping[int, Run]]) -> list
 def _gain_table(comparison: Comparison) -> Table:
     spec, chosen, metrics = comparison.spec, comparison.chosen, comparison.metrics
     methods = {row.label: row.method for row in spec.rows}
+    gains: list[list[Gain | None]] = []
+    lost: list[list[int]] = []
+    for pair in spec.pairs:
+        seeds = sorted(chosen[pair[0]].keys() & chosen[pair[1]].keys())
+        sides = [([chosen[one][seed] for seed in seeds], methods[one]) for one in pair]
+        gains.append([_gain(metrics[name], sides) for name in spec.gain_metrics])
+        lost.append(
+            [len(set().union(*(_failed(runs, method, name) for runs, method in sides))) for name in spec.gain_metrics]
+        )
+    found = [gain for of_pair in gains for gain in of_pair if gain is not None]
+    corrected = dict(zip(map(id, found), holm([gain.p for gain in found]), strict=True))
     rows, failed = [], []
-    for better, worse in spec.pairs:
+    for (better, worse), of_pair, left_out in zip(spec.pairs, gains, lost, strict=True):
         label = f"{better} − {worse}"
-        seeds = sorted(chosen[better].keys() & chosen[worse].keys())
-        cells = []
-        for name in spec.gain_metrics:
-            sides = [([chosen[one][seed] for seed in seeds], methods[one]) for one in (better, worse)]
-            gain = _gain(metrics[name], sides)
-            lost = len(set().union(*(_failed(runs, method, name) for runs, method in sides)))
-            cells.append(_gain_cell(metrics[name], gain, lost))
-            failed += [f"{metrics[name].label} of {label} {lost}"] if lost else []
+        made = zip(spec.gain_metrics, of_pair, left_out, strict=True)
+        cells = [_gain_cell(metrics[name], gain, corrected.get(id(gain)), count) for name, gain, count in made]
         rows.append(TableRow(label, cells))
+        names = zip(spec.gain_metrics, left_out, strict=True)
+        failed += [f"{metrics[name].label} of {label} {count}" for name, count in names if count]
     notes = [
         "Mean difference [95 % interval], and in how many seeds it has this sign; bold: the interval excludes 0.",
         "Per query the mean over the seeds; paired bootstrap over the queries, 10,000 resamples.",
+        f"{ALIKE}: not distinguishable, p ≥ 0.05 (paired permutation test, corrected after Holm over the {len(found)} differences).",
     ]
     notes += [f"Left out, as a measurement failed on either side: {', '.join(failed)}."] if failed else []
     headings = [comparison.heading(name) for name in spec.gain_metrics]
@@ -234,13 +277,13 @@ def _gain_table(comparison: Comparison) -> Table:
     return Table(f"{spec.title}: gains", "Difference", headings, list(spec.gain_metrics), rows, notes, sources, "gain")
 
 
-def _gain(metric: Metric, sides: Sequence[tuple[Sequence[Run], str]]) -> Gain | None:
+def _gain(metric: Metric, sides: Sequence[tuple[Sequence[Run], str]], resamples: int = RESAMPLES) -> Gain | None:
     """The difference between two methods, each with its runs."""
     a, b = (_measured(runs, method, metric.name) for runs, method in sides)
     if not metric.mean_of_items:
-        return paired_weighted_bootstrap(a, b)
+        return paired_weighted_bootstrap(a, b, resamples=resamples)
     plain = ({query: [one and one[0] for one in pairs] for query, pairs in side.items()} for side in (a, b))
-    return paired_bootstrap(*plain)
+    return paired_bootstrap(*plain, resamples=resamples)
 
 
 def _measured(runs: Sequence[Run], method: str, name: str) -> SeedWeighted:
@@ -265,10 +308,11 @@ def _failed(runs: Sequence[Run], method: str, name: str) -> set[tuple[int, str]]
     }
 
 
-def _gain_cell(metric: Metric, gain: Gain | None, failed: int) -> Cell:
-    if gain is None:
+def _gain_cell(metric: Metric, gain: Gain | None, corrected: float | None, failed: int) -> Cell:
+    if gain is None or corrected is None:
         return Cell()
     mean, low, high = (metric.number(value, sign=True) for value in (gain.mean, gain.low, gain.high))
     fields = {"mean": gain.mean, "low": gain.low, "high": gain.high, "n": gain.n, "n_failed": failed}
-    fields |= {"seeds": gain.seeds, "same_sign": gain.same_sign}
-    return Cell(f"{mean} [{low}, {high}] {gain.same_sign}/{gain.seeds}", fields, bold=gain.clear)
+    fields |= {"seeds": gain.seeds, "same_sign": gain.same_sign, "p": gain.p, "p_holm": corrected}
+    text = f"{mean} [{low}, {high}] {gain.same_sign}/{gain.seeds}"
+    return Cell(f"{text} {ALIKE}" if corrected >= ALPHA else text, fields, bold=gain.clear)

@@ -11,8 +11,9 @@ from vpo.cards import Metric
 from vpo.results.metrics import Metrics
 from vpo.tables.formats import MISSING, Cell, Table, TableRow, write
 
-__all__ = ["MISSING", "Cell", "Table", "TableRow", "bold_best", "run_tables", "value_cell", "write"]
+__all__ = ["MISSING", "Cell", "Table", "TableRow", "bold_best", "doubt_notes", "run_tables", "value_cell", "write"]
 
+DOUBTFUL, DOUBTFUL_SHARE = "†", 0.02  # a mean is marked where a greater share of its measurements failed
 INTERVAL = "Mean over the queries ± half of its 95 % interval"
 
 Methods = Mapping[str, Mapping[str, Mapping[str, Any]]]  # methods[method][metric] = {"mean", "n", "n_failed", "ci95"}
@@ -41,10 +42,22 @@ def run_tables(results: Mapping[str, Any], labels: Mapping[str, str] | None = No
 def value_cell(
     kind: Metric, mean: float | None, spread: float | None, fields: Mapping[str, float | int | None]
 ) -> Cell:
-    """'94.7 ± 1.2', or '-' where nothing was measured."""
+    """'94.7 ± 1.2', or '-' where nothing was measured; '94.7† ± 1.2' where too many measurements failed."""
     if mean is None:
         return Cell(MISSING, fields)
-    return Cell(kind.number(mean) + ("" if spread is None else f" ± {kind.number(spread)}"), fields)
+    number = kind.number(mean) + (DOUBTFUL if _doubtful(fields) else "")
+    return Cell(number + ("" if spread is None else f" ± {kind.number(spread)}"), fields)
+
+
+def doubt_notes(rows: Sequence[TableRow]) -> list[str]:
+    """What the mark means, where a cell has it."""
+    marked = any(DOUBTFUL in cell.text for row in rows for cell in row.cells)
+    return [f"{DOUBTFUL}: over {DOUBTFUL_SHARE:.0%} of the measurements failed."] if marked else []
+
+
+def _doubtful(fields: Mapping[str, float | int | None]) -> bool:
+    measured, failed = fields.get("n") or 0, fields.get("n_failed") or 0
+    return failed > DOUBTFUL_SHARE * (measured + failed)
 
 
 def bold_best(kind: Metric, cells: Sequence[Cell]) -> list[Cell]:
@@ -59,7 +72,7 @@ def bold_best(kind: Metric, cells: Sequence[Cell]) -> list[Cell]:
 def _main_table(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric], title: str) -> Table:
     made = [bold_best(metric, [_cell(results, metric) for results in methods.values()]) for metric in columns]
     rows = [TableRow(label, [column[i] for column in made]) for i, label in enumerate(names.values())]
-    notes = [f"{INTERVAL}; bold: best of the column.", *_counts(methods, names, columns)]
+    notes = [f"{INTERVAL}; bold: best of the column.", *_counts(methods, names, columns), *doubt_notes(rows)]
     headings, keys = [metric.heading for metric in columns], [metric.name for metric in columns]
     return Table(title, "Method", headings, keys, rows, notes)
 
@@ -70,7 +83,7 @@ def _detail_table(methods: Methods, names: Mapping[str, str], listed: Sequence[M
         TableRow(metric.heading, bold_best(metric, [_cell(results, metric) for results in methods.values()]))
         for metric in listed
     ]
-    notes = [f"{INTERVAL}; bold: best of the row.", *_counts(methods, names, listed)]
+    notes = [f"{INTERVAL}; bold: best of the row.", *_counts(methods, names, listed), *doubt_notes(rows)]
     return Table(f"{title}: in detail", "Metric", list(names.values()), list(methods), rows, notes, suffix="detail")
 
 

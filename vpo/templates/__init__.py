@@ -3,7 +3,8 @@
 `optimizer.txt` is interface data of the released VPO models: thu-coai/VPO (Apache-2.0), README and `src/process_data.py`,
 byte for byte (sha256 d8f31468...). `prompt_a_video.txt` has that paper's field labels and our own wording (its repository has no
 licence). `tiny.txt` is the sketch world's short one, `fewshot.txt` ours for models that are not trained, with three examples.
-`promptist.txt` is the form in which microsoft/Promptist (LMOps, MIT) reads a query.
+`promptist.txt` is the form in which microsoft/Promptist (LMOps, MIT) reads a query, `videoscore.txt` that in which the released
+VideoScore models read it (TIGER-AI-Lab/VideoScore, MIT), byte for byte, the space at the end of a line included.
 
 Files with turns are chats: official rewriters' requirements in our own words, each with its source and version in the note on top.
 A turn begins with a line `[[system]]`, `[[user]]` or `[[assistant]]`; what stands before the first one is not sent.

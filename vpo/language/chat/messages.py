@@ -21,8 +21,12 @@ def message_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
         messages: the turns.
 
     Raises:
-        ValueError: The chat template refuses these turns, or leaves one out.
+        ValueError: The chat template refuses these turns, or leaves one out; a turn has images.
     """
+    if any(one.images for one in messages):
+        raise ValueError(
+            "a turn has images, and a language model in this process reads text alone; ask a server: engine=server"
+        )
     # Words that no chat template writes by itself, in the place of what the turns say. The space around a text stays outside: what
     # becomes of it is the template's affair.
     texts = {f"Qxzvj{place}x": one.content.strip() for place, one in enumerate(messages) if one.content.strip()}

@@ -5,6 +5,7 @@ find its place, and each place its weight. The check at the start of a run does 
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,10 @@ def merge_adapter(model: Any, folder: Path, where: str, base: str, weights: Mapp
         config = PeftConfig.from_pretrained(str(folder))
         config.inference_mode = True
         config.base_model_name_or_path = None  # PEFT warns of a base in another place, which the weights decide
-        adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
+        with warnings.catch_warnings():
+            # PEFT reads an attribute of transformers that has another name by now; a user can do nothing about it.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
         result = set_peft_model_state_dict(adapted, weights, low_cpu_mem_usage=empty)
         _check_result(result, config, weights, where, base)
         # PEFT freezes the base; a merged policy is as trainable as any other.

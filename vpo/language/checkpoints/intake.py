@@ -5,7 +5,7 @@ process, so that a gate, a missing network or a full disk is met before drafts a
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -113,10 +113,18 @@ def check_model(
     return model, bottom, {"model": found.source if commit else str(place.resolve()), "revision": commit}
 
 
-def fetch(source: str, revision: str | None, key: str = "backbone.model") -> tuple[Path, str | None]:
+def fetch(
+    source: str,
+    revision: str | None,
+    key: str = "backbone.model",
+    *,
+    wanted: Sequence[str] = WANTED,
+    not_wanted: Sequence[str] = NOT_WANTED,
+) -> tuple[Path, str | None]:
     """The folder of a model's files, and its commit where it comes from the hub; `key` says in messages who names it.
 
-    Of an asset, `asset:<name>`, the sha256 of the file that it was made from stands in the commit's place.
+    Of the hub's files those are fetched that match one of `wanted` and none of `not_wanted`. Of an asset, `asset:<name>`, the
+    sha256 of the file that it was made from stands in the commit's place.
     """
     if is_asset(source):
         return find_asset(source, revision, key)
@@ -126,7 +134,11 @@ def fetch(source: str, revision: str | None, key: str = "backbone.model") -> tup
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise UserError(f"{wrong}; give the folder of a model, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct")
     try:
-        found = Path(snapshot_download(source, revision=revision, allow_patterns=WANTED, ignore_patterns=NOT_WANTED))
+        found = Path(
+            snapshot_download(
+                source, revision=revision, allow_patterns=list(wanted), ignore_patterns=list(not_wanted) or None
+            )
+        )
     except GatedRepoError as error:
         raise UserError(
             f"{key}={source}: gated; accept its licence on https://huggingface.co/{source} and log in with `hf auth login`"

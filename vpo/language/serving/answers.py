@@ -4,6 +4,7 @@ Servers differ in all that the OpenAI API leaves open, so that nothing of an ans
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,8 @@ def read_answer(text: str, path: str) -> dict[str, Any]:
 
     Returns:
         {"text", "finish_reason", "refusal", "reasoning": whether the model wrote a thought apart, "tokens_in" and "tokens_out"
-        (None where the server does not say), "cost" where it says, "model" as the server calls it}.
+        (None where the server does not say), "cost" where it says, "model" as the server calls it; and where the server gives
+        log-probabilities, "first_tokens": {text: probability} of the likeliest first tokens}.
 
     Raises:
         BadAnswer: With the beginning of what came.
@@ -48,6 +50,7 @@ def read_answer(text: str, path: str) -> dict[str, Any]:
     usage: Any = content.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     reasoning = message.get("reasoning_content") or message.get("reasoning")
+    first_tokens = _first_tokens(choice.get("logprobs"))
     return {
         "text": _text(message.get("content" if path == CHAT else "text")),
         "finish_reason": str(choice.get("finish_reason") or "").lower(),
@@ -57,7 +60,7 @@ def read_answer(text: str, path: str) -> dict[str, Any]:
         "tokens_out": _count(usage.get("completion_tokens")),
         "cost": usage["cost"] if isinstance(usage.get("cost"), int | float) else None,
         "model": content.get("model") if isinstance(content.get("model"), str) else None,
-    }
+    } | ({"first_tokens": first_tokens} if first_tokens else {})
 
 
 def completion_of(answer: Mapping[str, Any]) -> Completion | Failure:
@@ -80,7 +83,9 @@ def completion_of(answer: Mapping[str, Any]) -> Completion | Failure:
             f"all {usage.tokens_out} tokens went into the model's thoughts; raise max_new_tokens, or turn thinking off, as in "
             "engine.extra_body={chat_template_kwargs:{enable_thinking:false}}",
         )
-    return Completion(text, finish, usage)
+    # Behind a thought the first token is the thought's.
+    first = None if thought or answer["reasoning"] else answer.get("first_tokens")
+    return Completion(text, finish, usage, first)
 
 
 def without_thought(text: str) -> tuple[str, bool]:
@@ -104,6 +109,19 @@ def _text(content: Any) -> str:
     if isinstance(content, list):
         return "".join(one["text"] for one in content if isinstance(one, Mapping) and isinstance(one.get("text"), str))
     return content if isinstance(content, str) else ""
+
+
+def _first_tokens(logprobs: Any) -> dict[str, float]:
+    """Probabilities of the likeliest first tokens of a chat's answer; empty where they are not given in the API's form."""
+    steps = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    first = steps[0] if isinstance(steps, list) and steps else None
+    likeliest = first.get("top_logprobs") if isinstance(first, Mapping) else None
+    found: dict[str, float] = {}
+    for one in likeliest if isinstance(likeliest, list) else ():
+        token, value = (one.get("token"), one.get("logprob")) if isinstance(one, Mapping) else (None, None)
+        if isinstance(token, str) and isinstance(value, int | float) and value <= 1e-3:
+            found[token] = found.get(token, 0.0) + math.exp(value)
+    return found
 
 
 def _count(value: Any) -> int | None:

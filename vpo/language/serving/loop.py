@@ -24,7 +24,7 @@ class BackgroundLoop:
         """Its result. What interrupts the wait (Ctrl-C) cancels the coroutine and goes on once that has ended."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="vpo-server-engine", daemon=True)
+            self._thread = threading.Thread(target=self._loop.run_forever, name="vpo-server", daemon=True)
             self._thread.start()
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
@@ -45,10 +45,11 @@ class BackgroundLoop:
         loop, self._loop = self._loop, None
         if loop is None or self._thread is None:
             return
+        with suppress(NotYet, CancelledError):  # in the loop's own thread: here another loop may run, as in a notebook
+            asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result(timeout=LEAVE)
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join(timeout=LEAVE)
         if not self._thread.is_alive():
-            loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
     def _drain(self) -> None:

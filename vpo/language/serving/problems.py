@@ -3,7 +3,7 @@
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ _NO_MONEY = re.compile(
     r"insufficient_quota|insufficient (balance|credits|funds)|billing|exceeded your current quota", re.IGNORECASE
 )
 _DROPPED = ("RemoteProtocolError", "ReadError")  # of httpx: there was a connection, and a server
-CAN_BE_OMITTED = ("seed", "temperature", "top_p")
+CAN_BE_OMITTED = ("seed", "temperature", "top_p", "logprobs")
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,18 @@ class Endpoint:
         key_env: the environment's variable that holds the key; None where none is sent.
         key: its value, which no message may show.
         timeout: seconds that an answer may take.
+        role: the config's node that holds the settings.
+        serves: what starts such a server.
+        can_be_omitted: the fields that `omit` may name.
     """
 
     base_url: str
     key_env: str | None
     key: str | None = field(repr=False)
     timeout: float
+    role: str = "engine"
+    serves: str = "vllm serve <model>"
+    can_be_omitted: Collection[str] = CAN_BE_OMITTED
 
     def clean(self, text: object) -> str:
         """One line of a text that is not ours, short and without secrets."""
@@ -77,6 +83,10 @@ class Endpoint:
             line = line.replace(self.key, HIDDEN)
         line = redact_text(line)
         return line if len(line) <= SHOWN else line[:SHOWN] + "..."
+
+    def is_filtered(self, words: str) -> bool:
+        """Whether a server's words say that its content filter has stopped something."""
+        return _FILTERED.search(words) is not None
 
     # What follows reads exceptions of the `openai` client by their parts, which are those of HTTP.
 
@@ -109,7 +119,7 @@ class Endpoint:
             return Problem("busy", f"{at} (too many requests: {words})", again=True, wait=wait)
         if status in (408, 409, 425) or status >= 500:
             return Problem("server_error", f"HTTP {status}: {words}", again=True, wait=seconds_asked_for(headers))
-        return Problem("refused", f"{at}: {words}; check engine.base_url", "run")
+        return Problem("refused", f"{at}: {words}; check {self.role}.base_url", "run")
 
     def of_connection(self, error: BaseException) -> Problem:
         """The meaning of a connection that failed, before or within an answer."""
@@ -118,7 +128,7 @@ class Endpoint:
         texts = " ".join(str(one) for one in causes)
         if any(isinstance(one, ssl.SSLError) for one in causes) or "SSL" in texts or "CERTIFICATE" in texts:
             if "WRONG_VERSION_NUMBER" in texts or "RECORD_LAYER_FAILURE" in texts or "UNEXPECTED_EOF" in texts:
-                cure = "if it is a plain server, write http:// in engine.base_url"
+                cure = f"if it is a plain server, write http:// in {self.role}.base_url"
             else:
                 cure = "if it has a certificate of your own, name it by SSL_CERT_FILE=<file.pem>"
             return Problem(
@@ -129,25 +139,28 @@ class Endpoint:
             or "getaddrinfo" in texts
             or "Name or service" in texts
         ):
-            return Problem("unreachable", f"{self.base_url}: no such host ({words}); check engine.base_url and the network", "run",
+            return Problem("unreachable", f"{self.base_url}: no such host ({words}); check {self.role}.base_url and the "
+                           "network", "run",
                            again=True, answered=False)  # fmt: skip
         names = {type(one).__name__ for one in causes}
         if names & set(_DROPPED) and "ConnectError" not in names:
             return Problem(
                 "cut_off", f"{self.base_url}: the connection ended before the answer did ({words})", again=True
             )
-        return Problem("unreachable", f"{self.base_url}: no server answers there ({words}); start it, as by `vllm serve <model>`, or "
-                       "correct engine.base_url", "run", again=True, answered=False)  # fmt: skip
+        return Problem("unreachable", f"{self.base_url}: no server answers there ({words}); start it, as by `{self.serves}`, or "
+                       f"correct {self.role}.base_url", "run", again=True, answered=False)  # fmt: skip
 
     def of_silence(self) -> Problem:
         """No answer within the time limit."""
         return Problem(
-            "timeout", f"no answer of {self.base_url} within engine.timeout={self.timeout:g} seconds", answered=False
+            "timeout",
+            f"no answer of {self.base_url} within {self.role}.timeout={self.timeout:g} seconds",
+            answered=False,
         )
 
     def _key_problem(self) -> str:
         if self.key_env is None:
-            return "it wants a key; export one and name its variable, as in engine.api_key_env=OPENAI_API_KEY"
+            return f"it wants a key; export one and name its variable, as in {self.role}.api_key_env=OPENAI_API_KEY"
         return f"it does not know the key in {self.key_env}; export the right one"
 
     def _of_refusal(self, words: str, param: str, said: str, call: Call) -> Problem:
@@ -155,15 +168,16 @@ class Endpoint:
         fields = [*call.body, *call.extra]
         named = param if param in fields else next((one for one in fields if re.search(rf"['\"`.]{one}['\"`]|\b{one}\b", words)
                                                     and one not in ("model", "messages")), None)  # fmt: skip
+        named = "logprobs" if named == "top_logprobs" else named
         if named is not None and named not in ("model", "messages") and (param == named or _NOT_TAKEN.search(said)):
-            if named in CAN_BE_OMITTED:
-                cure = f"leave it out: engine.omit=[{named}]"
+            if named in self.can_be_omitted:
+                cure = f"leave it out: {self.role}.omit=[{named}]"
             elif named == "max_tokens":
                 cure = "call it otherwise: engine.max_tokens_field=max_completion_tokens"
             elif named == "max_completion_tokens":
                 cure = "call it otherwise: engine.max_tokens_field=max_tokens"
             else:
-                cure = f"take {named} out of engine.extra_body"
+                cure = f"take {named} out of {self.role}.extra_body"
             return Problem("refused", f"{self.base_url}: the server does not take {named} ({words}); {cure}", "run")
         return Problem("refused", words)
 

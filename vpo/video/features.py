@@ -1,0 +1,216 @@
+"""Features of frames by CLIP (images and texts) and DINO, in batches over clips, each frame of a clip once a model.
+
+CLIP: transformers' CLIPModel, the projected embedding. DINO: transformers' ViTModel, the CLS token after the last LayerNorm, as
+torch.hub's `dino_vitb16` gives it (its position embedding is interpolated for the target size, torch.hub's by a scale factor, so that
+numbers differ in the third digit or so).
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vpo.video.clips import ClipError
+from vpo.video.frames import FrameReader, key_of
+from vpo.video.models import Lease, Place, Shared, load_clip, load_dino
+from vpo.video.transforms import CLIP, DINO_OF_VBENCH, Transform
+
+BATCH = 64  # frames of one forward
+
+
+class ClipEncoder:
+    """Images and texts by a CLIP; its weights and the features of frames are shared in the process.
+
+    Args:
+        place: of a CLIPModel: B/32, L/14, H/14 or another.
+        key: the config key that names it, for messages.
+        transform: of frames; the size is the model's own.
+        batch_size: frames of one forward.
+    """
+
+    def __init__(self, place: Place, key: str, transform: Transform = CLIP, batch_size: int = BATCH) -> None:
+        self.place, self.transform, self.batch_size = place, transform, batch_size
+        self._lease = Lease(load_clip, place, key)
+        self._tokenizer: Any = None
+
+    @property
+    def shared(self) -> Shared:
+        """The model. Raises UserError where it cannot be loaded."""
+        return self._lease.get()
+
+    @property
+    def logit_scale(self) -> float:
+        """What the model multiplies cosines with."""
+        return float(self.shared.model.logit_scale.exp())
+
+    def images(self, paths: Sequence[str | Path], reader: FrameReader) -> list[torch.Tensor | ClipError]:
+        """The embeddings of each clip's selected frames, float32 (n, d), not normalised; ClipError where it cannot be read."""
+        transform = self.transform.of_size(self.shared.model.config.vision_config.image_size)
+        return frame_features(self.shared, self._forward, transform, paths, reader, self.batch_size)
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """The embeddings of texts, float32 (len(texts), d), not normalised; what is longer than the model reads is cut."""
+        model = self.shared.model
+        if self._tokenizer is None:
+            from transformers import AutoTokenizer
+
+            self._tokenizer = AutoTokenizer.from_pretrained(self.shared.folder)
+        batch = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=model.config.text_config.max_position_embeddings,
+            return_tensors="pt",
+        ).to(model.device)  # fmt: skip
+        found: torch.Tensor = model.get_text_features(**batch).pooler_output
+        return found.float().cpu()
+
+    def close(self) -> None:
+        """Give the model back."""
+        self._lease.close()
+        self._tokenizer = None
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.shared.model.get_image_features(pixel_values=pixels).pooler_output
+        return found
+
+
+class DinoEncoder:
+    """Images by a DINO, whose input keeps its aspect ratio; shared as CLIPs are.
+
+    Args:
+        place: of a ViTModel, such as facebook/dino-vitb16.
+        key: the config key that names it, for messages.
+        transform: of frames; the size is the model's own.
+        batch_size: frames of one forward.
+    """
+
+    def __init__(self, place: Place, key: str, transform: Transform = DINO_OF_VBENCH, batch_size: int = BATCH) -> None:
+        self.place, self.transform, self.batch_size = place, transform, batch_size
+        self._lease = Lease(load_dino, place, key)
+
+    @property
+    def shared(self) -> Shared:
+        """The model. Raises UserError where it cannot be loaded."""
+        return self._lease.get()
+
+    def images(self, paths: Sequence[str | Path], reader: FrameReader) -> list[torch.Tensor | ClipError]:
+        """The CLS token of each clip's selected frames, float32 (n, d), not normalised; ClipError where it cannot be read."""
+        transform = self.transform.of_size(self.shared.model.config.image_size)
+        return frame_features(self.shared, self._forward, transform, paths, reader, self.batch_size)
+
+    def close(self) -> None:
+        """Give the model back."""
+        self._lease.close()
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.shared.model(pixels, interpolate_pos_encoding=True).last_hidden_state[:, 0]
+        return found
+
+
+def frame_features(
+    shared: Shared,
+    forward: Any,
+    transform: Transform,
+    paths: Sequence[str | Path],
+    reader: FrameReader,
+    batch_size: int,
+) -> list[torch.Tensor | ClipError]:
+    """Features of the selected frames of clips; a frame that the model has seen by this transform is not seen again.
+
+    Args:
+        shared: the model, which keeps features.
+        forward: from pixels (n, 3, h, w) on its device to features (n, d).
+        transform: from frames to pixels.
+        paths: of the clips.
+        reader: which frames.
+        batch_size: frames of one forward, of several clips where they are of one size.
+
+    Returns:
+        Float32 (n, d) a clip, in the order of its selection; ClipError where the clip cannot be read.
+    """
+    batch = _Batch(shared, forward, batch_size)
+    names: list[Hashable | ClipError] = []
+    collected: dict[Hashable, dict[int, torch.Tensor]] = {}
+    orders: dict[Hashable, list[int] | ClipError] = {}
+    for path in paths:
+        try:
+            name: Hashable = (key_of(Path(path)), transform)
+        except ClipError as error:
+            names.append(error)
+            continue
+        names.append(name)
+        if name not in orders:
+            collected[name] = shared.features.get(name)
+            try:
+                batch.fill(collected[name], path, reader, transform)
+                orders[name] = reader.indices(path)
+            except ClipError as error:
+                orders[name] = error
+    batch.flush()
+    for name, features in collected.items():
+        shared.features.add(name, features)
+    return [_in_order(name, collected, orders) for name in names]
+
+
+def _in_order(
+    name: Hashable | ClipError,
+    collected: Mapping[Hashable, Mapping[int, torch.Tensor]],
+    orders: Mapping[Hashable, list[int] | ClipError],
+) -> torch.Tensor | ClipError:
+    order = name if isinstance(name, ClipError) else orders[name]
+    return order if isinstance(order, ClipError) else torch.stack([collected[name][index] for index in order])
+
+
+class _Batch:
+    """Pixels that wait for a forward, and where their features go."""
+
+    def __init__(self, shared: Shared, forward: Any, size: int) -> None:
+        self.shared, self.forward, self.size = shared, forward, size
+        self._pixels: list[torch.Tensor] = []
+        self._places: list[tuple[dict[int, torch.Tensor], int]] = []
+
+    def fill(self, into: dict[int, torch.Tensor], path: str | Path, reader: FrameReader, transform: Transform) -> None:
+        """Have the features of a clip's selected frames that are not in `into` put there, by the next flush at the latest."""
+        known = set(into)
+        for _ in range(2):  # a second time where the clip has other frames than its index says
+            missing = set(reader.indices(path)) - known
+            for window in reader.windows(path, missing) if missing else ():
+                fresh = [place for place, index in enumerate(window.indices) if index not in known]
+                fresh = list(
+                    {window.indices[place]: place for place in fresh}.values()
+                )  # a frame may be selected twice
+                if fresh:
+                    self._add(transform(window.images[fresh]), [(into, window.indices[place]) for place in fresh])
+                    known.update(window.indices[place] for place in fresh)
+
+    def flush(self) -> None:
+        """Run what waits."""
+        if not self._pixels:
+            return
+        model = self.shared.model
+        pixels = torch.cat(self._pixels).to(model.device, model.dtype)
+        with torch.inference_mode():
+            features = self.forward(pixels).float().cpu()
+        for (into, index), feature in zip(self._places, features, strict=True):
+            into[index] = feature.clone()
+        self._pixels, self._places = [], []
+
+    def _add(self, pixels: torch.Tensor, places: list[tuple[dict[int, torch.Tensor], int]]) -> None:
+        if self._pixels and self._pixels[0].shape[1:] != pixels.shape[1:]:
+            self.flush()
+        for start in range(0, len(pixels), self.size):
+            part = pixels[start : start + self.size]
+            if self._pixels and len(self._places) + len(part) > self.size:
+                self.flush()
+            self._pixels.append(part)
+            self._places.extend(places[start : start + self.size])
+
+
+def mean_cosine(images: torch.Tensor, text: torch.Tensor) -> float:
+    """The mean over frames of the cosine of image and text: (n, d) and (d,)."""
+    return float(torch.nn.functional.cosine_similarity(images.double(), text.double().unsqueeze(0)).mean())
+
+
+def unit(features: torch.Tensor) -> torch.Tensor:
+    """Scaled to length 1 along the last axis."""
+    return torch.nn.functional.normalize(features, dim=-1)

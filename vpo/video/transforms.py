@@ -1,0 +1,75 @@
+"""From frames to what an image encoder reads, with torch alone: resize, centre crop, normalise.
+
+The steps and their rounding are torchvision's and Pillow's, which the published numbers were made with. VBench resizes tensors
+without antialiasing; CLIP's own preprocessing, and all that resizes images with Pillow, antialiases.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CHUNK = 8  # frames that are resized at once: their full size in 32 bits is what takes memory
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The short side is resized, the aspect ratio kept; the result has whole grey levels, as an image has.
+
+    Attributes:
+        size: pixels of the short side.
+        mode: of the interpolation.
+        antialias: as Pillow does; off as VBench does.
+        crop: the middle of the long side, to a square.
+        mean: of each channel, of values in 0..1.
+        std: the same.
+    """
+
+    size: int
+    mode: Literal["bicubic", "bilinear"]
+    antialias: bool
+    crop: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, images: np.ndarray) -> torch.Tensor:
+        """Frames, uint8 (n, H, W, 3), as float32 (n, 3, h, w)."""
+        return torch.cat([self._some(images[start : start + _CHUNK]) for start in range(0, len(images), _CHUNK)])
+
+    def of_size(self, size: int) -> "Transform":
+        """The same for another short side."""
+        return replace(self, size=size)
+
+    def _some(self, images: np.ndarray) -> torch.Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+        height, width = resized(pixels.shape[2], pixels.shape[3], self.size)
+        if (height, width) != tuple(pixels.shape[2:]):
+            # Pillow resizes, and rounds, one direction after the other.
+            steps = [(pixels.shape[2], width), (height, width)] if self.antialias else [(height, width)]
+            for step in steps:
+                pixels = torch.nn.functional.interpolate(
+                    pixels, step, mode=self.mode, align_corners=False, antialias=self.antialias
+                )
+                pixels = pixels.clamp(0, 255).round()
+        if self.crop:
+            top, left = round((height - self.size) / 2), round((width - self.size) / 2)
+            pixels = pixels[:, :, top : top + self.size, left : left + self.size]
+        mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (self.mean, self.std))
+        return (pixels / 255 - mean) / std
+
+
+def resized(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width when the short side becomes `size`; the long side is cut to a whole number."""
+    if height <= width:
+        return size, int(size * width / height)
+    return int(size * height / width), size
+
+
+# VBench, `vbench/utils.py`: clip_transform, dino_transform (720 x 480 becomes 336 x 224, uncropped).
+CLIP_OF_VBENCH = Transform(224, "bicubic", False, True, OPENAI_MEAN, OPENAI_STD)
+DINO_OF_VBENCH = Transform(224, "bilinear", False, False, IMAGENET_MEAN, IMAGENET_STD)
+# openai/CLIP, `clip/clip.py`, and transformers' CLIPImageProcessor: images of Pillow.
+CLIP = Transform(224, "bicubic", True, True, OPENAI_MEAN, OPENAI_STD)
