@@ -62,7 +62,13 @@ def _table(
     lines = [f"costs of {of} ({sizes}), k={config['sampling']['k']}, on {facts.gpu}", *_rows(to_do)]
     if len(to_do) < len(costs):
         lines.append(f"{len(costs) - len(to_do)} stages are done and cost nothing more")
-    return [*lines, *_sums(to_do, config, facts), *_dominating(to_do, config), *_adaptive(to_do, config, flawed)]
+    return [
+        *lines,
+        *_sums(to_do, config, facts),
+        *_idle(to_do, facts),
+        *_dominating(to_do, config),
+        *_adaptive(to_do, config, flawed),
+    ]
 
 
 def _rows(costs: Sequence[Cost]) -> list[str]:
@@ -108,6 +114,21 @@ def _sums(costs: Sequence[Cost], config: Mapping[str, Any], facts: Known) -> lis
     )
     price = "" if config["plan"]["gpu_price"] is not None else "; GPU-hours have no price (plan.gpu_price)"
     return [f"time: {', '.join(on)}{note}{price}"]
+
+
+def _idle(costs: Sequence[Cost], facts: Known) -> list[str]:
+    """What stages one after another leave idle, where clips and their scores are made on a device each."""
+    render, score = (
+        total(one.gpu_hours for one in costs if one.name.startswith(f"{name} ")) for name in ("render", "score")
+    )
+    if not (render.value and score.value):
+        return []
+    both, shorter = render.value + score.value, min(render.value, score.value)
+    return [
+        f"idle: with a {facts.gpu} each for generator and reward these would do nothing for {score.value / both:.0%} and "
+        f"{render.value / both:.0%} of that time, and to score clips while others are rendered would spare at most "
+        f"{shorter / both:.0%}; with all devices on each stage in turn (executor) nothing is idle but for its last clips"
+    ]
 
 
 def _dominating(costs: Sequence[Cost], config: Mapping[str, Any]) -> list[str]:
