@@ -125,7 +125,7 @@ def _idle(costs: Sequence[Cost], facts: Known) -> list[str]:
         return []
     both, shorter = render.value + score.value, min(render.value, score.value)
     return [
-        f"idle: with a {facts.gpu} each for generator and reward these would do nothing for {score.value / both:.0%} and "
+        f"idle: with one {facts.gpu} each for generator and reward these would do nothing for {score.value / both:.0%} and "
         f"{render.value / both:.0%} of that time, and to score clips while others are rendered would spare at most "
         f"{shorter / both:.0%}; with all devices on each stage in turn (executor) nothing is idle but for its last clips"
     ]
@@ -164,12 +164,13 @@ def _adaptive(costs: Sequence[Cost], config: Mapping[str, Any], flawed: Figure) 
             else f"would save: feedback=both renders only prompts that passed the text check, without {share}"
         )
     found = known()["adaptive"]
-    stop = found["stop"]["both" if feedback["text"] else "video"]
-    spared = hours * Figure(stop["clips"], found["basis"])
-    lines.append(
-        f"would save: to stop a query once it has a pair spares {stop['clips']:.0%} of clips ({_number(spared)} GPU-hours) and loses "
-        f"{stop['pairs']:.0%} of pairs ({found['basis']}: {found['source']})"
-    )
+    if feedback["per_query"] == 1 and feedback["ranks"] is None:  # else all candidates are needed to know the pairs
+        stop = found["stop"]["both" if feedback["text"] else "video"]
+        spared = hours * Figure(stop["clips"], found["basis"])
+        lines.append(
+            f"would save: to stop a query once it has a pair spares {stop['clips']:.0%} of clips ({_number(spared)} GPU-hours) and loses "
+            f"{stop['pairs']:.0%} of pairs ({found['basis']}: {found['source']})"
+        )
     steps = config["generator"].get("steps")
     if isinstance(steps, int) and steps > 1:
         render = total(one.gpu_hours for one in rendering if one.name.startswith("render"))
