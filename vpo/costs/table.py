@@ -168,8 +168,8 @@ def _adaptive(costs: Sequence[Cost], config: Mapping[str, Any], flawed: Figure) 
         stop = found["stop"]["both" if feedback["text"] else "video"]
         spared = hours * Figure(stop["clips"], found["basis"])
         lines.append(
-            f"would save: to stop a query once it has a pair spares {stop['clips']:.0%} of clips ({_number(spared)} GPU-hours) and loses "
-            f"{stop['pairs']:.0%} of pairs ({found['basis']}: {found['source']})"
+            f"would save: to stop a query once it has a pair spares {stop['clips']:.0%} of clips ({_number(spared)} GPU-hours) and "
+            f"loses {stop['pairs']:.0%} of pairs ({found['basis']}: {found['source']})"
         )
     steps = config["generator"].get("steps")
     if isinstance(steps, int) and steps > 1:
