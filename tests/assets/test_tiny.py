@@ -59,7 +59,7 @@ def test_models_are_made_once_and_anew_where_their_code_changed(world, capsys):
 
 
 def test_a_model_is_found_by_its_name_and_known_by_its_content(world):
-    with pytest.raises(UserError, match="this tiny model is not in .*; make them with `vpo assets get tiny`"):
+    with pytest.raises(UserError, match=r"this tiny model is not in .*; make them with `vpo assets get tiny`"):
         find_asset("asset:tiny/note", None, "generator.path")
     assert version_of("asset:tiny/note") is None
     making.make_tiny(world / "assets", print)

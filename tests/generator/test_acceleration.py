@@ -93,6 +93,7 @@ def test_the_other_caches_of_diffusers_change_the_clip(overrides, tiny):
     assert not np.array_equal(clip, made(tiny).frames_of(TEXT, 1))
 
 
+@pytest.mark.slow
 def test_compile_is_set_on_the_model(tiny):
     generator = made(
         tiny, "generator.acceleration.compile=true", "+generator.acceleration.compile_arguments.backend=eager"
