@@ -84,8 +84,8 @@ class Describer(Painter):
         return {"model": "painter-1", "revision": "abc", "scheduler": "none", "api_key": "sk-0123456789abcdef0123"}
 
 
-def fill_disk(folder: Path) -> None:
-    """Leave next to no room on a small file system."""
+def fill_disk(folder: Path, room: int = 70_000) -> None:
+    """Leave so many bytes on a small file system."""
     with (folder / "filler").open("wb") as file:
         free = os.statvfs(folder)
-        file.write(b"x" * max(0, free.f_bavail * free.f_frsize - 70_000))
+        file.write(b"x" * max(0, free.f_bavail * free.f_frsize - room))

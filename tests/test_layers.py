@@ -64,8 +64,8 @@ ALLOWED = {
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",
          "results.lineage", "results.provenance", "storage", "export.source", "export.card", "export.hub",
-         "costs", "assets.manifest", "assets.folder", "assets.download", "assets.getting", "workers.contract",
-         "workers.client", "workers.environment", "workers.interpreters", "workers.manifest")  # fmt: skip
+         "costs", "assets.manifest", "assets.folder", "assets.download", "assets.getting", "workers.contract", "workers.client",
+         "workers.environment", "workers.installing", "workers.interpreters", "workers.manifest")  # fmt: skip
 HEAVY = {"torch", "pytorch_lightning", "transformers", "wandb"}
 KNOW_HYDRA = {"checking/composing.py", "checking/hints.py", "checking/overrides.py", "cli/entry.py", "cli/run.py"}
 

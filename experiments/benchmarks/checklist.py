@@ -1,15 +1,15 @@
-"""What sharing a clip's keys and values saves: VisionReward's 64 questions at once, against one forward pass for each on the same model.
+"""What sharing a clip's keys and values saves: VisionReward's 64 questions at once against one forward pass for each, on one model.
 
     python experiments/benchmarks/checklist.py                      # a Markdown table; about ten minutes on a quiet thread
     python experiments/benchmarks/checklist.py --frames 8 --height 112 --width 168
     python experiments/benchmarks/checklist.py --shapes tiny        # does it run?
-    python experiments/benchmarks/checklist.py --path Qwen/Qwen2.5-VL-7B-Instruct --dtype bfloat16 --device cuda --height 480 --width 720
+    python experiments/benchmarks/checklist.py --path Qwen/Qwen2.5-VL-7B-Instruct --dtype bfloat16 --device cuda --rounds 3
     python experiments/benchmarks/checklist.py --json
 
-Both ways read the same frames, which are decoded and resized beforehand, and the same token ids. One forward a question is
-transformers' own path: it is given the clip's pixels each time, and finds positions and masks by itself. The ways take turns, after one
-question of each that does not count; the median over the rounds of the ratio of their CPU seconds (on a GPU, seconds) counts. All answers
-must be the same, else the script ends with an error. Weights are random, unless `--path` names a model: they have no part in the time.
+Both ways read the same frames, decoded beforehand, and the same token ids. One forward a question is transformers' own path: it is
+given the clip's pixels each time, and finds positions and masks by itself. The ways take turns, after one question of each that does
+not count; the median over the rounds of the ratio of their CPU seconds (on a GPU, seconds) counts. All answers must be the same, else
+the script ends with an error. Weights are random, unless `--path` names a model: they have no part in the time.
 """
 
 import argparse

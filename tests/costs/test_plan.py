@@ -119,6 +119,14 @@ def test_what_nobody_knows_is_a_question_mark_and_totals_say_so(queries, tmp_pat
     assert any("generator.steps=25 for candidates about 410 GPU-hours" in line for line in lines)
 
 
+def test_idle_devices_are_said(queries, tmp_path):
+    """180 s a clip to render and 30 s to score: a seventh of the time, in which the generator's device would wait."""
+    lines = plan_lines(plan("plan.queries=10000", queries=queries, tmp_path=tmp_path))
+    (line,) = (line for line in lines if line.startswith("idle: "))
+    assert "would do nothing for 14% and 86% of that time" in line
+    assert "would spare at most 14%" in line
+
+
 def test_two_numbers_of_queries_are_two_tables(queries, tmp_path):
     lines = plan_lines(plan("plan.queries=[10000,1000000]", queries=queries, tmp_path=tmp_path))
     heads = [line for line in lines if line.startswith("costs of ")]

@@ -77,7 +77,10 @@ def test_a_cache_keeps_nothing_from_one_clip_to_the_next(tiny):
             "{spatial_attention_block_skip_range: 2, spatial_attention_timestep_skip_range: [0, 1000]}",
         ),
         ("FasterCacheConfig", "{spatial_attention_timestep_skip_range: [-1, 1000], tensor_format: BFCHW}"),
-        ("TaylorSeerCacheConfig", "{cache_interval: 2, disable_cache_before_step: 1}"),
+        (
+            "TaylorSeerCacheConfig",
+            "{cache_interval: 3, disable_cache_before_step: 1, cache_identifiers: ['transformer_blocks.[0-9]+.attn1']}",
+        ),
     ],
 )
 def test_the_other_caches_of_diffusers_change_the_clip(overrides, tiny):
@@ -90,16 +93,19 @@ def test_the_other_caches_of_diffusers_change_the_clip(overrides, tiny):
     assert not np.array_equal(clip, made(tiny).frames_of(TEXT, 1))
 
 
-def test_compile_and_attention_backend_are_set_on_the_model(tiny):
+@pytest.mark.slow
+def test_compile_is_set_on_the_model(tiny):
     generator = made(
-        tiny, "generator.acceleration.compile=true", "+generator.acceleration.compile_arguments.backend=eager",
-        "generator.acceleration.attention=native",
-    )  # fmt: skip
-    model = generator.pipeline().transformer
-    assert model._compiled_call_impl is not None
-    backends = {str(one.processor._attention_backend) for one in model.modules() if hasattr(one, "processor")}
-    assert backends == {"native"} or backends == {"AttentionBackendName.NATIVE"}
+        tiny, "generator.acceleration.compile=true", "+generator.acceleration.compile_arguments.backend=eager"
+    )
+    assert generator.pipeline().transformer._compiled_call_impl is not None
     assert np.allclose(generator.frames_of(TEXT, 1), made(tiny).frames_of(TEXT, 1), atol=1e-4)
+
+
+def test_the_attention_backend_is_set_on_every_layer(tiny):
+    generator = generator_of("wan2_1_1_3b", tiny("wan2_1"), "generator.acceleration.attention=native")
+    layers = [one for one in generator.pipeline().transformer.modules() if hasattr(one, "processor")]
+    assert {one.processor._attention_backend.value for one in layers} == {"native"}
 
 
 CACHE = "generator.acceleration.cache=FirstBlockCacheConfig"
@@ -118,6 +124,12 @@ CACHE = "generator.acceleration.cache=FirstBlockCacheConfig"
             "cogvideox_2b",
             ["generator.acceleration.compile=true", "+generator.acceleration.compile_arguments.speed=9"],
             r"compile_arguments: .*speed",
+        ),
+        ("cogvideox_2b", ["generator.acceleration.attention=native"], "has one backend only; set it to null"),
+        (
+            "cogvideox_2b",
+            ["generator.acceleration.cache=TaylorSeerCacheConfig"],
+            "none of the layers of CogVideoXTransformer3DModel has a name that it looks for; .*cache_identifiers",
         ),
         ("sdxl", [CACHE], "UNet2DConditionModel has no caches"),
         ("latte", [CACHE], r"set it to null"),

@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.generator.tiny import generator_of, prompt
+from tests.generator.tiny import SMALL, generator_of
 from vpo.errors import UserError
 from vpo.generator import folder as folders
+from vpo.generator import loading
 
 TEXT = "a cat runs"
 
@@ -117,7 +118,7 @@ def test_the_scheduler_is_the_yamls_and_keeps_what_the_model_says_of_itself(tiny
         "cogvideox_5b",
         tiny("cogvideox_rotary"),
         "generator.scheduler.name=null",
-        "~generator.scheduler.arguments.timestep_spacing",
+        "generator.scheduler.arguments=null",
     )
     assert type(own.pipeline().scheduler).__name__ == "CogVideoXDDIMScheduler"
 
@@ -129,6 +130,32 @@ def test_an_argument_that_a_scheduler_does_not_take_is_refused(tiny):
     assert "generator.scheduler.arguments.spacing: CogVideoXDPMScheduler takes num_train_timesteps" in refused(
         generator
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "said"),
+    [
+        (
+            "cogvideox_5b",
+            ["+generator.call.use_dynamic_cgf=true"],
+            r"takes no such argument; did you mean use_dynamic_cfg\?",
+        ),
+        (
+            "cogvideox_5b",
+            ["+generator.call.num_frames=17"],
+            r"generator\.call\.num_frames: it is set by generator\.frames",
+        ),
+        ("flux", ["generator.negative_prompt=dark"], r"negative_prompt: FluxPipeline reads it only with a second pass"),
+        (
+            "flux",
+            ["+generator.dtypes.unet=float32"],
+            r"dtypes\.unet: the pipeline has no such component; it has .*transformer",
+        ),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(name, overrides, said, tiny):
+    with pytest.raises(UserError, match=said):
+        generator_of(name, tiny(SMALL[name][0]), *overrides).pipeline()
 
 
 def test_guidance_that_a_component_holds_is_set(tiny):
@@ -159,27 +186,20 @@ def test_dtypes_are_the_yamls(tiny):
     assert found == (torch.bfloat16, torch.bfloat16, torch.float32)
 
 
-def test_named_components_are_quantised_to_four_bits(tiny, tmp_path):
-    bitsandbytes = pytest.importorskip("bitsandbytes")
-    generator = generator_of(
-        "cogvideox_5b",
-        tiny("cogvideox_rotary"),
-        "generator.memory.bits=4",
-        "generator.memory.quantised=[transformer,text_encoder]",
-    )
-    pipeline = generator.pipeline()
-
-    def quantised(model):
-        return any(isinstance(one, bitsandbytes.nn.Linear4bit) for one in model.modules())
-
-    assert quantised(pipeline.transformer)
-    assert quantised(pipeline.text_encoder)
-    assert not quantised(pipeline.vae)
-    assert generator.render([prompt(TEXT)], [0], tmp_path)[0].status == "ok"
-    wrong = generator_of(
-        "cogvideox_5b", tiny("cogvideox_rotary"), "generator.memory.bits=4", "generator.memory.quantised=[unet]"
-    )
-    assert "quantised=unet: the pipeline has no such component; it has" in refused(wrong)
+def test_named_components_are_quantised_on_a_gpu(tiny):
+    pytest.importorskip("bitsandbytes")
+    four = ("generator.memory.bits=4", "generator.memory.quantised=[transformer,text_encoder]")
+    generator = generator_of("cogvideox_5b", tiny("cogvideox_rotary"), *four, "generator.device=cpu")
+    assert "generator.memory.bits=4: bitsandbytes quantises on a GPU only" in refused(generator)
+    parts = {"transformer": (), "text_encoder": (), "vae": ()}
+    made = loading.quantisation(generator.settings, parts)
+    assert (made.quant_backend, made.components_to_quantize) == ("bitsandbytes_4bit", ["transformer", "text_encoder"])
+    assert made.quant_kwargs["load_in_4bit"] is True
+    assert str(made.quant_kwargs["bnb_4bit_compute_dtype"]) == "torch.bfloat16"
+    with pytest.raises(
+        UserError, match="quantised=text_encoder: the pipeline has no such component; it has transformer"
+    ):
+        loading.quantisation(generator.settings, {"transformer": ()})
 
 
 def test_without_a_gpu_nothing_is_offloaded_and_the_log_says_so(tiny, caplog):

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.generator.video_server import Job, Trouble, VideoServer, paint, video_server
+from tests.painters import fill_disk
 from vpo.errors import UserError
 from vpo.generator.server import ServerGenerator
 from vpo.records import Clip, Failure, Prompt
@@ -412,6 +413,21 @@ def test_a_clip_that_was_downloaded_and_not_written_down_is_downloaded_again(tmp
     assert len(server.made) == 2
 
 
+@pytest.mark.parametrize("room", [0, 4096])
+def test_a_full_disk_ends_the_stage_and_no_job_is_made_that_is_not_on_record(small_disk, room):
+    """Without room for the record no job is asked for; without room for the clip its job is asked for again."""
+    fill_disk(small_disk, room)
+    with video_server() as server:
+        with pytest.raises(OSError, match="No space left"):
+            render(server, small_disk)
+        assert len(server.made) == (1 if room else 0)
+        assert not server.deleted
+        assert not list(small_disk.glob(".*"))
+        (small_disk / "filler").unlink()
+        assert isinstance(render(server, small_disk)[0], Clip)
+        assert len(server.made) == 1
+
+
 def test_another_seed_is_another_job(tmp_path):
     with video_server() as server:
         render(server, tmp_path, seeds=[1])
@@ -425,6 +441,10 @@ def test_a_torn_line_of_the_record_is_none(tmp_path):
         with (tmp_path / "jobs.jsonl").open("ab") as file:
             file.write(b'{"event": "for')
         assert isinstance(render(server, tmp_path, 2)[1], Clip)
+    lines = (tmp_path / "jobs.jsonl").read_text().splitlines()
+    assert lines.index('{"event": "for') == 3
+    # The clip that was there is downloaded again, beside that of the second prompt.
+    assert sorted(json.loads(line)["event"] for line in lines[4:]) == ["downloaded", "downloaded", "made", "sending"]
 
 
 def test_a_notebooks_running_loop_is_no_obstacle(tmp_path):

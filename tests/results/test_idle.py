@@ -7,8 +7,8 @@ import pytest
 from vpo.results.idle import idle_shares
 
 
-def manifest(stage: str, seconds: float, inputs=(), **work) -> dict:
-    return {"stage": stage, "seconds": seconds, "inputs": dict(enumerate(inputs))} | ({"work": work} if work else {})
+def manifest(stage: str, spent: float, inputs=(), **work) -> dict:
+    return {"stage": stage, "seconds": spent, "inputs": dict(enumerate(inputs))} | ({"work": work} if work else {})
 
 
 def test_shares_of_a_run():

@@ -91,7 +91,7 @@ def test_the_model_reads_the_clip_once_for_all_questions():
     asked = model.ask(footage(), TEXTS)
     assert seen[:2] == [len(asked.shared), "clip"]
     assert sum(seen[2:]) == sum(map(len, asked.own))
-    assert len(seen) == 3  # all questions in one pass
+    assert len(seen) - 2 <= 6  # passes of at most 512 tokens
 
 
 @pytest.mark.parametrize(("name", "expected"), [

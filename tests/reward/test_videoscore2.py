@@ -119,6 +119,6 @@ def test_the_config_composes():
     config = composed("reward=videoscore2")
     check_config(config)
     assert "{}" in config["reward"]["instruction"]
-    with pytest.raises(UserError, match="one {} where the query stands"):
+    with pytest.raises(UserError, match=r"one \{\} where the query stands"):
         reward(instruction="?")
     assert reward().card()["run_by_us"] is False

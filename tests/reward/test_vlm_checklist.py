@@ -119,7 +119,7 @@ def test_the_scale_of_visionrewards_script(tmp_path):
     made = reward(questions=OWN, scale="mean_of_signed")
     made.model = Says(made, ["yes", "yes", "no"])
     assert made.score([clip(tmp_path)])[0].value == pytest.approx((2.0 - 0.5) / 2)  # two questions have a weight
-    assert (made.card()["maximum"], made.card()["minimum"]) == (1.25, -1.25)
+    assert (made.card()["maximum"], made.card()["scale"]) == (1.25, "-1.25 to 1.25")
 
 
 def test_clips_that_cannot_be_read_have_no_score(tmp_path):
@@ -179,7 +179,7 @@ def test_the_card_names_what_a_number_depends_on():
     assert card["note"] == "checklist surrogate: the 29 weights were fitted on VisionReward's own answers"
     assert card["model"] == "qwen2_5_vl"  # the folder's name, not its place
     assert card["maximum"] == pytest.approx(6.27717, abs=1e-5)
-    assert card["minimum"] == 0.0
+    assert card["scale"] == "0 to 6.27717"
     assert len(card["questions"]) == 64
     assert {"input", "frames", "score", "better", "licence", "cannot_see"} <= card.keys()
     json.dumps(card)

@@ -188,15 +188,22 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
 def test_ten_thousand_frames_are_read_one_at_a_time(tmp_path):
     """46 MB of frames: reading some holds some, and reading all at once is refused before they fill the memory."""
     path = tmp_path / "long.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
-        stream.options = {"preset": "ultrafast"}
-        frame = av.VideoFrame.from_ndarray(numbered(1)[0], format="rgb24")
-        for at in range(10_000):
-            frame.pts = at
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    short = encode(numbered(20), tmp_path / "short.mp4")
+    with (
+        av.open(str(short)) as source,
+        av.open(str(path), "w") as container,
+    ):  # the same second 500 times: encoding so many takes long
+        given = source.streams.video[0]
+        stream = container.add_stream_from_template(given)
+        packets = [packet for packet in source.demux(given) if packet.size]
+        content = [(bytes(packet), packet.pts, packet.dts, packet.duration, packet.is_keyframe) for packet in packets]
+        span = sum(packet.duration for packet in packets)
+        for turn in range(500):
+            for data, pts, dts, duration, key in content:
+                packet = av.Packet(data)
+                packet.pts, packet.dts, packet.duration = pts + turn * span, dts + turn * span, duration
+                packet.time_base, packet.stream, packet.is_keyframe = given.time_base, stream, key
+                container.mux(packet)
     assert clips.describe(path).frames == 10_000
     tracemalloc.start()
     assert sum(1 for _ in clips.iter_frames(path, [0, 5_000, 9_999])) == 3

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.worker_environments.environments import alive, fill, made_environment, wait_until
+from tests.worker_environments.environments import alive, fill, made_environment, script_beside_contract, wait_until
 from vpo.errors import UserError
 from vpo.records import Failure
-from vpo.workers import contract
+from vpo.workers import client, contract
 from vpo.workers.client import WorkerProcess
 from vpo.workers.environment import interpreter_of
 from vpo.workers.toy.script import Toy
@@ -151,6 +152,26 @@ def test_it_ends_with_the_process_that_started_it(root):
     parent.kill()
     parent.wait()
     wait_until(lambda: not alive(pid))
+
+
+def test_a_child_that_a_killed_worker_leaves_behind_hides_nothing(toy, tmp_path, monkeypatch):
+    """A forked process, such as a data loader's, has its parent's output open: there is no end of file."""
+    body = """
+def work(self, job):
+    if job["id"] == "kill":
+        child = os.fork()
+        if not child:
+            time.sleep(20)
+            os._exit(0)
+        os.kill(os.getpid(), 9)
+    return {}
+"""
+    script = script_beside_contract(tmp_path / "own", body, name="toy")
+    monkeypatch.setattr(client, "worker_command", lambda *unused: [sys.executable, "-I", str(script), "-", "-"])
+    begin = time.monotonic()
+    killed, fine = toy().work([{"id": "kill"}, {"id": "fine"}])
+    assert (killed.kind, fine) == ("worker_died", {})
+    assert time.monotonic() - begin < 15
 
 
 def test_its_last_words_hold_no_secret(toy, root, monkeypatch):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from tests.worker_environments.environments import (
     wait_until,
     write_jobs,
 )
+from vpo.errors import UserError
 from vpo.video.clips import read_mp4
 from vpo.workers import contract
+from vpo.workers.interpreters import find_python
 from vpo.workers.manifest import WORKERS
 
 READ_BY_OLD_PYTHONS = [WORKERS / "contract.py", *sorted(WORKERS.glob("*/script.py"))]
@@ -32,6 +35,15 @@ def questions(*ids: str) -> list[dict]:
 @pytest.mark.parametrize("path", READ_BY_OLD_PYTHONS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_old_pythons_can_read_it(path):
     ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("name", ["open_sora", "toy", "vbench", "visionreward"])
+def test_a_script_may_be_carried_elsewhere_with_the_contract_beside_it(tmp_path, name):
+    for file in (WORKERS / "contract.py", WORKERS / name / "script.py"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "jobs.jsonl").write_text("")
+    done = run_script(tmp_path / "script.py", tmp_path / "jobs.jsonl", tmp_path / "results.jsonl")
+    assert (done.returncode, done.stderr) == (0, f"{name}: 0 jobs, 0 have a result\n")
 
 
 def test_the_contract_needs_the_standard_library_alone():
@@ -228,3 +240,19 @@ def work(self, job):
     assert [(one["id"], one["result"]) for one in results] == [("a", {"twice": 4}), ("b", {"twice": 10})]
     assert done.stderr.count("from a child") == 2
     assert "loading" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.8", "3.10"])
+def test_an_old_python_does_the_jobs(tmp_path, version):
+    try:
+        python = find_python(version, None, "this test")
+    except UserError:
+        pytest.skip(f"there is no Python {version} here")
+    script = script_beside_contract(tmp_path / "own", 'def work(self, job):\n    return {"twice": 2 * job["number"]}')
+    jobs = write_jobs(tmp_path / "jobs.jsonl", [{"id": "a", "number": 2}])
+    for have in (0, 1):
+        command = [str(python), "-I", str(script), str(jobs), str(tmp_path / "results.jsonl")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, f"own: 1 jobs, {have} have a result" in done.stderr) == (0, True), done.stderr
+    assert lines_of(tmp_path / "results.jsonl")[0]["result"] == {"twice": 4}

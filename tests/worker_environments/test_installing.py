@@ -15,7 +15,8 @@ from tests.assets.wheels import make_wheel, only_from
 from tests.conftest import run_vpo
 from tests.worker_environments.environments import fill, script_beside_contract, wait_until
 from vpo.errors import UserError
-from vpo.workers.environment import check_worker, install_worker, read_record, worker_command
+from vpo.workers.environment import check_worker, read_record, worker_command
+from vpo.workers.installing import install_worker
 from vpo.workers.interpreters import find_python
 from vpo.workers.manifest import WORKERS, Manifest, read_manifests
 
@@ -25,6 +26,10 @@ def check(self, settings):
     import helper
     sys.path.insert(0, settings["repository"] or ".")
     return {"helper": helper.VERSION, "code": __import__("code_of_others").NAME if settings["repository"] else "none"}
+def load(self, settings):
+    sys.path.insert(0, settings["repository"])
+def work(self, job):
+    return {"code": __import__("code_of_others").NAME}
 """
 
 
@@ -80,7 +85,11 @@ def test_install_check_and_ls_from_the_command_line(tmp_path, index):
     assert "own: never run by us" in done.stderr
     assert re.search(r"own  installed, Python 3\.\d+\.\d+, \d+ MB; never run by us", vpo("ls").stdout)
     check = vpo("check")
-    assert (check.returncode, check.stdout.endswith("helper 1.0, code first)\n")) == (0, True), check
+    assert (check.returncode, "helper 1.0, code first); by hand:\n" in check.stdout) == (0, True), check
+    by_hand = check.stdout.splitlines()[1].strip()
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a"}\n')
+    subprocess.run(by_hand, shell=True, cwd=tmp_path, check=True, stderr=subprocess.DEVNULL)
+    assert json.loads((tmp_path / "results.jsonl").read_text())["result"] == {"code": "first"}
     record = json.loads((tmp_path / "root" / "own" / "worker.json").read_text())
     assert "helper==1.0" in record["packages"]
 
@@ -94,6 +103,7 @@ def test_install_check_and_ls_from_the_command_line(tmp_path, index):
         worker_command(manifest_of(workers), tmp_path / "root", {})
 
 
+@pytest.mark.slow
 def test_a_killed_installation_is_none_and_is_begun_again(tmp_path, index):
     """Killed while it makes the environment: `ls` says so, and the next start makes it whole."""
     workers, root = write_worker(tmp_path / "workers"), tmp_path / "root"

@@ -110,14 +110,17 @@ def test_a_run_needs_its_workers_before_anything_is_trained(tmp_path):
 def test_from_queries_to_dpo_through_workers(root, tmp_path):
     """The whole method, rendering by the script of Open-Sora and scoring by VisionReward's, with the stand-ins behind them."""
     done = run_vpo(
-        "run", "experiment=smoke", "generator=open_sora", "reward=visionreward", "stop_after=dpo", cwd=tmp_path,
-        VPO_WORKERS=str(root),
+        "run", "experiment=smoke", "generator=open_sora", "reward=visionreward", "method=[original,dpo]", cwd=tmp_path,
+        VPO_WORKERS=str(root), timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (scores,) = (tmp_path / "store/score").glob("*/scores.jsonl")
-    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    scores = sorted((tmp_path / "store/score").glob("*/scores.jsonl"))
+    rows = [json.loads(line) for path in scores for line in path.read_text().splitlines()]
     assert rows
     assert all(len(row["answers"]) == 64 for row in rows)
+    (results,) = (tmp_path / "runs/smoke").glob("*/results.json")
+    methods = json.loads(results.read_text())["methods"]
+    assert set(methods) == {"original", "dpo"}
 
 
 def test_what_names_a_clips_code_has_the_script_and_its_pins():

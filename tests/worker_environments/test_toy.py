@@ -41,7 +41,7 @@ def installed(tmp_path_factory):
 def test_it_is_installed_with_its_pins(installed, tmp_path):
     check = run_vpo("workers", "check", "toy", cwd=tmp_path, VPO_WORKERS=str(installed))
     pin = (TOY.parent / "requirements.txt").read_text().strip().replace("==", " ")
-    assert re.fullmatch(rf"toy: starts \(python 3\.\d+\.\d+, {re.escape(pin)}\)\n", check.stdout), check
+    assert re.fullmatch(rf"toy: starts \(python 3\.\d+\.\d+, {re.escape(pin)}\); by hand:\n  .+\n", check.stdout), check
 
 
 def test_by_hand_it_is_killed_again_and_again_and_misses_nothing(installed, tmp_path):

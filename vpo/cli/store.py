@@ -57,11 +57,12 @@ def store_command(arguments: list[str]) -> int:
     gone = gone_runs(options.store, options.gone)
     report_missing(options.store, gone, sure)
     users = users_of(options.store, options.runs, gone)
-    results, rest = list(stored(options.store, users)), list(leftovers(options.store, users))
+    clips = clips_in(options.store)
+    shared = {one.identity for one in clips}
+    results, rest = list(stored(options.store, users, shared)), list(leftovers(options.store, users, shared))
     answers = answers_in(options.cache or options.store / "answers")
     if options.action == "ls":
         _list(results, rest)
-        clips = clips_in(options.store)
         if clips:
             sys.stdout.write(f"{_sized(clips)}; {_sized(unused(clips)).lstrip()} that no result uses\n")
         _say_of_answers(answers, "in", "of servers, which are not asked the same again")
@@ -72,9 +73,9 @@ def store_command(arguments: list[str]) -> int:
             delete_answers(answers)
     else:
         _announce(results + rest)
-        clips = unused(clips_in(options.store), going=[one.folder for one in results + rest if not one.used_by])
-        if clips:
-            sys.stdout.write(f"{_sized(clips)} that no result uses then, which yes=true deletes, too\n")
+        idle = unused(clips, going=[one.folder for one in results + rest if not one.used_by])
+        if idle:
+            sys.stdout.write(f"{_sized(idle)} that no result uses then, which yes=true deletes, too\n")
         if options.answers:
             _say_of_answers(answers, "in", "of servers, which yes=true deletes, too")
     return 0

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
-from vpo.workers.environment import check_worker, install_worker, read_record, use_workers_folder, workers_folder
+from vpo.workers.environment import check_worker, command_by_hand, read_record, use_workers_folder, workers_folder
+from vpo.workers.installing import install_worker
 from vpo.workers.manifest import Manifest, pick_manifest, read_manifests
 
 USAGE = (
@@ -96,7 +97,8 @@ def _check(manifests: dict[str, Manifest], root: Path, names: Sequence[str]) -> 
             problems.append(str(error))
             continue
         facts = ", ".join(f"{key} {value}" for key, value in found.items() if key != "schema")
-        sys.stdout.write(f"{manifest.name}: starts ({facts})\n")
+        by_hand = command_by_hand(manifest, root / manifest.name)
+        sys.stdout.write(f"{manifest.name}: starts ({facts}); by hand:\n  {by_hand}\n")
     if problems:
         raise UserError("; ".join([problems[0], *(one.removeprefix("workers: ") for one in problems[1:])]))
     if not (names or installed):

@@ -60,6 +60,11 @@ class Counting:
             return self._read(given["prompts"])
         if stage.name == "critique":
             return self._read(given["prompts"]) if "prompts" in given else self.splits["test"]
+        if stage.name == "winners" or (stage.name == "sft" and "examples_of" in given):
+            known = [one for entry in given.values() if (one := self._read(entry)).value]
+            return (
+                min(known, key=lambda one: one.value or 0).weaker("estimate") if known else UNKNOWN
+            )  # at most one a query
         if stage.name == "sft":
             return self.splits["sft"].weaker("estimate")
         if stage.name in ("pair", "reference", "dpo"):

@@ -75,7 +75,12 @@ def _cost(stage: Any, items: Figure, known: Known, measured: Mapping[str, Figure
     elif stage.name == "evaluate":
         on_gpu, node = False, stage.evaluator
     else:
-        node = config["drafter"] if stage.name == "draft" else getattr(stage, "method", None) or config["backbone"]
+        writers = {"draft": config["drafter"], "evolve": getattr(stage, "rewriter", None) or {}}
+        node = (
+            writers.get(stage.name)
+            or getattr(stage, "method", None)
+            or ({} if stage.name == "evolve" else config["backbone"])
+        )
         if getattr(stage, "policy", None) is not None:
             read, written = (
                 _prompt_tokens(config, config["backbone"].get("template")),

@@ -62,7 +62,13 @@ def _table(
     lines = [f"costs of {of} ({sizes}), k={config['sampling']['k']}, on {facts.gpu}", *_rows(to_do)]
     if len(to_do) < len(costs):
         lines.append(f"{len(costs) - len(to_do)} stages are done and cost nothing more")
-    return [*lines, *_sums(to_do, config, facts), *_dominating(to_do, config), *_adaptive(to_do, config, flawed)]
+    return [
+        *lines,
+        *_sums(to_do, config, facts),
+        *_idle(to_do, facts),
+        *_dominating(to_do, config),
+        *_adaptive(to_do, config, flawed),
+    ]
 
 
 def _rows(costs: Sequence[Cost]) -> list[str]:
@@ -110,6 +116,21 @@ def _sums(costs: Sequence[Cost], config: Mapping[str, Any], facts: Known) -> lis
     return [f"time: {', '.join(on)}{note}{price}"]
 
 
+def _idle(costs: Sequence[Cost], facts: Known) -> list[str]:
+    """What stages one after another leave idle, where clips and their scores are made on a device each."""
+    render, score = (
+        total(one.gpu_hours for one in costs if one.name.startswith(f"{name} ")) for name in ("render", "score")
+    )
+    if not (render.value and score.value):
+        return []
+    both, shorter = render.value + score.value, min(render.value, score.value)
+    return [
+        f"idle: with one {facts.gpu} each for generator and reward these would do nothing for {score.value / both:.0%} and "
+        f"{render.value / both:.0%} of that time, and to score clips while others are rendered would spare at most "
+        f"{shorter / both:.0%}; with all devices on each stage in turn (executor) nothing is idle but for its last clips"
+    ]
+
+
 def _dominating(costs: Sequence[Cost], config: Mapping[str, Any]) -> list[str]:
     hours = total(one.gpu_hours for one in costs)
     known_hours = [one for one in costs if one.gpu_hours.value]
@@ -143,12 +164,13 @@ def _adaptive(costs: Sequence[Cost], config: Mapping[str, Any], flawed: Figure) 
             else f"would save: feedback=both renders only prompts that passed the text check, without {share}"
         )
     found = known()["adaptive"]
-    stop = found["stop"]["both" if feedback["text"] else "video"]
-    spared = hours * Figure(stop["clips"], found["basis"])
-    lines.append(
-        f"would save: to stop a query once it has a pair spares {stop['clips']:.0%} of clips ({_number(spared)} GPU-hours) and loses "
-        f"{stop['pairs']:.0%} of pairs ({found['basis']}: {found['source']})"
-    )
+    if feedback["per_query"] == 1 and feedback["ranks"] is None:  # else all candidates are needed to know the pairs
+        stop = found["stop"]["both" if feedback["text"] else "video"]
+        spared = hours * Figure(stop["clips"], found["basis"])
+        lines.append(
+            f"would save: to stop a query once it has a pair spares {stop['clips']:.0%} of clips ({_number(spared)} GPU-hours) and "
+            f"loses {stop['pairs']:.0%} of pairs ({found['basis']}: {found['source']})"
+        )
     steps = config["generator"].get("steps")
     if isinstance(steps, int) and steps > 1:
         render = total(one.gpu_hours for one in rendering if one.name.startswith("render"))

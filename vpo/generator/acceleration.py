@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from vpo.errors import UserError
-from vpo.generator.loading import denoisers
+from vpo.generator.loading import denoisers, quiet
 from vpo.generator.options import Acceleration
 from vpo.language.checkpoints.wording import in_short
 
@@ -35,14 +35,17 @@ def forget(pipeline: Any) -> None:
 
 
 def _set_attention(model: Any, backend: str) -> None:
+    key, only = f"config: generator.acceleration.attention={backend}", f"{type(model).__name__} has one backend only"
     if not hasattr(model, "set_attention_backend"):
-        raise UserError(
-            f"config: generator.acceleration.attention: {type(model).__name__} has one backend only; set it to null"
-        )
+        raise UserError(f"{key}: {only}; set it to null")
     try:
-        model.set_attention_backend(backend)
+        with quiet():
+            model.set_attention_backend(backend)
     except Exception as error:  # an unknown name, a package that is not installed, a GPU that is not there
-        raise UserError(f"config: generator.acceleration.attention={backend}: {in_short(error)}") from error
+        raise UserError(f"{key}: {in_short(error)}") from error
+    processors = [one.processor for one in model.modules() if hasattr(one, "processor")]
+    if not any(getattr(one, "_attention_backend", None) is not None for one in processors):
+        raise UserError(f"{key}: {only}; set it to null")  # diffusers says nothing
 
 
 def _set_cache(pipeline: Any, name: str, model: Any, wanted: Acceleration) -> None:
@@ -66,6 +69,14 @@ def _set_cache(pipeline: Any, name: str, model: Any, wanted: Acceleration) -> No
         raise UserError(
             f"config: {key}: {type(model).__name__} does not take it ({in_short(error)}); set it to null"
         ) from error
+    if not any(
+        registry.hooks for one in model.modules() if (registry := getattr(one, "_diffusers_hook", None)) is not None
+    ):
+        raise UserError(  # diffusers says nothing
+            f"config: {key}: none of the layers of {type(model).__name__} has a name that it looks for; name them in "
+            f"generator.acceleration.cache_arguments ({', '.join(one for one in known if 'identifiers' in one) or 'none'}), or set it "
+            "to null"
+        )
     _check_contexts(pipeline, key)
 
 

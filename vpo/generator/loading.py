@@ -3,6 +3,7 @@
 Only safetensors are read, and no code of a model's folder is run.
 """
 
+import difflib
 import inspect
 import logging
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,13 @@ from vpo.generator.options import Lora, Scheduler, Settings
 from vpo.generator.prompt_tokens import FIXED
 from vpo.language.checkpoints.intake import fetch
 from vpo.language.checkpoints.wording import in_short
+
+# Arguments of a pipeline's call that have keys of their own.
+ELSEWHERE = {
+    "height": "height", "width": "width", "num_frames": "frames", "video_length": "frames",
+    "frame_rate": "fps", "num_inference_steps": "steps", "guidance_scale": "guidance", "max_sequence_length": "tokens",
+    "negative_prompt": "negative_prompt",
+}  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +41,19 @@ def load(settings: Settings, folder: Path, parts: Mapping[str, Any], device: str
     kind = getattr(diffusers, settings.pipeline, None)
     if not (inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)):
         raise UserError(f"config: generator.pipeline={settings.pipeline} is no pipeline of the installed diffusers")
+    check_call(kind, settings)
+    for name in settings.dtypes:
+        if name not in parts:
+            raise UserError(
+                f"config: generator.dtypes.{name}: the pipeline has no such component; it has {', '.join(parts)}"
+            )
     options: dict[str, Any] = {} if settings.variant is None else {"variant": settings.variant}
     if settings.memory.bits is not None:
-        options["quantization_config"] = _quantisation(settings, parts)
+        if device == "cpu":
+            raise UserError(
+                f"config: generator.memory.bits={settings.memory.bits}: bitsandbytes quantises on a GPU only; set it to null"
+            )
+        options["quantization_config"] = quantisation(settings, parts)
     dtypes = {name: getattr(torch, one) for name, one in settings.dtypes.items()}
     try:
         with quiet():
@@ -80,6 +98,26 @@ def quiet() -> Iterator[None]:
     finally:
         of_diffusers.set_verbosity(before[0])
         of_transformers.set_verbosity(before[1])
+
+
+def check_call(kind: type, settings: Settings) -> None:
+    """Raise UserError for arguments of the call that a pipeline does not take, that stand elsewhere, or that have no effect."""
+    known = inspect.signature(kind.__call__).parameters
+    for name in settings.call:
+        if name in ELSEWHERE:
+            raise UserError(f"config: generator.call.{name}: it is set by generator.{ELSEWHERE[name]}; leave it out")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "leave it out"
+            raise UserError(f"config: generator.call.{name}: {kind.__name__} takes no such argument; {hint}")
+    if settings.negative_prompt is not None:
+        if "negative_prompt" not in known:
+            raise UserError(f"config: generator.negative_prompt: {kind.__name__} takes none; set it to null")
+        if "true_cfg_scale" in known and settings.call.get("true_cfg_scale", 1.0) <= 1.0:
+            raise UserError(
+                f"config: generator.negative_prompt: {kind.__name__} reads it only with a second pass; add "
+                "generator.call.true_cfg_scale above 1, or set it to null"
+            )
 
 
 def set_scheduler(pipeline: Any, wanted: Scheduler) -> None:
@@ -185,8 +223,8 @@ def denoisers(pipeline: Any) -> dict[str, Any]:
     return {name: getattr(pipeline, name) for name in names if getattr(pipeline, name, None) is not None}
 
 
-def _quantisation(settings: Settings, parts: Mapping[str, Any]) -> Any:
-    """bitsandbytes' quantisation of some components, on loading."""
+def quantisation(settings: Settings, parts: Mapping[str, Any]) -> Any:
+    """bitsandbytes' quantisation of some components, on loading. Raises UserError for a component that is not there."""
     import torch
     from diffusers import PipelineQuantizationConfig
 

@@ -153,10 +153,16 @@ def read_options(kind: type[O], values: Mapping[str, Any] | None, key: str) -> O
     for name, value in (values or {}).items():
         if name not in known:
             raise UserError(f"config: there is no key {key}.{name}; its keys are {', '.join(known)}")
+        if value is None and str(known[name].type) in _NULL_IS_DEFAULT:
+            continue
         wanted = _TYPES.get(str(known[name].type))
         if wanted and (not isinstance(value, wanted[0]) or (isinstance(value, bool) and bool not in wanted[0])):
             raise UserError(f"config: {key}.{name}={value} must be {wanted[1]}")
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in (values or {}).items()}
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in (values or {}).items()
+        if value is not None or str(known[name].type) not in _NULL_IS_DEFAULT
+    }
     for name, one in known.items():
         if name not in given and one.default is MISSING and one.default_factory is MISSING:
             raise UserError(f"config: {key}.{name} must be given")
@@ -172,6 +178,9 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "tuple[str, ...]": ((list, tuple), "a list of names"),
     "collections.abc.Mapping[str, typing.Any]": ((Mapping,), "a mapping"),
 }
+
+
+_NULL_IS_DEFAULT = ("collections.abc.Mapping[str, typing.Any]", "tuple[str, ...]")
 
 
 def check_choice(key: str, value: str, known: tuple[str, ...] | frozenset[str], ending: str = "") -> None:

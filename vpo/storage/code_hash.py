@@ -51,12 +51,11 @@ def code_of(stage: str, node: Mapping[str, Any], runs: Iterable[str] = ()) -> di
 
 
 def _digest(files: Mapping[str, Path], node: Mapping[str, Any]) -> str:
-    """Of the files of modules, of word lists beside them, and of the templates that modules and node name."""
+    """Of the files of modules, of text files beside packages, and of the templates that modules and node name."""
     digest = hashlib.sha256()
     for file in files.values():
-        texts = (
-            sorted(file.parent.glob("*.txt")) if file.name == "__init__.py" else []
-        )  # a judge's word lists, a worker's pins
+        # a judge's word lists, a worker's pins
+        texts = sorted(file.parent.glob("*.txt")) if file.name == "__init__.py" else []
         for one in (file, *texts):
             digest.update(one.read_bytes())
     for file in _templates(files, node):

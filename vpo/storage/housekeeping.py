@@ -96,24 +96,26 @@ def report_missing(store: Path, gone: set[Path], sure: bool) -> None:
             )
 
 
-def stored(store: Path, users: Mapping[str, list[str]]) -> Iterator[StoredFolder]:
-    """Every finished result of the store, by stage and time."""
-    shared = _in_clip_store(store)
+def stored(
+    store: Path, users: Mapping[str, list[str]], clips: Collection[tuple[int, int]] = ()
+) -> Iterator[StoredFolder]:
+    """Every finished result of the store, by stage and time; `clips` are the identities of those in the clip store."""
     manifests = [path for path in store.glob("*/*/manifest.json") if not path.parent.suffix]
     for path in sorted(manifests, key=lambda path: (path.parent.parent.name, path.stat().st_mtime)):
         folder = path.parent
         name = f"{folder.parent.name}/{folder.name}"
         used_by = tuple(users.get(name, ()))
-        yield StoredFolder(name, folder, size_of(folder, shared), read_manifest(folder)["created"], used_by)
+        yield StoredFolder(name, folder, size_of(folder, clips), read_manifest(folder)["created"], used_by)
 
 
-def leftovers(store: Path, users: Mapping[str, list[str]]) -> Iterator[StoredFolder]:
+def leftovers(
+    store: Path, users: Mapping[str, list[str]], clips: Collection[tuple[int, int]] = ()
+) -> Iterator[StoredFolder]:
     """Unfinished results, which a run that refers to them goes on with, and what a killed prune left."""
-    shared = _in_clip_store(store)
     for suffix, label in ((".partial", "unfinished"), (".trash", "half deleted")):
         for folder in sorted(path for path in store.glob(f"*/*{suffix}") if path.is_dir()):
             name = f"{folder.parent.name}/{folder.name}"
-            yield StoredFolder(name, folder, size_of(folder, shared), label, tuple(users.get(_wanted_as(name), ())))
+            yield StoredFolder(name, folder, size_of(folder, clips), label, tuple(users.get(_wanted_as(name), ())))
 
 
 def answers_in(cache: Path) -> list[Path]:
@@ -138,10 +140,6 @@ def size_of(folder: Path, without: Collection[tuple[int, int]] = ()) -> int:
                 facts = os.stat(os.path.join(root, name))
                 total += facts.st_size if (facts.st_dev, facts.st_ino) not in without else 0
     return total
-
-
-def _in_clip_store(store: Path) -> set[tuple[int, int]]:
-    return {one.identity for one in clips_in(store)}
 
 
 def readable(size: int) -> str:

@@ -23,21 +23,25 @@ def problem_of(clip: Clip, folder: Path, *, still_is_fine: bool = False) -> str:
     """
     if clip.status != "ok":
         return clip.status
-    # What cannot change the verdict any more is not computed: of most clips two frames are compared, and all are decoded.
+    # All frames are decoded; pictures are made of them until they cannot change the verdict any more: of most clips, of two.
+    unsure = set(range(clip.frames))
     first: np.ndarray | None = None
     count, light, moves = 0, 0.0, still_is_fine or clip.frames == 1
     try:
-        for frame in clips.iter_frames(folder / clip.path):
+        for shown in clips.shown_frames(folder / clip.path, unsure):
             count += 1
             if count > clip.frames:
                 return f"it has {clips.describe(folder / clip.path).frames} frames, not {clip.frames}"
+            frame = shown.picture
+            if frame is None:
+                continue
             if frame.shape[:2] != (clip.height, clip.width):
                 return f"its frames are {frame.shape[1]}x{frame.shape[0]}, not {clip.width}x{clip.height}"
-            if light < clips.BLACK * clip.frames:
-                light += float(frame.mean())
-            if first is None:
-                first = frame
+            light += float(frame.mean())
+            first = frame if first is None else first
             moves = moves or _differ(first, frame)
+            if moves and light >= clips.BLACK * clip.frames:
+                unsure.clear()
     except clips.ClipError as error:
         return f"unreadable: {str(error).removeprefix(str(folder / clip.path)).lstrip(': ')}"
     if count != clip.frames:

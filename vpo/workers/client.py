@@ -13,6 +13,7 @@ import queue
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 LEAVE = 10.0  # seconds that an idle worker has to end
 TAIL = 4096  # bytes of what a worker printed last, which are kept for messages
+LOOK = 1.0  # seconds between two looks at whether a worker that says nothing has ended
 STARTS = 2  # of a worker that a signal ended while it loaded its model
 
 
@@ -94,12 +96,12 @@ class WorkerProcess:
             _input_of(process).write(_line_of(job))
             _input_of(process).flush()
             record = self._next_line(self.seconds)
-        except BrokenPipeError:
-            record = None
         except TimeoutError:
             self.close()
             detail = f"the worker {self.name} was ended: one job took more than {self.seconds:g} s"
             return Failure("timeout", detail, retryable=True)
+        except OSError:  # its input is closed: it has ended
+            record = None
         self._busy = False
         if record is None:
             code = self._ended()
@@ -151,10 +153,17 @@ class WorkerProcess:
 
     def _next_line(self, seconds: float | None) -> dict[str, Any] | None:
         """The next record; None where the worker has ended. Raises TimeoutError."""
-        try:
-            line = self._lines.get(timeout=seconds)
-        except queue.Empty:
-            raise TimeoutError from None
+        end = None if seconds is None else time.monotonic() + seconds
+        while True:
+            try:
+                line = self._lines.get(timeout=LOOK if end is None else max(0.0, min(LOOK, end - time.monotonic())))
+                break
+            except queue.Empty:
+                if self._process is not None and self._process.poll() is not None and self._lines.empty():
+                    line = None  # it has ended, and a child that it left behind holds its output open
+                    break
+                if end is not None and time.monotonic() >= end:
+                    raise TimeoutError from None
         try:
             record: dict[str, Any] | None = None if line is None else json.loads(line)
         except ValueError:

@@ -22,6 +22,7 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from vpo.storage.jsonio import write_json
 
@@ -200,6 +201,7 @@ def _tokenizer(special: Sequence[str], chat: str | None) -> Qwen2Tokenizer:
 
 def _save(folder: Path, kind: type[PreTrainedModel], config: Any, tokenizer: Qwen2Tokenizer) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # there is nothing to wait for
     state = torch.get_rng_state()
     torch.manual_seed(0)
     try:

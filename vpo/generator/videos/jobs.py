@@ -14,6 +14,7 @@ So a start after a kill asks for the jobs that the killed one has left, and does
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,8 +47,12 @@ class JobRecord:
         line |= {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())} | (
             {"detail": redact_text(detail)} if detail else {}
         )
-        with self.path.open("ab") as file:
-            file.write(dumps(line).encode() + b"\n")
+        with self.path.open("ab+") as file:
+            torn = False  # whether a kill, or a full disk, has cut the last line short
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            file.write(b"\n" * torn + dumps(line).encode() + b"\n")
 
     def open_job(self, item: str, request: str) -> str | None:
         """The job that this request has last led to, if its clip may still be there."""

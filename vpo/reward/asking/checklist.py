@@ -82,11 +82,14 @@ class Checklist:
 
     def card(self) -> dict[str, Any]:
         """What the card of a reward says of its checklist."""
+        lowest, highest = (
+            SCALES[self.scale]([all_yes] * len(self.questions), self.weights) for all_yes in (False, True)
+        )
         return {
             "questions": [asdict(one) for one in self.questions],
-            "maximum": SCALES[self.scale]([True] * len(self.questions), self.weights),
-            "minimum": SCALES[self.scale]([False] * len(self.questions), self.weights),
+            "maximum": highest,
             "score": SCALE_NAMES[self.scale],
+            "scale": f"{lowest:g} to {highest:g}",
             "better": "higher",
             "text": "the original query",
             "rule": "an answer that is neither yes nor no is None; a score that needs it is None, too",

@@ -14,7 +14,8 @@ from vpo.language.checkpoints.limits import positions_of
 from vpo.reward.asking.families import FAMILIES, Family, Footage, Seen
 from vpo.reward.asking.loading import load_vlm
 
-TOGETHER = 2048  # tokens of questions in one pass
+# Tokens of questions in one pass: attention between questions is computed and masked, so that longer passes cost more than they save.
+TOGETHER = 512
 _WORD = "Qxzvj"  # no chat template writes it: where it stands in a rendered chat, a question would stand
 
 
@@ -53,7 +54,7 @@ class VisionLanguageModel:
         kind = self.model.config.model_type
         self.family: Family = FAMILIES[kind](self.model.config, self.tokenizer, colours, min_pixels, max_pixels)
         self.positions = positions_of(self.model.config) or 2**62
-        _ = self._frame  # a chat template without a place for a clip is refused now
+        self._frame  # noqa: B018 (a chat template without a place for a clip is refused now)
 
     @torch.inference_mode()
     def first_token_logits(self, footage: Footage, questions: Sequence[str]) -> Tensor:
@@ -67,14 +68,13 @@ class VisionLanguageModel:
             FrameError: The model cannot read such frames.
         """
         asked = self.ask(footage, questions)
-        shared = self._tensor(asked.shared)
-        positions = self.family.positions(
-            self.model, self._tensor([*asked.shared, asked.own[0][-1]]), asked.seen.inputs
-        )
+        shared, inputs = self._tensor(asked.shared), self._inputs(asked.seen)
+        # One token of text more, whose position is the one at which all questions begin.
+        positions = self.family.positions(self.model, self._tensor([*asked.shared, asked.own[0][-1]]), inputs)
         cache = DynamicCache(config=self.model.config.get_text_config())
         self.model(
             input_ids=shared, position_ids=positions[..., :-1], past_key_values=cache, use_cache=True, logits_to_keep=1,
-            **self._inputs(asked.seen), **self.family.more(shared),
+            **inputs, **self.family.more(shared),
         )  # fmt: skip
         found = [self._behind(asked.own[start:end], positions[..., -1:], cache) for start, end in _groups(asked.own)]
         return torch.cat(found)
@@ -93,7 +93,7 @@ class VisionLanguageModel:
     def ask(self, footage: Footage, questions: Sequence[str]) -> Asked:
         """The prompts of questions about a clip. All of a question is text, whatever looks like a control token in it."""
         seen = self.family.see(footage)
-        before, _, _ = self._frame
+        before = self._frame[0]
         ids = [
             copy
             for one in self._tokenised(before + seen.text)

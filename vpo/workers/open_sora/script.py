@@ -21,8 +21,11 @@ from typing import Any, Mapping
 if __package__:
     from vpo.workers import contract
 else:
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    HERE = os.path.dirname(os.path.abspath(__file__))
+    sys.path += [HERE, os.path.dirname(HERE)]
     import contract
+
+    del sys.path[-2:]  # what else lies there is not for the model's code
 
 # opensora/datasets/aspect.py: the VAE works on 17 frames at a time, and the model was trained on multiples of 51.
 FRAMES = (51, 102, 204, 408)

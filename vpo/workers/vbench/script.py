@@ -29,8 +29,11 @@ from typing import Any, Iterable, Mapping, Sequence
 if __package__:
     from vpo.workers import contract
 else:
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    HERE = os.path.dirname(os.path.abspath(__file__))
+    sys.path += [HERE, os.path.dirname(HERE)]
     import contract
+
+    del sys.path[-2:]  # what else lies there is not for the model's code
 
 DIMENSIONS = (
     "subject_consistency",

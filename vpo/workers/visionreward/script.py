@@ -21,8 +21,11 @@ from typing import Any, Mapping, Sequence
 if __package__:
     from vpo.workers import contract
 else:
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    HERE = os.path.dirname(os.path.abspath(__file__))
+    sys.path += [HERE, os.path.dirname(HERE)]
     import contract
+
+    del sys.path[-2:]  # what else lies there is not for the model's code
 
 PLACE = "[[prompt]]"  # of the query in a question
 PAD = 128002  # the token that the authors' script pads with
