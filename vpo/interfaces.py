@@ -159,7 +159,7 @@ class Reward(Protocol):
     """Scores clips against the original query (`clip.query`), never against the rewritten prompt."""
 
     def score(self, clips: Sequence[Clip]) -> list[Score | Failure]:
-        """One score a clip; `clip.path` is absolute. A clip that cannot be read has value None."""
+        """One score a clip; `clip.path` is absolute. A clip that cannot be read is a Failure, or has the value None."""
         ...
 
     def card(self) -> Mapping[str, Any]:

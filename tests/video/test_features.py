@@ -13,7 +13,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from vpo.assets.tiny import vision
 from vpo.errors import UserError
-from vpo.video import clips, features, models
+from vpo.video import clips, features, frames, models
 from vpo.video.features import ClipEncoder, DinoEncoder
 from vpo.video.frames import FrameCache, FrameReader
 from vpo.video.models import FeatureCache, Lease, Place
@@ -120,6 +120,22 @@ def test_batches_are_cut_at_their_size(tiny: Path, tmp_path: Path) -> None:
             alone.images([path], FrameReader("all", cache=FrameCache()))[0], found, rtol=1e-4, atol=1e-4
         )
     alone.close()
+
+
+def test_a_clip_that_is_too_long_to_keep_is_read_in_windows(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its features are those of a clip that is kept, and none of its frames stays."""
+    monkeypatch.setattr(frames, "WINDOW_BYTES", 4 * 64 * 96 * 3)
+    path = write(tmp_path / "a.mp4", 0, count=10)
+    found = []
+    for limit in (1, 1 << 30):
+        cache, encoder = FrameCache(limit), ClipEncoder(Place(str(tiny / "clip_b32")), "reward.path", batch_size=6)
+        found.append(encoder.images([path], FrameReader("all", cache=cache))[0])
+        assert cache.size == (0 if limit == 1 else 10 * 64 * 96 * 3)
+        encoder.close()
+    assert found[0].shape == (10, 512)
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_an_unreadable_clip_spoils_no_other(tiny: Path, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def _text_config(state: Mapping[str, torch.Tensor], seen: int) -> BlipTextConfig
         vocab_size=vocabulary, hidden_size=width, encoder_hidden_size=seen, num_hidden_layers=_layers(layers, 0),
         num_attention_heads=width // HEAD, intermediate_size=state["encoder.layer.0.intermediate.dense.weight"].shape[0],
         max_position_embeddings=state["embeddings.position_embeddings.weight"].shape[0], layer_norm_eps=1e-12,
+        bos_token_id=None, eos_token_id=None, sep_token_id=None,  # nothing is written with it
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def with_contents(node: Mapping[str, Any], *, ours: bool = False) -> dict[str, A
         if is_asset(node.get(key)):
             inner[f"{key}_content"] = version_of(node[key])
         elif isinstance(node.get(key), str) and Path(node[key]).expanduser().is_dir():
-            inner[f"{key}_content"] = fingerprint(Path(node[key]).expanduser(), parts=key == "path")
+            inner[f"{key}_content"] = fingerprint(Path(node[key]).expanduser(), below=key == "path")
     for key in [*FILES, *(one for one in node if one.endswith("_file"))]:
         if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
             inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()
