@@ -13,12 +13,12 @@ def test_a_run_scores_its_clips_by_a_vision_language_model(tmp_path):
     """From queries to DPO with conf/reward/vlm_tiny.yaml; the pairs come from its answers."""
     options = ["feedback=video", "feedback.threshold=0.01", "feedback.dominance=none", "method=[original,dpo]", "evaluator=[reward]",
                f"reward.path={model_folder('qwen2_5_vl')}"]  # fmt: skip
-    done = run_vpo("run", "experiment=smoke", "reward=vlm_tiny", *options, cwd=tmp_path)
+    done = run_vpo("run", "experiment=smoke", "reward=vlm_tiny", *options, cwd=tmp_path, timeout=900)
     assert done.returncode == 0, done.stderr
     (results,) = (tmp_path / "runs").rglob("results.json")
     methods = json.loads(results.read_text())["methods"]
     assert all(one["reward"]["n"] == 8 and one["reward"]["n_failed"] == 0 for one in methods.values())
-    (card, *_) = (tmp_path / "store").rglob("card.json")
+    (card, *_) = (tmp_path / "store/score").rglob("card.json")
     assert json.loads(card.read_text())["name"] == "checklist surrogate"
     scores = [
         json.loads(line)
