@@ -183,6 +183,7 @@ def test_visionreward_asks_its_questions_about_the_query(make, tmp_path):
     assert failed.kind == "AssertionError"
 
 
+@pytest.mark.slow  # it loads torch once more; of the alarm itself `Checklist` has tests of its own
 def test_a_checklist_that_never_says_yes_is_an_alarm(make, tmp_path, caplog):
     write_mp4(np.full((17, 32, 32, 3), 30, np.uint8), 8, tmp_path / "dark.mp4")
     reward = make("reward=visionreward")
