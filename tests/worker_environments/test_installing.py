@@ -144,6 +144,7 @@ def test_what_cannot_be_installed_is_one_line_with_a_cure(tmp_path, index):
         check_worker(broken, root / "own")
 
 
+@pytest.mark.slow
 def test_without_a_network_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")

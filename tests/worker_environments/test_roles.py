@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from tests.conftest import run_vpo
 from tests.worker_environments.environments import made_environment
 from vpo.build import build
+from vpo.checking.rules import check
 from vpo.errors import UserError
 from vpo.records import Clip, Failure, Prompt
 from vpo.storage.code_hash import code_of
@@ -88,6 +89,22 @@ def test_open_sora_renders_clips_from_their_own_seeds(make, tmp_path):
 def test_wrong_settings_of_open_sora_name_the_config(make):
     with pytest.raises(UserError, match=r"generator: frames=49: Open-Sora 1\.2 makes 51, 102, 204, 408 frames"):
         make("generator=open_sora", frames=49)
+
+
+@pytest.mark.parametrize(
+    ("choice", "change", "message"),
+    [
+        ("generator=open_sora", "generator.frames=49", r"generator: frames=49: Open-Sora 1\.2 makes 51"),
+        ("generator=open_sora", "generator.dtype=int8", "generator: dtype=int8 must be bf16, fp16 or fp32"),
+        ("reward=visionreward", "reward.frames=0", "reward[.:] ?frames=0 must be"),
+        ("reward=visionreward", "reward.scale=r01", r"reward\.scale=r01 is no scale"),
+    ],
+)
+def test_wrong_values_are_found_when_a_config_is_composed(choice, change, message):
+    with initialize_config_module("vpo.conf", version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", overrides=[choice, change]), resolve=True)
+    with pytest.raises(UserError, match=message):
+        check(config)
 
 
 def test_a_run_needs_its_workers_before_anything_is_trained(tmp_path):
@@ -166,16 +183,18 @@ def test_visionreward_asks_its_questions_about_the_query(make, tmp_path):
     assert failed.kind == "AssertionError"
 
 
+@pytest.mark.slow  # it loads torch once more; of the alarm itself `Checklist` has tests of its own
 def test_a_checklist_that_never_says_yes_is_an_alarm(make, tmp_path, caplog):
     write_mp4(np.full((17, 32, 32, 3), 30, np.uint8), 8, tmp_path / "dark.mp4")
     reward = make("reward=visionreward")
-    assert len(reward.questions) == 64
+    assert len(reward.checklist.questions) == 64
     dogs = [clip(str(at), tmp_path / "dark.mp4", query="a dog") for at in range(3)]
     with caplog.at_level(logging.WARNING):
-        reward.score([*dogs, clip("cat", tmp_path / "dark.mp4")])  # one yes in the batch
+        reward.score([clip("cat", tmp_path / "dark.mp4")])  # which has a yes
         assert not caplog.records
         scores = reward.score(dogs)
         reward.score(dogs)
     (record,) = caplog.records
-    assert "said no to all 64 questions about all 3 clips of a batch" in record.getMessage()
-    assert all(score.value is None for score in scores)  # the answers about lighting, which have a weight, are none
+    # Questions 15 to 20 are about lighting, and have no answer here: 58 of 64 have one.
+    assert 'no answer of 58 about clip 0 decoded to "yes"' in record.getMessage()
+    assert all(score.value is None for score in scores)  # these have a weight
