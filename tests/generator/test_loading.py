@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.generator.tiny import SMALL, generator_of
+from tests.generator.tiny import SMALL, generator_of, node_of
 from vpo.errors import UserError
 from vpo.generator import folder as folders
 from vpo.generator import loading
+from vpo.generator.diffusers import DiffusersGenerator
 
 TEXT = "a cat runs"
 
@@ -47,6 +48,8 @@ def refused(generator):
 def test_a_folder_of_another_class_is_refused(tiny):
     said = refused(generator_of("cogvideox_2b", tiny("latte")))
     assert "it is a LattePipeline, not a CogVideoXPipeline" in said
+    with pytest.raises(UserError, match="not a CogVideoXPipeline"):  # when the config is composed, too
+        DiffusersGenerator.check(node_of("cogvideox_2b", tiny("latte")))
 
 
 def test_code_of_a_models_folder_is_never_run(copy):

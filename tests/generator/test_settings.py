@@ -70,6 +70,7 @@ def test_the_published_values_of_cogvideox():
         ("generator.steps=0", r"generator\.steps=0"),
         ("generator.tokens=0", r"generator\.tokens=0"),
         ("generator.path=/", r"no model_index\.json"),
+        ("generator.path=./nowhere", r"generator\.path=\./nowhere: no such folder"),
     ],
 )
 def test_a_wrong_value_is_one_line(override, said):

@@ -1,7 +1,6 @@
 """Text-to-video and text-to-image pipelines of diffusers: a model is a yaml."""
 
 import inspect
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from vpo.generator.folder import check_folder, fetch_configs, fetch_weights
 from vpo.generator.options import Acceleration, Lora, Memory, Scheduler, Settings, library_versions, read_options
 from vpo.records import Clip, Prompt
 from vpo.storage.names import file_name
 from vpo.video import clips
-
-log = logging.getLogger(__name__)
 
 
 class DiffusersGenerator:
@@ -96,7 +94,9 @@ class DiffusersGenerator:
     @classmethod
     def check(cls, node: Mapping[str, Any]) -> None:
         """Raise UserError for what is wrong with a node of the config. It is asked when a config is composed."""
-        cls(**{key: value for key, value in node.items() if not key.startswith("_")})
+        made = cls(**{key: value for key, value in node.items() if not key.startswith("_")})
+        if Path(made.settings.path).is_dir():
+            check_folder(made.settings, Path(made.settings.path))
 
     def describe(self) -> dict[str, Any]:
         """What a clip depends on besides prompt and seed: model, commit, settings, versions of libraries. No weights are loaded."""
@@ -136,7 +136,6 @@ class DiffusersGenerator:
         """The pipeline, loaded on the first call. Raises UserError where it cannot be."""
         if self._pipeline is None:
             from vpo.generator.acceleration import accelerate
-            from vpo.generator.folder import fetch_weights
             from vpo.generator.loading import load
 
             _, commit, parts = self._place()
@@ -173,8 +172,6 @@ class DiffusersGenerator:
     def _place(self) -> tuple[Path, str | None, dict[str, Any]]:
         """The folder of the configs, the commit, and the components; checked once."""
         if self._found is None:
-            from vpo.generator.folder import check_folder, fetch_configs
-
             folder, commit = fetch_configs(self.settings)
             self._found = folder, commit, check_folder(self.settings, folder)
         return self._found

@@ -12,7 +12,6 @@ from vpo.errors import UserError
 from vpo.generator.frame_rules import check_sizes
 from vpo.generator.options import Settings, not_a_pipeline
 from vpo.language.checkpoints.files import read_json
-from vpo.language.checkpoints.intake import fetch
 
 KEY = "generator.path"
 TEXTS = ("json", "txt", "model", "jinja")  # of tokenizers and configs
@@ -21,11 +20,15 @@ OTHER_VARIANTS = ("fp16", "bf16", "non_ema")  # the same weights once more
 
 def fetch_configs(settings: Settings) -> tuple[Path, str | None]:
     """The folder of a pipeline's JSON files, and its commit where it comes from the hub. No weights are fetched."""
+    from vpo.language.checkpoints.intake import fetch  # which imports transformers
+
     return fetch(settings.path, settings.revision, KEY, wanted=["*.json"], not_wanted=[])
 
 
 def fetch_weights(settings: Settings, commit: str | None, parts: Mapping[str, Any]) -> Path:
     """The folder of a pipeline with all its files; of a hub's repository those of its components only, in one variant."""
+    from vpo.language.checkpoints.intake import fetch
+
     end = f".{settings.variant}" if settings.variant else ""
     wanted = ["model_index.json", *(f"{part}/*.{kind}" for part in parts for kind in TEXTS)]
     wanted += [f"{part}/*{end}*.safetensors" for part in parts]

@@ -20,7 +20,7 @@ CACHES = (
     "FasterCacheConfig", "FirstBlockCacheConfig", "MagCacheConfig", "PyramidAttentionBroadcastConfig", "TaylorSeerCacheConfig",
 )  # fmt: skip
 LIBRARIES = ("diffusers", "transformers", "torch", "accelerate", "safetensors", "bitsandbytes", "peft", "ftfy")
-O = TypeVar("O")  # noqa: E741
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,13 @@ class Settings:
         for name in ("steps", "tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"config: generator.{name}={getattr(self, name)} must be a whole number of at least 1")
-        if Path(self.path).is_dir() and not (Path(self.path) / "model_index.json").is_file():
-            raise UserError(not_a_pipeline(self.path))
+        if self.path.startswith((".", "/", "~")) and not Path(self.path).is_dir():
+            raise UserError(
+                f"config: generator.path={self.path}: no such folder; give the folder of a pipeline, or a hub id"
+            )
 
 
-def read_options(kind: type[O], values: Mapping[str, Any] | None, key: str) -> O:
+def read_options(kind: type[Options], values: Mapping[str, Any] | None, key: str) -> Options:
     """An options object of a mapping of the config. Raises UserError for unknown, missing and mistyped keys."""
     known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
     for name, value in (values or {}).items():
