@@ -61,11 +61,12 @@ class CheckedGenerator:
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:
         """One clip a prompt, from the store or rendered now; see `vpo.interfaces.Generator`."""
         results: list[Clip | Failure | None] = [None] * len(prompts)
-        waiting = list(range(len(prompts)))
+        waiting = self._render_claimed(prompts, seeds, folder, results, range(len(prompts)))
+        if waiting:
+            log.info("waiting for %d clips that another process is rendering", len(waiting))
         while waiting:
+            time.sleep(LOOK)
             waiting = self._render_claimed(prompts, seeds, folder, results, waiting)
-            if waiting:
-                time.sleep(LOOK)
         return [one for one in results if one is not None]
 
     def close(self) -> None:
