@@ -138,7 +138,9 @@ def save(shape: dict[str, Any], folder: Path) -> None:
     text.layer_types = ["full_attention"] * text.num_hidden_layers
     torch.manual_seed(0)
     for part in (config, text, config.vision_config):
-        part.initializer_range = 0.05
+        part.initializer_range = (
+            1.1 / text.hidden_size**0.5
+        )  # large enough for attention, and so for the question, to matter
     AutoModelForImageTextToText.from_config(type(config).from_dict(config.to_dict())).save_pretrained(folder)
 
 
@@ -178,6 +180,7 @@ def measure(name: str, contest: Contest, arguments: argparse.Namespace) -> dict[
         "parameters": contest.parameters, "shared_tokens": shared, "own_tokens": own, "rounds": rounds, "questions": len(one),
         "equal": sum(x == y for x, y in zip(one, other, strict=True)), "yes": sum(map(bool, one)),
         "difference": float((logits["single"] - logits["shared"]).abs().max()),
+        "spread": float(logits["single"].std(0).mean()),  # of a token's logit over the questions
     }  # fmt: skip
 
 
@@ -188,15 +191,15 @@ def table(found: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> st
         f"{arguments.dtype}, {arguments.device}, {arguments.threads} thread(s); goal {GOAL:g} times",
         "",
         "| model | parameters | clip's tokens | questions' tokens | one forward each: CPU s | shared: CPU s | times faster | "
-        "in seconds | equal answers | largest difference of logits |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "in seconds | equal answers (yes) | largest difference of logits | their spread over questions |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for shape, one in found.items():
         single, shared = (statistics.median(taken.cpu for taken in one["rounds"][way]) for way in ("single", "shared"))
         lines.append(
             f"| {shape} | {one['parameters'] / 1e6:.1f} M | {one['shared_tokens']} | {one['own_tokens']} | {single:.1f} | "
-            f"{shared:.1f} | {ratio(one, 1):.1f} | {ratio(one, 0):.1f} | {one['equal']} of {one['questions']} | "
-            f"{one['difference']:.1e} |"
+            f"{shared:.1f} | {ratio(one, 1):.1f} | {ratio(one, 0):.1f} | {one['equal']} of {one['questions']} "
+            f"({one['yes']}) | {one['difference']:.1e} | {one['spread']:.2f} |"
         )
     return "\n".join(lines)
 

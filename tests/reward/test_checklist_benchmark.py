@@ -24,7 +24,9 @@ def test_the_script_runs_and_all_answers_are_equal():
     done = subprocess.run([*command, "--rounds", "2", "--json"], cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)["tiny"]
     assert (found["questions"], found["equal"]) == (64, 64)
-    assert found["difference"] < 1e-3
-    assert 0 < found["yes"] < 64  # a model that always says the same would agree with itself
+    assert (
+        found["difference"] < found["spread"] / 1000
+    )  # a model that says the same to every question would agree with itself
+    assert found["spread"] > 0.1
     assert {way: len(rounds) for way, rounds in found["rounds"].items()} == {"single": 2, "shared": 2}
     assert "tiny shared, round 2 of 2: " in done.stderr
