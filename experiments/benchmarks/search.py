@@ -158,7 +158,9 @@ def measured(world: World, search: Mapping[str, Any]) -> Row:
 
 
 def as_sampled(record: Optimized) -> Optimized:
-    """The first candidate as the prompt, whatever the guard says of it."""
+    """The first candidate as the prompt, whatever the guard says of it; a query in another language than the judge's has none."""
+    if not record.candidates:
+        return record
     first = record.candidates[0]
     return replace(record, prompt=first.text, verdict=first.verdict, how=first.how, fell_back=False)
 
