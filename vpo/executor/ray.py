@@ -84,7 +84,7 @@ class RayExecutor:
         import ray
 
         wanted = {"CPU": self.cpus, "GPU": self.gpus}
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         if any(all(node.get(name, 0) >= value for name, value in wanted.items()) for node in nodes):
             return
         most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in wanted}
