@@ -59,6 +59,14 @@ def clip_h14(folder: Path) -> None:
     clip(folder, patch=14, width=64)
 
 
+def aesthetic_head(folder: Path) -> None:
+    """Like LAION's linear head on CLIP L/14: 768 weights and a bias."""
+    import torch
+
+    weight = torch.randn(768, generator=torch.Generator().manual_seed(0))
+    (folder / "head.json").write_text(json.dumps({"weight": weight.tolist(), "bias": 3.5}), encoding="utf-8")
+
+
 def dino(folder: Path) -> None:
     """Like facebook/dino-vitb16: a ViTModel without a pooler."""
     import torch
@@ -189,6 +197,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "clip_b32": clip_b32,
     "clip_l14": clip_l14,
     "clip_h14": clip_h14,
+    "aesthetic_head": aesthetic_head,
     "dino": dino,
     "mps": mps,
     "imagereward": imagereward,
