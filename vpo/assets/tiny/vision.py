@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from vpo.storage.jsonio import write_json
+
 IMAGE = 28  # pixels a side that they see
 WORDS = 77  # tokens of a text, as CLIP
 SCALES = ("visual quality", "temporal consistency", "dynamic degree", "text-to-video alignment", "factual consistency")
@@ -64,7 +66,7 @@ def aesthetic_head(folder: Path) -> None:
     import torch
 
     weight = torch.randn(768, generator=torch.Generator().manual_seed(0))
-    (folder / "head.json").write_text(json.dumps({"weight": weight.tolist(), "bias": 3.5}), encoding="utf-8")
+    write_json(folder / "head.json", {"weight": weight.tolist(), "bias": 3.5})
 
 
 def dino(folder: Path) -> None:
@@ -234,4 +236,4 @@ def _preprocessor(kind: str, size: dict[str, int]) -> dict[str, Any]:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    write_json(path, value, indent=1)
