@@ -9,7 +9,18 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "vpo"
-GROUPS = {"backbone", "dataset", "evaluator", "executor", "generator", "judge", "logger", "method", "reward", "rewriter"}
+GROUPS = {
+    "backbone",
+    "dataset",
+    "evaluator",
+    "executor",
+    "generator",
+    "judge",
+    "logger",
+    "method",
+    "reward",
+    "rewriter",
+}
 LOWEST = {"cards", "errors", "interfaces", "records", "seeding"}
 # What a room may import, besides the lowest modules and itself. `templates` are texts.
 ALLOWED = {

@@ -164,6 +164,15 @@ def check_assets(config: Mapping[str, Any]) -> None:
         for key in ("model", "path"):
             if is_asset(node.get(key)):
                 find_asset(node[key], node.get("revision"), f"{role}.{key}")
+    for path, node in targets.targets_in(config["reward"]):
+        for key in ("texts_file", "head", "checkpoint"):
+            file = node.get(key)
+            if isinstance(file, str) and not is_asset(file) and not Path(file).expanduser().is_file():
+                named = ".".join(("reward", *path, key))
+                raise UserError(
+                    f"config: {named}={file}: no such file; put a copy there, or set paths.data to where copies lie "
+                    "(the reward's yaml says where it comes from)"
+                )
 
 
 def check_workers(config: Mapping[str, Any]) -> None:

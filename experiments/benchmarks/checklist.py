@@ -31,11 +31,14 @@ import yaml  # noqa: E402
 from transformers import AutoConfig, AutoModelForImageTextToText  # noqa: E402
 
 from vpo.assets.tiny.vlm import MODELS  # noqa: E402
+from vpo.errors import UserError  # noqa: E402
+from vpo.reward.asking.checklist import Checklist  # noqa: E402
 from vpo.reward.asking.families import Footage  # noqa: E402
 from vpo.reward.asking.model import VisionLanguageModel  # noqa: E402
 from vpo.reward.asking.yes_no import NO, YES, by_probability, token_ids  # noqa: E402
 
-QUESTIONS = HERE.parents[1] / "conf/reward/base/visionreward_questions.yaml"
+QUESTIONS = HERE.parents[1] / "conf/reward/base/visionreward.yaml"
+TEXTS = HERE.parents[2] / "shared/data/visionreward/video_qa.txt"
 QUERY, INSTRUCTION = "A small brown dog runs along a beach at sunset", " Answer with yes or no."
 EVERY = 15.0  # seconds between two lines of progress
 GOAL = 5.0
@@ -103,7 +106,9 @@ def main() -> None:
             model = VisionLanguageModel(
                 arguments.path or folder, None, arguments.dtype, arguments.device, 3136, 12845056, "--path"
             )
-        found[shape] = measure(shape, Contest(model, footage(arguments), texts(arguments.questions)), arguments)
+        found[shape] = measure(
+            shape, Contest(model, footage(arguments), texts(arguments.questions, arguments.texts)), arguments
+        )
     print(json.dumps(found) if arguments.json else table(found, arguments))
     differing = [shape for shape, one in found.items() if one["equal"] != one["questions"]]
     if differing:
@@ -121,6 +126,7 @@ def parse(spec: dict[str, Any]) -> argparse.Namespace:
     parser.add_argument("--height", type=int, default=168)
     parser.add_argument("--width", type=int, default=252)
     parser.add_argument("--questions", type=int, default=64, help="the first so many")
+    parser.add_argument("--texts", type=Path, default=TEXTS, help="VisionReward_video_qa.txt of THUDM/VisionReward")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -151,10 +157,13 @@ def footage(arguments: argparse.Namespace) -> Footage:
     return Footage(frames, [place / 8 for place in range(len(frames))], 1 / 8)
 
 
-def texts(count: int) -> list[str]:
+def texts(count: int, file: Path) -> list[str]:
     """VisionReward's questions about one query."""
     asked = yaml.safe_load(QUESTIONS.read_text(encoding="utf-8"))["questions"][:count]
-    return [one["text"].replace("[[prompt]]", QUERY) + INSTRUCTION for one in asked]
+    try:
+        return [text + INSTRUCTION for text in Checklist(asked, "sum_of_yes", str(file)).texts(QUERY)]
+    except UserError as error:
+        sys.exit(f"checklist: {error}")
 
 
 def measure(name: str, contest: Contest, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def nodes(models: Path) -> dict[str, dict[str, Any]]:
     return {
         "clip B/32": of("clip", "clip_b32"),
         "clip L/14": of("clip", "clip_l14", frames="arange 4"),
-        "aesthetic": of("aesthetic", "clip_l14"),
+        "aesthetic": of("aesthetic", "clip_l14", head=str(models / "aesthetic_head/head.json")),
         "mps": of("mps", "mps", checkpoint=str(models / "mps/mps.safetensors")),
         "videoscore": of("videoscore", "videoscore", frames="steps 16"),
     }

@@ -17,6 +17,7 @@ from vpo.feedback.checklist import (
     never_yes,
     weighted_sum,
 )
+from vpo.reward.asking.checklist import Checklist
 
 VISIONREWARD = Path(__file__).resolve().parents[3] / "shared" / "data" / "visionreward" / "video_checklist_64.json"
 
@@ -98,15 +99,13 @@ def test_visionreward_weights_give_its_published_maxima() -> None:
 
 
 @pytest.mark.skipif(not VISIONREWARD.exists(), reason="shared/data/visionreward is not beside this checkout")
-def test_our_yaml_holds_visionrewards_questions_and_weights() -> None:
-    ours = yaml.safe_load((ROOT / "conf/reward/base/visionreward_questions.yaml").read_text(encoding="utf-8"))[
-        "questions"
-    ]
-    published = [
-        {"text" if name == "question" else name: value for name, value in one.items() if name != "selected"}
-        for one in json.loads(VISIONREWARD.read_text())["questions"]
-    ]
-    assert ours == published
+def test_our_yaml_holds_visionrewards_weights_and_its_file_the_texts() -> None:
+    ours = yaml.safe_load((ROOT / "conf/reward/base/visionreward.yaml").read_text(encoding="utf-8"))["questions"]
+    published = json.loads(VISIONREWARD.read_text())["questions"]
+    names = ("id", "dimension", "sub_dimension", "level", "weight")
+    assert ours == [{name: one[name] for name in names} for one in published]
+    read = Checklist(ours, "sum_of_yes", str(VISIONREWARD.with_name("video_qa.txt"))).questions
+    assert [one.text for one in read] == [one["question"] for one in published]
 
 
 def test_the_mean_of_signed_weights_counts_questions_that_have_one() -> None:

@@ -214,7 +214,9 @@ def test_every_text_file_is_opened_as_utf8():
             modes = [
                 one.value for one in [*node.args, *(k.value for k in node.keywords)] if isinstance(one, ast.Constant)
             ]
-            binary = name == "open" and any(str(mode) in ("rb", "wb", "ab", "rb+", "r+b") for mode in modes)
+            binary = name == "open" and any(
+                str(mode) in ("rb", "wb", "ab", "ab+", "rb+", "r+b", "w+b") for mode in modes
+            )
             if (
                 name in ("open", "read_text", "write_text")
                 and owner not in ("av", "os", "Image", "gzip", "archive")

@@ -12,11 +12,16 @@ from vpo.assets.tiny.vlm import MODELS
 from vpo.records import Clip
 from vpo.video.clips import write_mp4
 
-QUESTIONS = yaml.safe_load((ROOT / "conf/reward/base/visionreward_questions.yaml").read_text(encoding="utf-8"))[
-    "questions"
-]
+# VisionReward's 64 with their weights, and texts of our own: some long, some short, four with the query, as its are.
+QUESTIONS = [
+    {**one, "text": f'Is what "[[prompt]]" asks for shown at level {one["level"]}?' if one["id"] <= 4 else
+     f"Is the {one['sub_dimension']} good, level {one['level']}?"}
+    for one in yaml.safe_load((ROOT / "conf/reward/base/visionreward.yaml").read_text(encoding="utf-8"))["questions"]
+]  # fmt: skip
 
 _MODELS = TemporaryDirectory(prefix="vlm-")  # gone when the process ends
+TEXTS_FILE = Path(_MODELS.name) / "texts.txt"  # in VisionReward's own form
+TEXTS_FILE.write_text("".join(f"{one['text']}\n" for one in QUESTIONS), encoding="utf-8")
 
 
 @cache

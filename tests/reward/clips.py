@@ -3,15 +3,19 @@
 import json
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import yaml
 
 from tests.checking.test_config import composed
+from vpo.assets.tiny.vision import MODELS
 from vpo.build import build
 from vpo.records import Clip
 from vpo.video.clips import write_mp4
+
+_HEADS = TemporaryDirectory(prefix="head-")  # gone when the process ends
 
 
 def clip(
@@ -38,6 +42,14 @@ def reward(name: str, *overrides: str) -> Any:
 
 
 @cache
+def _head() -> Path:
+    """A linear head for embeddings of 768 numbers, made once in a test run."""
+    folder = Path(_HEADS.name)
+    MODELS["aesthetic_head"](folder)
+    return folder / "head.json"
+
+
+@cache
 def _composed(name: str) -> str:
     return json.dumps(composed(f"reward={name}")["reward"])  # composing takes a while
 
@@ -45,6 +57,9 @@ def _composed(name: str) -> str:
 def node(name: str, *overrides: str) -> dict[str, Any]:
     """The node that the command line would compose; of overrides those that set a key of the reward's are known."""
     found = json.loads(_composed(name))
+    for one in (found, *found.get("parts", {}).values()):
+        if "head" in one:
+            one["head"] = str(_head())  # LAION's own is not part of the repository
     for override in overrides:
         path, _, value = override.removeprefix("reward.").partition("=")
         *way, key = path.split(".")

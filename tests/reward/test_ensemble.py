@@ -95,7 +95,10 @@ def test_the_parts_numbers_are_their_own(tiny: Path, tmp_path: Path) -> None:
     assert frames.CACHE.decodes - before == 3
     role.close()
     alone = {
-        "AES": reward("aesthetic", f"reward.path={tiny / 'clip_l14'}", "reward.revision=null"),
+        "AES": reward(
+            "aesthetic", f"reward.path={tiny / 'clip_l14'}", f"reward.head={tiny / 'aesthetic_head/head.json'}",
+            "reward.revision=null",
+        ),
         "MPS": reward("mps", f"reward.path={tiny / 'mps'}", "reward.revision=null", "reward.dtype=float32",
                       f"reward.checkpoint={tiny / 'mps/mps.safetensors'}"),
     }  # fmt: skip
@@ -126,7 +129,10 @@ def test_two_rewards_on_one_clip_share_its_forward(tiny: Path, tmp_path: Path) -
     """Similarity and aesthetic score on one CLIP L/14 with the same frames: its vision model runs once."""
     clips = [clip(tmp_path / f"{n}.mp4", seed=n) for n in range(2)]
     place = [f"reward.path={tiny / 'clip_l14'}", "reward.revision=null", "reward.frames='arange 4'"]
-    parts = {"clip": reward("clip", *place), "AES": reward("aesthetic", *place)}
+    parts = {
+        "clip": reward("clip", *place),
+        "AES": reward("aesthetic", *place, f"reward.head={tiny / 'aesthetic_head/head.json'}"),
+    }
     seen: list[int] = []
     parts["clip"].encoder.shared.model.vision_model.register_forward_hook(lambda *all: seen.append(len(all[2][0])))
     role = EnsembleReward(parts, {"clip": 1, "AES": 1}, 8)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.checking.test_config import composed
-from tests.reward.asking import QUESTIONS, clip, model_folder, moving
+from tests.reward.asking import QUESTIONS, TEXTS_FILE, clip, model_folder, moving
 from vpo.assets.tiny.vlm import MODELS
 from vpo.build import build
 from vpo.checking.rules import check as check_config
@@ -75,7 +75,9 @@ def test_every_clip_gets_the_answers_of_its_own_pixels_and_query(name, tmp_path)
 
 
 def test_all_questions_of_visionreward_are_asked(tmp_path):
-    made = reward()
+    without_texts = [{name: value for name, value in one.items() if name != "text"} for one in QUESTIONS]
+    made = reward(questions=without_texts, texts_file=str(TEXTS_FILE))
+    assert [one.text for one in made.checklist.questions] == [one["text"] for one in QUESTIONS]
     score = made.score([clip(tmp_path)])[0]
     assert len(score.answers) == 64
     assert score.value == pytest.approx(weighted_sum(score.answers, [q["weight"] for q in QUESTIONS]))
@@ -175,7 +177,7 @@ def test_a_tokenizer_without_yes_is_refused(tmp_path):
 
 
 def test_the_card_names_what_a_number_depends_on():
-    card = reward().card()
+    card = reward(questions=QUESTIONS).card()
     assert card["note"] == "checklist surrogate: the 29 weights were fitted on VisionReward's own answers"
     assert card["model"] == "qwen2_5_vl"  # the folder's name, not its place
     assert card["maximum"] == pytest.approx(6.27717, abs=1e-5)
@@ -218,7 +220,28 @@ def test_the_configs_compose_and_describe_what_their_class_takes(name):
     check_config(config)
     node = config["reward"]
     assert node["_target_"] == "vpo.reward.vlm_checklist.VLMChecklist"
+    if name == "vlm_tiny":
+        assert node["texts_file"] is None
+        assert all("[[prompt]]" in one["text"] for one in node["questions"] if one["dimension"] == "Alignment")
+        return
     assert len(node["questions"]) == 64
-    checklist = Checklist(node["questions"], node["scale"])
-    assert checklist.texts("a [[prompt]] dog")[0].endswith('stated in the text "a [[prompt]] dog"?')
+    checklist = Checklist(node["questions"], node["scale"], str(TEXTS_FILE))
+    assert checklist.texts("a [[prompt]] dog")[0] == QUESTIONS[0]["text"].replace("[[prompt]]", "a [[prompt]] dog")
     assert checklist.texts("x")[4:] == [one["text"] for one in QUESTIONS[4:]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"reward.texts_file=.*texts.txt: no such file or directory; put VisionReward_Video/VisionReward_video_qa.txt"),
+        (b"one line\n", r"texts.txt: it has no line for question 2; put .*VisionReward_video_qa.txt"),
+        (b"one\n\nthree\n", r"texts.txt: it has no line for question 2"),
+        (b"\xff\xfe\n", r"texts.txt: no text in UTF-8"),
+    ],
+)  # fmt: skip
+def test_texts_that_are_not_there_are_one_line(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "texts.txt").write_bytes(content)
+    questions = [{name: value for name, value in one.items() if name != "text"} for one in QUESTIONS[:3]]
+    with pytest.raises(UserError, match=message):
+        Checklist(questions, "sum_of_yes", str(tmp_path / "texts.txt"))

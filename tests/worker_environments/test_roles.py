@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from tests.conftest import run_vpo
+from tests.reward.asking import TEXTS_FILE
 from tests.worker_environments.environments import made_environment
 from vpo.build import build
 from vpo.checking.rules import check
@@ -113,6 +114,7 @@ def test_a_run_needs_its_workers_before_anything_is_trained(tmp_path):
         "experiment=smoke",
         "generator=open_sora",
         "reward=visionreward",
+        f"reward.texts_file={TEXTS_FILE}",
         cwd=tmp_path,
         VPO_WORKERS=str(tmp_path / "w"),
     )
@@ -127,7 +129,8 @@ def test_a_run_needs_its_workers_before_anything_is_trained(tmp_path):
 def test_from_queries_to_dpo_through_workers(root, tmp_path):
     """The whole method, rendering by the script of Open-Sora and scoring by VisionReward's, with the stand-ins behind them."""
     done = run_vpo(
-        "run", "experiment=smoke", "generator=open_sora", "reward=visionreward", "method=[original,dpo]", cwd=tmp_path,
+        "run", "experiment=smoke", "generator=open_sora", "reward=visionreward", f"reward.texts_file={TEXTS_FILE}",
+        "method=[original,dpo]", cwd=tmp_path,
         VPO_WORKERS=str(root), timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -186,7 +189,7 @@ def test_visionreward_asks_its_questions_about_the_query(make, tmp_path):
 @pytest.mark.slow  # it loads torch once more; of the alarm itself `Checklist` has tests of its own
 def test_a_checklist_that_never_says_yes_is_an_alarm(make, tmp_path, caplog):
     write_mp4(np.full((17, 32, 32, 3), 30, np.uint8), 8, tmp_path / "dark.mp4")
-    reward = make("reward=visionreward")
+    reward = make("reward=visionreward", texts_file=str(TEXTS_FILE))
     assert len(reward.checklist.questions) == 64
     dogs = [clip(str(at), tmp_path / "dark.mp4", query="a dog") for at in range(3)]
     with caplog.at_level(logging.WARNING):

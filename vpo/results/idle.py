@@ -1,6 +1,6 @@
 """Which share of a run's working time its parts did nothing, because stages come one after another."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 # Who is at work in a stage.
@@ -40,5 +40,5 @@ def _overlap(manifests: Mapping[str, Mapping[str, Any]]) -> float:
 
 
 def _shorter(manifests: Mapping[str, Mapping[str, Any]], scored: Mapping[str, Any]) -> float:
-    rendered: Iterable[Mapping[str, Any]] = (manifests[one] for one in scored["inputs"].values() if one in manifests)
-    return float(min(scored["seconds"], *(one["seconds"] for one in rendered if one["stage"] == "render")))
+    rendered = (one for one in scored["inputs"].values() if one.startswith("render/") and one in manifests)
+    return float(min(scored["seconds"], *(manifests[one]["seconds"] for one in rendered)))

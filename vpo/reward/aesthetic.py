@@ -3,12 +3,12 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vpo.assets.folder import find_asset, is_asset
 from vpo.errors import UserError
 from vpo.records import Clip
 from vpo.reward.scoring import Result, result_of, scored, unreadable
@@ -19,7 +19,6 @@ from vpo.video.frames import FrameReader
 from vpo.video.models import Place
 from vpo.video.transforms import CLIP, CLIP_OF_VBENCH
 
-V1 = "sa_0_4_vit_l_14_linear.json"  # in vpo/reward/heads, LAION-AI/aesthetic-predictor, MIT
 TRANSFORMS = {"clip": CLIP, "vbench": CLIP_OF_VBENCH}
 
 
@@ -33,7 +32,7 @@ class AestheticReward:
     Args:
         path: hub id or folder of the CLIP ViT-L/14 that the head was trained on.
         revision: commit of the hub; None for a folder.
-        head: file of the head, JSON (weight, bias) or a state dict (.pth, .safetensors); None is version 1, which vpo carries.
+        head: file of the head, JSON (weight, bias) or a state dict (.pth, .safetensors), or an asset that holds `head.json`.
         frames: which ones, as in `vpo.video.selection`.
         transform: "clip" as the predictors do, "vbench" without antialiasing as VBench does.
         dtype: of the weights.
@@ -42,14 +41,14 @@ class AestheticReward:
     """
 
     def __init__(
-        self, path: str, revision: str | None, head: str | None, frames: str, transform: str, dtype: str, device: str,
+        self, path: str, revision: str | None, head: str, frames: str, transform: str, dtype: str, device: str,
         batch_size: int,
     ) -> None:  # fmt: skip
         if transform not in TRANSFORMS:
             raise UserError(f"reward.transform={transform} is unknown; choose one of {', '.join(TRANSFORMS)}")
         self.path, self.frames, self.transform, self.batch_size = path, frames, transform, batch_size
-        self.head = "LAION v1 (sa_0_4_vit_l_14_linear)" if head is None else Path(head).name
-        self.weight, self.bias = read_head(head)
+        self.head = head
+        self._linear: tuple[torch.Tensor, float] | None = None
         self.reader = FrameReader(frames, "reward.frames")
         self.encoder = ClipEncoder(Place(path, revision, dtype, device), "reward.path", TRANSFORMS[transform])
 
@@ -62,7 +61,7 @@ class AestheticReward:
         return {
             "name": "aesthetic",
             "model": self.path,
-            "head": self.head,
+            "head": Path(self.head).name,
             "score": "mean of the frames' scores",
             "scale": "about 1 to 10, of most pictures 4 to 7; VBench divides by 10; versions 1 and 2 differ in scale",
             "better": "higher",
@@ -88,20 +87,21 @@ class AestheticReward:
         ]
 
     def _mean(self, images: torch.Tensor) -> float:
-        if images.shape[1] != len(self.weight):
+        if self._linear is None:
+            self._linear = read_head(self.head)
+        weight, bias = self._linear
+        if images.shape[1] != len(weight):
             raise UserError(
-                f"reward.head: it reads embeddings of {len(self.weight)} numbers, and reward.path={self.path} makes "
+                f"reward.head: it reads embeddings of {len(weight)} numbers, and reward.path={self.path} makes "
                 f"{images.shape[1]}; give the CLIP that it was trained on (ViT-L/14)"
             )
-        return float((unit(images.double()) @ self.weight + self.bias).mean())
+        return float((unit(images.double()) @ weight + bias).mean())
 
 
-def read_head(path: str | None) -> tuple[torch.Tensor, float]:
+def read_head(path: str) -> tuple[torch.Tensor, float]:
     """Weight, float64 (d,), and bias of a head. Raises UserError where the file is none."""
-    if path is None:
-        packed = json.loads(resources.files("vpo.reward").joinpath("heads", V1).read_text(encoding="utf-8"))
-        return torch.tensor(packed["weight"], dtype=torch.float64), float(packed["bias"])
-    where, file = f"reward.head={path}", Path(path).expanduser()
+    where = f"reward.head={path}"
+    file = find_asset(path, None, "reward.head") / "head.json" if is_asset(path) else Path(path).expanduser()
     try:
         if file.suffix == ".json":
             packed = json.loads(file.read_text(encoding="utf-8"))
@@ -116,4 +116,4 @@ def read_head(path: str | None) -> tuple[torch.Tensor, float]:
     return weight[0], float(bias[0])
 
 
-_CURE = "give LAION's JSON or .pth, or leave reward.head out for version 1"
+_CURE = "give LAION's: sa_0_4_vit_l_14_linear.pth of github.com/LAION-AI/aesthetic-predictor (MIT) for version 1"

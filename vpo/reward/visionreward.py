@@ -5,6 +5,7 @@ The weights were fitted on this model's answers (THUDM/VisionReward; VPO's `src/
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from vpo.records import Clip, Failure, Score
@@ -24,8 +25,11 @@ class VisionReward:
 
     @staticmethod
     def check(node: Mapping[str, Any]) -> None:
-        """Raise UserError where the questions or the settings of a config are wrong."""
-        texts = [question.text for question in Checklist(node["questions"], node["scale"]).questions]
+        """Raise UserError where the questions or the settings of a config are wrong. That their texts are there is a run's concern."""
+        questions, file = node["questions"], node.get("texts_file")
+        if file is not None and not Path(file).expanduser().is_file():
+            questions = [{"text": "?", **one} for one in questions]
+        texts = [one.text for one in Checklist(questions, node["scale"], file).questions]
         settings = _settings(node["path"], node["revision"], texts, node["frames"], node["line_end"])
         check_settings(script.VisionReward(), settings, "reward")
 
@@ -39,9 +43,10 @@ class VisionReward:
         line_end: bool,
         job_seconds: float | None,
         batch_size: int,
+        texts_file: str | None = None,
     ) -> None:
-        """`questions` have the fields of `vpo.feedback.checklist.Question`; the worker starts when the first clip is scored."""
-        self.checklist = Checklist(questions, scale)
+        """`questions` and `texts_file` are as of `Checklist`; the worker starts when the first clip is scored."""
+        self.checklist = Checklist(questions, scale, texts_file)
         texts = [question.text for question in self.checklist.questions]
         settings = _settings(path, revision, texts, frames, line_end)
         self.worker = WorkerProcess(script.VisionReward(), settings, key="reward", seconds=job_seconds)

@@ -17,7 +17,7 @@ class VLMChecklist:
     """Asks all questions about a clip at once; see `vpo.interfaces.Reward`.
 
     Args:
-        questions: as of `Checklist`.
+        questions, texts_file: as of `Checklist`.
         path: `asset:<name>`, folder or hub id of a Qwen2.5-VL, Qwen3-VL, InternVL (-hf) or LLaVA-OneVision.
         revision: the hub commit.
         dtype: torch dtype by name.
@@ -51,8 +51,9 @@ class VLMChecklist:
         scale: str,
         licence: str,
         batch_size: int,
+        texts_file: str | None = None,
     ) -> None:
-        self.checklist = Checklist(questions, scale)
+        self.checklist = Checklist(questions, scale, texts_file)
         self.reader = FrameReader(frames, "reward.frames")
         self.path, self.revision, self.frames, self.instruction = path, revision, frames, instruction
         self.pixels, self.least, self.licence = (min_pixels, max_pixels), least, licence

@@ -27,7 +27,7 @@ class ServedChecklist:
     All requests about a clip begin with the same pictures, which a server with a prefix cache (vLLM's default) reads once.
 
     Args:
-        questions: as of `Checklist`.
+        questions, texts_file: as of `Checklist`.
         engine: a server of a model that reads pictures.
         frames: which frames the model is shown; see `vpo.video.selection`.
         min_pixels, max_pixels: of a frame as it is sent.
@@ -59,10 +59,11 @@ class ServedChecklist:
         scale: str,
         licence: str,
         batch_size: int,
+        texts_file: str | None = None,
     ) -> None:
         if not 1 <= quality <= 100:
             raise UserError(f"reward.quality={quality} is that of a JPEG; give a number from 1 to 100")
-        self.checklist = Checklist(questions, scale)
+        self.checklist = Checklist(questions, scale, texts_file)
         self.reader = FrameReader(frames, "reward.frames")
         self.engine, self.frames, self.pixels, self.quality = engine, frames, (min_pixels, max_pixels), quality
         self.instruction, self.least, self.licence = instruction, least, licence

@@ -11,7 +11,7 @@ from vpo.templates import template_hash
 
 FILES = ("path", "queries", "head", "checkpoint")  # where they are files; what ends in "_file" is one, too
 # Where they are folders or assets; a path may be that of a pipeline, whose folders are its models.
-MODELS = ("model", "path")
+MODELS = ("model", "path", "head")
 
 
 def with_contents(node: Mapping[str, Any], *, ours: bool = False) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from platformdirs import user_cache_path
 
 from vpo.errors import UserError
 from vpo.processes.environment import without_foreign_variables
+from vpo.storage.jsonio import dumps
 from vpo.workers.manifest import Manifest
 
 VARIABLE = "VPO_WORKERS"
@@ -93,7 +94,7 @@ def worker_command(manifest: Manifest, root: Path, settings: dict[str, Any]) -> 
     """The command that starts a worker on its standard streams. Raises UserError where it is not installed as it should be."""
     folder = check_installed(manifest, root)
     settings = _places(manifest, folder) | settings
-    return [*_script_command(manifest, folder), "-", "-", "--settings", json.dumps(settings)]
+    return [*_script_command(manifest, folder), "-", "-", "--settings", dumps(settings)]
 
 
 def command_by_hand(manifest: Manifest, folder: Path) -> str:
@@ -101,7 +102,7 @@ def command_by_hand(manifest: Manifest, folder: Path) -> str:
     places = _places(manifest, folder)
     return shlex.join(
         [*_script_command(manifest, folder), "jobs.jsonl", "results.jsonl"]
-        + (["--settings", json.dumps(places)] if places else [])
+        + (["--settings", dumps(places)] if places else [])
     )
 
 
@@ -109,7 +110,7 @@ def check_worker(manifest: Manifest, folder: Path) -> dict[str, Any]:
     """What a worker's script says of its environment. Raises UserError where it cannot be started, or misses something."""
     who = f"workers: {manifest.name}"
     cure = f"`vpo workers install {manifest.name} force=true` makes it anew"
-    command = [*_script_command(manifest, folder), "--check", "--settings", json.dumps(_places(manifest, folder))]
+    command = [*_script_command(manifest, folder), "--check", "--settings", dumps(_places(manifest, folder))]
     try:
         done = subprocess.run(
             command, env=worker_environment(), stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",

@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from vpo.storage.jsonio import write_json
+
 IMAGE = 28  # pixels a side that they see
 WORDS = 77  # tokens of a text, as CLIP
 SCALES = ("visual quality", "temporal consistency", "dynamic degree", "text-to-video alignment", "factual consistency")
@@ -57,6 +59,14 @@ def clip_l14(folder: Path) -> None:
 def clip_h14(folder: Path) -> None:
     """Like laion/CLIP-ViT-H-14-laion2B-s32B-b79K, which MPS is made of, with embeddings of 64 numbers in place of 1024."""
     clip(folder, patch=14, width=64)
+
+
+def aesthetic_head(folder: Path) -> None:
+    """Like LAION's linear head on CLIP L/14: 768 weights and a bias."""
+    import torch
+
+    weight = torch.randn(768, generator=torch.Generator().manual_seed(0))
+    write_json(folder / "head.json", {"weight": weight.tolist(), "bias": 3.5})
 
 
 def dino(folder: Path) -> None:
@@ -189,6 +199,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "clip_b32": clip_b32,
     "clip_l14": clip_l14,
     "clip_h14": clip_h14,
+    "aesthetic_head": aesthetic_head,
     "dino": dino,
     "mps": mps,
     "imagereward": imagereward,
@@ -225,4 +236,4 @@ def _preprocessor(kind: str, size: dict[str, int]) -> dict[str, Any]:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    write_json(path, value, indent=1)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from vpo.errors import UserError
@@ -12,6 +13,10 @@ from vpo.records import Clip, Score
 log = logging.getLogger(__name__)
 
 PROMPT = "[[prompt]]"
+CURE = (
+    "put VisionReward_Video/VisionReward_video_qa.txt of github.com/THUDM/VisionReward (Apache-2.0) there, or give reward.questions "
+    "with texts of your own and reward.texts_file=null"
+)
 SCALE_NAMES = {
     "sum_of_yes": "R01: sum of the weights of the questions answered yes",
     "mean_of_signed": "mean of +weight for yes and -weight for no, over the questions with a weight",
@@ -24,17 +29,26 @@ class Checklist:
     Args:
         questions: each with the fields of `vpo.feedback.checklist.Question`; `[[prompt]]` in a text becomes the user's query.
         scale: of the total, a name of `vpo.feedback.checklist.SCALES`. Dimensions are sums of the weights of yes.
+        texts_file: a line a question: the texts of questions that have none, by their ids, from 1. None where all have theirs.
         where: whose config it is, for messages.
 
     Raises:
-        UserError: A question lacks something, or there is no such scale.
+        UserError: A question lacks something, the file is not there, or there is no such scale.
     """
 
-    def __init__(self, questions: Sequence[Mapping[str, Any]], scale: str, where: str = "reward") -> None:
+    def __init__(
+        self,
+        questions: Sequence[Mapping[str, Any]],
+        scale: str,
+        texts_file: str | None = None,
+        where: str = "reward",
+    ) -> None:
         if scale not in SCALES:
             raise UserError(f"{where}.scale={scale} is no scale of a checklist; choose {' or '.join(SCALES)}")
         if not questions:
             raise UserError(f"{where}.questions is empty; give at least one question")
+        if texts_file is not None and any("text" not in one for one in questions):
+            questions = _with_texts(questions, texts_file, f"{where}.texts_file={texts_file}")
         self.questions = tuple(_question(one, place, where) for place, one in enumerate(questions))
         self.weights = [one.weight for one in self.questions]
         self.scale = scale
@@ -94,6 +108,24 @@ class Checklist:
             "text": "the original query",
             "rule": "an answer that is neither yes nor no is None; a score that needs it is None, too",
         }
+
+
+def _with_texts(questions: Sequence[Mapping[str, Any]], file: str, who: str) -> list[Mapping[str, Any]]:
+    """The questions, those without a text with the line of the file that has the number of their id."""
+    try:
+        lines = Path(file).expanduser().read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "no text in UTF-8"
+        raise UserError(f"{who}: {reason}; {CURE}") from error
+    found = []
+    for one in questions:
+        number = one.get("id")
+        if "text" not in one and isinstance(number, int):
+            if not 1 <= number <= len(lines) or not lines[number - 1].strip():
+                raise UserError(f"{who}: it has no line for question {number}; {CURE}")
+            one = {**one, "text": lines[number - 1].strip()}
+        found.append(one)
+    return found
 
 
 def _question(values: Mapping[str, Any], place: int, where: str) -> Question:
