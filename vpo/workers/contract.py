@@ -379,7 +379,7 @@ def _end_at_once_when_signalled(script: Script) -> None:
 def _only_worker(results_path: str) -> Iterator[None]:
     """Hold the lock of a results file; a kill gives it back. A file system that knows no locks is left without."""
     try:
-        file = open(results_path + ".lock", "a")  # noqa: SIM115
+        file = open(results_path + ".lock", "a", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
