@@ -101,7 +101,7 @@ class AestheticReward:
 def read_head(path: str) -> tuple[torch.Tensor, float]:
     """Weight, float64 (d,), and bias of a head. Raises UserError where the file is none."""
     where = f"reward.head={path}"
-    file = find_asset(path, None, "reward.head") / "head.json" if is_asset(path) else Path(path).expanduser()
+    file = find_asset(path, None, "reward.head")[0] / "head.json" if is_asset(path) else Path(path).expanduser()
     try:
         if file.suffix == ".json":
             packed = json.loads(file.read_text(encoding="utf-8"))
