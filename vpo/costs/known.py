@@ -88,7 +88,7 @@ class Known:
         if gpu is None:
             return UNKNOWN
         rule = known()["training"]
-        speed = gpu["tflops"] * 1e12 * rule["utilisation"]
+        speed = float(gpu["tflops"] * 1e12 * rule["utilisation"])
         return (self.parameters() * tokens * (passes / speed)).weaker(rule["basis"])
 
     def writing_seconds(self, tokens: float, batch: int) -> Figure:
