@@ -56,10 +56,11 @@ def test_the_first_items_go_through_the_papers_own_roles(recipe, assets, workers
         if recipe == "prompt_a_video"
         else [f"reward.texts_file={TEXTS_FILE}", "reward.frames=4"]
     )
+    stop = "winners" if recipe == "prompt_a_video" else "score"
     with chat_server(says) as server:
         done = run_vpo(
             "run", f"experiment={recipe}", "dataset.path=queries.json", *SMALL, *own, f"engine.base_url={server.base_url}",
-            f"stop_after={'winners' if recipe == 'prompt_a_video' else 'score'}", cwd=tmp_path, VPO_ASSETS=str(assets), VPO_WORKERS=str(workers), timeout=900,
+            f"stop_after={stop}", cwd=tmp_path, VPO_ASSETS=str(assets), VPO_WORKERS=str(workers), timeout=900,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     scores = [

@@ -133,10 +133,10 @@ def _money(
         return found
     if not read:
         return UNKNOWN
-    prices = engine.get("price_in"), engine.get("price_out")
-    if None in prices:
+    price_in, price_out = engine.get("price_in"), engine.get("price_out")
+    if price_in is None or price_out is None:
         return found + UNKNOWN
-    return found + items * Figure((read * prices[0] + written * prices[1]) / 1e6, "estimate")
+    return found + items * Figure((read * float(price_in) + written * float(price_out)) / 1e6, "estimate")
 
 
 def _engine_tokens(stage: str, node: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[float, float]:
@@ -151,7 +151,7 @@ def _engine_tokens(stage: str, node: Mapping[str, Any], config: Mapping[str, Any
 
 
 def _prompt_tokens(config: Mapping[str, Any], template: str | None) -> float:
-    return (_characters(template) if template else 0) / CHARACTERS_PER_TOKEN + config["plan"]["query_tokens"]
+    return (_characters(template) if template else 0) / CHARACTERS_PER_TOKEN + float(config["plan"]["query_tokens"])
 
 
 def _characters(template: str) -> int:
