@@ -79,7 +79,7 @@ def with_value(base: dict, path: tuple[str, ...], value) -> dict:
     return config
 
 
-@pytest.mark.parametrize("sft", ["full", "qlora"])
+@pytest.mark.parametrize("sft", ["full", pytest.param("qlora", marks=pytest.mark.slow)])
 def test_every_leaf_changes_a_key_or_is_exempt(sft):
     base = composed("method=[original,sketch_fewshot,sft,dpo,sft_more,sft_chosen]", f"sft={sft}")
     known = keys_of(base)

@@ -213,7 +213,11 @@ POSIX = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 @pytest.mark.parametrize(
-    "command", [["-m", "vpo"], ["-c", "import sys; from vpo.cli.entry import main; sys.exit(main())"]]
+    "command",
+    [
+        pytest.param(["-m", "vpo"], marks=pytest.mark.slow),
+        ["-c", "import sys; from vpo.cli.entry import main; sys.exit(main())"],
+    ],
 )
 def test_a_posix_locale_and_names_that_are_not_ascii(tmp_path, command):
     """Names of the folder, the file and a key's value; what is printed, too."""

@@ -391,6 +391,7 @@ def test_an_interrupted_run_deletes_its_jobs(tmp_path):
     assert [event for event, _, _ in record(tmp_path)].count("deleted") == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="sends a SIGKILL")
 def test_after_a_kill_the_jobs_under_way_are_asked_for_and_not_paid_twice(tmp_path):
     with video_server(seconds=1.0) as server:

@@ -280,6 +280,7 @@ def test_real_queries_go_through_every_stage(tmp_path):
     assert f"evaluate sft scene: measured 0, n/a {tested}, failed 0" in (run_folder(tmp_path) / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_drafter_that_cannot_rewrite_the_queries_is_one_line_with_the_cure(tmp_path):
     done = real_run(tmp_path, OWN / "rewrites.jsonl", 8)
     assert done.returncode == 2

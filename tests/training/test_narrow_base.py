@@ -111,7 +111,7 @@ def test_fp32_policies_say_nothing_new(start, tmp_path):
     assert json.loads((tmp_path / "base.json").read_text()).keys() == {"folder", "bits"}
 
 
-@pytest.mark.parametrize("bits", [None, 4])
+@pytest.mark.parametrize("bits", [None, pytest.param(4, marks=pytest.mark.slow)])
 def test_steps_in_16_bits_learn_and_dpo_on_them_starts_near_ln_2(tmp_path, wide, renderer_of_wide, bits):
     """SFT, then DPO on the merged policy, which it and its reference round alike; the adapter's files stay in fp32."""
     from safetensors.torch import load_file
@@ -141,6 +141,7 @@ def renderer_of_wide(wide):
     return Renderer(load_pretrained(wide, torch.float32)[1], read_template("tiny"))
 
 
+@pytest.mark.slow
 def test_the_reference_reads_as_the_training_does(tmp_path, wide):
     """Beside an adapter under bf16-mixed its sums are those of a model in bf16, near those in fp32; its key is another."""
     context = Context(Store(tmp_path / "store"))

@@ -200,6 +200,7 @@ def test_packed_and_padded_batches_read_the_same(start, renderer):
     assert torch.allclose(*sums, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_mpi_that_cannot_start_does_not_end_a_training(tmp_path, start):
     """Machines have mpi4py without a working MPI, whose start ends the process; Lightning starts it to look for ranks."""
     package = tmp_path / "site" / "mpi4py"
