@@ -1,0 +1,52 @@
+"""What became of the prompts in the video model: read whole or cut, rendered once or again, usable or not."""
+
+from collections.abc import Mapping, Sequence
+
+from vpo.cards import EvaluatorCard, Metric, share
+from vpo.records import Clip, Failure, Sample
+
+
+def metrics_of(sample: Sample) -> list[str]:
+    """The metrics that apply: whether a prompt was cut is known where the video model's own tokenizer has counted."""
+    clip = sample.clip
+    if clip is None:
+        return []
+    counted = isinstance(clip, Failure) or clip.truncated_tokens is not None
+    return ["usable", "retried", *(["pct_truncated", "truncated_tokens"] if counted else [])]
+
+
+class Rendering:
+    """`pct_truncated`: the share of prompts that the text encoder did not read to their end, by the video model's own tokenizer.
+
+    `text` estimates it without a video model (`cut_tokens`). Beside it stand the share of clips that can be used, and of those that
+    needed a second try.
+    """
+
+    card = EvaluatorCard(
+        name="rendering",
+        version="1",
+        about="what became of the prompts in the video model",
+        needs=frozenset({"clips"}),
+        metrics=(
+            share("pct_truncated", "Truncated", "lower", "prompts that the text encoder did not read to their end"),
+            Metric("truncated_tokens", "Tokens unread", "lower", decimals=1, about="of the prompt", main=False),
+            share("usable", "Usable", "higher", "clips that passed the checks", main=False),
+            share("retried", "Retried", "lower", "clips that were rendered with a second seed", main=False),
+        ),
+        applies=metrics_of,
+    )
+
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
+        """What each sample's clip says of itself; None where there is none because it failed."""
+        return [_measured(one) for one in samples]
+
+
+def _measured(sample: Sample) -> Mapping[str, float | None]:
+    clip = sample.clip
+    values: dict[str, float | None] = {}
+    if isinstance(clip, Clip):
+        beyond = clip.truncated_tokens
+        values = {"usable": float(clip.status == "ok"), "retried": float(bool(clip.faults))}
+        if beyond is not None:
+            values |= {"pct_truncated": float(beyond > 0), "truncated_tokens": float(beyond)}
+    return {name: values.get(name) for name in metrics_of(sample)}
