@@ -172,10 +172,10 @@ def _shares(ids: Sequence[str], answers: Sequence[bool | None]) -> dict[str, flo
 def table(world: str, rows: Mapping[str, Row]) -> str:
     """The searches of one world as Markdown."""
     head = ["Search", "CPU s a query", "Tokens written", "Fine % ↑", "Aligned % ↑", "Helpful % ↑", "Fell back %",
-            f"{HELD_OUT[world]} ↑", "Gain: aligned", f"Gain: {HELD_OUT[world].lower()}"]  # fmt: skip
+            f"{HELD_OUT[world]} ↑", "Gain: fine", f"Gain: {HELD_OUT[world].lower()}"]  # fmt: skip
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for name, row in rows.items():
-        gains = [gain_of(row, rows[BASE], "aligned", 100, 1), gain_of(row, rows[BASE], "held_out", 1, 3)]
+        gains = [gain_of(row, rows[BASE], "fine", 100, 1), gain_of(row, rows[BASE], "held_out", 1, 3)]
         means = [summarize(list(getattr(row, one).values())).mean or 0.0 for one in ("fine", "aligned", "helpful")]
         held_out, fell_back = summarize(list(row.held_out.values())).mean, summarize(list(row.fell_back.values())).mean
         lines.append([name, f"{row.seconds:.2f}", f"{row.tokens:.0f}", *(f"{100 * one:.1f}" for one in means),
@@ -194,12 +194,12 @@ def gain_of(row: Row, base: Row, field: str, scale: float, digits: int) -> str:
 
 
 def draw(found: Mapping[str, Mapping[str, Row]], path: Path) -> None:
-    """Aligned share, and the measure without a part in the search, over CPU seconds."""
+    """Share without a flaw, and the measure without a part in the search, over CPU seconds."""
     figure = new_figure(9, 3.2 * len(found), 150)
     axes = figure.subplots(len(found), 2, squeeze=False)
     for line, (world, rows) in zip(axes, found.items(), strict=True):
         for axis, field, scale, label in zip(
-            line, ("aligned", "held_out"), (100, 1), ("aligned %", HELD_OUT[world].lower()), strict=True
+            line, ("fine", "held_out"), (100, 1), ("fine %", HELD_OUT[world].lower()), strict=True
         ):
             style_axis(axis, f"{world}: {label}")
             for name, row in rows.items():
