@@ -269,6 +269,7 @@ def test_an_asset_is_found_by_its_name_in_the_version_that_is_wanted(world, monk
         verify_asset(known, world / "elsewhere/note")
 
 
+@pytest.mark.slow
 def test_the_backbone_says_how_to_get_its_asset(tmp_path):
     done = run_vpo(
         "run",

@@ -280,6 +280,7 @@ def test_one_failing_job_of_a_sweep_does_not_stop_the_others(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "store"}
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_sweep_leaves_nothing(tmp_path):
     done = run_vpo(
         "plan", "-m", "experiment=smoke", "stop_after=queries", "feedback=text,both", "seed=1,2", cwd=tmp_path

@@ -134,6 +134,7 @@ def test_the_draw_is_that_of_the_seed_in_whatever_order_rows_come(tmp_path):
     assert drawn["rows", 0] == drawn["reversed", 0] != drawn["rows", 1]
 
 
+@pytest.mark.slow
 def test_a_busy_judge_is_asked_again_and_nothing_is_a_safety_query_without_a_verdict(labelled, tmp_path):
     free = tmp_path / "free"
     labelled["judge"] |= {"_target_": "tests.curation.labelled.BusyJudge", "free": str(free)}

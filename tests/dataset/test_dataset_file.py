@@ -379,6 +379,7 @@ def test_no_data_set_may_have_a_text_in_two_splits(splits, message):
     check_splits({name: [Query(name, name), Query(f"{name} 2", name)] for name in ("sft", "dpo", "test")})
 
 
+@pytest.mark.slow
 def test_a_run_logs_what_was_left_out_and_changed_and_keeps_it(tmp_path):
     rows = [*(f"query &amp; {number}" for number in range(8)), "query & 1"]
     (tmp_path / "q.txt.gz").write_bytes(gzip.compress("\n".join([*rows, "café"]).encode("cp1252"), mtime=0))

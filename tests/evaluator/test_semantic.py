@@ -86,6 +86,7 @@ def test_the_card_says_that_it_is_held_out():
     assert not Semantic.card.needs
 
 
+@pytest.mark.slow
 def test_a_run_without_the_asset_says_so_before_it_trains(tmp_path):
     done = run_vpo("run", "evaluator=[semantic]", f"paths.assets={tmp_path / 'no'}", cwd=tmp_path)
     assert done.returncode == 2, done.stderr

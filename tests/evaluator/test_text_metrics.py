@@ -149,6 +149,7 @@ def test_an_error_on_all_prompts_ends_the_stage():
         measure(Broken(), [sample("a")], card=card, clips=None)
 
 
+@pytest.mark.slow
 def test_in_a_run_the_set_is_all_test_queries(tmp_path):
     """75 queries, more than a batch of 32; counted once more by plain loops."""
     chosen = ["method=[original,sketch_fewshot]", "evaluator=[text]", "dataset.test=75"]

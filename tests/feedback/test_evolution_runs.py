@@ -104,6 +104,7 @@ def stamps(context):
     }
 
 
+@pytest.mark.slow
 def test_a_kill_within_a_generation_loses_nothing(two_rounds, tmp_path, monkeypatch):
     """The rewriter dies with the second generation's second query; the next start goes on behind the first."""
     from vpo.executor.local import LocalExecutor

@@ -109,6 +109,7 @@ def test_weights_stored_as_integers_without_a_quantisation_are_one_line(model):
             load(model)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_it_before_anything_is_drafted(model, tmp_path):
     edit_weights(model, without("lm_head"))
     done = run_vpo("run", "experiment=smoke", "backbone=hf", f"backbone.model={model}", cwd=tmp_path)

@@ -198,6 +198,7 @@ def test_what_cannot_change_a_clip_is_not_in_its_key(monkeypatch, tmp_path):
     assert rendered(tmp_path) == ["a dog"]
 
 
+@pytest.mark.slow
 def test_who_allows_still_clips_takes_those_that_move_and_the_other_way_round(tmp_path):
     """Only what stands still is rendered again, though the results are other ones."""
     texts = ("a dog", "a cow frozen")

@@ -54,6 +54,7 @@ def test_gathered_shards_are_byte_for_byte_what_one_process_does(tmp_path):
     assert [times(parts / "notes", f"item-{number}") for number in (0, 3, 19)] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_shard_that_lacks_items_is_named(tmp_path):
     todo = items(20)
     own = {number: [one.id for one in todo if Shard(number, 4).has(one.id)] for number in range(1, 5)}
