@@ -11,6 +11,8 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+# The environment of a child that imports tests: this process may leave its children without the folder that they start in.
+SEES_TESTS = {**os.environ, "PYTHONPATH": str(ROOT)}
 SHARED = ROOT.parent / "shared"
 OWN = ROOT / "tests/data"  # stands in for the shared files where they are missing
 QUERIES = next(one for one in (SHARED / "data/vpo/sft_queries.sample.json", OWN / "queries.json") if one.exists())

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from tests.chat_models import gpt2_tokenizer, save_gpt2
-from tests.reward.asking import model_folder
+from tests.reward.asking import TEXTS_FILE, model_folder
 from vpo import pipeline, targets
 from vpo.build import build
 from vpo.checking.composed import NOT_IN_RUN_NAME
@@ -230,6 +230,8 @@ def test_every_choice_builds(group, name, tmp_path):
         node |= {"model": str(save_gpt2(tmp_path, gpt2_tokenizer()))}
     if name == "videoscore2":
         node |= {"path": str(model_folder("qwen2_5_vl"))}
+    if "texts_file" in node:
+        node |= {"texts_file": str(TEXTS_FILE)}  # VisionReward's own are not part of the repository
     if name == "ray":
         pytest.importorskip("ray", reason="the extra `ray` is not installed")
     if "???" in str(node):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SEES_TESTS
 from tests.painters import fill_disk
 from vpo import targets
 from vpo.errors import UserError
@@ -292,7 +292,9 @@ targets._trusted = ("tests.",)
 folder = Path({str(tmp_path)!r})
 render(folder, *{texts!r}, method=sys.argv[1], generator=node(folder, batch_size=2))
 """
-    others = [subprocess.Popen([sys.executable, "-c", script, name], cwd=ROOT) for name in ("one", "two")]
+    others = [
+        subprocess.Popen([sys.executable, "-c", script, name], cwd=ROOT, env=SEES_TESTS) for name in ("one", "two")
+    ]
     assert [one.wait(60) for one in others] == [0, 0]
     assert sorted(rendered(tmp_path)) == texts
     assert len(list(tmp_path.glob("store/render/*/clips/*.mp4"))) == 12
@@ -307,7 +309,7 @@ from vpo import targets
 targets._trusted = ("tests.",)
 render(Path({str(tmp_path)!r}), *{texts!r})
 """
-    child = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=SEES_TESTS)
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("store/clips/*/*.json"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
