@@ -54,9 +54,8 @@ def journal_of(folder: Path) -> list[str]:
 def made(folder: Path) -> tuple[list[str], dict[str, str]]:
     """The rows, and a hash of every clip by its name."""
     (rows,) = folder.glob("store/render/*/clips.jsonl")
-    clips = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in rows.parent.joinpath("clips").iterdir()
-    }
+    files = rows.parent.joinpath("clips").glob("*.mp4")  # beside each lies its description, which holds seconds
+    clips = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     return rows.read_text().splitlines(), clips
 
 

@@ -15,13 +15,14 @@ ASKED = ("experiment=smoke", "method=[original,sketch_fewshot]", "evaluator=[sce
 
 
 def payload(folder: Path) -> dict[str, bytes]:
-    """Every file of every result of a store, but for the manifests, which hold times."""
+    """Every file of every result of a store, but for the manifests and the clips' descriptions, which hold times."""
     found = {path.relative_to(folder / "store").as_posix(): path for path in (folder / "store").rglob("*")}
     return {
         name: path.read_bytes()
         for name, path in found.items()
         if path.is_file()
         and path.name not in ("manifest.json",)
+        and not (path.parent.name == "clips" and path.suffix == ".json")
         and path.suffix != ".lock"
         and not name.startswith("users/")
     }
