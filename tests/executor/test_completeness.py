@@ -88,4 +88,4 @@ def test_every_clip_is_there_once_whatever_is_killed(tmp_path):
     rows, clips = made(killed)
     assert len({json.loads(row)["id"] for row in rows}) == len(rows) == len(clips) == CLIPS
     assert (rows, clips) == made(plain)
-    assert f"clips {CLIPS}, broken 0, failed 0" in said
+    assert f"clips {CLIPS}, broken 0, retried 0, failed 0" in said
