@@ -174,7 +174,7 @@ def main() -> None:
     disable_progress_bar()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name in ("clip_b32", "clip_l14", "mps", "videoscore"):
+        for name in ("clip_b32", "clip_l14", "aesthetic_head", "mps", "videoscore"):
             (folder / name).mkdir()
             vision.MODELS[name](folder / name)
         found = measure(write_clips(folder, asked.clips, asked.frames, tuple(asked.size)), folder)

@@ -15,7 +15,7 @@ from vpo.video.clips import write_mp4
 # VisionReward's 64 with their weights, and texts of our own: some long, some short, four with the query, as its are.
 QUESTIONS = [
     {**one, "text": f'Is what "[[prompt]]" asks for shown at level {one["level"]}?' if one["id"] <= 4 else
-     f"Is the {one['sub_dimension']} good, level {one['level']}?"}
+     f"Is the {one['sub_dimension'].lower()} good, level {one['level']}?"}
     for one in yaml.safe_load((ROOT / "conf/reward/base/visionreward.yaml").read_text(encoding="utf-8"))["questions"]
 ]  # fmt: skip
 

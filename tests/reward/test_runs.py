@@ -13,7 +13,7 @@ from vpo.storage.rows import read_rows
 
 @pytest.mark.slow
 def test_prompt_a_videos_reward_makes_pairs(tmp_path: Path) -> None:
-    make_tiny(tmp_path / "assets", print, ["videoscore", "clip_l14", "mps"])
+    make_tiny(tmp_path / "assets", print, ["videoscore", "clip_l14", "aesthetic_head", "mps"])
     done = run_vpo(
         "run", "experiment=smoke", "reward=prompt_a_video_tiny", "feedback=prompt_a_video", "feedback.least=null",
         "feedback.threshold=0", "stop_after=pair", cwd=tmp_path, VPO_ASSETS=str(tmp_path / "assets"),
