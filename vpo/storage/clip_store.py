@@ -20,14 +20,13 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from vpo.storage.folders import claim
 from vpo.storage.jsonio import canonical, write_json
 
 log = logging.getLogger(__name__)
@@ -76,24 +75,9 @@ class ClipStore:
         place(file, path)
         write_json(path.with_suffix(".json"), {"asked": asked, "sha256": _sha256(path), "clip": clip, "made": made})
 
-    @contextmanager
-    def claim(self, asked: Mapping[str, Any]) -> Iterator[bool]:
+    def claim(self, asked: Mapping[str, Any]) -> AbstractContextManager[bool]:
         """Whether this process may render it now: False while another one does. The claim of a killed process is void."""
-        path = self._path(asked).with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            # Who waits for a lock whose file is gone looks for the clip first.
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-            lock.release()
+        return claim(self._path(asked).with_suffix(".json"))  # which is written last
 
     def _path(self, asked: Mapping[str, Any]) -> Path:
         name = hashlib.sha256(canonical(asked).encode(errors="surrogatepass")).hexdigest()[:40]

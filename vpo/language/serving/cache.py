@@ -10,13 +10,12 @@ half answer, and a damaged file costs one request. (SQLite locks badly on the ne
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from vpo.storage.folders import claim
 from vpo.storage.jsonio import canonical, write_json
 
 log = logging.getLogger(__name__)
@@ -57,31 +56,9 @@ class AnswerCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, {"asked": asked, "answer": answer})
 
-    @contextmanager
-    def claim(self, asked: Mapping[str, Any]) -> Iterator[bool]:
-        """Whether this process may ask the server now: False while another one asks it the same.
-
-        The system releases the claim of a process that is killed.
-        """
-        if self.folder is None:
-            yield True
-            return
-        path = self._path(asked).with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            # The lock's file goes only where the answer is there: who holds the deleted file's lock looks for the answer first.
-            if self._path(asked).exists():
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-            lock.release()
+    def claim(self, asked: Mapping[str, Any]) -> AbstractContextManager[bool]:
+        """Whether this process may ask the server now: False while another one asks it the same."""
+        return nullcontext(True) if self.folder is None else claim(self._path(asked))
 
     def _path(self, asked: Mapping[str, Any]) -> Path:
         assert self.folder is not None
