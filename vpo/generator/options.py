@@ -5,7 +5,6 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -218,14 +217,3 @@ def names_of_diffusers() -> frozenset[str]:
     return frozenset(
         one.value for one in ast.walk(tree) if isinstance(one, ast.Constant) and isinstance(one.value, str)
     )
-
-
-def library_versions() -> dict[str, str]:
-    """The versions of the installed libraries that a clip depends on."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import vpo
+from vpo.storage.installed import installed
 
 PACKAGES = (
     "torch", "transformers", "pytorch-lightning", "trl", "peft", "diffusers", "hydra-core", "torchmetrics", "av"
@@ -24,12 +24,7 @@ GIT_SECONDS = 10
 def versions() -> dict[str, str]:
     """Versions of vpo, Python and the libraries that results depend on; "absent" for what is not installed."""
     found = {"vpo": vpo.__version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    return found | dict.fromkeys(PACKAGES, "absent") | installed(PACKAGES)
 
 
 def code_facts() -> dict[str, Any]:

@@ -2,14 +2,12 @@
 kept. Once, for all generators."""
 
 import dataclasses
-import functools
 import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from vpo.processes.hardware import peak_memory, restart_peak_memory
 from vpo.records import Clip, Failure, Prompt, from_json, to_json
 from vpo.seeding import seed_of
 from vpo.storage.clip_store import ClipStore, StoredClip, place
+from vpo.storage.installed import installed
 from vpo.storage.jsonio import write_json
 from vpo.storage.names import file_name
 from vpo.storage.redact import redact
@@ -214,15 +213,6 @@ class CheckedGenerator:
         return self._about
 
 
-@functools.cache
-def _version(library: str) -> str | None:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def versions() -> dict[str, str | None]:
+def versions() -> dict[str, str]:
     """Of Python and of those libraries that this process has loaded."""
-    loaded = {name: _version(name) for name in LIBRARIES if name in sys.modules}
-    return {"python": sys.version.split()[0], **loaded}
+    return {"python": sys.version.split()[0]} | installed(name for name in LIBRARIES if name in sys.modules)

@@ -4,10 +4,11 @@ import errno
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vpo.errors import DISK_ERRORS, DISK_FULL
+from vpo.errors import DISK_ERRORS, DISK_FULL, UserError
 
 # What libraries say of a full disk without an error number: safetensors and tokenizers (Rust), SQLite, NumPy
 # ("1000000 requested and 102368 written") and torch's archive writer ("unexpected pos 576 vs 534": fewer bytes arrived).
@@ -50,6 +51,34 @@ def disk_problem(error: BaseException, folder: Path) -> DiskProblem | None:
     if isinstance(error, OSError) and error.errno in DISK_ERRORS and files:
         return DiskProblem((error.strerror or os.strerror(error.errno)).lower(), False, elsewhere)
     return None
+
+
+@contextmanager
+def writing(root: Path, who: str, setting: str) -> Iterator[None]:
+    """Write below a folder, which is made first; what the disk refuses is one line.
+
+    Args:
+        root: the folder.
+        who: what the message begins with.
+        setting: where the user names another folder: "paths.assets", "$VPO_WORKERS".
+
+    Raises:
+        UserError: The folder cannot be written, or the disk is full.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK):
+            raise UserError(f"{who}: {root} cannot be written; set {setting} to a folder that can")
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        problem = disk_problem(error, root)
+        said = error.strerror if isinstance(error, OSError) else None
+        if problem is None and not isinstance(said, str):
+            raise
+        reason = problem.reason if problem else str(said).lower()
+        raise UserError(f"{who}: {root}: {reason}; make room, or set {setting} to a folder elsewhere") from error
 
 
 def is_full(error: BaseException) -> bool:

@@ -7,15 +7,14 @@ index settings; its cache makes a second start quick.
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from vpo.errors import UserError
 from vpo.processes.pip import pip_environment, reason_of, unreachable
-from vpo.storage.disk import disk_problem, is_full
+from vpo.storage.disk import is_full, writing
 from vpo.storage.folders import alone
 from vpo.storage.jsonio import write_json
 from vpo.workers.environment import (
@@ -59,7 +58,7 @@ def install_worker(
         return folder
     interpreter = find_python(manifest.description.python, python, who)
     waits = partial(say, f"{manifest.name}: another process is installing it; waiting")
-    with _writing(root, who), alone(root / f"{manifest.name}.lock", waits):
+    with writing(root, who, f"${VARIABLE}"), alone(root / f"{manifest.name}.lock", waits):
         if not force and _is_current(manifest, folder):
             say(f"{manifest.name}: another process has installed it, {folder}")
             return folder
@@ -189,17 +188,3 @@ def _packages(folder: Path) -> list[str]:
 
 def _size(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-
-
-@contextmanager
-def _writing(root: Path, who: str) -> Iterator[None]:
-    """What the disk refuses, as one line."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        problem = disk_problem(error, root)
-        if problem is None and error.strerror is None:
-            raise
-        reason = problem.reason if problem else str(error.strerror).lower()
-        raise UserError(f"{who}: {root}: {reason}; make room, or set ${VARIABLE} to a folder elsewhere") from error
