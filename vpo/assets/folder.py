@@ -143,3 +143,12 @@ def version_of(source: str) -> str | None:
         return known.origin.sha256
     record = read_record(assets_folder() / name) if is_name(name) else None
     return record.sha256 if record else None
+
+
+def local_path(source: str, key: str) -> Path:
+    """Where a file or folder lies that is given by its path, or as `asset:<name>`; `key` names it in messages.
+
+    Raises:
+        UserError: It is an asset that is not there.
+    """
+    return find_asset(source, None, key)[0] if is_asset(source) else Path(source).expanduser()

@@ -1,16 +1,14 @@
 """Temporal flickering as VBench measures it, for any clip; no weights."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from vpo.cards import EvaluatorCard, Metric
-from vpo.records import Clip, Failure, Sample
-from vpo.video.clips import ClipError
-from vpo.video.frames import FrameReader
+from vpo.evaluator.pixels import PixelEvaluator
 
 
-class Flicker:
+class Flicker(PixelEvaluator):
     """Metric `flicker`: (255 - mean |I_t - I_{t+1}|) / 255 over pixels, channels and consecutive frames; 1 is a still
     picture.
 
@@ -18,6 +16,7 @@ class Flicker:
     counts as flicker, too, so the metric is to be read beside `motion`.
     """
 
+    name = "flicker"
     card = EvaluatorCard(
         name="flicker",
         version="1",
@@ -32,24 +31,8 @@ class Flicker:
         ),
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.reader = FrameReader("all")
-
-    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """{'flicker': value} a sample; None where the clip is unreadable or failed; left out where there is none."""
-        return [{} if one.clip is None else {"flicker": self._of(one.clip)} for one in samples]
-
-    def close(self) -> None:
-        """Free the frames."""
-        self.reader.close()
-
-    def _of(self, clip: Clip | Failure) -> float | None:
-        if isinstance(clip, Failure):
-            return None
-        try:
-            return flicker(window.images for window in self.reader.windows(clip.path))
-        except ClipError:
-            return None
+    def of_frames(self, windows: Iterable[np.ndarray]) -> float | None:
+        return flicker(windows)
 
 
 def flicker(windows: Iterable[np.ndarray]) -> float | None:

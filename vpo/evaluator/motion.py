@@ -2,14 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from vpo.cards import EvaluatorCard, Metric
-from vpo.records import Clip, Failure, Sample
-from vpo.video.clips import ClipError
-from vpo.video.frames import FrameReader
+from vpo.evaluator.pixels import PixelEvaluator
 
 _SIDE = 64  # clips are compared at this height and width, so that a pixel means the same for all
 _BLOCK = 8  # pixels a side of a block
@@ -18,7 +16,7 @@ _STEPS = sorted(itertools.product(range(-_SEARCH, _SEARCH + 1), repeat=2), key=l
 _NOISE = 3.0  # grey levels by which a displacement must beat standing still; below it is codec noise
 
 
-class Motion:
+class Motion(PixelEvaluator):
     """Metric `motion`: the mean displacement between consecutive frames in pixels of a 64 x 64 picture; 0 is a frozen
     clip.
 
@@ -26,6 +24,7 @@ class Motion:
     pixels.
     """
 
+    name = "motion"
     card = EvaluatorCard(
         name="motion",
         version="1",
@@ -36,24 +35,8 @@ class Motion:
         ),
     )
 
-    def __init__(self) -> None:
-        self.reader = FrameReader("all")
-
-    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """{'motion': value} a sample; None where the clip is unreadable or failed; left out where there is none."""
-        return [{} if one.clip is None else {"motion": self._of(one.clip)} for one in samples]
-
-    def close(self) -> None:
-        """Free the frames."""
-        self.reader.close()
-
-    def _of(self, clip: Clip | Failure) -> float | None:
-        if isinstance(clip, Failure):
-            return None
-        try:
-            return motion(window.images for window in self.reader.windows(clip.path))
-        except ClipError:
-            return None
+    def of_frames(self, windows: Iterable[np.ndarray]) -> float | None:
+        return motion(windows)
 
 
 def motion(windows: Iterable[np.ndarray]) -> float | None:

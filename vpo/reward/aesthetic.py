@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vpo.assets.folder import find_asset, is_asset
+from vpo.assets.folder import is_asset, local_path
 from vpo.errors import UserError
 from vpo.records import Clip
 from vpo.reward.scoring import Result, result_of, scored, unreadable
@@ -101,7 +101,8 @@ class AestheticReward:
 def read_head(path: str) -> tuple[torch.Tensor, float]:
     """Weight, float64 (d,), and bias of a head. Raises UserError where the file is none."""
     where = f"reward.head={path}"
-    file = find_asset(path, None, "reward.head")[0] / "head.json" if is_asset(path) else Path(path).expanduser()
+    file = local_path(path, "reward.head")
+    file = file / "head.json" if is_asset(path) else file
     try:
         if file.suffix == ".json":
             packed = json.loads(file.read_text(encoding="utf-8"))

@@ -20,9 +20,8 @@ from vpo.errors import UserError
 from vpo.language.checkpoints.intake import fetch
 from vpo.language.checkpoints.wording import in_short
 from vpo.records import Clip
-from vpo.reward.scoring import Result, result_of, scored, unreadable
+from vpo.reward.scoring import Result, result_of, scored_each
 from vpo.reward.states import one_linear, read_state
-from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
 from vpo.video.models import Lease, Place, Shared
 from vpo.video.transforms import CLIP
@@ -166,7 +165,7 @@ class ImageRewardReward:
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
         """One score a clip; a Failure where it cannot be read."""
-        return scored(clips, lambda usable: [self._one(clip) for clip in usable])
+        return scored_each(clips, self._one)
 
     def card(self) -> Mapping[str, Any]:
         """What the numbers depend on."""
@@ -192,10 +191,7 @@ class ImageRewardReward:
         self._tokenizer = None
 
     def _one(self, clip: Clip) -> Result:
-        try:
-            images = self.reader.read(clip.path).images
-        except ClipError as error:
-            return unreadable(error)
+        images = self.reader.read(clip.path).images
         shared = self.lease.get()
         model, device = shared.model, shared.model.weight.device
         if self._tokenizer is None:

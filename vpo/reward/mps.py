@@ -15,9 +15,8 @@ from vpo.errors import UserError
 from vpo.language.checkpoints.wording import in_short, some
 from vpo.records import Clip
 from vpo.reward.mps_network import MPS
-from vpo.reward.scoring import Result, result_of, scored, unreadable
+from vpo.reward.scoring import Result, result_of, scored_each
 from vpo.reward.states import read_state
-from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
 from vpo.video.models import Lease, Place, Shared, load_clip
 from vpo.video.transforms import CLIP
@@ -80,12 +79,7 @@ class MPSReward:
         self, path: str, revision: str | None, checkpoint: str | None, frames: str, condition: str, dtype: str, device: str,
         batch_size: int,
     ) -> None:  # fmt: skip
-        self.path, self.checkpoint, self.frames, self.batch_size = (
-            path,
-            checkpoint,
-            frames,
-            batch_size,
-        )
+        self.path, self.checkpoint, self.frames, self.batch_size = path, checkpoint, frames, batch_size
         self.condition = condition
         self.reader = FrameReader(frames, "reward.frames")
         place = WithCheckpoint(Place(path, revision, dtype, device), checkpoint)
@@ -94,7 +88,7 @@ class MPSReward:
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
         """One score a clip; a Failure where it cannot be read."""
-        return scored(clips, lambda usable: [self._one(clip) for clip in usable])
+        return scored_each(clips, self._one)
 
     def card(self) -> Mapping[str, Any]:
         """What the numbers depend on."""
@@ -122,10 +116,7 @@ class MPSReward:
         self._tokenizer = None
 
     def _one(self, clip: Clip) -> Result:
-        try:
-            images = self.reader.read(clip.path).images
-        except ClipError as error:
-            return unreadable(error)
+        images = self.reader.read(clip.path).images
         model = self.lease.get().model
         size = model.clip.config.vision_config.image_size
         pixels = CLIP.of_size(size)(images).to(model.clip.device, model.clip.dtype)

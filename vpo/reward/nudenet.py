@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from vpo.assets.folder import find_asset, is_asset
+from vpo.assets.folder import is_asset, local_path
 from vpo.errors import UserError
 from vpo.records import Clip
-from vpo.reward.scoring import Result, result_of, scored, unreadable
-from vpo.video.clips import ClipError
+from vpo.reward.scoring import Result, result_of, scored_each
 from vpo.video.frames import FrameReader
 
 FILE = "320n.onnx"
@@ -66,7 +65,7 @@ class NudeNetReward:
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
         """One score a clip, in 0..1; a Failure where it cannot be read."""
-        return scored(clips, lambda usable: [self._one(clip) for clip in usable])
+        return scored_each(clips, self._one)
 
     def card(self) -> Mapping[str, Any]:
         """What the numbers depend on."""
@@ -100,10 +99,7 @@ class NudeNetReward:
         return [boxes_of(one, height, width) for one in outputs]
 
     def _one(self, clip: Clip) -> Result:
-        try:
-            found = [one for window in self.reader.windows(clip.path) for one in self.detect(window.images)]
-        except ClipError as error:
-            return unreadable(error)
+        found = [one for window in self.reader.windows(clip.path) for one in self.detect(window.images)]
         share, safe = safety_of(found, self.unsafe, self.threshold)
         return result_of(clip, share, {"safe_frames": share, "safe": float(safe)})
 
@@ -136,7 +132,7 @@ def safety_of(frames: Sequence[Sequence[Found]], unsafe: Collection[str], thresh
 
 def find_model(path: str) -> Path:
     """The model's file. Raises UserError where it is not there."""
-    place = find_asset(path, None, "reward.path")[0] if is_asset(path) else Path(path).expanduser()
+    place = local_path(path, "reward.path")
     file = place / FILE if place.is_dir() else place
     if not file.is_file():
         raise UserError(f"reward.path={path}: no such file; `vpo assets get nudenet-320n`, or give the file {FILE}")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from vpo.records import Clip, Failure, Score
+from vpo.video.clips import ClipError
 
 Result = Score | Failure
 
@@ -16,6 +17,18 @@ def scored(clips: Sequence[Clip], score: Callable[[list[Clip]], Sequence[Result]
         found[place] if place in found else Failure("unusable", f"the clip is {clip.status}")
         for place, clip in enumerate(clips)
     ]
+
+
+def scored_each(clips: Sequence[Clip], score: Callable[[Clip], Result]) -> list[Result]:
+    """`scored`, one clip after the other; a clip whose file cannot be read is a Failure."""
+
+    def result(clip: Clip) -> Result:
+        try:
+            return score(clip)
+        except ClipError as error:
+            return unreadable(error)
+
+    return scored(clips, lambda usable: [result(clip) for clip in usable])
 
 
 def result_of(clip: Clip, value: float, dimensions: Mapping[str, float] | None = None) -> Result:

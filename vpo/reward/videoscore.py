@@ -11,9 +11,8 @@ from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2I
 
 from vpo.errors import UserError
 from vpo.records import Clip
-from vpo.reward.scoring import Result, result_of, scored, unreadable
+from vpo.reward.scoring import Result, result_of, scored_each
 from vpo.templates import read_template
-from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
 from vpo.video.models import Lease, Place, Shared, load
 
@@ -84,7 +83,7 @@ class VideoScoreReward:
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
         """One score a clip, with five dimensions; a Failure where it cannot be read."""
-        return scored(clips, lambda usable: [self._one(clip) for clip in usable])
+        return scored_each(clips, self._one)
 
     def card(self) -> Mapping[str, Any]:
         """What the numbers depend on."""
@@ -115,10 +114,7 @@ class VideoScoreReward:
         self._processor = None
 
     def _one(self, clip: Clip) -> Result:
-        try:
-            frames = self.reader.read(clip.path)
-        except ClipError as error:
-            return unreadable(error)
+        frames = self.reader.read(clip.path)
         numbers = self._numbers([Image.fromarray(one) for one in frames.images], clip.query)
         return result_of(clip, sum(numbers) / len(numbers), dict(zip(DIMENSIONS, numbers, strict=True)))
 
