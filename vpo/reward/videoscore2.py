@@ -17,7 +17,7 @@ from transformers import GenerationConfig
 from vpo.errors import UserError
 from vpo.records import Clip, Failure, Score
 from vpo.reward.asking.footage import read_footage
-from vpo.reward.asking.model import TooLongError, VisionLanguageModel
+from vpo.reward.asking.model import TooLongError, VisionLanguageModel, called
 from vpo.reward.asking.yes_no import token_ids
 from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
@@ -85,10 +85,9 @@ class VideoScore2:
 
     def card(self) -> Mapping[str, Any]:
         """What its numbers depend on."""
-        model = self.path if self.path.count("/") < 2 else self.path.rpartition("/")[2]
         return {
             "name": "VideoScore2",
-            "model": f"{model}@{self.revision}" if self.revision else model,
+            "model": called(self.path, self.revision),
             "licence": self.licence,
             "input": "frames of a clip, and an instruction in our own words with the original query",
             "instruction": self.instruction,

@@ -6,7 +6,7 @@ from typing import Any
 from vpo.records import Clip, Failure, Score
 from vpo.reward.asking.checklist import Checklist
 from vpo.reward.asking.footage import read_footage
-from vpo.reward.asking.model import TooLongError, VisionLanguageModel
+from vpo.reward.asking.model import TooLongError, VisionLanguageModel, called
 from vpo.reward.asking.yes_no import NO, YES, by_probability, token_ids
 from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
@@ -66,12 +66,9 @@ class VLMChecklist:
 
     def card(self) -> Mapping[str, Any]:
         """What it asks of whom, and what the answers are worth."""
-        model = (
-            self.path if self.path.count("/") < 2 else self.path.rpartition("/")[2]
-        )  # where a folder lies is nobody's business
         return {
             "name": "checklist surrogate",
-            "model": f"{model}@{self.revision}" if self.revision else model,
+            "model": called(self.path, self.revision),
             "licence": self.licence,
             "input": f"frames '{self.frames}' of a clip and each question with the original query, followed by {self.instruction!r}",
             "frames": f"{self.frames}; of Qwen's models resized to {self.pixels[0]}..{self.pixels[1]} pixels",

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 ALPHA = 0.05  # a difference whose corrected p is below it is called one
 ALIKE = "≈"
+Sides = Sequence[tuple[Sequence[Run], str]]  # of a comparison: runs, one a seed, and the method
 FEWER = 2_000  # resamples of a comparison of which only a mark is printed
 
 
@@ -203,17 +204,15 @@ def _main_table(comparison: Comparison) -> Table:
 
 def _marked(comparison: Comparison, metric: Metric, cells: Sequence[Cell]) -> list[Cell]:
     """The cells of a column, marked where the queries do not tell them from the best one."""
-    rows, chosen = comparison.spec.rows, comparison.chosen
+    rows = comparison.spec.rows
     best = next((place for place, cell in enumerate(cells) if cell.bold), None)
     if best is None or not metric.pairs:
         return list(cells)
     p_values: dict[int, float] = {}
     for place, cell in enumerate(cells):
-        seeds = sorted(chosen[rows[place].label].keys() & chosen[rows[best].label].keys())
-        if cell.bold or cell.missing or not seeds:
+        if cell.bold or cell.missing:
             continue
-        sides = [([chosen[rows[one].label][seed] for seed in seeds], rows[one].method) for one in (best, place)]
-        gain = _gain(metric, sides, resamples=FEWER)
+        gain = _gain(metric, _sides(comparison, rows[best], rows[place]), resamples=FEWER)
         if gain is not None:
             p_values[place] = gain.p
     alike = {place for place, p in zip(p_values, holm(list(p_values.values())), strict=True) if p >= ALPHA}
@@ -245,39 +244,39 @@ def _shortfall(spec: TableSpec, chosen: Mapping[str, Mapping[int, Run]]) -> list
 
 
 def _gain_table(comparison: Comparison) -> Table:
-    spec, chosen, metrics = comparison.spec, comparison.chosen, comparison.metrics
-    methods = {row.label: row.method for row in spec.rows}
-    gains: list[list[Gain | None]] = []
-    lost: list[list[int]] = []
-    for pair in spec.pairs:
-        seeds = sorted(chosen[pair[0]].keys() & chosen[pair[1]].keys())
-        sides = [([chosen[one][seed] for seed in seeds], methods[one]) for one in pair]
-        gains.append([_gain(metrics[name], sides) for name in spec.gain_metrics])
-        lost.append(
-            [len(set().union(*(_failed(runs, method, name) for runs, method in sides))) for name in spec.gain_metrics]
-        )
-    found = [gain for of_pair in gains for gain in of_pair if gain is not None]
-    corrected = dict(zip(map(id, found), holm([gain.p for gain in found]), strict=True))
+    spec, metrics, names = comparison.spec, comparison.metrics, list(comparison.spec.gain_metrics)
+    row_of = {row.label: row for row in spec.rows}
+    compared = [_sides(comparison, row_of[better], row_of[worse]) for better, worse in spec.pairs]
+    gains = [[_gain(metrics[name], sides) for name in names] for sides in compared]
+    p_values = [gain.p for of_pair in gains for gain in of_pair if gain is not None]
+    corrected, count = iter(holm(p_values)), len(p_values)
     rows, failed = [], []
-    for (better, worse), of_pair, left_out in zip(spec.pairs, gains, lost, strict=True):
-        label = f"{better} − {worse}"
-        made = zip(spec.gain_metrics, of_pair, left_out, strict=True)
-        cells = [_gain_cell(metrics[name], gain, corrected.get(id(gain)), count) for name, gain, count in made]
+    for (better, worse), sides, of_pair in zip(spec.pairs, compared, gains, strict=True):
+        label, cells = f"{better} − {worse}", []
+        for name, gain in zip(names, of_pair, strict=True):
+            lost = len(set().union(*(_failed(runs, method, name) for runs, method in sides)))
+            cells.append(Cell() if gain is None else _gain_cell(metrics[name], gain, next(corrected), lost))
+            failed += [f"{metrics[name].label} of {label} {lost}"] if lost else []
         rows.append(TableRow(label, cells))
-        names = zip(spec.gain_metrics, left_out, strict=True)
-        failed += [f"{metrics[name].label} of {label} {count}" for name, count in names if count]
     notes = [
         "Mean difference [95 % interval], and in how many seeds it has this sign; bold: the interval excludes 0.",
         "Per query the mean over the seeds; paired bootstrap over the queries, 10,000 resamples.",
-        f"{ALIKE}: not distinguishable, p ≥ 0.05 (paired permutation test, corrected after Holm over the {len(found)} differences).",
+        f"{ALIKE}: not distinguishable, p ≥ {ALPHA} (paired permutation test, corrected after Holm over the {count} differences).",
     ]
     notes += [f"Left out, as a measurement failed on either side: {', '.join(failed)}."] if failed else []
-    headings = [comparison.heading(name) for name in spec.gain_metrics]
+    headings = [comparison.heading(name) for name in names]
     sources = [run.source for run in comparison.used]
-    return Table(f"{spec.title}: gains", "Difference", headings, list(spec.gain_metrics), rows, notes, sources, "gain")
+    return Table(f"{spec.title}: gains", "Difference", headings, names, rows, notes, sources, "gain")
 
 
-def _gain(metric: Metric, sides: Sequence[tuple[Sequence[Run], str]], resamples: int = RESAMPLES) -> Gain | None:
+def _sides(comparison: Comparison, one: RowSpec, other: RowSpec) -> Sides:
+    """Two rows as they are compared: the runs of the seeds that both have, and their methods."""
+    chosen = comparison.chosen
+    seeds = sorted(chosen[one.label].keys() & chosen[other.label].keys())
+    return [([chosen[row.label][seed] for seed in seeds], row.method) for row in (one, other)]
+
+
+def _gain(metric: Metric, sides: Sides, resamples: int = RESAMPLES) -> Gain | None:
     """The difference between two methods, each with its runs."""
     a, b = (_measured(runs, method, metric.name) for runs, method in sides)
     if not metric.mean_of_items:
@@ -308,9 +307,7 @@ def _failed(runs: Sequence[Run], method: str, name: str) -> set[tuple[int, str]]
     }
 
 
-def _gain_cell(metric: Metric, gain: Gain | None, corrected: float | None, failed: int) -> Cell:
-    if gain is None or corrected is None:
-        return Cell()
+def _gain_cell(metric: Metric, gain: Gain, corrected: float, failed: int) -> Cell:
     mean, low, high = (metric.number(value, sign=True) for value in (gain.mean, gain.low, gain.high))
     fields = {"mean": gain.mean, "low": gain.low, "high": gain.high, "n": gain.n, "n_failed": failed}
     fields |= {"seeds": gain.seeds, "same_sign": gain.same_sign, "p": gain.p, "p_holm": corrected}

@@ -38,6 +38,12 @@ class Asked:
     own: list[list[int]]
 
 
+def called(path: str, revision: str | None) -> str:
+    """How a card names a model: a hub id with its commit, of a folder the last name, as where it lies is nobody's business."""
+    model = path if path.count("/") < 2 else path.rpartition("/")[2]
+    return f"{model}@{revision}" if revision else model
+
+
 class VisionLanguageModel:
     """Answers questions about clips; see `load_vlm` for the first four arguments.
 
