@@ -4,16 +4,17 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.http_server import listening
 from vpo.video import clips
 
 Fields = dict[str, str]
@@ -131,20 +132,9 @@ class VideoServer:
         self.jobs.clear()
 
 
-@contextmanager
-def video_server(**values: Any) -> Iterator[VideoServer]:
+def video_server(**values: Any) -> AbstractContextManager[VideoServer]:
     """A server on a free port of this machine."""
-    server = VideoServer(**values)
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"server_of_videos": server}))
-    http.daemon_threads = True
-    server.address = f"http://127.0.0.1:{http.server_port}"
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.stopped.set()
-        http.shutdown()
-        http.server_close()
+    return listening(Handler, VideoServer(**values), "server_of_videos")
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -3,11 +3,13 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import listening
 
 
 @dataclass
@@ -56,20 +58,11 @@ class ChatServer:
         return [moment for _, _, _, moment in self.seen]
 
 
-@contextmanager
-def chat_server(replies: Callable[[int, dict], Reply] | None = None, **values: Any) -> Iterator[ChatServer]:
+def chat_server(
+    replies: Callable[[int, dict], Reply] | None = None, **values: Any
+) -> AbstractContextManager[ChatServer]:
     """A server on a free port of this machine."""
-    server = ChatServer(**({"replies": replies} if replies else {}), **values)
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"chat": server}))
-    http.daemon_threads = True
-    server.address = f"http://127.0.0.1:{http.server_port}"
-    threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.stopped.set()
-        http.shutdown()
-        http.server_close()
+    return listening(Handler, ChatServer(**({"replies": replies} if replies else {}), **values), "chat")
 
 
 def completion(

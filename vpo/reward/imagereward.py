@@ -161,7 +161,6 @@ class ImageRewardReward:
         self.checkpoint, self.frames, self.batch_size = checkpoint, frames, batch_size
         self.reader = FrameReader(frames, "reward.frames")
         self.lease = Lease(load_imagereward, Files(Place(path, revision, dtype, device), checkpoint), "reward.path")
-        self._tokenizer: Any = None
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
         """One score a clip; a Failure where it cannot be read."""
@@ -188,17 +187,12 @@ class ImageRewardReward:
         """Free model and frames."""
         self.lease.close()
         self.reader.close()
-        self._tokenizer = None
 
     def _one(self, clip: Clip) -> Result:
         images = self.reader.read(clip.path).images
         shared = self.lease.get()
         model, device = shared.model, shared.model.weight.device
-        if self._tokenizer is None:
-            from transformers import AutoTokenizer
-
-            self._tokenizer = AutoTokenizer.from_pretrained(shared.folder)
-        text = self._tokenizer(
+        text = shared.tokenizer(
             clip.query, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
         )
         pixels = CLIP.of_size(model.vision.config.image_size)(images).to(device, model.vision.dtype)

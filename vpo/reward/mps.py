@@ -84,7 +84,6 @@ class MPSReward:
         self.reader = FrameReader(frames, "reward.frames")
         place = WithCheckpoint(Place(path, revision, dtype, device), checkpoint)
         self.lease = Lease(load_mps, place, "reward.path")
-        self._tokenizer: Any = None
 
     def score(self, clips: Sequence[Clip]) -> list[Result]:
         """One score a clip; a Failure where it cannot be read."""
@@ -113,7 +112,6 @@ class MPSReward:
         """Free model and frames."""
         self.lease.close()
         self.reader.close()
-        self._tokenizer = None
 
     def _one(self, clip: Clip) -> Result:
         images = self.reader.read(clip.path).images
@@ -127,11 +125,7 @@ class MPSReward:
     def _ids(self, text: str) -> torch.Tensor:
         """Tokens of a text (1, m), filled up to the model's length, as the released script has them."""
         shared = self.lease.get()
-        if self._tokenizer is None:
-            from transformers import AutoTokenizer
-
-            self._tokenizer = AutoTokenizer.from_pretrained(shared.folder)
         length = shared.model.clip.config.text_config.max_position_embeddings
-        found = self._tokenizer(text, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        found = shared.tokenizer(text, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         ids: torch.Tensor = found.input_ids.to(shared.model.clip.device)
         return ids

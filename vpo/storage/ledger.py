@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from vpo.records import Usage
 from vpo.storage.jsonio import dumps
+from vpo.storage.rows import new_lines
 
 # The environment's variable that names the file, so that every process of a run finds it.
 LEDGER = "VPO_LEDGER"
@@ -129,14 +130,10 @@ class Ledger:
 
     def _read(self) -> None:
         """Count the whole lines that are new in the file; a line that a kill has cut short is no line."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            content = file.read()
-        whole = content.rfind(b"\n") + 1
-        self._offset += whole
-        for line in content[:whole].split(b"\n"):
+        lines, self._offset = new_lines(self.path, self._offset)
+        for line in lines:
             try:
                 self._count(json.loads(line))
             except (ValueError, TypeError, AttributeError):

@@ -43,6 +43,20 @@ def whole_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.split("\n") if line]
 
 
+def new_lines(path: Path, offset: int) -> tuple[list[bytes], int]:
+    """The whole lines behind an offset of a file that others append to, and the offset behind them.
+
+    A last line that is being written, or that a kill has cut short, is none yet.
+    """
+    if not path.exists():
+        return [], offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        content = file.read()
+    whole = content.rfind(b"\n") + 1
+    return content[:whole].split(b"\n"), offset + whole
+
+
 def _line(record: Any) -> str:
     data = record if isinstance(record, dict) else to_json(record)
     return dumps(data) + "\n"

@@ -32,7 +32,6 @@ class ClipEncoder:
     def __init__(self, place: Place, key: str, transform: Transform = CLIP, batch_size: int = BATCH) -> None:
         self.place, self.transform, self.batch_size = place, transform, batch_size
         self._lease = Lease(load_clip, place, key)
-        self._tokenizer: Any = None
 
     @property
     def shared(self) -> Shared:
@@ -53,11 +52,7 @@ class ClipEncoder:
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """The embeddings of texts, float32 (len(texts), d), not normalised; what is longer than the model reads is cut."""
         model = self.shared.model
-        if self._tokenizer is None:
-            from transformers import AutoTokenizer
-
-            self._tokenizer = AutoTokenizer.from_pretrained(self.shared.folder)
-        batch = self._tokenizer(
+        batch = self.shared.tokenizer(
             list(texts), padding=True, truncation=True, max_length=model.config.text_config.max_position_embeddings,
             return_tensors="pt",
         ).to(model.device)  # fmt: skip
@@ -67,7 +62,6 @@ class ClipEncoder:
     def close(self) -> None:
         """Give the model back."""
         self._lease.close()
-        self._tokenizer = None
 
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.shared.model.get_image_features(pixel_values=pixels).pooler_output

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ class Shared:
 
     def __init__(self, model: Any, folder: Path) -> None:
         self.model, self.folder, self.features = model, folder, FeatureCache()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Of the model's folder."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.folder)
 
 
 Load = Callable[[Any, str], Shared]

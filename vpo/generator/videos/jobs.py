@@ -23,6 +23,7 @@ from typing import Any
 
 from vpo.storage.jsonio import canonical, dumps
 from vpo.storage.redact import redact_text
+from vpo.storage.rows import new_lines
 
 FILE = "jobs.jsonl"
 OPEN = ("made", "downloaded")  # events after which a job's clip can be asked for
@@ -62,14 +63,8 @@ class JobRecord:
 
     def _read(self) -> None:
         """Read the whole lines that are new; one that a kill has cut short is none."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            content = file.read()
-        whole = content.rfind(b"\n") + 1
-        self._offset += whole
-        for text in content[:whole].split(b"\n"):
+        lines, self._offset = new_lines(self.path, self._offset)
+        for text in lines:
             try:
                 line = json.loads(text)
                 if line["event"] not in ("sending", "refused"):
