@@ -6,6 +6,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import vpo
+from vpo.runs import check_assets
 
 SMALL = ("experiment=smoke", "method=[original]", "evaluator=[alignment]", "dataset.test=3")
 
@@ -64,3 +65,25 @@ def test_what_is_wrong_is_one_line(override, message):
         vpo.compose(override)
     assert "\n" not in str(caught.value)
     assert not GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("choice", "named"),
+    [
+        ("reward=prompt_a_video_tiny", r"reward\.parts\.videoscore\.path=asset:tiny/videoscore"),
+        ("generator=cogvideox_tiny", r"generator\.path=asset:tiny/cogvideox"),
+        ("evaluator=[semantic]", r"evaluator\.semantic\.model=asset:all-minilm-l6-v2"),
+        ("reward=vlm_checklist", r"config: reward\.texts_file=data/visionreward/video_qa\.txt: no such file"),
+    ],
+)
+def test_what_roles_name_is_there_before_anything_is_made(tmp_path, monkeypatch, choice, named):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VPO_ASSETS", str(tmp_path / "assets"))
+    with pytest.raises(vpo.UserError, match=named):
+        vpo.run(vpo.compose(*SMALL, choice))
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_a_users_own_reward_calls_a_head_is_no_file():
+    config = {**vpo.compose(*SMALL).config, "reward": {"_target_": "mine.Reward", "head": "linear"}}
+    check_assets(config)

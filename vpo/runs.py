@@ -157,21 +157,22 @@ def own_queries(config: Mapping[str, Any]) -> dict[str, int]:
 
 
 def check_assets(config: Mapping[str, Any]) -> None:
-    """Raise UserError where the model of a generator, reward or evaluator is an asset that is not there: not after the trainings."""
-    nodes = {role: config[role] for role in ("generator", "reward")}
-    nodes |= {f"evaluator.{name}": node for name, node in config["evaluator"].items()}
-    for role, node in nodes.items():
+    """Raise UserError where a generator, reward or evaluator names an asset or a file that is not there: not after the trainings.
+
+    Classes of a user's own may call other things so; what these read is theirs to check.
+    """
+    nodes = {role: config[role] for role in ("generator", "reward", "evaluator")}
+    for path, node in targets.targets_in(nodes):
         for key in ("model", "path"):
             if is_asset(node.get(key)):
-                find_asset(node[key], node.get("revision"), f"{role}.{key}")
-    for path, node in targets.targets_in(config["reward"]):
-        for key in ("texts_file", "head", "checkpoint"):
+                find_asset(node[key], node.get("revision"), ".".join((*path, key)))
+        for key in () if targets.is_own(node["_target_"]) else ("texts_file", "head", "checkpoint"):
             file = node.get(key)
             if isinstance(file, str) and not is_asset(file) and not Path(file).expanduser().is_file():
-                named = ".".join(("reward", *path, key))
+                named = ".".join((*path, key))
                 raise UserError(
                     f"config: {named}={file}: no such file; put a copy there, or set paths.data to where copies lie "
-                    "(the reward's yaml says where it comes from)"
+                    f"(the yaml of the {path[0]} says where it comes from)"
                 )
 
 
