@@ -46,7 +46,6 @@ RULES = {
     "StableDiffusion3Pipeline": Rule(None, 16, exact=1),
 }
 ANY = Rule(1, 2)  # of a pipeline that is not listed: H.264 takes even sizes only
-IMAGES = tuple(name for name, rule in RULES.items() if rule.exact == 1)
 
 
 def rule_of(pipeline: str, configs: Configs) -> Rule:

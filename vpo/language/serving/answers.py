@@ -12,7 +12,6 @@ from typing import Any
 from vpo.language.serving.calls import CHAT
 from vpo.records import Completion, Failure, Usage
 
-STOP = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "")
 LENGTH = ("length", "max_tokens", "max_length", "model_length")
 FILTERED = ("content_filter", "safety", "content-filter", "recitation", "prohibited_content")
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
