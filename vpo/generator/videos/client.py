@@ -131,10 +131,11 @@ class VideoClient:
                 await self._given_up(work)
                 raise
         self._failed = self._failed + 1 if isinstance(outcome, Failure) and outcome.retryable else 0
-        if self._failed >= max(10, MANY * self.limits.concurrency):
+        many = max(10, MANY * self.limits.concurrency)
+        if self._failed >= many:  # of several that end at the same time each raises, and any of these is taken
             assert isinstance(outcome, Failure)
             raise UserError(
-                f"generator: {self.api.endpoint.base_url} has failed {self._failed} clips in a row, the last by {outcome.kind} "
+                f"generator: {self.api.endpoint.base_url} has failed {many} clips in a row, the last by {outcome.kind} "
                 f"({outcome.detail}); look at its log, restart it, then start again: what came is kept"
             )
         return outcome
