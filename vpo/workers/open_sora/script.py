@@ -196,7 +196,10 @@ def write_clip(frames: Any, fps: float, path: str) -> None:
     with av.open(path, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=int(fps))
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        stream.options = {"crf": "10", "preset": "veryfast"}
+        # Equal frames must give equal files. x264's threads and look-ahead do not: one file in ten differs on a busy machine.
+        stream.thread_count = 1
+        repeatable = "threads=1:sync-lookahead=0:rc-lookahead=0:mbtree=0"
+        stream.options = {"crf": "10", "preset": "veryfast", "threads": "1", "x264-params": repeatable}
         for image in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image.copy(), format="rgb24")))
         container.mux(stream.encode())

@@ -82,6 +82,8 @@ def write_clip(made: list[bytes], size: int, fps: int, path: str) -> None:
     with av.open(path, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
+        stream.thread_count = 1  # x264 makes equal files of equal frames only in one thread and without a look-ahead
+        stream.options = {"threads": "1", "x264-params": "threads=1:sync-lookahead=0:rc-lookahead=0:mbtree=0"}
         for picture in made:
             frame = av.VideoFrame(size, size, "gray")
             plane, line = frame.planes[0], bytearray()
