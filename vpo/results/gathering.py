@@ -7,6 +7,7 @@ from typing import Any
 
 from vpo.cards import Metric
 from vpo.records import Clip, Failure, Prompt, Query, to_json
+from vpo.results.derived import with_derived
 from vpo.results.metrics import Metrics
 from vpo.storage.store import Entry
 
@@ -35,19 +36,21 @@ def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
 
 
 def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[str, Any]]]:
-    """{method: {metric: {mean, n, n_failed, ci95}}}, each by the aggregate that its card names.
+    """{method: {metric: {mean, n, n_failed, ci95}}}, each by the aggregate that its card names, and what is derived from these.
 
-    `n` counts the queries on which the metric was measured, `n_failed` those on which it was not though it applies to them.
+    `n` counts the queries on which the metric was measured, `n_failed` those on which it was not though it applies to them. Of a
+    derived number both are the sums over the metrics that it is made of.
     """
     values: dict[str, dict[str, list[tuple[float | None, float]]]] = {}
     for item in items:
         of_method = values.setdefault(item["method"], {})
         for name, value in item["metrics"].items():
             of_method.setdefault(name, []).append((value, item.get("weights", {}).get(name, 1.0)))
-    return {
+    found = {
         method: {name: _result(metrics[name], pairs) for name, pairs in of_method.items()}
         for method, of_method in values.items()
     }
+    return {method: with_derived(of_method, metrics.derived) for method, of_method in found.items()}
 
 
 def contact_rows(items: Items, folder: Path, count: int) -> list[tuple[str, dict[str, str | None]]]:
