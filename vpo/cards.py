@@ -79,8 +79,8 @@ class Derived:
     """A number that is made of a method's other numbers, such as a benchmark's total. It has no interval.
 
     Attributes:
-        metric: how it is printed. Its `aggregate` is the dotted name of a function from {metric: number} of `of` to the number, or None
-            where there is none.
+        metric: how it is printed. Its `aggregate` is the dotted name of a function from {metric: number} of `of` to the number, or
+            None where there is none.
         of: the names of the metrics that it is made of, of this evaluator or of others. It is shown where all of them are there.
         unless: it is not shown where one of these metrics is there and is not 0, as where a benchmark's prompts are mixed with others.
     """

@@ -184,9 +184,9 @@ def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> st
     used = ", ".join(f"{name} {models[name]['path']}" for name in ("dino", "clip_b32", "clip_l14"))
     flow = f", RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)" if dimensions.keys() & set(FLOW) else ""
     return (
-        f"VBench's official formulas (Vchitect/VBench at 45e79ec, arXiv 2311.17982) in this process, by {used}{flow}. VBench runs CLIP "
-        "in float16 on a GPU, and interpolates DINO's positions by a factor, here for the target size: the third digit may differ. "
-        "Licences: VBench and DINO Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: whether what moves moves as it "
-        "should; consistency and steadiness are highest for a frozen clip, so read them beside dynamic degree; of wide clips CLIP sees "
-        "the middle square only"
+        f"VBench's official formulas (Vchitect/VBench at 45e79ec, arXiv 2311.17982) in this process, by {used}{flow}. Differs in the "
+        "third digit or so: VBench runs CLIP in float16 on a GPU, and interpolates DINO's positions by a factor, here for the target "
+        "size. Licences: VBench and DINO Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: whether what moves moves "
+        "as it should; consistency and steadiness are highest for a frozen clip, so read them beside dynamic degree; of wide clips "
+        "CLIP sees the middle square only"
     )

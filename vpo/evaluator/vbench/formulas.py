@@ -108,8 +108,8 @@ def is_static(speeds: Sequence[float], there: float, back: float, height: int, w
 def is_dynamic(speeds: Sequence[float], height: int, width: int) -> bool:
     """Whether a clip moves (`vbench/dynamic_degree.py`): at least round(4 n / 16) steps are faster than the threshold.
 
-    That is 6 pixels for a short side of 256. By Python's rounding of halves two frames need no fast step: such a clip always moves. One
-    frame never does.
+    That is 6 pixels for a short side of 256. By Python's rounding of halves two frames need no fast step: such a clip always moves.
+    One frame never does.
 
     Args:
         speeds: the top 5 % of each step between the n sampled frames, n - 1 numbers.

@@ -147,8 +147,8 @@ class Measures:
         width = self.frames_of_l14.shared.model.config.projection_dim
         if width != len(weight):
             raise UserError(
-                f"{self.key}.models.head_file: it reads features of {len(weight)} numbers, and models.clip_l14 makes {width}; give the "
-                "CLIP that it was trained on (ViT-L/14)"
+                f"{self.key}.models.head_file: it reads features of {len(weight)} numbers, and models.clip_l14 makes {width}; give "
+                "the CLIP that it was trained on (ViT-L/14)"
             )
         found = self.frames_of_l14.images([job.path for job in jobs], self.reader)
         return [_value(one, lambda frames: Weighted(formulas.aesthetic(frames, weight, bias), 1)) for one in found]
