@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import types
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +23,7 @@ from vpo.errors import UserError
 from vpo.records import Clip, Failure, Prompt, Query, Sample
 from vpo.results.aggregates import aggregated
 from vpo.video import clips
+from vpo.video.flow import Raft, padding
 from vpo.video.frames import CACHE
 
 FEATURES = ["subject_consistency", "background_consistency", "aesthetic_quality", "appearance_style"]
@@ -61,16 +64,18 @@ def query(number: int, dimensions: list[str] | None, **labels: Any) -> Query:
     return Query(f"q{number}", f"a fox, number {number}", meta=meta)
 
 
-def sample(asked: Query, path: str | Failure, **facts: Any) -> Sample:
-    """A sample with the clip of a file, of which the record says what the file does."""
+def sample(asked: Query, *paths: str | Failure, **facts: Any) -> Sample:
+    """A sample with clips of files, of which the records say what the files do."""
     prompt = Prompt(f"{asked.id}-m", asked.id, asked.text, f"{asked.text}, in detail", "m")
-    if isinstance(path, Failure):
-        return Sample(asked, prompt, path)
+    return Sample(asked, prompt, tuple(one if isinstance(one, Failure) else clip(prompt, one, facts) for one in paths))
+
+
+def clip(prompt: Prompt, path: str, facts: Mapping[str, Any]) -> Clip:
     known = {"frames": 4, "fps": 8.0, "height": 48, "width": 70} | facts
     if "frames" not in facts and Path(path).exists():
         with suppress(clips.ClipError):
             known["frames"] = clips.describe(Path(path)).frames
-    return Sample(asked, prompt, Clip(prompt.id, prompt.id, asked.id, asked.text, prompt.text, path, 0, **known))
+    return Clip(Path(path).stem, prompt.id, prompt.query_id, prompt.query, prompt.text, path, 0, **known)
 
 
 def measured(evaluator: Any, samples: list[Sample]) -> list[Any]:
@@ -277,3 +282,136 @@ def test_a_head_of_another_clip_is_refused(tiny: Path, tmp_path: Path, suite: li
     own["models"]["head_file"] = str(tmp_path / "none.json")
     with pytest.raises(UserError, match=r"evaluator\.vbench\.models\.head_file=.*none\.json"):
         build(own)
+
+
+def test_clips_of_a_prompt_are_pooled_as_vbench_counts(tiny: Path, tmp_path: Path) -> None:
+    """Frames of all clips count alike where they do between prompts, clips where clips do; what failed is left out and counted."""
+    paths = [write(tmp_path / f"{number}.mp4", number, count) for number, count in enumerate([3, 6, 4, 4, 4, 4])]
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    own = node(tiny, dimensions=["subject_consistency", "aesthetic_quality"])
+    alone = measured(build(own), [sample(query(0, None), path) for path in paths])
+    both = ["subject_consistency", "aesthetic_quality"]
+    pooled, suite, custom = measured(
+        build(own),
+        [
+            sample(query(1, both), paths[0], str(tmp_path / "bad.mp4"), paths[1], Failure("timeout", "no answer")),
+            sample(query(2, both), *paths),  # the suite takes five clips of a prompt
+            sample(query(3, None), *paths),
+        ],
+    )
+    first, second = (row["subject_consistency"].value for row in alone[:2])
+    assert pooled["subject_consistency"].value == pytest.approx((2 * first + 5 * second) / 7, abs=1e-5)
+    assert pooled["subject_consistency"].weight == 7
+    first, second = (row["aesthetic_quality"].value for row in alone[:2])
+    assert pooled["aesthetic_quality"].value == pytest.approx((first + second) / 2, abs=1e-5)
+    assert pooled["aesthetic_quality"].weight == 2
+    assert pooled["vbench_failed_clips"] == Weighted(0.5, 4)
+    assert [row["aesthetic_quality"].weight for row in (suite, custom)] == [5, 6]
+
+
+class GreyFlow(torch.nn.Module):
+    """In the place of RAFT, whose weights are not here: to the right by as many pixels as the picture became brighter in levels."""
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor, num_flow_updates: int = 12) -> list[torch.Tensor]:
+        assert num_flow_updates == 20
+        assert first.shape[2] % 8 == first.shape[3] % 8 == 0
+        assert -1 <= first.min() <= first.max() <= 1
+        step = (second - first).mean((1, 2, 3)) * 127.5
+        flow = torch.zeros(len(first), 2, *first.shape[2:])
+        flow[:, 0] = step[:, None, None]
+        return [torch.full_like(flow, torch.nan), flow]  # the last of the updates counts
+
+
+@pytest.fixture
+def raft(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torchvision whose RAFT is `GreyFlow`."""
+    module = types.ModuleType("torchvision.models.optical_flow")
+    module.Raft_Large_Weights = types.SimpleNamespace(C_T_V1="C_T_V1", DEFAULT="C_T_SKHT_V2")
+
+    def raft_large(*, weights: str | None, progress: bool = True) -> torch.nn.Module:
+        assert weights == "C_T_V1"
+        return GreyFlow()
+
+    module.raft_large = raft_large
+    models = types.ModuleType("torchvision.models")
+    models.optical_flow = module
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", module)
+
+
+def brightening(path: Path, step: int, count: int = 10, fps: float = 8) -> str:
+    """Grey pictures, each brighter than the last by `step` levels, give or take one that the codec adds."""
+    frames = np.stack([np.full((256, 258, 3), 60 + step * t, np.uint8) for t in range(count)])
+    clips.write_mp4(frames, fps, path)
+    return str(path)
+
+
+GREY = {"height": 256, "width": 258}
+
+
+def test_only_static_clips_have_temporal_flickering(tiny: Path, raft: None, tmp_path: Path) -> None:
+    still, moving = brightening(tmp_path / "still.mp4", 0), brightening(tmp_path / "moving.mp4", 8)
+    drifting = brightening(
+        tmp_path / "drifting.mp4", 1
+    )  # no step is fast, but from the first frame to the last it is 9
+    own = node(tiny, dimensions=["temporal_flickering", "flicker_unfiltered"])
+    card = card_of(own)
+    asked = [query(number, ["temporal_flickering"]) for number in range(4)]
+    rows = measured(
+        build(own),
+        [
+            sample(asked[0], moving, still, drifting, **GREY),
+            sample(asked[1], moving, drifting, **GREY),
+            sample(asked[2], *[still] * 3, moving, *[still] * 4, **GREY),
+            sample(query(3, None), still, **GREY),
+        ],
+    )
+    assert rows[0]["temporal_flickering"] == Weighted(1.0, 1)
+    assert rows[0]["vbench_static_clips"] == Weighted(pytest.approx(1 / 3), 3)
+    assert rows[0]["flicker_unfiltered"].value < 0.99
+    assert "temporal_flickering" not in rows[1]  # VBench drops such a prompt: it is no failure, and not 0
+    assert rows[1]["vbench_static_clips"] == Weighted(0.0, 2)
+    assert rows[1]["vbench_failed_clips"] == Weighted(0.0, 2)
+    assert rows[2]["temporal_flickering"] == Weighted(1.0, 5)  # five are enough
+    assert rows[2]["vbench_static_clips"] == Weighted(pytest.approx(5 / 6), 6)
+    assert "temporal_flickering" not in rows[3]  # its prompts are those of the suite
+    assert dimension(rows, "temporal_flickering", card) == 1.0
+
+
+def test_dynamic_degree_looks_at_eight_frames_a_second(tiny: Path, raft: None, tmp_path: Path) -> None:
+    """Steps of 3 levels are below the threshold of 6 pixels at 8 frames a second, and at 24 every third frame is looked at."""
+    paths = {
+        "still": brightening(tmp_path / "still.mp4", 0),
+        "slow": brightening(tmp_path / "slow.mp4", 3),
+        "slow at 24": brightening(tmp_path / "slow24.mp4", 3, fps=24),
+        "fast": brightening(tmp_path / "fast.mp4", 9),
+        "one frame": brightening(tmp_path / "one.mp4", 0, count=1),
+    }
+    small = write(tmp_path / "small.mp4", 0, 4)
+    own = node(tiny, dimensions=["dynamic_degree"])
+    facts = [GREY | {"fps": 24.0 if "24" in name else 8.0} for name in paths]
+    samples = [sample(query(0, None), path, **one) for path, one in zip(paths.values(), facts, strict=True)]
+    rows = measured(build(own), [*samples, sample(query(1, None), small)])
+    assert [row["dynamic_degree"].value for row in rows[:5]] == [0, 0, 1, 1, 0]
+    assert rows[5].kind == "too_small"
+    assert "121 pixels" in rows[5].detail
+    assert dimension(rows[:5], "dynamic_degree", card_of(own)) == pytest.approx(0.4)
+
+
+def test_what_needs_flow_says_so_without_torchvision(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    for name in ("temporal_flickering", "dynamic_degree"):
+        with pytest.raises(UserError, match=r'optical flow needs torchvision.*pip install "vpo\[raft\]"'):
+            build(node(tiny, dimensions=[name]))
+
+
+def test_raft_pads_to_multiples_of_eight_as_vbench(raft: None) -> None:
+    flow = Raft(None, "cpu", "x.raft_file")
+    dark, light = np.zeros((130, 121, 3), np.uint8), np.full((130, 121, 3), 7, np.uint8)
+    found = list(flow.flows([(dark, light)] * 5))
+    assert [tuple(one.shape) for one in found] == [(1, 2, 136, 128)] * 5
+    assert float(found[4][0, 0].mean()) == pytest.approx(7, abs=1e-4)
+    assert padding(130, 121) == (3, 4, 3, 3)
+    assert padding(480, 720) == (0, 0, 0, 0)

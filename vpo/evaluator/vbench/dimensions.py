@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from vpo.cards import WEIGHTED_MEAN, Derived, Metric, share
 from vpo.errors import UserError
-from vpo.records import Clip, Failure, Query, Sample
+from vpo.records import Query, Sample
 
+CLIPS = 5  # of a prompt
 OUTSIDE, FAILED, STATIC = "vbench_outside_suite", "vbench_failed_clips", "vbench_static_clips"
 SCORES = "vpo.results.vbench_scores"
 
@@ -130,9 +131,14 @@ def label_of(query: Query, dimension: str) -> Any:
     return found
 
 
-def clips_of(sample: Sample) -> list[Clip | Failure]:
-    """All clips of a sample, those that failed among them."""
-    return [] if sample.clip is None else [sample.clip]
+def applicable_to_clip(query: Query, number: int, dimensions: Mapping[str, Dimension]) -> list[str]:
+    """Those that are measured on one clip of a query, of which the first has the number 0.
+
+    VBench takes five clips of a prompt of its suite; of 25 it keeps, for temporal flickering, those that are static.
+    """
+    names = applicable(query, dimensions)
+    beyond = labels_of(query) is not None and number >= CLIPS
+    return [name for name in names if name == "temporal_flickering"] if beyond else names
 
 
 def row_names(sample: Sample, dimensions: Mapping[str, Dimension]) -> Collection[str]:

@@ -18,8 +18,8 @@ from vpo.evaluator.vbench.dimensions import (
     UNFILTERED,
     Dimension,
     applicable,
+    applicable_to_clip,
     chosen,
-    clips_of,
     labels_of,
     row_names,
 )
@@ -110,9 +110,11 @@ class VBench:
         jobs: list[Job] = []
         failed: dict[int, list[Failure]] = {}
         for place, sample in enumerate(samples):
-            names = tuple(applicable(sample.query, self.dimensions))
-            for clip in clips_of(sample) if names else ():
+            for number, clip in enumerate(sample.clips):
+                names = tuple(applicable_to_clip(sample.query, number, self.dimensions))
                 usable = self._usable(clip)
+                if not names:
+                    continue
                 if isinstance(usable, Failure):
                     failed.setdefault(place, []).append(usable)
                 else:
@@ -153,7 +155,7 @@ class VBench:
         """What stands in the rows for a sample, of its clips that were measured and of those that could not be."""
         row: dict[str, float | Weighted | None] = {}
         for name in applicable(sample.query, self.dimensions):
-            values = [job.found[name] for job in jobs]
+            values = [job.found[name] for job in jobs if name in job.found]
             found = [one for one in values if isinstance(one, Weighted)]
             if found:
                 row[name] = Weighted.pooled([one.value for one in found], [one.weight for one in found])

@@ -13,7 +13,7 @@ import torch
 from vpo.cards import Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench import formulas
-from vpo.evaluator.vbench.dimensions import UNFILTERED, label_of
+from vpo.evaluator.vbench.dimensions import CLIPS, UNFILTERED, label_of
 from vpo.records import Clip, Failure, Query
 from vpo.storage.feature_store import FeatureStore
 from vpo.video.aesthetic_head import read_head
@@ -25,7 +25,6 @@ from vpo.video.models import Place
 from vpo.video.transforms import CLIP, CLIP_OF_VBENCH
 
 FLOW = ("temporal_flickering", "dynamic_degree")  # need RAFT
-MOST_STATIC = 5  # of the clips of a prompt that the static filter accepts
 TOO_SHORT = Failure("too_short", "the clip has one frame, and the dimension compares frames")
 
 
@@ -179,7 +178,7 @@ class Measures:
         """Of the first five clips of each prompt that are static."""
         found: list[Value] = []
         for job in jobs:
-            enough = self._accepted[job.place] >= MOST_STATIC
+            enough = self._accepted[job.place] >= CLIPS
             found.append(Dropped(seen=False) if enough else self._steadiness_if_static(job))
             self._accepted[job.place] += isinstance(found[-1], Weighted)
         return found
