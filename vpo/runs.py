@@ -159,7 +159,8 @@ def own_queries(config: Mapping[str, Any]) -> dict[str, int]:
 def check_assets(config: Mapping[str, Any]) -> None:
     """Raise UserError where a generator, reward or evaluator names an asset or a file that is not there: not after the trainings.
 
-    Classes of a user's own may call other things so; what these read is theirs to check.
+    Classes of a user's own may call other things so; what these read is theirs to check. A class of ours may have a static method
+    `check_files`, which is asked about its node.
     """
     nodes = {role: config[role] for role in ("generator", "reward", "evaluator")}
     for path, node in targets.targets_in(nodes):
@@ -174,15 +175,15 @@ def check_assets(config: Mapping[str, Any]) -> None:
                     f"config: {named}={file}: no such file; put a copy there, or set paths.data to where copies lie "
                     f"(the yaml of the {path[0]} says where it comes from)"
                 )
+        if not targets.is_own(node["_target_"]) and targets.has_method(node["_target_"], "check_files"):
+            targets.target_class(node).check_files(node)
 
 
 def check_workers(config: Mapping[str, Any]) -> None:
     """Raise UserError where a stage that is to be done needs a worker that is not installed here: now, and not after the trainings."""
-    needed = {
-        (stage, name)
-        for role, stage in (("generator", "render"), ("reward", "score"))
-        for name in targets.declared(config[role]["_target_"], "needs_workers")
-    }
+    nodes = [("render", config["generator"]), ("score", config["reward"])]
+    nodes += [("evaluate", node) for node in config["evaluator"].values()]
+    needed = {(stage, name) for stage, node in nodes for name in targets.declared(node["_target_"], "needs_workers")}
     if not needed:
         return
     to_do = {stage.name for stage, entry in pipeline.plan(config, Path(config["paths"]["store"])) if not entry.done}

@@ -24,7 +24,6 @@ from vpo.records import Clip, Failure, Prompt, Query, Sample
 from vpo.results.aggregates import aggregated
 from vpo.video import clips
 from vpo.video.flow import Raft, padding
-from vpo.video.frames import CACHE
 
 FEATURES = ["subject_consistency", "background_consistency", "aesthetic_quality", "appearance_style"]
 COUNTS = {"vbench_failed_clips", "vbench_outside_suite"}
@@ -191,10 +190,10 @@ def counted(evaluator: Any) -> dict[str, Forwards]:
 def test_each_clip_is_decoded_once_and_each_frame_seen_once(tiny: Path, suite: list[Sample]) -> None:
     evaluator = build(node(tiny))
     seen = counted(evaluator)
-    CACHE.clear()
-    before = CACHE.decodes
-    measured(evaluator, suite)
-    assert CACHE.decodes - before == 3
+    cache = evaluator.measures.reader.cache
+    evaluator.measure(suite)
+    assert (cache.decodes, cache.size) == (3, 0)
+    evaluator.close()
     # 16 frames; B/32 sees them twice, as background consistency and appearance style resize them differently.
     assert {name: one.frames for name, one in seen.items()} == {"dino": 16, "b32": 32, "l14": 16}
 
@@ -207,10 +206,10 @@ def test_features_are_kept_between_runs_by_content(tiny: Path, suite: list[Sampl
         path = shutil.copyfile(one.clip.path, tmp_path / Path(one.clip.path).name)
         moved.append(sample(one.query, str(path), height=one.clip.height, width=one.clip.width))
     evaluator = build(own | {"dimensions": FEATURES})
-    seen, before = counted(evaluator), CACHE.decodes
+    seen = counted(evaluator)
     again = measured(evaluator, moved)
     assert {name: one.frames for name, one in seen.items()} == {"dino": 0, "b32": 0, "l14": 0}
-    assert CACHE.decodes == before
+    assert evaluator.measures.reader.cache.decodes == 0
     for one, other in zip(first, again, strict=True):
         assert other == {name: value for name, value in one.items() if name in other}
     assert set(again[0]) == {*FEATURES, *COUNTS}

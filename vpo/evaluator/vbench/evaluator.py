@@ -23,7 +23,7 @@ from vpo.evaluator.vbench.dimensions import (
     labels_of,
     row_names,
 )
-from vpo.evaluator.vbench.measures import FLOW, Dropped, Job, Measures
+from vpo.evaluator.vbench.measures import FLOW, Dropped, Job, Measures, check_files
 from vpo.records import Clip, Failure, Sample
 from vpo.storage.feature_store import FeatureStore
 from vpo.video.clips import ClipError
@@ -95,6 +95,11 @@ class VBench:
             applies=lambda sample: row_names(sample, listed),
             derived=DERIVED,
         )  # fmt: skip
+
+    @staticmethod
+    def check_files(node: Mapping[str, Any]) -> None:
+        """Raise UserError where a dimension of a config needs a file or a package that is not there."""
+        check_files([*_chosen(node["dimensions"])], node["models"], KEY)
 
     def __init__(
         self, dimensions: Sequence[str], models: Mapping[str, Any], below_seconds: float | None, cache: Mapping[str, Any], dtype: str,

@@ -20,11 +20,14 @@ from vpo.video.aesthetic_head import read_head
 from vpo.video.clips import ClipError
 from vpo.video.features import ClipEncoder, DinoEncoder
 from vpo.video.flow import Raft, TooSmall, check_raft
-from vpo.video.frames import FrameReader, groups
+from vpo.video.frames import FrameCache, FrameReader, groups
 from vpo.video.models import Place
 from vpo.video.transforms import CLIP, CLIP_OF_VBENCH
 
 FLOW = ("temporal_flickering", "dynamic_degree")  # need RAFT
+GROUP_BYTES = (
+    1 << 28
+)  # of the frames of clips that are measured together; one clip may have more, up to what the cache keeps
 TOO_SHORT = Failure("too_short", "the clip has one frame, and the dimension compares frames")
 
 
@@ -97,17 +100,13 @@ class Measures:
             return Place(models[name]["path"], models[name]["revision"], dtype, device), f"{key}.models.{name}.path"
 
         self.dimensions, self.key = tuple(dimensions), key
-        self.reader = FrameReader("all")
+        self.reader = FrameReader("all", cache=FrameCache())
         self.dino = DinoEncoder(*place("dino"), store=store)
         self.frames_of_b32 = ClipEncoder(*place("clip_b32"), CLIP_OF_VBENCH, store=store)
         self.images_of_b32 = ClipEncoder(*place("clip_b32"), CLIP, store=store)  # as Pillow resizes
         self.frames_of_l14 = ClipEncoder(*place("clip_l14"), CLIP_OF_VBENCH, store=store)
         self.flow = Raft(models["raft_file"], device, f"{key}.models.raft_file")
-        if set(FLOW) & set(dimensions):
-            check_raft(models["raft_file"], f"{key}.models.raft_file")
-        self._head: tuple[torch.Tensor, float] | None = None
-        if "aesthetic_quality" in dimensions:
-            self._head = read_head(models["head_file"], f"{key}.models.head_file")
+        self._head = check_files(dimensions, models, key)
         self._accepted: Counter[int] = Counter()  # static clips by sample
         self._measures: dict[str, Callable[[Sequence[Job]], list[Value]]] = {
             "subject_consistency": self._subject_consistency,
@@ -120,13 +119,14 @@ class Measures:
         }
 
     def measure(self, jobs: Sequence[Job]) -> None:
-        """Put into each job what its dimensions find. As many clips at once as frames can be kept of, so that each is decoded once."""
+        """Put into each job what its dimensions find. Each clip is decoded once, and its frames are kept until its group is done."""
         self._accepted.clear()
-        for group in groups([job.size for job in jobs], self.reader.cache.limit):
+        for group in groups([job.size for job in jobs], GROUP_BYTES):
             for name in self.dimensions:
                 wanted = [jobs[number] for number in group if name in jobs[number].dimensions]
                 for job, value in zip(wanted, self._measures[name](wanted) if wanted else (), strict=True):
                     job.found[name] = value
+            self.reader.cache.clear()
 
     def close(self) -> None:
         """Free models and frames."""
@@ -226,6 +226,13 @@ class Measures:
         """The chosen frames with their places, in order. Raises ClipError where the clip cannot be read."""
         for window in self.reader.windows(job.path, chosen):
             yield from zip(window.indices, window.images, strict=True)
+
+
+def check_files(dimensions: Sequence[str], models: Mapping[str, Any], key: str) -> tuple[torch.Tensor, float] | None:
+    """Raise UserError where a dimension needs a file or a package that is not there. Returns the aesthetic head if it is needed."""
+    if set(FLOW) & set(dimensions):
+        check_raft(models["raft_file"], f"{key}.models.raft_file")
+    return read_head(models["head_file"], f"{key}.models.head_file") if "aesthetic_quality" in dimensions else None
 
 
 def _consistency(features: torch.Tensor) -> Value:
