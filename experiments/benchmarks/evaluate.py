@@ -100,7 +100,7 @@ def forget(evaluator: Any) -> None:
     measures = evaluator.measures
     measures.reader.cache.clear()
     for encoder in (measures.dino, measures.frames_of_b32, measures.frames_of_l14):
-        encoder.shared.features.clear()
+        encoder.forget()
 
 
 def measure(clips: Sequence[Clip], models: Path, scratch: Path) -> dict[str, Any]:

@@ -25,6 +25,8 @@ def read_head(path: str, key: str = "reward.head") -> tuple[torch.Tensor, float]
     where = f"{key}={path}"
     file = local_path(path, key)
     file = file / "head.json" if is_asset(path) else file
+    if not file.is_file():
+        raise UserError(f"{where}: no such file; {_CURE}")
     try:
         if file.suffix == ".json":
             packed = json.loads(file.read_text(encoding="utf-8"))

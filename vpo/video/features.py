@@ -72,6 +72,10 @@ class ClipEncoder:
         found: torch.Tensor = model.get_text_features(**batch).pooler_output
         return found.float().cpu()
 
+    def forget(self) -> None:
+        """Drop the features of frames, which nobody needs any more."""
+        self._lease.forget()
+
     def close(self) -> None:
         """Give the model back."""
         self._lease.close()
@@ -109,6 +113,10 @@ class DinoEncoder:
         transform = self.transform.of_size(self.shared.model.config.image_size)
         seeing = Seeing(self.shared, self._forward, transform, "vit class token", self.place.dtype)
         return frame_features(seeing, paths, reader, self.batch_size, self.store)
+
+    def forget(self) -> None:
+        """Drop the features of frames, which nobody needs any more."""
+        self._lease.forget()
 
     def close(self) -> None:
         """Give the model back."""

@@ -145,6 +145,11 @@ class Lease:
             self._shared = shared
         return self._shared
 
+    def forget(self) -> None:
+        """Drop what a model that is held has made of frames."""
+        if self._shared is not None:
+            self._shared.features.clear()
+
     def close(self) -> None:
         """Give it back; a second call does nothing."""
         if self._shared is None:

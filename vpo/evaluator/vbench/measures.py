@@ -105,6 +105,7 @@ class Measures:
         self.frames_of_b32 = ClipEncoder(*place("clip_b32"), CLIP_OF_VBENCH, store=store)
         self.images_of_b32 = ClipEncoder(*place("clip_b32"), CLIP, store=store)  # as Pillow resizes
         self.frames_of_l14 = ClipEncoder(*place("clip_l14"), CLIP_OF_VBENCH, store=store)
+        self._encoders = (self.dino, self.frames_of_b32, self.images_of_b32, self.frames_of_l14)
         self.flow = Raft(models["raft_file"], device, f"{key}.models.raft_file")
         self._head = check_files(dimensions, models, key)
         self._accepted: Counter[int] = Counter()  # static clips by sample
@@ -119,7 +120,7 @@ class Measures:
         }
 
     def measure(self, jobs: Sequence[Job]) -> None:
-        """Put into each job what its dimensions find. Each clip is decoded once, and its frames are kept until its group is done."""
+        """Put into each job what its dimensions find. Each clip is decoded once; its frames and features go with its group."""
         self._accepted.clear()
         for group in groups([job.size for job in jobs], GROUP_BYTES):
             for name in self.dimensions:
@@ -127,10 +128,12 @@ class Measures:
                 for job, value in zip(wanted, self._measures[name](wanted) if wanted else (), strict=True):
                     job.found[name] = value
             self.reader.cache.clear()
+            for encoder in self._encoders:
+                encoder.forget()
 
     def close(self) -> None:
         """Free models and frames."""
-        for one in (self.dino, self.frames_of_b32, self.images_of_b32, self.frames_of_l14, self.flow, self.reader):
+        for one in (*self._encoders, self.flow, self.reader):
             one.close()
 
     def _subject_consistency(self, jobs: Sequence[Job]) -> list[Value]:
