@@ -22,6 +22,7 @@ from vpo.cards import Weighted
 from vpo.errors import UserError
 from vpo.records import Clip, Failure, Prompt, Query, Sample
 from vpo.results.aggregates import aggregated
+from vpo.stages.contents import with_contents
 from vpo.video import clips
 from vpo.video.flow import Raft, padding
 
@@ -414,3 +415,29 @@ def test_raft_pads_to_multiples_of_eight_as_vbench(raft: None) -> None:
     assert float(found[4][0, 0].mean()) == pytest.approx(7, abs=1e-4)
     assert padding(130, 121) == (3, 4, 3, 3)
     assert padding(480, 720) == (0, 0, 0, 0)
+
+
+def test_what_is_no_number_is_no_measurement(
+    tiny: Path, raft: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        GreyFlow, "forward", lambda self, a, b, num_flow_updates: [torch.full((len(a), 2, 8, 264), torch.nan)]
+    )
+    still = brightening(tmp_path / "still.mp4", 0)
+    rows = measured(
+        build(node(tiny, dimensions=["temporal_flickering", "dynamic_degree"])),
+        [sample(query(0, ["temporal_flickering"]), still, **GREY), sample(query(1, ["dynamic_degree"]), still, **GREY)],
+    )
+    assert [row.kind for row in rows] == ["not_finite", "not_finite"]
+
+
+def test_what_stands_in_model_files_is_part_of_the_key(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "models")
+    own = node(tmp_path / "models")
+    before = with_contents(own)
+    for file in ("dino/model.safetensors", "clip_l14/model.safetensors", "aesthetic_head/head.json"):
+        with (tmp_path / "models" / file).open("ab") as opened:
+            opened.write(b" ")
+        after = with_contents(own)
+        assert after != before, file
+        before = after

@@ -29,6 +29,7 @@ GROUP_BYTES = (
     1 << 28
 )  # of the frames of clips that are measured together; one clip may have more, up to what the cache keeps
 TOO_SHORT = Failure("too_short", "the clip has one frame, and the dimension compares frames")
+NOT_FINITE = Failure("not_finite", "the model gives what is no number")
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,8 @@ class Measures:
             there, back = self._top_speeds([(first, last), (last, first)], formulas.STATIC_TOP)
         except (ClipError, TooSmall) as error:
             return _of_error(error)
+        if not all(map(math.isfinite, (*speeds, there, back))):
+            return NOT_FINITE
         static = formulas.is_static(speeds, there, back, *first.shape[:2])
         return self._steadiness(job) if static else Dropped(seen=True)
 
@@ -206,6 +209,8 @@ class Measures:
             speeds = self._speeds(job, chosen, formulas.DYNAMIC_TOP)
         except (ClipError, TooSmall) as error:
             return _of_error(error)
+        if not all(map(math.isfinite, speeds)):
+            return NOT_FINITE
         return Weighted(float(formulas.is_dynamic(speeds, job.clip.height, job.clip.width)), 1)
 
     def _speeds(self, job: Job, chosen: Sequence[int], share: float) -> list[float]:
@@ -249,7 +254,7 @@ def _value(features: torch.Tensor | ClipError, formula: Callable[[torch.Tensor],
         return _of_error(features)
     found = formula(features)
     if isinstance(found, Weighted) and not math.isfinite(found.value):
-        return Failure("not_finite", f"the model gives {found.value}")
+        return NOT_FINITE
     return found
 
 
