@@ -7,7 +7,7 @@ folder = vpo.run(vpo.compose("experiment=smoke", "seed=1"))
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -181,15 +181,24 @@ def check_assets(config: Mapping[str, Any]) -> None:
 
 def check_workers(config: Mapping[str, Any]) -> None:
     """Raise UserError where a stage that is to be done needs a worker that is not installed here: now, and not after the trainings."""
-    nodes = [("render", config["generator"]), ("score", config["reward"])]
-    nodes += [("evaluate", node) for node in config["evaluator"].values()]
-    needed = {(stage, name) for stage, node in nodes for name in targets.declared(node["_target_"], "needs_workers")}
-    if not needed:
+    stages = {"generator": "render", "reward": "score", "evaluator": "evaluate"}
+    if not any(_workers_of(config, role) for role in stages):
         return
     to_do = {stage.name for stage, entry in pipeline.plan(config, Path(config["paths"]["store"])) if not entry.done}
-    for stage, name in sorted(needed):
-        if stage in to_do:
+    check_workers_of(config, [role for role, stage in stages.items() if stage in to_do])
+
+
+def check_workers_of(config: Mapping[str, Any], roles: Sequence[str]) -> None:
+    """Raise UserError where a worker that one of these roles needs is not installed here."""
+    for role in roles:
+        for name in _workers_of(config, role):
             check_installed(pick_manifest(read_manifests(), name), workers_folder())
+
+
+def _workers_of(config: Mapping[str, Any], role: str) -> Sequence[str]:
+    """Of one node, or of several by name, as evaluators are."""
+    nodes = [config[role]] if "_target_" in config[role] else list(config[role].values())
+    return [name for node in nodes for name in targets.declared(node["_target_"], "needs_workers")]
 
 
 def command_of(composed: Composed) -> Command:
