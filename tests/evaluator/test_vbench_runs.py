@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import run_vpo
+from tests.checking.test_config import composed
+from tests.conftest import SHARED, run_vpo
 from tests.pipeline.test_pipeline import rows, run_folder
 from vpo.assets.tiny import vision
+from vpo.build import build
+from vpo.evaluator.vbench.dimensions import DIMENSIONS, applicable, label_of
 
 CHEAP = ["experiment=smoke", "method=[original]", "evaluator=[vbench]", "clips_per_prompt=2"]
 
@@ -73,3 +76,33 @@ def test_what_is_missing_is_said_before_anything_is_made(tmp_path: Path, overrid
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "store").exists()
+
+
+def test_the_suite_has_each_dimensions_prompts() -> None:
+    """`dataset=vbench_suite` measures on all of VBench's prompts; the numbers are those of its own files, a line a prompt."""
+    files = SHARED / "data/vbench/prompts_per_dimension"
+    if not files.is_dir():
+        pytest.skip("shared/data/vbench is not beside this checkout")
+    config = composed("dataset=vbench_suite", f"paths.data={SHARED / 'data'}")
+    splits = build(config["dataset"]).splits()
+    # Of 946 prompts two are there twice, on other dimensions, and one differs from another by a capital letter alone.
+    assert len(splits["test"]) == 943
+    assert not splits["sft"]
+    assert not splits["dpo"]
+    shared = {
+        "background_consistency": "scene", "motion_smoothness": "subject_consistency", "dynamic_degree": "subject_consistency",
+        "aesthetic_quality": "overall_consistency", "imaging_quality": "overall_consistency",
+    }  # fmt: skip
+    for name, one in DIMENSIONS.items():
+        lines = (files / f"{shared.get(name, name)}.txt").read_text(encoding="utf-8").splitlines()
+        measured = [query for query in splits["test"] if name in applicable(query, DIMENSIONS)]
+        lost = [] if "overall_consistency" not in (name, shared.get(name)) else ["A fantasy landscape"]
+        assert sorted([*lost, *(query.text for query in measured)]) == sorted(line.strip() for line in lines), name
+        assert one.prompts == len(lines)
+    styles = {
+        label_of(query, "appearance_style")
+        for query in splits["test"]
+        if "appearance_style" in applicable(query, DIMENSIONS)
+    }
+    assert "Van Gogh style" in styles
+    assert None not in styles
