@@ -20,6 +20,7 @@ from vpo.assets.tiny import vision
 from vpo.build import build, card_of
 from vpo.cards import Weighted
 from vpo.errors import UserError
+from vpo.evaluator.vbench.evaluator import VBench
 from vpo.records import Clip, Failure, Prompt, Query, Sample
 from vpo.results.aggregates import aggregated
 from vpo.stages.contents import with_contents
@@ -280,8 +281,9 @@ def test_a_head_of_another_clip_is_refused(tiny: Path, tmp_path: Path, suite: li
         evaluator.measure(suite)
     evaluator.close()
     own["models"]["head_file"] = str(tmp_path / "none.json")
-    with pytest.raises(UserError, match=r"evaluator\.vbench\.models\.head_file=.*none\.json"):
-        build(own)
+    for refused in (VBench.check_files, lambda node: build(node).measure(suite)):
+        with pytest.raises(UserError, match=r"evaluator\.vbench\.models\.head_file=.*none\.json: no such file"):
+            refused(own)
 
 
 def test_clips_of_a_prompt_are_pooled_as_vbench_counts(tiny: Path, tmp_path: Path) -> None:
@@ -404,7 +406,8 @@ def test_what_needs_flow_says_so_without_torchvision(tiny: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     for name in ("temporal_flickering", "dynamic_degree"):
         with pytest.raises(UserError, match=r'optical flow needs torchvision.*pip install "vpo\[raft\]"'):
-            build(node(tiny, dimensions=[name]))
+            VBench.check_files(node(tiny, dimensions=[name]))
+    VBench.check_files(node(tiny))
 
 
 def test_raft_pads_to_multiples_of_eight_as_vbench(raft: None) -> None:

@@ -58,9 +58,6 @@ class VBench:
         dtype: of the encoders' weights.
         device: "cpu", "gpu" or "cuda".
         batch_size: samples at once.
-
-    Raises:
-        UserError: A dimension needs a file or a package that is not there.
     """
 
     not_in_key = ("cache", "batch_size")

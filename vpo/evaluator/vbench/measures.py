@@ -74,7 +74,7 @@ class Job:
 
 
 class Measures:
-    """The models of the dimensions, and what they find.
+    """The models of the dimensions, each loaded when it is needed first, and what they find.
 
     Args:
         dimensions: the names of those that are asked for.
@@ -83,9 +83,6 @@ class Measures:
         dtype: of the encoders' weights.
         device: "cpu", "gpu" or "cuda".
         key: of the evaluator in the config, for messages.
-
-    Raises:
-        UserError: A dimension needs a file or a package that is not there. The encoders are loaded when they are needed.
     """
 
     def __init__(
@@ -108,7 +105,8 @@ class Measures:
         self.frames_of_l14 = ClipEncoder(*place("clip_l14"), CLIP_OF_VBENCH, store=store)
         self._encoders = (self.dino, self.frames_of_b32, self.images_of_b32, self.frames_of_l14)
         self.flow = Raft(models["raft_file"], device, f"{key}.models.raft_file")
-        self._head = check_files(dimensions, models, key)
+        self._head_file = str(models["head_file"])
+        self._head: tuple[torch.Tensor, float] | None = None
         self._accepted: Counter[int] = Counter()  # static clips by sample
         self._measures: dict[str, Callable[[Sequence[Job]], list[Value]]] = {
             "subject_consistency": self._subject_consistency,
@@ -145,7 +143,7 @@ class Measures:
 
     def _aesthetic_quality(self, jobs: Sequence[Job]) -> list[Value]:
         if self._head is None:
-            raise RuntimeError("no head was read")
+            self._head = read_head(self._head_file, f"{self.key}.models.head_file")
         weight, bias = self._head
         width = self.frames_of_l14.shared.model.config.projection_dim
         if width != len(weight):
@@ -236,11 +234,12 @@ class Measures:
             yield from zip(window.indices, window.images, strict=True)
 
 
-def check_files(dimensions: Sequence[str], models: Mapping[str, Any], key: str) -> tuple[torch.Tensor, float] | None:
-    """Raise UserError where a dimension needs a file or a package that is not there. Returns the aesthetic head if it is needed."""
+def check_files(dimensions: Sequence[str], models: Mapping[str, Any], key: str) -> None:
+    """Raise UserError where a dimension needs a file or a package that is not there."""
     if set(FLOW) & set(dimensions):
         check_raft(models["raft_file"], f"{key}.models.raft_file")
-    return read_head(models["head_file"], f"{key}.models.head_file") if "aesthetic_quality" in dimensions else None
+    if "aesthetic_quality" in dimensions:
+        read_head(models["head_file"], f"{key}.models.head_file")
 
 
 def _consistency(features: torch.Tensor) -> Value:
