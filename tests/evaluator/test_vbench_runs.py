@@ -11,6 +11,7 @@ from tests.pipeline.test_pipeline import rows, run_folder
 from vpo.assets.tiny import vision
 from vpo.build import build
 from vpo.evaluator.vbench.dimensions import DIMENSIONS, applicable, label_of
+from vpo.stages.queries import check_splits
 
 CHEAP = ["experiment=smoke", "method=[original]", "evaluator=[vbench]", "clips_per_prompt=2"]
 
@@ -80,14 +81,14 @@ def test_what_is_missing_is_said_before_anything_is_made(tmp_path: Path, overrid
 def test_the_suite_has_each_dimensions_prompts() -> None:
     """`dataset=vbench_suite` measures on all of VBench's prompts; the numbers are those of its own files, a line a prompt."""
     files = SHARED / "data/vbench/prompts_per_dimension"
-    if not files.is_dir():
-        pytest.skip("shared/data/vbench is not beside this checkout")
+    if not files.is_dir() or not (SHARED / "data/rewrites").is_dir():
+        pytest.skip("shared/data/vbench and shared/data/rewrites are not beside this checkout")
     config = composed("dataset=vbench_suite", f"paths.data={SHARED / 'data'}")
     splits = build(config["dataset"]).splits()
     # Of 946 prompts two are there twice, on other dimensions, and one differs from another by a capital letter alone.
     assert len(splits["test"]) == 943
-    assert not splits["sft"]
-    assert not splits["dpo"]
+    assert len(splits["dpo"]) == 100
+    check_splits(splits)  # none is empty, and no text stands in two of them
     shared = {
         "background_consistency": "scene", "motion_smoothness": "subject_consistency", "dynamic_degree": "subject_consistency",
         "aesthetic_quality": "overall_consistency", "imaging_quality": "overall_consistency",
