@@ -125,7 +125,7 @@ def test_the_numbers_are_those_of_vbenchs_own_way(tiny: Path, suite: list[Sample
     for name, (whole, of_videos) in expected.items():
         assert [row[name].value for row in rows] == pytest.approx(of_videos, abs=2e-5), name
         assert dimension(rows, name, card) == pytest.approx(whole, abs=2e-5), name
-        assert len({round(one, 4) for one in of_videos}) == 3, f"{name}: clips that cannot be told apart show nothing"
+        assert len({round(one, 4) for one in of_videos}) == 3, f"{name}: clips with equal numbers show nothing"
     # Frames count alike in some dimensions, clips in others: 4, 1 and 8 steps; 5, 2 and 9 frames.
     assert [row["subject_consistency"].weight for row in rows] == [4, 1, 8]
     assert [row["background_consistency"].weight for row in rows] == [4, 1, 8]

@@ -27,7 +27,7 @@ def none_at_all(means: Any) -> None:
 
 
 class One:
-    """Measures what it is told to, and derives a number by a function, if it is given one."""
+    """Measures the metrics of these names, and derives a number by a function, if there is one."""
 
     def __init__(self, names: list[str], function: str) -> None: ...
 

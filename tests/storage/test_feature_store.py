@@ -108,7 +108,7 @@ def test_two_processes_and_a_kill_leave_nothing_half_written(tmp_path: Path) -> 
     for number in range(40):
         kept = store.find(asked(str(number)))
         assert kept is None or same(kept, features(number))
-    for part in tmp_path.glob("*/.*.part"):  # of a killed process: counted as rubbish after an hour
+    for part in tmp_path.glob("*/.*.part"):  # of a killed process: listed, to be deleted, after an hour
         os.utime(part, (1000, 1000))
         assert part in [one.path for one in features_in(tmp_path)]
 

@@ -58,8 +58,8 @@ class ClipEncoder:
     def images(self, paths: Sequence[str | Path], reader: FrameReader) -> list[torch.Tensor | ClipError]:
         """The embeddings of each clip's selected frames, float32 (n, d), not normalised; ClipError where it cannot be read."""
         transform = self.transform.of_size(self.shared.model.config.vision_config.image_size)
-        seeing = Seeing(self.shared, self._forward, transform, "clip image embedding", self.place.dtype)
-        return frame_features(seeing, paths, reader, self.batch_size, self.store)
+        encoding = FrameEncoding(self.shared, self._forward, transform, "clip image embedding", self.place.dtype)
+        return frame_features(encoding, paths, reader, self.batch_size, self.store)
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
@@ -111,8 +111,8 @@ class DinoEncoder:
     def images(self, paths: Sequence[str | Path], reader: FrameReader) -> list[torch.Tensor | ClipError]:
         """The CLS token of each clip's selected frames, float32 (n, d), not normalised; ClipError where it cannot be read."""
         transform = self.transform.of_size(self.shared.model.config.image_size)
-        seeing = Seeing(self.shared, self._forward, transform, "vit class token", self.place.dtype)
-        return frame_features(seeing, paths, reader, self.batch_size, self.store)
+        encoding = FrameEncoding(self.shared, self._forward, transform, "vit class token", self.place.dtype)
+        return frame_features(encoding, paths, reader, self.batch_size, self.store)
 
     def forget(self) -> None:
         """Drop the features of frames, which nobody needs any more."""
@@ -128,7 +128,7 @@ class DinoEncoder:
 
 
 @dataclass(frozen=True)
-class Seeing:
+class FrameEncoding:
     """How frames become features.
 
     Attributes:
@@ -153,12 +153,16 @@ class Seeing:
 
 
 def frame_features(
-    seeing: Seeing, paths: Sequence[str | Path], reader: FrameReader, batch_size: int, store: FeatureStore | None = None
+    encoding: FrameEncoding,
+    paths: Sequence[str | Path],
+    reader: FrameReader,
+    batch_size: int,
+    store: FeatureStore | None = None,
 ) -> list[torch.Tensor | ClipError]:
     """Features of the selected frames of clips; a frame that the model has seen by this transform is not seen again.
 
     Args:
-        seeing: the model, and how it is used.
+        encoding: the model, and how it is used.
         paths: of the clips.
         reader: which frames.
         batch_size: frames of one forward, of several clips where they are of one size.
@@ -167,8 +171,8 @@ def frame_features(
     Returns:
         Float32 (n, d) a clip, in the order of its selection; ClipError where the clip cannot be read.
     """
-    shared, transform = seeing.shared, seeing.transform
-    batch = _Batch(shared, seeing.forward, batch_size)
+    shared, transform = encoding.shared, encoding.transform
+    batch = _Batch(shared, encoding.forward, batch_size)
     names: list[Hashable | ClipError] = []
     collected: dict[Hashable, dict[int, torch.Tensor]] = {}
     orders: dict[Hashable, list[int] | ClipError] = {}
@@ -185,7 +189,7 @@ def frame_features(
             collected[name] = shared.features.get(name)
             try:
                 if store is not None and not collected[name].keys() >= set(reader.indices(path)):
-                    found = _find(store, seeing, path, reader)
+                    found = _find(store, encoding, path, reader)
                     stored[name] = path, len(found)
                     collected[name] = found | collected[name]
                 batch.fill(collected[name], path, reader, transform)
@@ -198,23 +202,23 @@ def frame_features(
     for name, (path, known) in stored.items():
         if store is not None and len(collected[name]) > known and not isinstance(orders[name], ClipError):
             with suppress(ClipError):  # gone meanwhile: its features are known all the same
-                _keep(store, seeing, path, reader, collected[name])
+                _keep(store, encoding, path, reader, collected[name])
     return [_in_order(name, collected, orders) for name in names]
 
 
-def _find(store: FeatureStore, seeing: Seeing, path: Path, reader: FrameReader) -> dict[int, torch.Tensor]:
+def _find(store: FeatureStore, encoding: FrameEncoding, path: Path, reader: FrameReader) -> dict[int, torch.Tensor]:
     """The stored features of a clip by the frame's place; none where its index names another number of frames than there were."""
-    found = store.find(seeing.asked(path))
+    found = store.find(encoding.asked(path))
     if found is None or found.count != reader.count(path):
         return {}
     return {place: torch.from_numpy(feature) for place, feature in found.frames.items()}
 
 
 def _keep(
-    store: FeatureStore, seeing: Seeing, path: Path, reader: FrameReader, features: Mapping[int, torch.Tensor]
+    store: FeatureStore, encoding: FrameEncoding, path: Path, reader: FrameReader, features: Mapping[int, torch.Tensor]
 ) -> None:
     frames = {place: features[place].numpy() for place in sorted(features)}
-    store.keep(seeing.asked(path), KeptFeatures(reader.count(path), frames))
+    store.keep(encoding.asked(path), KeptFeatures(reader.count(path), frames))
 
 
 @lru_cache(maxsize=4096)

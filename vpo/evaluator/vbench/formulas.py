@@ -87,7 +87,7 @@ def top_speed(flows: torch.Tensor, share: float) -> list[float]:
 
 
 def is_static(speeds: Sequence[float], there: float, back: float, height: int, width: int) -> bool:
-    """Whether the static filter accepts a clip, whose flicker can then be told from motion (`static_filter.py`).
+    """Whether the static filter accepts a clip, so that what changes in it is flicker and not motion (`static_filter.py`).
 
     With a threshold of 3 pixels for a short side of 256 and k = round(2 T / 16): at most k steps are faster than the threshold, and
     from the first frame to the last, and back, it is at most 2 k thresholds.
