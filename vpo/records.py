@@ -333,6 +333,15 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """What another method made of the same query; the clip is None where the evaluator did not ask for it."""
+
+    method: str
+    prompt: Prompt | Failure
+    clip: Clip | Failure | None = None
+
+
+@dataclass(frozen=True)
 class Sample:
     """What evaluators see of one query under one method. A part that the evaluator did not ask for is None; a part that could
     not be made is a Failure.
@@ -344,6 +353,7 @@ class Sample:
         verdict: the judge's, on the prompt.
         query_verdict: the judge's, on the query as if it were the prompt.
         score: the reward's, on the clip.
+        rivals: other methods with which this one is compared, in the order of the config.
     """
 
     query: Query
@@ -352,6 +362,7 @@ class Sample:
     verdict: Verdict | Failure | None = None
     query_verdict: Verdict | Failure | None = None
     score: Score | Failure | None = None
+    rivals: tuple[Rival, ...] = ()
 
 
 @dataclass(frozen=True)

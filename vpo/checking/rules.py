@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from vpo import pipeline, stages
-from vpo.build import cards_of
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.language.checkpoints.quantising import check_bits
@@ -39,7 +38,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
             )
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
-    cards_of(config["evaluator"])
+    pipeline.check_rivals(config)
     check_roles(config)
     check_feedback(config)
     if config["stop_after"] not in (None, *stages.NAMES):
@@ -106,7 +105,7 @@ def check_feedback(config: Mapping[str, Any]) -> None:
 def check_engines(config: Mapping[str, Any]) -> None:
     """Every role that asks a language model has an engine, and the folder of a local model exists."""
     for path, node in targets_in(
-        {name: config.get(name) for name in ("drafter", "judge", "method", "reward", "rewriter")}
+        {name: config.get(name) for name in ("drafter", "evaluator", "judge", "method", "reward", "rewriter")}
     ):
         role = ".".join(path)
         if path[-1] != "engine":

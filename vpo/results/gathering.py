@@ -7,6 +7,7 @@ from typing import Any
 
 from vpo.cards import Metric
 from vpo.records import Clip, Failure, Prompt, Query, to_json
+from vpo.results.across import summaries_across
 from vpo.results.metrics import Metrics
 from vpo.storage.store import Entry
 
@@ -44,8 +45,9 @@ def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[
         of_method = values.setdefault(item["method"], {})
         for name, value in item["metrics"].items():
             of_method.setdefault(name, []).append((value, item.get("weights", {}).get(name, 1.0)))
+    across = summaries_across(items, metrics.listed)
     return {
-        method: {name: _result(metrics[name], pairs) for name, pairs in of_method.items()}
+        method: {name: _result(metrics[name], pairs) for name, pairs in of_method.items()} | across.get(method, {})
         for method, of_method in values.items()
     }
 
