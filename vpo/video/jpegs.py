@@ -24,8 +24,13 @@ def jpeg_urls(frames: np.ndarray, min_pixels: int, max_pixels: int, quality: int
     Raises:
         FrameError: One side is more than 200 times the other.
     """
-    size = smart_resize(*frames.shape[1:3], SIDE, min_pixels, max_pixels)
-    pictures = resize(frames, *size).permute(0, 2, 3, 1).contiguous().numpy()
+    _, height, width, _ = frames.shape
+    pictures = (
+        resize(frames, *smart_resize(height, width, SIDE, min_pixels, max_pixels))
+        .permute(0, 2, 3, 1)
+        .contiguous()
+        .numpy()
+    )
     return tuple(jpeg_url(one, quality) for one in pictures)
 
 
@@ -46,6 +51,6 @@ def picture_of(url: str) -> np.ndarray:
     if not head.startswith("data:image/") or not head.endswith(";base64") or not comma:
         raise ValueError("an image is no data URL of a picture")
     try:
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"))
+        return np.array(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB"))
     except OSError as error:
         raise ValueError(f"an image cannot be opened: {error}") from error
