@@ -22,12 +22,17 @@ def sample(
 ) -> Sample:
     """A method's prompt for a query, and those of its rivals by their names, each a text or (text, clip)."""
     others = tuple(
-        Rival(name, prompt_of(one[0], query, name), one[1])
+        Rival(name, prompt_of(one[0], query, name), _clips(one[1]))
         if isinstance(one, tuple)
         else Rival(name, prompt_of(one, query, name))
         for name, one in rivals.items()
     )
-    return Sample(Query("q", query, meta=meta or {}), prompt_of(text, query, method), clip, rivals=others)
+    return Sample(Query("q", query, meta=meta or {}), prompt_of(text, query, method), _clips(clip), rivals=others)
+
+
+def _clips(given: Any) -> tuple:
+    """One clip, several, or none."""
+    return () if given is None else given if isinstance(given, tuple) else (given,)
 
 
 def prompt_of(text: str | Failure, query: str, method: str) -> Prompt | Failure:

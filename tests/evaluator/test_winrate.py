@@ -63,11 +63,12 @@ def test_a_preference_in_both_orders_wins_and_the_same_in_one_is_a_tie():
 
 
 def test_leaning_counts_answers_with_a_preference():
-    assert leaning_of(Verdicts("first", "first")) == Weighted(1.0, 2)
-    assert leaning_of(Verdicts("first", "second")) == Weighted(0.5, 2)
-    assert leaning_of(Verdicts("tie", "first")) == Weighted(1.0, 1)
-    assert leaning_of(Verdicts("second", None)) == Weighted(0.0, 1)
-    assert leaning_of(Verdicts("tie", None)) is None
+    assert leaning_of([Verdicts("first", "first")]) == Weighted(1.0, 2)
+    assert leaning_of([Verdicts("first", "second")]) == Weighted(0.5, 2)
+    assert leaning_of([Verdicts("tie", "first"), Verdicts("second", None)]) == Weighted(0.5, 2)
+    assert leaning_of([Verdicts("second", None)]) == Weighted(0.0, 1)
+    assert leaning_of([Verdicts("tie", None)]) is None
+    assert leaning_of([]) is None
 
 
 def test_only_a_last_line_of_the_form_is_a_choice():
@@ -180,6 +181,28 @@ def test_clips_are_sent_as_pictures_of_the_first_and_then_of_the_second(tmp_path
     assert all('"query": "a dog runs"' in pictures(body)[1] for body in server.bodies)
 
 
+def test_clips_of_a_prompt_are_compared_by_their_number_and_the_query_has_one_row(tmp_path):
+    """Ours red and then blue, the rival's both red: one tie and one loss; the third clip of the rival has no counterpart."""
+    red, blue = (
+        clip_of(tmp_path / f"{name}.mp4", plain(colour))
+        for name, colour in (("r", (200, 40, 40)), ("b", (40, 40, 200)))
+    )
+
+    def redder(_, body):
+        frames, _ = pictures(body)
+        first, second = frames[:4, ..., 0].mean(), frames[4:, ..., 0].mean()
+        return Reply(
+            body=completion(says("tie" if abs(first - second) < 5 else "first" if first > second else "second"))
+        )
+
+    with chat_server(redder) as server:
+        evaluator = build(node_of("winrate_clips", server, shown=SHOWN))
+        (row,) = evaluator.measure([sample("x", clip=(red, blue), other=("y", (red, red, red)))])
+        evaluator.close()
+    assert (row["clip_winrate"], row["clip_winrate_other"], row["clip_tied"]) == (0.25, 0.25, 0.5)
+    assert row["clip_first_chosen"] == Weighted(0.5, 2)
+
+
 def test_cards_say_what_is_needed():
     prompts, clips = card_of(node_of("winrate")), card_of(node_of("winrate_clips"))
     assert (prompts.needs, clips.needs) == ({"rivals"}, {"rivals", "clips"})
@@ -243,6 +266,23 @@ def test_a_run_compares_its_methods_and_asks_each_pair_once(tmp_path):
     assert methods["original"]["first_chosen"]["mean"] == 0.5
     assert "bradley_terry" not in methods["original"]  # of three methods or more
     assert "Win rate % ↑" in (file.parent / "table.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_compares_several_clips_of_a_prompt(tmp_path):
+    """The judge prefers whatever stands first. Eight queries, two clips each, two orders: 32 requests of 8 pictures for both sides."""
+    options = ["method=[original,sketch_fewshot]", "evaluator=[winrate_clips]", "experiment=smoke", "clips_per_prompt=2",
+               "evaluator.winrate_clips.shown.frames=span 4", "engine=server", "engine.model=tiny"]  # fmt: skip
+    with chat_server(lambda *_: Reply(body=completion(says("first")))) as server:
+        done = run_vpo("run", *options, f"engine.base_url={server.base_url}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(server.bodies) == 32
+        assert {len(pictures(body)[0]) for body in server.bodies} == {8}
+    (file,) = tmp_path.glob("runs/smoke/*/results.json")
+    methods = json.loads(file.read_text())["methods"]
+    for name, other in (("original", "fewshot"), ("fewshot", "original")):
+        assert methods[name][f"clip_winrate_{other}"] == {"mean": 0.5, "n": 8, "n_failed": 0, "ci95": 0.0}
+        assert methods[name]["clip_first_chosen"]["mean"] == 1.0
 
 
 def longer_text(body):

@@ -1,15 +1,17 @@
 """Win rates: which of two methods' prompts, or clips, a judge prefers for the same query, asked in both orders."""
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, share
+from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, mean_over_clips, share
 from vpo.errors import UserError
 from vpo.evaluator.answers import chosen, passing
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
-from vpo.records import Clip, Completion, Failure, Message, Prompt, Request, Sample, Sampling
+from vpo.records import Clip, Completion, Failure, Message, Prompt, Request, Rival, Sample, Sampling
 from vpo.seeding import seed_of
 from vpo.templates import fill, read_template
 from vpo.video.clips import ClipError
@@ -43,6 +45,15 @@ class Verdicts:
         said = (self.ours_first, self.ours_second)
         one, other = (votes[answer or ""] for votes, answer in zip(by_order, said, strict=True))
         return one, other
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is shown of a method: a prompt, or pictures of a clip."""
+
+    method: str
+    text: str = ""
+    pictures: tuple[str, ...] = ()
 
 
 class WinRate:
@@ -121,14 +132,18 @@ class WinRate:
         )  # fmt: skip
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | Weighted | None] | Failure]:
-        """The metrics against each rival, and their means; a Failure where the engine failed for a reason that passes."""
-        asked = [[self._requests(sample, place) for place in range(len(sample.rivals))] for sample in samples]
-        answers = iter(self.engine.generate([one for of_sample in asked for pair in of_sample for one in pair or ()]))
+        """The metrics against each rival, and their means; a Failure where the engine failed for a reason that passes.
+
+        Of several clips of a prompt each is compared with the rival's of the same number, and a query's numbers are their means.
+        """
+        asked = [[self._pairs(sample, rival) for rival in sample.rivals] for sample in samples]
+        requests = [one for of_sample in asked for pairs in of_sample for pair in pairs for one in pair or ()]
+        answers = iter(self.engine.generate(requests))
         rows: list[Mapping[str, float | Weighted | None] | Failure] = []
         for sample, of_sample in zip(samples, asked, strict=True):
-            said = [[next(answers) for _ in pair or ()] for pair in of_sample]
-            failed = passing([one for pair in said for one in pair])
-            rows.append(failed or self._row(sample, [_verdicts(pair) for pair in said]))
+            said = [[[next(answers) for _ in pair or ()] for pair in pairs] for pairs in of_sample]
+            failed = passing([one for pairs in said for pair in pairs for one in pair])
+            rows.append(failed or self._row(sample, [[_verdicts(pair) for pair in pairs] for pairs in said]))
         return rows
 
     def close(self) -> None:
@@ -137,57 +152,62 @@ class WinRate:
         if self.pictures is not None:
             self.pictures.close()
 
-    def _requests(self, sample: Sample, place: int) -> list[Request] | None:
-        """The comparison with a rival, ours first and then second; None where one of the two has nothing to show."""
-        rival = sample.rivals[place]
-        ours, theirs = self._side(sample.prompt, sample.clip), self._side(rival.prompt, rival.clip)
-        if ours is None or theirs is None:
-            return None
-        return [self._request(sample, first, second) for first, second in ((ours, theirs), (theirs, ours))]
+    def _pairs(self, sample: Sample, rival: Rival) -> list[tuple[Request, Request] | None]:
+        """The comparisons with a rival, ours first and then second; None where one of the two has nothing to show."""
+        ours, theirs = self._sides(sample.prompt, sample.clips), self._sides(rival.prompt, rival.clips)
+        return [
+            None if one is None or other is None else self._both_orders(sample, one, other, number)
+            for number, (one, other) in enumerate(itertools.zip_longest(ours, theirs))
+        ]
 
-    def _side(self, prompt: Prompt | Failure, clip: Clip | Failure | None) -> tuple[str, str, tuple[str, ...]] | None:
-        """(method, prompt, pictures) of one side; a prompt is no part of a comparison of clips."""
+    def _sides(self, prompt: Prompt | Failure, clips: Sequence[Clip | Failure]) -> list[Side | None]:
+        """What is shown of a method: its prompt, or each of its clips; None for one that failed or cannot be read."""
         if isinstance(prompt, Failure):
-            return None
+            return [None]
         if self.pictures is None:
-            return prompt.method, prompt.text, ()
-        if not isinstance(clip, Clip) or clip.status != "ok":
+            return [Side(prompt.method, prompt.text)]
+        return [self._of_clip(prompt.method, clip) for clip in clips] or [None]
+
+    def _of_clip(self, method: str, clip: Clip | Failure) -> Side | None:
+        if self.pictures is None or not isinstance(clip, Clip) or clip.status != "ok":
             return None
         try:
-            return prompt.method, "", self.pictures.of(clip.path)
+            return Side(method, pictures=self.pictures.of(clip.path))
         except ClipError:
             return None
 
-    def _request(
-        self, sample: Sample, first: tuple[str, str, tuple[str, ...]], second: tuple[str, str, tuple[str, ...]]
-    ) -> Request:
+    def _both_orders(self, sample: Sample, ours: Side, theirs: Side, number: int) -> tuple[Request, Request]:
+        return self._request(sample, ours, theirs, number), self._request(sample, theirs, ours, number)
+
+    def _request(self, sample: Sample, first: Side, second: Side, number: int) -> Request:
         data: dict[str, Any] = {"query": sample.query.text}
         if self.pictures is None:
-            data |= {"first": first[1], "second": second[1]}
+            data |= {"first": first.text, "second": second.text}
         else:
-            data |= {"pictures of the first": len(first[2]), "pictures of the second": len(second[2])}
+            data |= {"pictures of the first": len(first.pictures), "pictures of the second": len(second.pictures)}
         return Request(
-            messages=(Message("user", fill(self.text, as_data(data)), first[2] + second[2]),),
+            messages=(Message("user", fill(self.text, as_data(data)), first.pictures + second.pictures),),
             sampling=self.sampling,
-            seed=seed_of("compare", self.seed, sample.query.id, first[0], second[0]),
+            seed=seed_of("compare", self.seed, sample.query.id, first.method, second.method, number),
         )
 
-    def _row(self, sample: Sample, verdicts: Sequence[Verdicts]) -> Values:
+    def _row(self, sample: Sample, verdicts: Sequence[Sequence[Verdicts]]) -> Values:
         if not verdicts:
             return {}
-        prefix = _prefix(self.looks)
-        of_rivals = {rival.method: values_of(one) for rival, one in zip(sample.rivals, verdicts, strict=True)}
+        prefix, methods = _prefix(self.looks), [rival.method for rival in sample.rivals]
         row: Values = {}
+        of_rivals = {
+            method: mean_over_clips([values_of(one) for one in pairs])
+            for method, pairs in zip(methods, verdicts, strict=True)
+        }
         for name in (WON, TIED, CHANGED):
-            numbers = [values[name] for values in of_rivals.values()]
-            row[prefix + name] = None if None in numbers else sum(map(float, numbers)) / len(numbers)  # type: ignore[arg-type]
+            numbers = [one for values in of_rivals.values() if (one := values[name]) is not None]
+            row[prefix + name] = math.fsum(numbers) / len(numbers) if len(numbers) == len(of_rivals) else None
             row |= {f"{prefix}{name}_{method}": values[name] for method, values in of_rivals.items()}
-        leaning = {method: leaning_of(one) for method, one in zip(of_rivals, verdicts, strict=True)}
-        known = [one for one in leaning.values() if one is not None]
-        if known:
-            row[prefix + FIRST] = Weighted.pooled([one.value for one in known], [one.weight for one in known])
-        row |= {f"{prefix}{FIRST}_{method}": one for method, one in leaning.items() if one is not None}
-        return row
+        leaning = {method: leaning_of(pairs) for method, pairs in zip(methods, verdicts, strict=True)}
+        overall = leaning_of([one for pairs in verdicts for one in pairs])
+        row |= {prefix + FIRST: overall} if overall is not None else {}
+        return row | {f"{prefix}{FIRST}_{method}": one for method, one in leaning.items() if one is not None}
 
 
 def values_of(verdicts: Verdicts) -> dict[str, float | None]:
@@ -199,9 +219,9 @@ def values_of(verdicts: Verdicts) -> dict[str, float | None]:
     return {WON: won, TIED: float(won == 0.5), CHANGED: float({one, other} == {0.0, 1.0})}
 
 
-def leaning_of(verdicts: Verdicts) -> Weighted | None:
+def leaning_of(verdicts: Sequence[Verdicts]) -> Weighted | None:
     """The share of what stood first among the answers that have a preference, weighted by how many these are; None without any."""
-    said = [one for one in (verdicts.ours_first, verdicts.ours_second) if one in ("first", "second")]
+    said = [answer for one in verdicts for answer in (one.ours_first, one.ours_second) if answer in ("first", "second")]
     return Weighted(said.count("first") / len(said), len(said)) if said else None
 
 

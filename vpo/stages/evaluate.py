@@ -14,6 +14,7 @@ from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Rival, Sample, Score, Verdict
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
+from vpo.stages.render import copy_id
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
 from vpo.storage.rows import write_rows
@@ -42,8 +43,9 @@ class Evaluate(Stage):
     verdicts: Entry | None = None
     query_verdicts: Entry | None = None
     scores: Entry | None = None
+    copies: int | None = None  # clips of a prompt
     rivals: Mapping[str, Entry] | None = (
-        None  # "<method>.prompts" and, if the evaluator looks at clips, "<method>.clips"
+        None  # "<method>.prompts", and "<method>.clips" if the evaluator looks at clips
     )
 
     def node(self) -> dict[str, Any]:
@@ -87,13 +89,16 @@ class Evaluate(Stage):
         for query in self.queries.rows("test.jsonl", Query):
             prompt = prompt_of(query.id)
             key = prompt.id if isinstance(prompt, Prompt) else ""
+            clips, scores = self._each(clip_of, key), self._each(score_of, key)
             samples.append(
-                Sample(
-                    query, prompt, clip_of(key), verdict_of(key), query_verdict_of(query.id), score_of(key),
-                    rivals=rivals_of(query.id),
-                )
-            )  # fmt: skip
+                Sample(query, prompt, clips, verdict_of(key), query_verdict_of(query.id), scores, rivals_of(query.id))
+            )
         return samples
+
+    def _each(self, find: Callable[[str], R | Failure | None], prompt_id: str) -> tuple[R | Failure, ...]:
+        """What was made of each clip of a prompt; nothing where it was not asked for."""
+        found = (find(copy_id(prompt_id, number) if prompt_id else "") for number in range(self.copies or 1))
+        return tuple(one for one in found if one is not None)
 
     def _rival_names(self) -> list[str]:
         """The methods with which this one is compared."""
@@ -122,7 +127,8 @@ class Evaluate(Stage):
             for name, (prompt_of, clip_of) in finders.items():
                 prompt = prompt_of(query_id)
                 assert prompt is not None  # only an input that is not there gives None
-                rivals.append(Rival(name, prompt, clip_of(prompt.id if isinstance(prompt, Prompt) else "")))
+                clips = self._each(clip_of, prompt.id if isinstance(prompt, Prompt) else "")
+                rivals.append(Rival(name, prompt, clips))
             return tuple(rivals)
 
         return found
@@ -141,9 +147,9 @@ def measure(
     Raises:
         UserError: A metric that its card does not list; any error where samples are measured together, since no part of them can be.
     """
-    found = [replace(one, clip=absolute(one.clip, clips)) if isinstance(one.clip, Clip) else one for one in samples]
+    found = [replace(one, clips=_absolute(one.clips, clips)) for one in samples] if clips else samples
     if rivals:
-        found = [replace(one, rivals=tuple(_with_place(rival, rivals) for rival in one.rivals)) for one in found]
+        found = [replace(one, rivals=tuple(_with_places(rival, rivals) for rival in one.rivals)) for one in found]
     try:
         measured = evaluator.measure(found)
     except Exception as error:
@@ -160,8 +166,12 @@ def measure(
     ]
 
 
-def _with_place(rival: Rival, folders: Mapping[str, Path]) -> Rival:
-    return replace(rival, clip=absolute(rival.clip, folders[rival.method])) if isinstance(rival.clip, Clip) else rival
+def _absolute(clips: Sequence[Clip | Failure], folder: Path) -> tuple[Clip | Failure, ...]:
+    return tuple(absolute(one, folder) if isinstance(one, Clip) else one for one in clips)
+
+
+def _with_places(rival: Rival, folders: Mapping[str, Path]) -> Rival:
+    return replace(rival, clips=_absolute(rival.clips, folders[rival.method])) if rival.clips else rival
 
 
 def query_id(sample: Sample) -> str:
