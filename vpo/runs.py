@@ -182,6 +182,10 @@ def check_workers(config: Mapping[str, Any]) -> None:
         (stage, name)
         for role, stage in (("generator", "render"), ("reward", "score"))
         for name in targets.declared(config[role]["_target_"], "needs_workers")
+    } | {
+        ("evaluate", name)
+        for _, node in targets.targets_in(config["evaluator"])
+        for name in targets.declared(node["_target_"], "needs_workers")
     }
     if not needed:
         return
