@@ -153,7 +153,7 @@ def test_configs_compose_and_faults_are_one_line():
         ("guard_qwen3", "qwen3guard"),
         ("guard_shieldgemma", "shieldgemma"),
     ):
-        config = composed(f"judge={name}")
+        config = composed(f"judge={name}", "judge.engine.model=org/guard")
         check(config)
         assert config["judge"]["family"] == family
         assert config["judge"]["judge"]["_target_"].endswith("RulesJudge")
