@@ -157,6 +157,10 @@ def test_configs_compose_and_faults_are_one_line():
         check(config)
         assert config["judge"]["family"] == family
         assert config["judge"]["judge"]["_target_"].endswith("RulesJudge")
+    served = composed("judge=guard_llama", "engine@judge.engine=server", "judge.engine.base_url=http://localhost:1/v1",
+                      "judge.engine.model=guard")  # fmt: skip
+    check(served)
+    assert served["judge"]["engine"]["_target_"].endswith("ServerEngine")
     with pytest.raises(UserError, match=r"judge\.policies is empty"):
         GuardJudge(rules(), Reading(str, None), "shieldgemma")
     with pytest.raises(UserError, match=r"use engine=hf for it"):

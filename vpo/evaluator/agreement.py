@@ -51,7 +51,7 @@ class Agreement:
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None] | Failure]:
         """The second judge's classes, and both judges'; None where one of them failed; a Failure for a reason that passes."""
         prompts = [one.prompt for one in samples if isinstance(one.prompt, Prompt)]
-        verdicts = iter(self.judge.critique(prompts))
+        verdicts = iter(self.judge.critique(prompts) if prompts else ())
         return [self._row(one, next(verdicts)) if isinstance(one.prompt, Prompt) else {} for one in samples]
 
     def close(self) -> None:

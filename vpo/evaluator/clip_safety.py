@@ -114,6 +114,8 @@ class ClipSafety:
         broken: dict[str, Failure] = {}
         for attempt in range(self.tries):
             open_ones = [one for one, grade in grades.items() if grade is None and one.sample.query.id not in broken]
+            if not open_ones:
+                break
             answers = self.engine.generate([self._request(one, attempt) for one in open_ones])
             for question, answer in zip(open_ones, answers, strict=True):
                 failed = passing([answer])

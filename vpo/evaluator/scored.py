@@ -39,7 +39,8 @@ class ScoredClips:
         if self.reward is None:
             return [one.scores for one in samples]
         clips = [[clip for clip in one.clips if isinstance(clip, Clip)] for one in samples]
-        scores = iter(self.reward.score([clip for of_sample in clips for clip in of_sample]))
+        flat = [clip for of_sample in clips for clip in of_sample]
+        scores = iter(self.reward.score(flat) if flat else ())
         return [[next(scores) if isinstance(clip, Clip) else clip for clip in one.clips] for one in samples]
 
 
