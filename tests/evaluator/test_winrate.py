@@ -269,6 +269,39 @@ def test_a_run_compares_its_methods_and_asks_each_pair_once(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_of_three_methods_has_strengths_and_shows_them(tmp_path):
+    """The judge prefers the longer text: the third method writes the longest, so it wins all, and the query loses all.
+
+    Eight queries and a tie each: the odds of neighbours are 8.5 to 0.5, and those of the outer two as well; by symmetry the middle
+    one has 0 points.
+    """
+    prompt = "A long shot of it all, slowly, in the evening light, with more words than any other prompt here. " * 8
+
+    def answer(_, body):
+        text = body["messages"][-1]["content"]
+        return Reply(body=completion(longer_text(body) if "Choice: ..." in text else prompt))
+
+    options = [
+        "method=[original,sketch_fewshot,llm]",
+        "evaluator=[winrate]",
+        "experiment=smoke",
+        "engine=server",
+        "engine.model=tiny",
+    ]
+    with chat_server(answer) as server:
+        done = run_vpo("run", *options, f"engine.base_url={server.base_url}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("runs/smoke/*/results.json")
+    methods = json.loads(file.read_text())["methods"]
+    points = {name: one["bradley_terry"]["mean"] for name, one in methods.items()}
+    assert points["llm"] > 300
+    assert points["llm"] == pytest.approx(-points["original"])
+    assert points["fewshot"] == pytest.approx(0, abs=1e-6)
+    assert {(one["bradley_terry"]["n"], one["bradley_terry"]["n_failed"]) for one in methods.values()} == {(8, 0)}
+    assert "Bradley-Terry Elo ↑" in (file.parent / "table.md").read_text()
+
+
+@pytest.mark.slow
 def test_a_run_compares_several_clips_of_a_prompt(tmp_path):
     """The judge prefers whatever stands first. Eight queries, two clips each, two orders: 32 requests of 8 pictures for both sides."""
     options = ["method=[original,sketch_fewshot]", "evaluator=[winrate_clips]", "experiment=smoke", "clips_per_prompt=2",
