@@ -203,6 +203,38 @@ def test_clips_of_a_prompt_are_compared_by_their_number_and_the_query_has_one_ro
     assert row["clip_first_chosen"] == Weighted(0.5, 2)
 
 
+def test_clips_of_other_sizes_and_of_one_frame_are_compared_as_they_are(tmp_path):
+    """One frame of 64 x 96 against nine of 48 x 64: the request says how many pictures are whose."""
+    short, other = (
+        clip_of(tmp_path / "s.mp4", plain((200, 40, 40), 1)),
+        clip_of(tmp_path / "o.mp4", plain((40, 40, 200), 9)[:, :48, :64]),
+    )
+    counts = []
+
+    def count(_, body):
+        *images, text = body["messages"][0]["content"]
+        counts.append(len(images))
+        assert f'"pictures of the first": {1 if len(counts) == 1 else 4}' in text["text"]
+        return Reply(body=completion(says("tie")))
+
+    with chat_server(count) as server:
+        node = node_of("winrate_clips", server, shown=SHOWN)
+        node["engine"]["concurrency"] = 1
+        evaluator = build(node)
+        (row,) = evaluator.measure([sample("x", clip=short, other=("y", other))])
+        evaluator.close()
+    assert counts == [5, 5]
+    assert row["clip_winrate"] == 0.5
+
+
+def test_a_judge_that_fails_half_of_the_time_is_counted_and_the_rest_measured():
+    answers = iter(["I refuse.", says("second")] * 2 + [says("first"), says("second")] * 2)
+    evaluator, _ = winrate(lambda _: next(answers))
+    rows = evaluator.measure([sample("a dog", other="a cat") for _ in range(4)])
+    assert [row["winrate"] for row in rows] == [None, None, 1.0, 1.0]
+    assert rows[0]["first_chosen"] == Weighted(0.0, 1)
+
+
 def test_cards_say_what_is_needed():
     prompts, clips = card_of(node_of("winrate")), card_of(node_of("winrate_clips"))
     assert (prompts.needs, clips.needs) == ({"rivals"}, {"rivals", "clips"})

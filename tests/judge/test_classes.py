@@ -9,6 +9,7 @@ from tests.conftest import ROOT, run_vpo
 from tests.judge.asking import HOSTILE, Scripted, prompts
 from tests.language.chat_server import Reply, chat_server, completion
 from vpo.checking.rules import check
+from vpo.errors import UserError
 from vpo.judge.classes import CLASSES, ClassJudge, class_in
 from vpo.records import Completion, Failure
 from vpo.templates import template_hash
@@ -70,6 +71,13 @@ def test_table2_composes_and_asks_gpt4o(tmp_path):
     assert config["judge"]["critique_template"] == "classes"
     assert (config["engine"]["model"], config["dataset"]["test"]) == ("gpt-4o", 500)
     assert set(config["evaluator"]) == {"alignment", "agreement"}
+
+
+def test_what_is_trained_needs_a_judge_that_refines():
+    engine = ("engine=hf", "engine.model=org/model")
+    check(composed("judge=classes", *engine, "method=[original]"))
+    with pytest.raises(UserError, match=r"ClassJudge only measures.*, and sft is trained on what a judge refines"):
+        check(composed("judge=classes", *engine, "method=[original,sft]"))
 
 
 @pytest.mark.slow

@@ -66,6 +66,18 @@ def check_roles(config: Mapping[str, Any]) -> None:
         target = config[role]["_target_"]
         if not is_own(target) and has_method(target, "check"):
             target_class(config[role]).check(config[role])
+    check_refines(config)
+
+
+def check_refines(config: Mapping[str, Any]) -> None:
+    """Policies are trained on what the judge refines, but for an evolution's winners and video pairs: then it must refine."""
+    judge, trained = config["judge"], pipeline.wanted_policies(config) - {"start"}
+    refined = trained and (config["feedback"]["text"] or not config["evolution"])
+    if refined and not is_own(judge["_target_"]) and not getattr(target_class(judge), "refines", True):
+        raise UserError(
+            f"config: {judge['_target_'].rpartition('.')[2]} only measures, as it does not refine, and {', '.join(sorted(trained))} "
+            "is trained on what a judge refines; choose another judge, such as judge=llm, or methods that are not trained here"
+        )
 
 
 def check_shard(config: Mapping[str, Any]) -> None:

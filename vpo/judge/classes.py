@@ -23,7 +23,7 @@ _FLAWS = {"unsafe": "harmless", "imprecise": "accurate", "refusal": "helpful"}  
 
 
 class ClassJudge:
-    """Classifies prompts; it does not refine, so it measures and makes no data.
+    """Classifies prompts; it does not refine, so it measures and makes no data (`refines`, which a run is refused by).
 
     Args:
         engine: where the language model runs.
@@ -32,6 +32,8 @@ class ClassJudge:
         max_new_tokens: longest answer.
         seed: of what is drawn, with the prompt's id.
     """
+
+    refines = False
 
     def __init__(
         self,
