@@ -33,6 +33,7 @@ from vpo.stages.queries import HeldOut
 from vpo.stages.reference import Reference
 from vpo.stages.refine import Refine
 from vpo.stages.render import Render
+from vpo.stages.rivals import rivals_of
 from vpo.stages.sample import Sample
 from vpo.stages.score import ScoreClips
 from vpo.stages.sft import Sft
@@ -333,7 +334,7 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
         for evaluator, node in cfg["evaluator"].items():
             wanted: dict[str, Any] = {key: entry for key, entry in part.items() if key in needs[evaluator]}
             if "rivals" in needs[evaluator]:
-                wanted["rivals"] = rivals_of(name, node, parts, {"prompts", *needs[evaluator]} & {"prompts", "clips"})
+                wanted["rivals"] = rivals_of(name, node, parts, clips="clips" in needs[evaluator])
             made[name]["evaluators"][evaluator] = context.make(
                 Evaluate(
                     evaluator_name=evaluator, evaluator=node, queries=queries, prompts=part["prompts"],
@@ -341,30 +342,3 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
                 )
             )  # fmt: skip
     return made
-
-
-def rivals_of(
-    name: str, node: Mapping[str, Any], parts: Mapping[str, Mapping[str, Entry]], kinds: set[str]
-) -> dict[str, Entry] | None:
-    """What the methods made with which an evaluator compares this one, as `Evaluate.rivals`; None where it is compared with none."""
-    others = [one for one in (parts if node.get("against") is None else node["against"]) if one != name]
-    return {f"{one}.{kind}": parts[one][kind] for one in others for kind in sorted(kinds)} or None
-
-
-def check_rivals(cfg: Config) -> None:
-    """Raise UserError where an evaluator compares methods with one that this config does not have, or with none."""
-    for evaluator, card in cards_of(cfg["evaluator"]).items():
-        if "rivals" not in card.needs:
-            continue
-        against = cfg["evaluator"][evaluator].get("against")
-        unknown = [one for one in against or () if one not in cfg["method"]]
-        if unknown:
-            raise UserError(
-                f"evaluator.{evaluator}.against names {unknown[0]!r}, which is no method of this run; choose from "
-                f"{', '.join(cfg['method'])}, or add it to method=[...]"
-            )
-        if len({*cfg["method"], *(against or ())}) < 2 or against == []:
-            raise UserError(
-                f"evaluator.{evaluator} compares methods with one another, and there is none to compare with; choose two or more, as "
-                f"in method=[original,sft], and evaluator.{evaluator}.against=null for all of them"
-            )

@@ -11,6 +11,7 @@ from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
 from vpo.stages.curate import check_curation
+from vpo.stages.rivals import check_rivals
 from vpo.storage.shards import Shard
 from vpo.targets import has_method, is_own, target_class, targets_in
 from vpo.training.recipe import bits_of, check_recipe
@@ -38,7 +39,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
             )
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
-    pipeline.check_rivals(config)
+    check_rivals(config)
     check_roles(config)
     check_feedback(config)
     if config["stop_after"] not in (None, *stages.NAMES):
