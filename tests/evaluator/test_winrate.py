@@ -203,6 +203,15 @@ def test_clips_of_a_prompt_are_compared_by_their_number_and_the_query_has_one_ro
     assert row["clip_first_chosen"] == Weighted(0.5, 2)
 
 
+def test_cards_name_the_model_and_no_place():
+    for name in ("winrate", "winrate_clips", "clip_safety", "compositional"):
+        for model, called in (("org/model", "org/model@01234567"), ("/home/me/models/judge", "judge@01234567")):
+            about = card_of({**node_of(name), "engine": {"model": model, "revision": "0123456789"}}).about
+            assert called in about
+            assert "/home" not in about
+        assert "the configured model" in card_of(node_of(name)).about
+
+
 def test_clips_of_other_sizes_and_of_one_frame_are_compared_as_they_are(tmp_path):
     """One frame of 64 x 96 against nine of 48 x 64: the request says how many pictures are whose."""
     short, other = (

@@ -1,7 +1,8 @@
-"""How evaluators read what a language model answers: the last line, or nothing."""
+"""How evaluators name a language model that they ask, and read what it answers: the last line, or nothing."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from vpo.language.serving.answers import without_thought
 from vpo.records import Completion, Failure
@@ -27,3 +28,13 @@ def chosen(answer: Completion | Failure, label: str, choices: Collection[str]) -
 def passing(answers: Sequence[Completion | Failure]) -> Failure | None:
     """A failure among the answers whose reason passes: what they are about is to be asked again as a whole, and nothing is lost."""
     return next((one for one in answers if isinstance(one, Failure) and one.retryable), None)
+
+
+def asked_model(engine: Mapping[str, Any] | None) -> str:
+    """How a card names the model of an engine's node, whose licence is its own; of a folder the last name alone."""
+    model = str((engine or {}).get("model") or "")
+    if not model or model == "???":
+        return "the configured model"
+    revision = (engine or {}).get("revision")
+    named = model.rpartition("/")[2] if model.startswith((".", "/", "~")) else model
+    return f"{named}@{str(revision)[:8]}" if revision else named

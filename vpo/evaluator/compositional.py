@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vpo.cards import EvaluatorCard, mean_over_clips, share
-from vpo.evaluator.answers import chosen, passing
+from vpo.evaluator.answers import asked_model, chosen, passing
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
 from vpo.language.serving.answers import without_thought
@@ -56,18 +56,24 @@ class Compositional:
     """
 
     not_in_key = ("batch_size",)
-    card = EvaluatorCard(
-        name="compositional",
-        version="1",
-        about="yes/no questions about attributes, positions and numbers, made from the query by a language model and answered by a "
-        "vision-language model from some frames; after T2V-CompBench (arXiv 2407.14505) and TIFA (2303.11897), the numbers are ours. "
-        "A held-out look at intent: do not train on it. General models count badly, and say yes readily",
-        needs=frozenset({"clips"}),
-        metrics=(
-            share("compositional", "Compositional", "higher", "questions about the query that the clip answers with yes", parts=True),
-            share("questions_unread", "Questions unread", "lower", "questions whose answer could not be read", main=False),
-        ),
-    )  # fmt: skip
+
+    @staticmethod
+    def card(engine: Any = None, writer: Any = None, **more: Any) -> EvaluatorCard:
+        """The card, which names the engines' models."""
+        return EvaluatorCard(
+            name="compositional",
+            version="1",
+            about="yes/no questions about attributes, positions and numbers, made from the query by "
+            f"{asked_model(writer or engine)} and answered from some frames by {asked_model(engine)} (with their own licences); after "
+            "T2V-CompBench (arXiv 2407.14505) and TIFA (2303.11897), the numbers are ours. A held-out look at intent: do not train on it. General models count badly, and "
+            "say yes readily",
+            needs=frozenset({"clips"}),
+            metrics=(
+                share("compositional", "Compositional", "higher", "questions about the query that the clip answers with yes",
+                      parts=True),
+                share("questions_unread", "Questions unread", "lower", "questions whose answer could not be read", main=False),
+            ),
+        )  # fmt: skip
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, mean_over_clips, share
 from vpo.errors import UserError
-from vpo.evaluator.answers import chosen, passing
+from vpo.evaluator.answers import asked_model, chosen, passing
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
 from vpo.records import Clip, Completion, Failure, Message, Prompt, Request, Rival, Sample, Sampling
@@ -99,7 +99,9 @@ class WinRate:
         self.pictures = None if looks == "prompts" or shown is None else ClipPictures(Shown(**shown))
 
     @staticmethod
-    def card(looks: Looks, template: str, shown: Mapping[str, Any] | None, **more: Any) -> EvaluatorCard:
+    def card(
+        looks: Looks, template: str, shown: Mapping[str, Any] | None, engine: Any = None, **more: Any
+    ) -> EvaluatorCard:
         """The card, by what is compared."""
         if looks not in ("prompts", "clips"):
             raise UserError(f"evaluator.winrate.looks={looks} is neither prompts nor clips; choose one of them")
@@ -112,9 +114,9 @@ class WinRate:
         return EvaluatorCard(
             name=f"win rate of {things}",
             version=VERSION,
-            about=f"{things} of two methods for one query, judged in both orders by the configured language model with the template "
-            f"{template}; a win needs both, all else is a tie, which counts half. What the judge prefers for its length alone "
-            "is in it",
+            about=f"{things} of two methods for one query, judged in both orders by {asked_model(engine)} (its own licence) with the "
+            f"template {template}; a win needs both, all else is a tie, which counts half. What the judge prefers for its length "
+            "alone is in it",
             needs=frozenset({"rivals"} | ({"clips"} if looks == "clips" else set())),
             applies=_Applies(prefix),
             metrics=(
