@@ -65,8 +65,8 @@ class Compositional:
             version="1",
             about="yes/no questions about attributes, positions and numbers, made from the query by "
             f"{asked_model(writer or engine)} and answered from some frames by {asked_model(engine)} (with their own licences); after "
-            "T2V-CompBench (arXiv 2407.14505) and TIFA (2303.11897), the numbers are ours. A held-out look at intent: do not train on it. General models count badly, and "
-            "say yes readily",
+            "T2V-CompBench (arXiv 2407.14505) and TIFA (2303.11897), the numbers are ours. A held-out look at intent: do not train on "
+            "it. General models count badly, and say yes readily",
             needs=frozenset({"clips"}),
             metrics=(
                 share("compositional", "Compositional", "higher", "questions about the query that the clip answers with yes",
