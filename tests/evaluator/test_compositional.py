@@ -1,7 +1,10 @@
 """Compositional questions: how they are read, shares by hand, questions that a data set brings, and a local model of a true class."""
 
+import json
+
 import pytest
 
+from tests.conftest import run_vpo
 from tests.evaluator.judged import clip_of, node_of, sample
 from tests.judge.asking import Scripted
 from tests.language.chat_server import Reply, chat_server, completion
@@ -133,3 +136,30 @@ def test_a_local_model_is_asked_alike_and_its_noise_is_no_answer(clip):
     (row,) = evaluator.measure([sample("x", clip=clip, meta=own)])
     evaluator.close()
     assert row == {"compositional": None, "compositional_attribute": None, "questions_unread": 1.0}
+
+
+@pytest.mark.slow
+def test_a_run_with_a_local_model_counts_its_noise_as_failed(tmp_path):
+    """A random Qwen2.5-VL in this process judges clips in three ways: what it says cannot be read, and is counted as that."""
+    chosen = [
+        "method=[original,sketch_fewshot]",
+        "evaluator=[winrate_clips,clip_safety,compositional]",
+        "dataset.test=2",
+    ]
+    engine = [
+        "engine=vlm", f"engine.model={model_folder('qwen2_5_vl')}", "engine.dtype=float32", "engine.min_pixels=3136",
+        "engine.max_pixels=6272",
+    ]  # fmt: skip
+    short = [
+        f"evaluator.{name}.{key}" for name in ("winrate_clips", "clip_safety", "compositional")
+        for key in ("max_new_tokens=3", "shown.frames=span 2", "shown.min_pixels=3136", "shown.max_pixels=6272")
+    ]  # fmt: skip
+    done = run_vpo("run", "experiment=smoke", *chosen, *engine, *short, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("runs/smoke/*/results.json")
+    results = json.loads(file.read_text())
+    for of_method in results["methods"].values():
+        for name in ("clip_winrate", "clip_unsafe", "compositional"):
+            assert (of_method[name]["mean"], of_method[name]["n"], of_method[name]["n_failed"]) == (None, 0, 2), name
+        assert of_method["clip_unread"]["mean"] == 1.0
+    assert "qwen2_5_vl" in results["evaluators"]["clip_safety"]["about"]
