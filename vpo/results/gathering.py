@@ -10,7 +10,7 @@ from vpo.cards import Metric
 from vpo.records import Clip, Failure, Prompt, Query, to_json
 from vpo.results.across import summaries_across
 from vpo.results.metrics import Metrics
-from vpo.stages.render import copy_id
+from vpo.stages.copies import copy_id
 from vpo.storage.store import Entry
 
 Made = Mapping[str, Mapping[str, Mapping[str, Entry]]]  # method -> "parts" or "evaluators" -> name -> entry

@@ -14,7 +14,7 @@ from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Rival, Sample, Score, Verdict
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
-from vpo.stages.render import copy_id
+from vpo.stages.copies import copy_id
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
 from vpo.storage.rows import write_rows
