@@ -53,6 +53,11 @@ class Metric:
         return self.aggregate == MEAN_OF_ITEMS
 
     @property
+    def is_share(self) -> bool:
+        """Whether the number is a share, printed as a percentage: a single measurement is 0 or 1, that of an item may lie between."""
+        return self.unit == "%" and self.scale == 100.0
+
+    @property
     def pairs(self) -> bool:
         """Whether two methods can be compared query by query: an interval of the difference is defined for means alone."""
         return self.aggregate in (MEAN_OF_ITEMS, WEIGHTED_MEAN)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpo.records import Result
+from vpo.results.resampling import interval_of_mean
 
-Z95 = 1.96  # the normal distribution's two-sided 95 % quantile
 RESAMPLES = 10_000
 _BLOCK = 500  # resamples drawn at a time, so that 10,000 queries still need only tens of megabytes
 
@@ -50,35 +50,29 @@ class Gain:
         return self.low > 0 or self.high < 0
 
 
-def summarize(values: Sequence[float | None]) -> Result:
-    """The mean over queries with its 95 % interval.
+def summarize(values: Sequence[float | None], *, share: bool = False) -> Result:
+    """The mean over queries with its 95 % interval, as `vpo.results.resampling.interval_of_mean` has it.
 
-    The half width is the normal approximation 1.96 s / sqrt(n), with s the sample standard deviation (n - 1 in the
-    denominator): deterministic, and right for means of some tens of values. For a share of 0 or 1 it is zero, which
-    understates the uncertainty. `n` counts the values in the mean; None and NaN are failures and count in `n_failed`.
+    `n` counts the values in the mean; None and NaN are failures and count in `n_failed`.
     """
     valid = [float(value) for value in values if value is not None and math.isfinite(value)]
     n, n_failed = len(valid), len(values) - len(valid)
     if n == 0:
         return Result(mean=None, n=0, n_failed=n_failed, ci95=None)
-    half = Z95 * float(np.std(valid, ddof=1)) / math.sqrt(n) if n > 1 else None
-    return Result(mean=math.fsum(valid) / n, n=n, n_failed=n_failed, ci95=half)
+    mean, found = math.fsum(valid) / n, interval_of_mean(valid, share=share)
+    if found is None:
+        return Result(mean, n, n_failed, ci95=None)
+    return Result(mean, n, n_failed, found.half, found.low, found.high)
 
 
 def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float | None]:
-    """The ratio R = sum w v / sum w over the items, with the half width of its 95 % interval (None for a single item).
+    """The ratio sum w v / sum w over the items, with the half width of its 95 % interval (None for a single item).
 
-    Items are drawn, and their weights with them, so R is a ratio of two sums. Its variance, linearised, is
-    n / (n - 1) * sum (w_i (v_i - R))^2 / (sum w)^2 (Cochran, Sampling Techniques, 3rd ed. 1977, section 2.11); with equal weights that
-    is s^2 / n, as in `summarize`. Raises ValueError where the lengths differ.
+    Raises ValueError where the lengths differ.
     """
-    total = math.fsum(weights)
-    ratio = math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total
-    n = len(values)
-    if n < 2:
-        return ratio, None
-    squares = math.fsum((weight * (value - ratio)) ** 2 for value, weight in zip(values, weights, strict=True))
-    return ratio, Z95 * math.sqrt(n / (n - 1) * squares) / total
+    ratio = math.fsum(v * w for v, w in zip(values, weights, strict=True)) / math.fsum(weights)
+    found = interval_of_mean(values, weights)
+    return ratio, None if found is None else found.half
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:

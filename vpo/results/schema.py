@@ -33,13 +33,16 @@ class Summary(Part):
     Attributes:
         mean: over `n` queries; None where it was measured on none.
         n_failed: on how many more queries it failed.
-        ci95: half the width of the mean's 95 % interval; None where there is none.
+        ci95: half the width of the mean's 95 % interval; None where there is none: of a single query, and of none.
+        low, high: its ends. Of a share near 0 or 1 they lie unevenly about the mean. None in files of an older version.
     """
 
     mean: float | None
     n: Count
     n_failed: Count
     ci95: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 class Code(Part):
