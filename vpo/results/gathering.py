@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vpo.cards import Metric, Weighted
-from vpo.records import Clip, Failure, Prompt, Query, to_json
+from vpo.records import Clip, Failure, Prompt, Query, Score, Verdict, to_json
+from vpo.results.answers import answers_of
 from vpo.results.metrics import Metrics
 from vpo.stages.render import copy_id
 from vpo.storage.store import Entry
@@ -30,7 +31,7 @@ def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
 
     It holds the prompt (None where the method failed), the clip's path relative to `folder` (with several clips a prompt those of all
     in "clips", too), every metric, "weights" of metrics where there are some, and "failures" by stage where there are some:
-    {"render": failure, "evaluate motion": failure}; of the second clip it is "render #1".
+    {"render": failure, "evaluate motion": failure}; of the second clip it is "render #1". "answers" has what judge and reward said.
     """
     items = [item for method, entries in made.items() for item in _items_of(method, entries, folder)]
     _fail_parts(items, metrics)
@@ -74,6 +75,10 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
     rows_of = [{row["query_id"]: row for row in [*measured, *failed]} for measured, failed in rows]
     failures = list(_failures(entries))
     clips_failed = parts["clips"].failures("clips.jsonl") if "clips" in parts else {}
+    verdicts, scores = (
+        {one.prompt_id: one for one in parts[part].rows(_FILES[part][0], kind)} if part in parts else {}
+        for part, kind in (("verdicts", Verdict), ("scores", Score))
+    )
     for query in parts["queries"].rows("test.jsonl", Query):
         prompt = prompts.get(query.id)
         ids = _copies(prompt.id, clips.keys() | clips_failed.keys()) if prompt else []
@@ -84,6 +89,7 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
             for number, id in enumerate([query.id] if kind == "query" else ids)
             if id in found
         }
+        answers = answers_of(verdicts.get(prompt.id) if prompt else None, [scores[id] for id in ids if id in scores])
         weights = {name: one for row in rows_of for name, one in row[query.id].get("weights", {}).items()}
         yield {
             "query_id": query.id,
@@ -94,6 +100,7 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
             **({"clips": paths} if len(paths) > 1 else {}),
             "metrics": {name: value for row in rows_of for name, value in row[query.id]["metrics"].items()},
             **({"weights": weights} if weights else {}),
+            **({"answers": answers} if answers else {}),
             **({"failures": failed} if failed else {}),
         }
 

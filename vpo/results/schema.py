@@ -217,6 +217,8 @@ class RunFacts(Part):
         rows: by method, as in `methods`.
         stages: the results that the run asked for, in order.
         failed: items that failed, by stage, where some did.
+        trained_on: by evaluator, the methods whose policy was trained on the judge or reward that it judges by
+            (`vpo.results.held_out`).
         idle: shares of the time in which its results were made: by role, and of workers (`vpo.results.idle`).
         spent: what the run has asked of language models' servers, over all its starts; None where it asked none.
     """
@@ -241,6 +243,7 @@ class RunFacts(Part):
     rows: dict[str, MethodEntries]
     stages: list[StageResult]
     failed: dict[str, Count]
+    trained_on: dict[str, list[str]] = {}
     idle: dict[str, float] = {}
     spent: Spending | None = None
 

@@ -18,7 +18,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "×": r"$\times$", "≈": r"$\approx$",
-    "†": r"\dag{}", "≥": r"$\geq$",
+    "†": r"\dag{}", "‡": r"\ddag{}", "≥": r"$\geq$",
 }  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def _line(x: Sequence[float], y: Sequence[float], thick: float) -> Any:
 def _two_lines(heading: str) -> tuple[str, str]:
     """'Aligned % ↑' as ('Aligned ', '% ↑ '): name above, unit and direction below, a blank over the cells' mark."""
     words = heading.split(" ")
-    marks = [word for word in words if word in ("%", "↑", "↓")]
+    marks = [word for word in words if word in ("%", "↑", "↓", "‡")]
     return " ".join(word for word in words if word not in marks) + " ", " ".join(marks) + " "
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from vpo.cards import Metric
 from vpo.results.metrics import Metrics
 from vpo.tables.formats import MISSING, Cell, Table, TableRow, write
+from vpo.tables.marks import TrainedOn, marked_heading, trained_notes, trained_on
 
 __all__ = ["MISSING", "Cell", "Table", "TableRow", "bold_best", "doubt_notes", "run_tables", "value_cell", "write"]
 
@@ -34,9 +35,10 @@ def run_tables(results: Mapping[str, Any], labels: Mapping[str, str] | None = No
     title = "Results" + (f" of {run['experiment']}" if "experiment" in run else "")
     title += f", seed {run['seed']}" if "seed" in run else ""
     columns = metrics.main(measured)
-    main = _main_table(methods, names, [metrics[name] for name in columns], title)
+    trained = trained_on(metrics, {*columns, *measured}, run)
+    main = _main_table(methods, names, [metrics[name] for name in columns], title, trained)
     rest = [metrics[name] for name in metrics.in_order(set(measured) - set(columns))]
-    return [main, _detail_table(methods, names, rest, title)] if rest else [main]
+    return [main, _detail_table(methods, names, rest, title, trained)] if rest else [main]
 
 
 def value_cell(
@@ -69,21 +71,32 @@ def bold_best(kind: Metric, cells: Sequence[Cell]) -> list[Cell]:
     return [replace(cell, bold=means.get(i) == best) for i, cell in enumerate(cells)]
 
 
-def _main_table(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric], title: str) -> Table:
+def _main_table(
+    methods: Methods, names: Mapping[str, str], columns: Sequence[Metric], title: str, trained: TrainedOn
+) -> Table:
     made = [bold_best(metric, [_cell(results, metric) for results in methods.values()]) for metric in columns]
     rows = [TableRow(label, [column[i] for column in made]) for i, label in enumerate(names.values())]
     notes = [f"{INTERVAL}; bold: best of the column.", *_counts(methods, names, columns), *doubt_notes(rows)]
-    headings, keys = [metric.heading for metric in columns], [metric.name for metric in columns]
+    shown = {one.name: one for one in columns}
+    notes += trained_notes(columns, {name: of for name, of in trained.items() if name in shown}, names)
+    headings, keys = [marked_heading(one.heading, name, trained) for name, one in shown.items()], list(shown)
     return Table(title, "Method", headings, keys, rows, notes)
 
 
-def _detail_table(methods: Methods, names: Mapping[str, str], listed: Sequence[Metric], title: str) -> Table:
+def _detail_table(
+    methods: Methods, names: Mapping[str, str], listed: Sequence[Metric], title: str, trained: TrainedOn
+) -> Table:
     """The metrics down the side and the methods across: there are many metrics and few methods."""
     rows = [
-        TableRow(metric.heading, bold_best(metric, [_cell(results, metric) for results in methods.values()]))
+        TableRow(
+            marked_heading(metric.heading, metric.name, trained),
+            bold_best(metric, [_cell(results, metric) for results in methods.values()]),
+        )
         for metric in listed
     ]
     notes = [f"{INTERVAL}; bold: best of the row.", *_counts(methods, names, listed), *doubt_notes(rows)]
+    here = {one.name for one in listed}
+    notes += trained_notes(listed, {name: of for name, of in trained.items() if name in here}, names)
     return Table(f"{title}: in detail", "Metric", list(names.values()), list(methods), rows, notes, suffix="detail")
 
 
