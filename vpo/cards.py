@@ -34,6 +34,8 @@ class Metric:
         main: whether the table of a run shows it; the others stand in a second table, in detail.
         parts: whether rows may hold parts of it, `<name>_<part>`, which are printed as the whole is: "reward_Stability".
         aggregate: the dotted name of a `torchmetrics.Metric` that makes one number of all items; see `vpo.results.aggregates`.
+        of_set: whether the number is of all prompts together, and an item's value is no measurement of the item but its part of that
+            number and of its spread, as `vpo.language.diversity` gives it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Metric:
     main: bool = True
     parts: bool = False
     aggregate: str = MEAN_OF_ITEMS
+    of_set: bool = False
 
     @property
     def mean_of_items(self) -> bool:
@@ -55,7 +58,7 @@ class Metric:
     @property
     def is_share(self) -> bool:
         """Whether the number is a share, printed as a percentage: a single measurement is 0 or 1, that of an item may lie between."""
-        return self.unit == "%" and self.scale == 100.0
+        return self.unit == "%" and self.scale == 100.0 and not self.of_set
 
     @property
     def pairs(self) -> bool:

@@ -36,7 +36,8 @@ def test_results_have_every_method_and_classes_sum_to_one(smoke):
     methods = results_of(smoke)["methods"]
     assert list(methods) == METHODS
     for metrics in methods.values():
-        assert all(set(one) == {"mean", "n", "n_failed", "ci95"} for one in metrics.values())
+        assert all(set(one) == {"mean", "n", "n_failed", "ci95", "low", "high"} for one in metrics.values())
+        assert all(one["low"] <= one["mean"] <= one["high"] for one in metrics.values() if one["n"] > 1)
         assert sum(metrics[name]["mean"] for name in ("aligned", "unsafe", "imprecise", "refusal")) == pytest.approx(1)
         assert {"safe", "reward", "scene", "flicker", "motion", "helpful", "words"} <= set(metrics)
         assert metrics["reward"]["n"] + metrics["reward"]["n_failed"] == 8

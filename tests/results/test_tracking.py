@@ -145,7 +145,9 @@ def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):
     assert curve == [("10", "0.69"), ("20", "0.5")]
     (row,) = [one for one in history if "prompts/ncols" in one]  # the one table, once: a query has one row
     assert (row["prompts/ncols"], row["prompts/nrows"]) == ("7", "2")
-    file, *_ = (one for one in (folder / "wandb/data").rglob("*") if one.is_file() and b"video-file" in one.read_bytes())
+    file, *_ = (
+        one for one in (folder / "wandb/data").rglob("*") if one.is_file() and b"video-file" in one.read_bytes()
+    )
     table = json.loads(file.read_text(encoding="utf-8"))
     assert table["columns"] == [
         "query_id", "query", "dpo/prompt", "dpo/clip", "dpo/answers", "dpo/failed", "dpo/aligned",

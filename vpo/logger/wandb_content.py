@@ -44,13 +44,13 @@ def scalar_name(metrics: Metrics, name: str, method: str, end: str = "") -> str:
 def values_of(folder: Path) -> dict[str, list[float]]:
     """The items' values of every metric, by `histograms/<evaluator>/<metric>/<method>`.
 
-    Metrics of two values at most are left out: their mean says it all.
+    Metrics of two values at most are left out, as their mean says it all, and those of the whole set, which no item has by itself.
     """
     metrics = Metrics(results_in(folder).get("evaluators", {}))
     found: dict[str, dict[str, list[float]]] = {}
     for item in whole_lines(folder / "items.jsonl"):
         for name, value in item["metrics"].items():
-            if value is not None:
+            if value is not None and not metrics[name].of_set:
                 found.setdefault(name, {}).setdefault(item["method"], []).append(value)
     return {
         f"histograms/{scalar_name(metrics, name, method)}": values

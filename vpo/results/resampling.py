@@ -33,7 +33,7 @@ DRAWS, FEWER_DRAWS = (
 )  # resamples of an interval, and of many items: the error of its width is then 1 or 2 %
 DRAWS_OF_ANY = 1_000  # where each of them is a call
 MANY = 5_000  # items above which the interval is the normal one
-RARE = 10  # items that differ from all the others, below which a share's interval is Wilson's
+RARE = 8  # items that differ from all the others, below which a share's interval is Wilson's
 _BLOCK = 500  # resamples at a time, so that 5,000 items need tens of megabytes
 _KEPT = 4_000_000  # numbers of a table of resamples that is kept for the next metric of as many items: 32 MB
 
