@@ -176,7 +176,7 @@ def test_plain_means_are_what_they_were():
     for metrics in (Metrics({"safety": card}), Metrics({})):
         found = summarize_items(items, metrics)
         for method, of_method in zip("ab", values, strict=True):
-            assert found[method]["safe"] == to_json(summarize(of_method))
+            assert found[method]["safe"] == to_json(summarize(of_method, share=bool(metrics)))
             assert found[method]["mine"] == to_json(summarize([one for i, one in enumerate(of_method) if i % 3]))
 
 
