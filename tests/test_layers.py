@@ -57,7 +57,8 @@ ALLOWED = {
     "export": {"assets", "language", "results", "storage", "tables", "templates"},
     "checking": {"assets", "build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
     "runs": {"assets", "build", "checking", "costs", "pipeline", "processes", "results", "stages", "storage", "targets", "workers"},
-    "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
+    "optimize": {"assets", "build", "checking", "dataset", "executor", "export", "judge", "language", "runs", "stages", "storage",
+                 "templates"},
     "cli": {"assets", "checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables",
             "workers"},
 }  # fmt: skip
