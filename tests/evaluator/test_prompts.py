@@ -136,7 +136,7 @@ def test_in_a_run_by_the_real_encoder(tmp_path):
     (folder,) = {path.parent for path in (tmp_path / "runs").rglob("results.json")}
     methods = json.loads((folder / "results.json").read_text(encoding="utf-8"))["methods"]
     assert methods["original"]["distance"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert methods["sketch_fewshot"]["distance"]["mean"] > 0.05
+    assert methods["fewshot"]["distance"]["mean"] > 0.05
     for metrics in methods.values():
         assert 1 < metrics["vendi"]["mean"] < 40
         for name, result in metrics.items():

@@ -26,7 +26,7 @@ from vpo.results.intervals import (
 from vpo.results.metrics import Metrics
 from vpo.results.run_folder import ABSENT, Run
 from vpo.tables.marks import TrainedOn, marked_heading, trained_notes, trained_on
-from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, value_cell
+from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, ends_notes, value_cell
 from vpo.tables.spec import RowSpec, TableSpec, read_spec
 
 log = logging.getLogger(__name__)
@@ -209,7 +209,13 @@ def _main_table(comparison: Comparison) -> Table:
     meaning = (
         "Mean over the queries ± half of its 95 % interval" if single else "Mean ± standard deviation over the seeds"
     )
-    notes = [f"{meaning}; bold: best of the column.", *spec.notes, *_shortfall(spec, chosen), *doubt_notes(rows)]
+    notes = [
+        f"{meaning}; bold: best of the column.",
+        *ends_notes(rows),
+        *spec.notes,
+        *_shortfall(spec, chosen),
+        *doubt_notes(rows),
+    ]
     notes += comparison.trained_notes(spec.columns)
     if any(ALIKE in cell.text for row in rows for cell in row.cells):
         notes.append(
@@ -256,6 +262,8 @@ def _cell(metric: Metric, row: RowSpec, runs: Iterable[Run], single: bool) -> Ce
         spread = measured[0]["ci95"]
     counts = {count: sum(one[count] for one in tried) for count in ("n", "n_failed")}
     fields = {"mean": mean, "spread": spread, "seeds": len(measured), **counts}
+    if single and measured and measured[0].get("low") is not None:
+        fields |= {end: measured[0][end] for end in ("low", "high")}
     if paper is None:
         return value_cell(metric, mean, spread, fields)
     cell = value_cell(metric, mean, spread, {**fields, "paper": paper})

@@ -100,7 +100,7 @@ def to_text(table: Table) -> str:
     head = [names for names in ([pair[line] for pair in heads] for line in (0, 1)) if any(map(str.strip, names))]
     lines = list(head)
     for row in table.rows:
-        means = [cell.text.partition(" ±")[0] + ("*" if cell.bold else " ") for cell in row.cells]
+        means = [re.split(r" ±| \[", cell.text)[0] + ("*" if cell.bold else " ") for cell in row.cells]
         lines.append([row.label, *means])
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     padded = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]

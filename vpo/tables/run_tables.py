@@ -12,10 +12,23 @@ from vpo.results.metrics import Metrics
 from vpo.tables.formats import MISSING, Cell, Table, TableRow, write
 from vpo.tables.marks import TrainedOn, marked_heading, trained_notes, trained_on
 
-__all__ = ["MISSING", "Cell", "Table", "TableRow", "bold_best", "doubt_notes", "run_tables", "value_cell", "write"]
+__all__ = [
+    "MISSING",
+    "Cell",
+    "Table",
+    "TableRow",
+    "bold_best",
+    "doubt_notes",
+    "ends_notes",
+    "run_tables",
+    "value_cell",
+    "write",
+]
 
 DOUBTFUL, DOUBTFUL_SHARE = "†", 0.02  # a mean is marked where a greater share of its measurements failed
 INTERVAL = "Mean over the queries ± half of its 95 % interval"
+UNEVEN = 1.5  # times that one side of an interval is longer than the other, from which both ends are printed
+ENDS = "[ends]: where they lie unevenly, as those of a share near 0 or 100 % do."
 
 Methods = Mapping[str, Mapping[str, Mapping[str, Any]]]  # methods[method][metric] = {"mean", "n", "n_failed", "ci95"}
 
@@ -44,11 +57,22 @@ def run_tables(results: Mapping[str, Any], labels: Mapping[str, str] | None = No
 def value_cell(
     kind: Metric, mean: float | None, spread: float | None, fields: Mapping[str, float | int | None]
 ) -> Cell:
-    """'94.7 ± 1.2', or '-' where nothing was measured; '94.7† ± 1.2' where too many measurements failed."""
+    """'94.7 ± 1.2', or '-' where nothing was measured; '94.7† ± 1.2' where too many measurements failed.
+
+    '100.0 [96.3, 100.0]' where `fields` hold the ends of the interval ("low", "high") and these lie unevenly about the mean.
+    """
     if mean is None:
         return Cell(MISSING, fields)
     number = kind.number(mean) + (DOUBTFUL if _doubtful(fields) else "")
+    low, high = fields.get("low"), fields.get("high")
+    if low is not None and high is not None and max(high - mean, mean - low) > UNEVEN * min(high - mean, mean - low):
+        return Cell(f"{number} [{kind.number(low)}, {kind.number(high)}]", fields)
     return Cell(number + ("" if spread is None else f" ± {kind.number(spread)}"), fields)
+
+
+def ends_notes(rows: Sequence[TableRow]) -> list[str]:
+    """What a cell with two ends means, where there is one."""
+    return [ENDS] if any(" [" in cell.text for row in rows for cell in row.cells) else []
 
 
 def doubt_notes(rows: Sequence[TableRow]) -> list[str]:
@@ -76,7 +100,12 @@ def _main_table(
 ) -> Table:
     made = [bold_best(metric, [_cell(results, metric) for results in methods.values()]) for metric in columns]
     rows = [TableRow(label, [column[i] for column in made]) for i, label in enumerate(names.values())]
-    notes = [f"{INTERVAL}; bold: best of the column.", *_counts(methods, names, columns), *doubt_notes(rows)]
+    notes = [
+        f"{INTERVAL}; bold: best of the column.",
+        *ends_notes(rows),
+        *_counts(methods, names, columns),
+        *doubt_notes(rows),
+    ]
     shown = {one.name: one for one in columns}
     notes += trained_notes(columns, {name: of for name, of in trained.items() if name in shown}, names)
     headings, keys = [marked_heading(one.heading, name, trained) for name, one in shown.items()], list(shown)
@@ -94,7 +123,12 @@ def _detail_table(
         )
         for metric in listed
     ]
-    notes = [f"{INTERVAL}; bold: best of the row.", *_counts(methods, names, listed), *doubt_notes(rows)]
+    notes = [
+        f"{INTERVAL}; bold: best of the row.",
+        *ends_notes(rows),
+        *_counts(methods, names, listed),
+        *doubt_notes(rows),
+    ]
     here = {one.name for one in listed}
     notes += trained_notes(listed, {name: of for name, of in trained.items() if name in here}, names)
     return Table(f"{title}: in detail", "Metric", list(names.values()), list(methods), rows, notes, suffix="detail")
