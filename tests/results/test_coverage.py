@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 
+from vpo.results.intervals import paired_bootstrap, paired_weighted_bootstrap
 from vpo.results.resampling import interval_of_mean
 
 QUERIES = 200
@@ -98,3 +99,60 @@ def test_the_interval_of_a_mean(kind):
         found = interval_of_mean(values, weights, share=share)
         covered += found.low <= truth <= found.high
     assert 0.94 <= covered / experiments <= 0.96
+
+
+def changes(rng):
+    """A share that few queries gain and fewer lose."""
+    return rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.6, 0.3], size=QUERIES), 0.2
+
+
+def skewed(rng):
+    return rng.exponential(1.0, QUERIES) - 0.5, 0.5
+
+
+def long_tail(rng):
+    return rng.lognormal(0, 1, QUERIES), math.exp(0.5)
+
+
+def heavy(rng):
+    return rng.standard_t(3, QUERIES), 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draw", [changes, skewed, long_tail, heavy])
+def test_the_interval_of_a_gain(draw):
+    rng, experiments, covered = np.random.default_rng(0), 2_000, 0
+    for number in range(experiments):
+        differences, truth = draw(rng)
+        a = {str(query): [float(value)] for query, value in enumerate(differences)}
+        gain = paired_bootstrap(a, {query: [0.0] for query in a}, resamples=1_000, seed=number)
+        covered += gain.low <= truth <= gain.high
+    assert 0.94 <= covered / experiments <= 0.965
+
+
+@pytest.mark.slow
+def test_the_interval_of_a_gain_of_weighted_means_in_three_seeds():
+    """Seeds of one query are no independent evidence: they share the query's own part, and only queries are drawn."""
+    every, experiments, covered = np.arange(1, 50), 1_000, 0
+    rng = np.random.default_rng(0)
+    truth = 0.5 * (every**1.5).sum() / every.sum()
+    for number in range(experiments):
+        own = rng.exponential(size=QUERIES)
+        counts = rng.integers(1, 50, (QUERIES, 3)).astype(float)
+        noise = rng.normal(0, 0.3, (2, QUERIES, 3))
+        values = [(own[:, None] * half + one) * np.sqrt(counts) for half, one in zip((1.0, 0.5), noise, strict=True)]
+        a, b = (
+            {str(q): list(zip(of[q].tolist(), counts[q].tolist(), strict=True)) for q in range(QUERIES)}
+            for of in values
+        )
+        gain = paired_weighted_bootstrap(a, b, resamples=500, seed=number)
+        covered += gain.low <= truth <= gain.high
+    assert 0.935 <= covered / experiments <= 0.97
+
+
+def test_few_queries_that_differ_are_no_clear_gain():
+    """Three of 200 queries gained: by the sign test p = 1/4. A resample has none of them with probability 5 %."""
+    a = {str(query): [float(query < 3)] for query in range(200)}
+    gain = paired_bootstrap(a, {query: [0.0] for query in a})
+    assert gain.low <= 0
+    assert not gain.clear

@@ -481,6 +481,9 @@ def test_an_interval_that_lies_unevenly_is_printed_by_its_ends():
     assert "[ends]: where they lie unevenly, as those of a share near 0 or 100 % do." in main.notes
     assert "100.0*" in to_text(main)
     assert "96.3" not in to_text(main)
+    assert "[ends]" not in to_text(main)
+    gain = Table("T", "D", ["A"], ["a"], [TableRow("x − y", [Cell("+5.0 [+1.0, +9.0] 4/5 ≈")])])
+    assert "+5.0 [+1.0, +9.0] 4/5 ≈" in to_text(gain)
 
 
 def trained_results(**trained_on):

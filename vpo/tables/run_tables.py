@@ -9,7 +9,7 @@ from typing import Any
 
 from vpo.cards import Metric
 from vpo.results.metrics import Metrics
-from vpo.tables.formats import MISSING, Cell, Table, TableRow, write
+from vpo.tables.formats import ENDS, MISSING, Cell, Table, TableRow, write
 from vpo.tables.marks import TrainedOn, marked_heading, trained_notes, trained_on
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
 DOUBTFUL, DOUBTFUL_SHARE = "†", 0.02  # a mean is marked where a greater share of its measurements failed
 INTERVAL = "Mean over the queries ± half of its 95 % interval"
 UNEVEN = 1.5  # times that one side of an interval is longer than the other, from which both ends are printed
-ENDS = "[ends]: where they lie unevenly, as those of a share near 0 or 100 % do."
 
 Methods = Mapping[str, Mapping[str, Mapping[str, Any]]]  # methods[method][metric] = {"mean", "n", "n_failed", "ci95"}
 
