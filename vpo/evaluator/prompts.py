@@ -86,7 +86,7 @@ class Prompts(TextMetrics):
             vectors = self.encoder.embed_plain(texts).double().numpy()
             for (row, _), bleu, score in zip(prompts, self_bleu(texts, ORDER), vendi(vectors), strict=True):
                 row |= {"self_bleu": bleu, "vendi": score}
-        return rows
+        return list(rows)
 
     def close(self) -> None:
         """Free the encoder's memory."""

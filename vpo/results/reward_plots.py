@@ -126,7 +126,7 @@ def _draw(axis: Any, panel: Panel, labels: Mapping[str, str]) -> None:
             slope, start = np.polyfit(x, y, 1)
             ends = np.array([x.min(), x.max()])
             axis.plot(ends, start + slope * ends, color=colour, lw=1.4)
-    style_axis(axis, f"{panel.y.heading} against {panel.x}")
+    style_axis(axis, f"{panel.y.label} against {panel.x}")
     axis.set_xlabel(panel.x, fontsize=8, color=GREY)
     axis.set_ylabel(panel.y.heading, fontsize=8, color=GREY)
     axis.grid(color=LIGHT, lw=0.5)
