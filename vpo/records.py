@@ -372,12 +372,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Result:
-    """One metric of one method over the test queries; `ci95` is the half width of the 95 % interval of the mean."""
+    """One metric of one method over the test queries; `ci95` is half the width of the mean's 95 % interval from `low` to `high`."""
 
     mean: float | None
     n: int
     n_failed: int
     ci95: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 def to_json(record: Any) -> dict[str, Any]:

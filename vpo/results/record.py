@@ -11,6 +11,7 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
     curation/          with curation=...: counts after each rule, examples of what was dropped, lengths (report.md, .json, .png)
     spending.jsonl     what was asked of language models' servers, over all starts, and what it cost
     contact_sheet.png, curves.png, log.txt
+    rewards.png        the reward, and a held-out metric beside it, against the prompts' length and against motion
 """
 
 import filecmp
@@ -26,6 +27,7 @@ import yaml
 
 from vpo.errors import Terminated, UserError
 from vpo.results.pictures import ContactRow, contact_sheet, training_curves
+from vpo.results.reward_plots import reward_plots
 from vpo.storage.jsonio import dumps, write_whole
 from vpo.storage.redact import RedactedFormatter, redact
 from vpo.storage.rows import whole_lines, write_rows
@@ -135,6 +137,7 @@ class RunRecord:
             sheet = self.folder / "contact_sheet.png"
             contact_sheet(rows, list(results["methods"]), sheet, title=title, footer=footer, labels=labels)
             training_curves(self.folder / "training", self.folder / "curves.png")
+            reward_plots(results, items, self.folder / "rewards.png", labels)
         except OSError as error:
             raise UserError(
                 f"{self.folder}: {error.strerror or error} while writing the results; make room or set paths.runs, "
