@@ -1,0 +1,80 @@
+"""What a run found of the material that it was given: what is missing, what cannot be read, what does not fit together."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vpo.external.material import Material, Source, read_material
+from vpo.results.schema import read_results
+from vpo.storage.items import read_failures
+from vpo.storage.jsonio import write_json
+from vpo.storage.rows import whole_lines
+
+FILE = "inputs.json"
+SHOWN = 3  # of many of a kind, in the log; the file has all
+
+
+def report(folder: Path, sources: Mapping[str, Source]) -> list[str]:
+    """Write `inputs.json` into a finished run folder: by method, what was found.
+
+    Returns:
+        The same in short, as lines for people.
+    """
+    run = read_results(folder / "results.json")["run"]
+    found = {}
+    for name, source in sources.items():
+        row = run["rows"][name]
+        clips = None if row["clips"] is None else Path(run["store"]) / row["clips"] / "clips.jsonl"
+        found[name] = findings(read_material(source), clips)
+    write_json(folder / FILE, found, indent=1)
+    return [line for name, one in found.items() for line in _lines(name, one)]
+
+
+def findings(material: Material, clips: Path | None) -> dict[str, Any]:
+    """What was found of one method.
+
+    Args:
+        material: what was given.
+        clips: the records of its clips; None where no evaluator looked at any.
+
+    Returns:
+        {"queries", "given_clips", "sizes", "rates", "frames": counts of the clips by each, "failed": {prompt's id: why}, "unusable":
+        {prompt's id: what is wrong}, "unused_files": names, "repeated_files": names}.
+    """
+    rows = [] if clips is None else whole_lines(clips)
+    good = [one for one in rows if one["status"] == "ok"]
+    failures = {} if clips is None else read_failures(clips)
+    return {
+        "queries": len(material.by_key),
+        "given_clips": sum(len(one.clips) for one in material.by_key.values()),
+        "sizes": _counted(f"{one['width']}x{one['height']}" for one in good),
+        "rates": _counted(f"{one['fps']:g}" for one in good),
+        "frames": _counted(str(one["frames"]) for one in good),
+        "failed": {name: f"{one.kind}: {one.detail}" for name, one in failures.items()},
+        "unusable": {one["id"]: one["status"] for one in rows if one["status"] != "ok"},
+        "unused_files": [str(file) for file in material.unused],
+        "repeated_files": [str(file) for file in material.again],
+    }
+
+
+def _counted(values: Iterator[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{name}: {found['queries']} queries, {found['given_clips']} clips"
+    for key, what in (("sizes", "sizes in pixels"), ("rates", "frames per second"), ("frames", "numbers of frames")):
+        if len(found[key]) > 1:
+            yield f"  clips have {len(found[key])} {what}: {_short([f'{value} ({n})' for value, n in found[key].items()])}"
+    for key, what in (("failed", "without a clip that can be read"), ("unusable", "whose clip is unusable")):
+        if found[key]:
+            yield f"  {len(found[key])} prompts {what}: {_short([f'{one}: {why}' for one, why in found[key].items()])}"
+    for key, what in (("unused_files", "belong to no prompt"), ("repeated_files", "repeat the name of another")):
+        if found[key]:
+            yield f"  {len(found[key])} files {what}: {_short(found[key])}"
+
+
+def _short(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more
