@@ -52,15 +52,16 @@ ALLOWED = {
     "stages": {"assets", "backbone", "build", "charts", "curation", "dataset", "executor", "feedback", "language", "processes",
                "storage", "targets", "templates", "training", "video"},
     "pipeline": {"build", "stages", "storage"},
-    "results": {"charts", "stages", "storage", "tables", "targets", "video"},
+    "results": {"charts", "external", "stages", "storage", "tables", "targets", "video"},
     "tables": {"checking", "results"},  # the choices of a group, by their files
     "logger": {"results", "storage"},
     "export": {"assets", "language", "results", "storage", "tables", "templates"},
-    "checking": {"assets", "build", "language", "pipeline", "processes", "stages", "storage", "targets", "templates", "training"},
+    "checking": {"assets", "build", "external", "language", "pipeline", "processes", "stages", "storage", "targets", "templates",
+                 "training"},
     "runs": {"assets", "build", "checking", "costs", "pipeline", "processes", "results", "stages", "storage", "targets", "workers"},
     "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
-    "cli": {"assets", "checking", "dataset", "export", "optimize", "processes", "results", "runs", "stages", "storage", "tables",
-            "workers"},
+    "cli": {"assets", "checking", "dataset", "export", "external", "optimize", "processes", "results", "runs", "stages", "storage",
+            "tables", "workers"},
 }  # fmt: skip
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",

@@ -191,8 +191,8 @@ def _evaluate(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "optimize": _optimize, "run": _run, "evaluate": _evaluate, "gather": _gather, "plan": _plan, "table": _table, "store": _store, "export": _export,
-    "push": _push, "pull": _pull, "assets": _assets, "pairs": _pairs, "workers": _workers,
+    "optimize": _optimize, "run": _run, "evaluate": _evaluate, "gather": _gather, "plan": _plan, "table": _table, "store": _store,
+    "export": _export, "push": _push, "pull": _pull, "assets": _assets, "pairs": _pairs, "workers": _workers,
 }  # fmt: skip
 
 

@@ -2,16 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vpo.cli.arguments import Parser
 from vpo.errors import UserError
-
-if TYPE_CHECKING:  # what these import takes a second, and `--help` shall not
-    from vpo.checking.composed import Composed
-    from vpo.external.asked import Asked
 
 USAGE = "vpo evaluate [clips=<folder>] [prompts=<file>] [evaluator=[...]] [key=value ...]"
 EPILOG = """\
@@ -33,14 +26,15 @@ examples:
   vpo evaluate clips.mine=a clips.theirs=b prompts=queries.jsonl evaluator=[flicker,motion,alignment]
   vpo evaluate prompts=rewrites.jsonl evaluator=[text,alignment,safety]
 """
-WITH_CLIPS, WITHOUT = "[flicker,motion]", "[text]"
 OURS = ("dataset", "generator", "experiment", "drafter", "curation")  # groups that the verb chooses
 
 
 def evaluate_command(arguments: list[str]) -> int:
     """Evaluate what is given, and write a run folder. Returns the exit code."""
     parser = Parser("evaluate", usage=USAGE, description="measure prompts and clips that others made", epilog=EPILOG)
-    parser.add_argument("words", nargs="*", metavar="key=value", help="what is given, and what differs from the default config")
+    parser.add_argument(
+        "words", nargs="*", metavar="key=value", help="what is given, and what differs from the default config"
+    )
     asked, odd = parser.parse_known_args(arguments)
     if odd:
         parser.error(f"{odd[0]} is unknown")
@@ -50,6 +44,7 @@ def evaluate_command(arguments: list[str]) -> int:
 
     handle_signals_outside_training()
     prepare_run()
+    from vpo.checking.external import compose_for
     from vpo.external.asked import methods_of
     from vpo.runs import log_to_console, run
 
@@ -58,48 +53,11 @@ def evaluate_command(arguments: list[str]) -> int:
     log_to_console()
     folder = run(composed)
     if (folder / "results.json").is_file():
-        from vpo.external.report import report
+        from vpo.results.inputs import report
 
         sys.stderr.write("".join(f"{line}\n" for line in report(folder, {one.name: one.source for one in methods})))
         sys.stdout.write(f"{folder}\n")
     return 0
-
-
-def compose_for(methods: "Sequence[Asked]", overrides: Sequence[str], words: Sequence[str]) -> "Composed":
-    """The checked config that measures these methods.
-
-    Args:
-        methods: what is given.
-        overrides: of the config, as the user typed them.
-        words: all that the user typed; the run is named by it.
-
-    Raises:
-        UserError: the config is wrong, or an evaluator needs what is not there.
-    """
-    from vpo.build import cards_of
-    from vpo.checking.composing import compose
-    from vpo.checking.overrides import quoted
-
-    has_clips = any(one.source.clips for one in methods) or _rows_have_clips(methods)
-    chosen = {one.lstrip("+").partition("=")[0].partition(".")[0] for one in overrides}
-    own = ["dataset=external", "generator=external"]
-    own += [] if "method" in chosen else ["method=[]"]
-    own += [] if "evaluator" in chosen else [f"evaluator={WITH_CLIPS if has_clips else WITHOUT}"]
-    sources = {one.name: _node(one.source.to_json(), quoted) for one in methods}
-    own.append(f"dataset.sources={_mapping(sources)}")
-    for one in methods:
-        node = {
-            "_target_": "vpo.method.external.ExternalPrompts", "source": sources[one.name], "label": quoted(one.label),
-        }  # fmt: skip
-        own.append(f"+method.{one.name}={_mapping(node)}")
-    composed = compose(*own, *overrides)
-    for name, card in cards_of(composed.config["evaluator"]).items():
-        if card.needs & {"clips", "scores"} and not has_clips:
-            raise UserError(f"evaluate: evaluator {name} looks at clips, and none are given; add clips=<folder>, or leave it out")
-        if "scores" in card.needs and "reward" not in chosen:
-            raise UserError(f"evaluate: evaluator {name} needs a reward that can score your clips; choose one, as in reward=visionreward")
-    choices = {**composed.choices, "experiment": "evaluate"}
-    return replace(composed, overrides=tuple(words), choices=choices)
 
 
 def _taken_apart(words: Sequence[str]) -> tuple[dict[str, str], dict[str, str], list[str]]:
@@ -113,27 +71,12 @@ def _taken_apart(words: Sequence[str]) -> tuple[dict[str, str], dict[str, str], 
             raise UserError(f"evaluate: {one!r} is no key=value; use `{USAGE}`")
         if word in given:
             if not value or (dot and not method) or method in given[word]:
-                raise UserError(f"evaluate: {one} {'is given twice' if value and method in given[word] else 'names nothing'}; correct it")
+                raise UserError(
+                    f"evaluate: {one} {'is given twice' if value and method in given[word] else 'names nothing'}; correct it"
+                )
             given[word][method] = value
         elif key.lstrip("+~").partition("@")[0] in OURS:
             raise UserError(f"evaluate: {key} is what clips= and prompts= say; leave {one} out, or use `vpo run`")
         else:
             overrides.append(one)
     return given["clips"], given["prompts"], overrides
-
-
-def _rows_have_clips(methods: "Sequence[Asked]") -> bool:
-    from vpo.external.material import MAX_CHARS
-    from vpo.external.rows import read_rows
-
-    files = {one.source.prompts for one in methods if one.source.prompts}
-    return any(row.clips for file in sorted(files) for row in read_rows(file, MAX_CHARS))
-
-
-def _node(source: "dict[str, str | None]", quoted: "type") -> str:
-    return _mapping({key: "null" if value is None else quoted(str(Path(value).expanduser())) for key, value in source.items()})
-
-
-def _mapping(values: "dict[str, str]") -> str:
-    """A mapping in Hydra's grammar, of values that are written already."""
-    return "{" + ",".join(f"{key}:{value}" for key, value in values.items()) + "}"

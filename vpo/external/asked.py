@@ -46,23 +46,28 @@ def methods_of(clips: Mapping[str, str], prompts: Mapping[str, str]) -> list[Ask
     for word, given in (("clips", clips), ("prompts", prompts)):
         if "" in given and len(given) > 1:
             other = next(name for name in given if name)
-            raise UserError(f"evaluate: {word}= stands beside {word}.{other}=; name the method of both: {word}.<method>=")
+            raise UserError(
+                f"evaluate: {word}= stands beside {word}.{other}=; name the method of both: {word}.<method>="
+            )
     shared = prompts.get("")
     in_file = [] if shared is None else methods_in(shared)
     named = list(dict.fromkeys(name for name in (*clips, *prompts) if name))
     unknown = [name for name in named if in_file and name not in in_file]
     if unknown:
-        raise UserError(f"evaluate: {shared} has no row of the method {unknown[0]!r}; its methods are {', '.join(in_file)}")
+        raise UserError(
+            f"evaluate: {shared} has no row of the method {unknown[0]!r}; its methods are {', '.join(in_file)}"
+        )
     labels = named or in_file or [ALONE]
     found: dict[str, Asked] = {}
     for label in labels:
-        source = Source(
-            prompts=prompts.get(label, shared), clips=_clips_of(label, clips, several=len(labels) > 1),
-            method=label if in_file and label not in prompts else None,
-        )  # fmt: skip
+        file = prompts.get(label, shared)
+        rows_name_it = file is not None and label in methods_in(file)
+        source = Source(file, _clips_of(label, clips, several=len(labels) > 1), label if rows_name_it else None)
         name = _name(label)
         if name in found:
-            raise UserError(f"evaluate: the methods {found[name].label!r} and {label!r} both become {name!r}; rename one of them")
+            raise UserError(
+                f"evaluate: the methods {found[name].label!r} and {label!r} both become {name!r}; rename one of them"
+            )
         found[name] = Asked(name, "Given" if label == ALONE else label, source)
     return list(found.values())
 

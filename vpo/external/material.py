@@ -44,7 +44,9 @@ class Source:
         unknown = sorted({*node} - {*_KEYS})
         values = {key: node.get(key) for key in _KEYS}
         if unknown or not all(one is None or isinstance(one, str) for one in values.values()):
-            raise UserError(f"{name}={dict(node)} must be {{prompts: <file or null>, clips: <folder or null>, method: <name or null>}}")
+            raise UserError(
+                f"{name}={dict(node)} must be {{prompts: <file>, clips: <folder>, method: <name>}}, or null for each"
+            )
         if values["prompts"] is None and values["clips"] is None:
             raise UserError(f"{name}: neither prompts nor clips; give a file of prompts, a folder of clips, or both")
         return cls(**values)
@@ -121,7 +123,7 @@ def read_material(source: Source) -> Material:
         first = next(iter(used))
         raise UserError(
             f"prompts={source.prompts}: none of the {len(used)} clips that it names is there, such as {first}; paths are relative to "
-            "clips=<folder>, or else to the file"
+            "clips=<folder> or to the file"
         )
     if files and not used:
         raise UserError(
@@ -136,10 +138,10 @@ def _of_rows(source: Source, folder: Path | None, named: NamedClips) -> dict[str
     rows = [one for one in read_rows(source.prompts, MAX_CHARS) if source.method in (None, one.method)]
     if not rows:
         raise UserError(f"prompts={source.prompts}: no row has the method {source.method!r}; correct its name")
-    base = folder or folder_of(source.prompts)
+    bases = [*([] if folder is None else [folder]), folder_of(source.prompts)]
     by_key: dict[str, Given] = {}
     for row in rows:
-        given = _given(row, base, named)
+        given = _given(row, bases, named)
         by_key[given.key] = _together(by_key[given.key], given) if given.key in by_key else given
     return by_key
 
@@ -192,13 +194,19 @@ def _of_names(named: NamedClips, files: Sequence[Path]) -> dict[str, Given]:
     return by_key
 
 
-def _given(row: Row, base: Path, named: NamedClips) -> Given:
+def _given(row: Row, bases: Sequence[Path], named: NamedClips) -> Given:
     entry = row.entry
-    clips = tuple(base / Path(one).expanduser() for one in row.clips)
+    clips = tuple(_found(Path(one).expanduser(), bases) for one in row.clips)
     if not clips:
         names = [one for one in (entry.id, entry.text, row.prompt) if one]
         clips = next((found for one in names if (found := named.of_text(one))), ())
     return Given(_query(entry), entry.key, row.prompt, clips)
+
+
+def _found(path: Path, bases: Sequence[Path]) -> Path:
+    """The file in the first of these folders that holds it; in the first of them where none does."""
+    places = [base / path for base in bases]
+    return next((one for one in places if one.is_file()), places[0])
 
 
 def _query(entry: Entry) -> Query:

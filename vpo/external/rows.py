@@ -56,7 +56,9 @@ def read_rows(path: str, max_chars: int) -> list[Row]:
         if problems:
             raise FileProblem(in_one_line(problems))
         if not rows:
-            raise FileProblem("no rows in it; give JSON lines with a query, and a prompt and a clip where there are some")
+            raise FileProblem(
+                "no rows in it; give JSON lines with a query, and a prompt and a clip where there are some"
+            )
     except FileProblem as problem:
         reason = str(problem).replace("dataset.path", "prompts").replace("dataset.max_chars", "max_chars")
         raise UserError(f"prompts={shown_path(path)}: {reason}") from problem
@@ -76,7 +78,9 @@ def _row(value: Any, max_chars: int) -> Row:
     query = _first(fields, QUERY)
     if query is None and prompt is None:
         raise RowProblem(
-            f"has no field query or prompt; found {names_in_short(fields)}", "without a field query or prompt", differs=True
+            f"has no field query or prompt; found {names_in_short(fields)}",
+            "without a field query or prompt",
+            differs=True,
         )
     text = prompt if query is None else query
     given = {"query": text, "id": fields.get("id")} | {name: fields[name] for name in LABELS if name in fields}

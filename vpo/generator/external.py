@@ -45,11 +45,16 @@ class ExternalClips:
         given = None if material is None else material.of_query(prompt.query)
         clips = () if given is None else given.clips
         if prompt.index >= len(clips):
-            return Failure("no_clip", f"{len(clips)} clips are given of this prompt" if clips else "no clip is given of this prompt")
+            return Failure(
+                "no_clip",
+                f"{len(clips)} clips are given of this prompt" if clips else "no clip is given of this prompt",
+            )
         file = clips[prompt.index]
         path = f"{file_name(prompt.id)}{file.suffix.lower()}"
         try:
-            place(file.resolve(), folder / path)  # of a link the file itself: a relative link would lead nowhere from there
+            place(
+                file.resolve(), folder / path
+            )  # of a link the file itself: a relative link would lead nowhere from there
             found = describe(folder / path)
         except FileNotFoundError:
             return Failure("no_file", f"{file}: no such file")

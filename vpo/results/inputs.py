@@ -63,16 +63,20 @@ def _counted(values: Iterator[str]) -> dict[str, int]:
 
 
 def _lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{name}: {found['queries']} queries, {found['given_clips']} clips"
+    yield f"{name}: {_many(found['queries'], 'prompt')}, {_many(found['given_clips'], 'clip')}"
     for key, what in (("sizes", "sizes in pixels"), ("rates", "frames per second"), ("frames", "numbers of frames")):
         if len(found[key]) > 1:
             yield f"  clips have {len(found[key])} {what}: {_short([f'{value} ({n})' for value, n in found[key].items()])}"
-    for key, what in (("failed", "without a clip that can be read"), ("unusable", "whose clip is unusable")):
+    for key, what in (("failed", "without a clip that can be read"), ("unusable", "with a clip that shows nothing")):
         if found[key]:
-            yield f"  {len(found[key])} prompts {what}: {_short([f'{one}: {why}' for one, why in found[key].items()])}"
-    for key, what in (("unused_files", "belong to no prompt"), ("repeated_files", "repeat the name of another")):
+            yield f"  {_many(len(found[key]), 'prompt')} {what}: {_short([f'{one}: {why}' for one, why in found[key].items()])}"
+    for key, what in (("unused_files", "of no prompt"), ("repeated_files", "with the name of another")):
         if found[key]:
-            yield f"  {len(found[key])} files {what}: {_short(found[key])}"
+            yield f"  {_many(len(found[key]), 'file')} {what}, not used: {_short(found[key])}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _short(names: Sequence[str]) -> str:
