@@ -5,7 +5,7 @@ No list anywhere knows all metrics. A run keeps the cards of its evaluators in r
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -113,6 +113,16 @@ class EvaluatorCard:
         metrics = [{**dataclasses.asdict(one), "mean_of_items": one.mean_of_items} for one in self.metrics]
         needs = [one for one in NEEDS if one in self.needs]
         return {"name": self.name, "version": self.version, "about": self.about, "needs": needs, "metrics": metrics}
+
+
+def mean_over_clips(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Of the measurements of a query's clips, one number a metric: the mean over the clips on which it was measured.
+
+    None where it was measured on none of those to which it applies.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    found = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
+    return {name: math.fsum(values) / len(values) if values else None for name, values in found.items()}
 
 
 @dataclass(frozen=True)

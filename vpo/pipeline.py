@@ -307,13 +307,16 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
     Stage by stage, not method by method, so that no stage comes twice.
     """
     judge = cfg["judge"]
+    copies = (
+        cfg["clips_per_prompt"] if cfg["clips_per_prompt"] > 1 else None
+    )  # no part of the keys of one clip a prompt
     needs = {name: card.needs for name, card in cards_of(cfg["evaluator"]).items()}
     needed = frozenset().union(*needs.values())
     parts: dict[str, dict[str, Entry]] = {name: {"queries": queries, "prompts": one} for name, one in prompts.items()}
     if needed & {"clips", "scores"}:
         for name, one in prompts.items():
             parts[name]["clips"] = context.make(
-                Render(generator=cfg["generator"], prompts=one, seed=cfg["seed"], label=name)
+                Render(generator=cfg["generator"], prompts=one, seed=cfg["seed"], copies=copies, label=name)
             )
     if "scores" in needed:
         for name, part in parts.items():
@@ -332,7 +335,7 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
             made[name]["evaluators"][evaluator] = context.make(
                 Evaluate(
                     evaluator_name=evaluator, evaluator=node, queries=queries, prompts=part["prompts"],
-                    label=f"{name} {evaluator}", **wanted,
+                    copies=copies if wanted.keys() & {"clips", "scores"} else None, label=f"{name} {evaluator}", **wanted,
                 )
             )  # fmt: skip
     return made

@@ -339,19 +339,24 @@ class Sample:
 
     Attributes:
         prompt: a Failure where the method failed; then nothing is left to measure, and `measure` is not given the sample.
-        clip: rendered from the prompt; `clip.path` is relative to the folder of the stage that rendered it until `measure` is
-            called, and absolute then.
+        clips: rendered from the prompt, as many as `clips_per_prompt` says; a clip's path is relative to the folder of the stage
+            that rendered it until `measure` is called, and absolute then. Empty where the evaluator did not ask for clips.
         verdict: the judge's, on the prompt.
         query_verdict: the judge's, on the query as if it were the prompt.
-        score: the reward's, on the clip.
+        scores: the reward's, on each of the clips; empty where they were not asked for.
     """
 
     query: Query
     prompt: Prompt | Failure
-    clip: Clip | Failure | None = None
+    clips: tuple[Clip | Failure, ...] = ()
     verdict: Verdict | Failure | None = None
     query_verdict: Verdict | Failure | None = None
-    score: Score | Failure | None = None
+    scores: tuple[Score | Failure, ...] = ()
+
+    @property
+    def clip(self) -> Clip | Failure | None:
+        """The first clip, which is the only one by default."""
+        return self.clips[0] if self.clips else None
 
 
 @dataclass(frozen=True)

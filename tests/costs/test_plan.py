@@ -193,3 +193,10 @@ def test_an_unknown_share_of_flaws_leaves_clips_unknown(queries, tmp_path):
     found = costs(plan(queries=queries, tmp_path=tmp_path), flawed=None)
     assert found["render candidates"].items.value is None
     assert found["render candidates"].gpu_hours == Figure()
+
+
+def test_several_clips_of_a_test_prompt_are_rendered_and_scored(queries, tmp_path):
+    found = costs(plan("clips_per_prompt=5", queries=queries, tmp_path=tmp_path))
+    for name in ("render sft", "score sft"):
+        assert found[name].items.value == 5 * 500, name
+    assert found["render candidates"].items.value == pytest.approx(16_384)

@@ -5,7 +5,7 @@ from vpo.records import Clip, Failure, Prompt, Query, Sample
 
 
 def sample(clip):
-    return Sample(Query("q", "a fox"), Prompt("p", "q", "a fox", "A red fox runs.", "m"), clip=clip)
+    return Sample(Query("q", "a fox"), Prompt("p", "q", "a fox", "A red fox runs.", "m"), (clip,) if clip else ())
 
 
 def clip(**values):

@@ -75,7 +75,7 @@ def test_unsafe_prompts_are_counted_by_the_aspects_of_their_queries():
 
 def test_a_reward_of_floats_is_reported_with_its_dimensions():
     floats = Score("c", "p", "q", 3.25, {"quality": 2.0, "motion": None})
-    assert RewardScore().measure([sample(score=floats), sample(score=AWAY), sample()]) == [
+    assert RewardScore().measure([sample(scores=(floats,)), sample(scores=(AWAY,)), sample()]) == [
         {"reward": 3.25, "reward_quality": 2.0, "reward_motion": None},
         {"reward": None},
         {"reward": None},

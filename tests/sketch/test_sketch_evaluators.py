@@ -14,7 +14,7 @@ from vpo.video.frames import CACHE
 
 def sample(path: Path | None) -> Sample:
     clip = None if path is None else Clip("c", "p", "q", "a query", "a prompt", str(path), 0, 4, 8, 64, 64)
-    return Sample(Query("q", "a query"), Prompt("p", "q", "a query", "a prompt", "m"), clip)
+    return Sample(Query("q", "a query"), Prompt("p", "q", "a query", "a prompt", "m"), (clip,) if clip else ())
 
 
 def noise(seed: int = 0) -> np.ndarray:

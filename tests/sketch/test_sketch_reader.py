@@ -90,7 +90,7 @@ def sample(truth: dict[str, object] | None, path: Path | None) -> Sample:
     clip = None
     if path is not None:
         clip = Clip("c", "p", "q", "a query", "a prompt", str(path), 0, 16, 8, 64, 64)
-    return Sample(Query("q", "a query", truth), Prompt("p", "q", "a query", "a prompt", "m"), clip)
+    return Sample(Query("q", "a query", truth), Prompt("p", "q", "a query", "a prompt", "m"), (clip,) if clip else ())
 
 
 def test_the_evaluator_leaves_out_what_does_not_apply_and_fails_what_it_cannot_read(tmp_path: Path) -> None:

@@ -348,6 +348,7 @@ class Config(Node):
     build: Build
     seed: Seed
     measured: str
+    clips_per_prompt: Count
     rounds: Count
     stop_after: str | None
     shard: str | None = None

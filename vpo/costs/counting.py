@@ -84,7 +84,7 @@ class Counting:
         """All prompts; or the fine ones, of queries without a text pair where text wins: as if flaws came independently."""
         prompts = self._read(given["prompts"])
         if stage.judged is None or self.flawed.value is None:
-            return prompts if stage.judged is None else UNKNOWN
+            return prompts * (stage.copies or 1) if stage.judged is None else UNKNOWN
         fine = 1 - self.flawed.value
         kept = fine if stage.beside else fine**self.k
         return prompts * replace(self.flawed, value=kept)

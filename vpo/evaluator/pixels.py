@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from vpo.cards import mean_over_clips
 from vpo.records import Clip, Failure, Sample
 from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
@@ -22,8 +23,8 @@ class PixelEvaluator:
         raise NotImplementedError
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """{name: value} a sample; None where the clip is unreadable or failed; left out where there is none."""
-        return [{} if one.clip is None else {self.name: self._of(one.clip)} for one in samples]
+        """{name: value} a sample, the mean over its clips; None where none could be read; left out where there is none."""
+        return [mean_over_clips([{self.name: self._of(clip)} for clip in one.clips]) for one in samples]
 
     def close(self) -> None:
         """Free the frames."""

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from vpo.cards import EvaluatorCard, Metric, share
+from vpo.cards import EvaluatorCard, Metric, mean_over_clips, share
 from vpo.records import Clip, Failure, Sample
 
 
 def metrics_of(sample: Sample) -> list[str]:
     """The metrics that apply: whether a prompt was cut is known where the video model's own tokenizer has counted."""
-    clip = sample.clip
-    if clip is None:
+    if not sample.clips:
         return []
-    counted = isinstance(clip, Failure) or clip.truncated_tokens is not None
+    counted = any(isinstance(one, Failure) or one.truncated_tokens is not None for one in sample.clips)
     return ["usable", "retried", *(["pct_truncated", "truncated_tokens"] if counted else [])]
 
 
@@ -37,16 +36,16 @@ class Rendering:
     )
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """What each sample's clip says of itself; None where there is none because it failed."""
+        """What each sample's clip says of itself, or the mean over its clips; None where all of them failed."""
         return [_measured(one) for one in samples]
 
 
 def _measured(sample: Sample) -> Mapping[str, float | None]:
-    clip = sample.clip
-    values: dict[str, float | None] = {}
-    if isinstance(clip, Clip):
-        beyond = clip.truncated_tokens
-        values = {"usable": float(clip.status == "ok"), "retried": float(bool(clip.faults))}
-        if beyond is not None:
-            values |= {"pct_truncated": float(beyond > 0), "truncated_tokens": float(beyond)}
+    values = mean_over_clips([_of_clip(one) for one in sample.clips if isinstance(one, Clip)])
     return {name: values.get(name) for name in metrics_of(sample)}
+
+
+def _of_clip(clip: Clip) -> dict[str, float | None]:
+    beyond = clip.truncated_tokens
+    counted = {} if beyond is None else {"pct_truncated": float(beyond > 0), "truncated_tokens": float(beyond)}
+    return {"usable": float(clip.status == "ok"), "retried": float(bool(clip.faults)), **counted}

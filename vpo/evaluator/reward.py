@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from vpo.cards import EvaluatorCard, Metric
-from vpo.records import Sample, Score
+from vpo.cards import EvaluatorCard, Metric, mean_over_clips
+from vpo.records import Failure, Sample, Score
 
 
 class RewardScore:
@@ -27,11 +27,11 @@ class RewardScore:
     )
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """The score of each sample's clip; None where there is none."""
-        return [_metrics(one.score if isinstance(one.score, Score) else None) for one in samples]
+        """The score of each sample's clip, or the mean over its clips; None where there is none."""
+        return [_metrics(one.scores) for one in samples]
 
 
-def _metrics(score: Score | None) -> Mapping[str, float | None]:
-    if score is None:
-        return {"reward": None}
-    return {"reward": score.value, **{f"reward_{name}": value for name, value in score.dimensions.items()}}
+def _metrics(scores: Sequence[Score | Failure]) -> Mapping[str, float | None]:
+    read = [one for one in scores if isinstance(one, Score)]
+    rows = [{"reward": one.value, **{f"reward_{name}": part for name, part in one.dimensions.items()}} for one in read]
+    return mean_over_clips(rows) or {"reward": None}

@@ -1,13 +1,15 @@
 """From the entries of a run to its results: items, means with intervals, and which rows a picture shows."""
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vpo.cards import Metric
 from vpo.records import Clip, Failure, Prompt, Query, to_json
 from vpo.results.metrics import Metrics
+from vpo.stages.render import copy_id
 from vpo.storage.store import Entry
 
 Made = Mapping[str, Mapping[str, Mapping[str, Entry]]]  # method -> "parts" or "evaluators" -> name -> entry
@@ -26,8 +28,9 @@ _FILES = {
 def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
     """One line a (test query, method), whatever failed on it.
 
-    It holds the prompt (None where the method failed), the clip's path relative to `folder`, every metric, "weights" of metrics
-    where there are some, and "failures" by stage where there are some: {"render": failure, "evaluate motion": failure}.
+    It holds the prompt (None where the method failed), the clip's path relative to `folder` (with several clips a prompt those of all
+    in "clips", too), every metric, "weights" of metrics where there are some, and "failures" by stage where there are some:
+    {"render": failure, "evaluate motion": failure}; of the second clip it is "render #1".
     """
     items = [item for method, entries in made.items() for item in _items_of(method, entries, folder)]
     _fail_parts(items, metrics)
@@ -69,23 +72,42 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
     rows = [(one.rows("items.jsonl", dict), one.rows("failed.jsonl", dict)) for one in entries["evaluators"].values()]
     rows_of = [{row["query_id"]: row for row in [*measured, *failed]} for measured, failed in rows]
     failures = list(_failures(entries))
+    clips_failed = parts["clips"].failures("clips.jsonl") if "clips" in parts else {}
     for query in parts["queries"].rows("test.jsonl", Query):
         prompt = prompts.get(query.id)
-        clip = clips.get(prompt.id) if prompt else None
-        shown = clip is not None and clip.status == "ok"
-        ids = {"query": query.id, "prompt": prompt.id if prompt else None}
-        failed = {stage: to_json(found[ids[kind]]) for stage, kind, found in failures if ids[kind] in found}
+        ids = _copies(prompt.id, clips.keys() | clips_failed.keys()) if prompt else []
+        paths = [_usable(clips.get(one), parts, folder) for one in ids]
+        failed = {
+            f"{stage} #{number}" if number else stage: to_json(found[id])
+            for stage, kind, found in failures
+            for number, id in enumerate([query.id] if kind == "query" else ids)
+            if id in found
+        }
         weights = {name: one for row in rows_of for name, one in row[query.id].get("weights", {}).items()}
         yield {
             "query_id": query.id,
             "query": query.text,
             "method": method,
             "prompt": prompt.text if prompt else None,
-            "clip": os.path.relpath(parts["clips"].folder / "clips" / clip.path, folder) if shown else None,
+            "clip": next((path for path in paths if path), None),
+            **({"clips": paths} if len(paths) > 1 else {}),
             "metrics": {name: value for row in rows_of for name, value in row[query.id]["metrics"].items()},
             **({"weights": weights} if weights else {}),
             **({"failures": failed} if failed else {}),
         }
+
+
+def _copies(prompt_id: str, known: Collection[str]) -> list[str]:
+    """The ids of a prompt's clips, made or failed; its own where no clip was asked for."""
+    numbered = itertools.takewhile(known.__contains__, (copy_id(prompt_id, number) for number in itertools.count()))
+    return list(numbered) or [prompt_id]
+
+
+def _usable(clip: Clip | None, parts: Mapping[str, Entry], folder: Path) -> str | None:
+    """Where a clip lies, relative to `folder`; None where it cannot be used."""
+    if clip is None or clip.status != "ok":
+        return None
+    return os.path.relpath(parts["clips"].folder / "clips" / clip.path, folder)
 
 
 def _failures(entries: Mapping[str, Mapping[str, Entry]]) -> Iterator[tuple[str, str, Mapping[str, Failure]]]:

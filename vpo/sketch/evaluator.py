@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vpo.cards import EvaluatorCard, share
-from vpo.records import Failure, Sample
+from vpo.cards import EvaluatorCard, mean_over_clips, share
+from vpo.records import Clip, Failure, Sample
 from vpo.sketch.reader import read_scene
 from vpo.sketch.vocabulary import FACETS
 from vpo.video import clips
@@ -49,15 +49,20 @@ class SceneAccuracy:
 
     def _one(self, sample: Sample) -> Mapping[str, float | None]:
         named = named_facets(sample)
-        if not named or sample.clip is None:
+        if not named:
             return {}
-        if isinstance(sample.clip, Failure):
-            return dict.fromkeys(metrics_of(sample))
-        try:
-            seen = read_scene(clips.read_mp4(Path(sample.clip.path))[0])
-        except clips.ClipError:
-            return dict.fromkeys(metrics_of(sample))
-        return accuracy(named, seen)
+        failed: Mapping[str, float | None] = dict.fromkeys(metrics_of(sample))
+        return mean_over_clips([_of_clip(clip, named) or failed for clip in sample.clips])
+
+
+def _of_clip(clip: Clip | Failure, named: Mapping[str, Any]) -> Mapping[str, float | None] | None:
+    """The metrics of one clip; None where it failed or cannot be read."""
+    if isinstance(clip, Failure):
+        return None
+    try:
+        return accuracy(named, read_scene(clips.read_mp4(Path(clip.path))[0]))
+    except clips.ClipError:
+        return None
 
 
 def accuracy(named: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, float | None]:

@@ -14,6 +14,7 @@ from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Sample, Score, Verdict
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
+from vpo.stages.render import copy_id
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
 from vpo.storage.rows import write_rows
@@ -42,6 +43,7 @@ class Evaluate(Stage):
     verdicts: Entry | None = None
     query_verdicts: Entry | None = None
     scores: Entry | None = None
+    copies: int | None = None  # clips of a prompt
 
     def node(self) -> dict[str, Any]:
         """The node with the version that the evaluator's card says, and what stands in files that the evaluator names."""
@@ -83,10 +85,14 @@ class Evaluate(Stage):
         for query in self.queries.rows("test.jsonl", Query):
             prompt = prompt_of(query.id)
             key = prompt.id if isinstance(prompt, Prompt) else ""
-            samples.append(
-                Sample(query, prompt, clip_of(key), verdict_of(key), query_verdict_of(query.id), score_of(key))
-            )
+            clips, scores = self._each(clip_of, key), self._each(score_of, key)
+            samples.append(Sample(query, prompt, clips, verdict_of(key), query_verdict_of(query.id), scores))
         return samples
+
+    def _each(self, find: Callable[[str], R | Failure | None], prompt_id: str) -> tuple[R | Failure, ...]:
+        """What was made of each clip of a prompt; nothing where it was not asked for."""
+        found = (find(copy_id(prompt_id, number) if prompt_id else "") for number in range(self.copies or 1))
+        return tuple(one for one in found if one is not None)
 
 
 def measure(
@@ -97,7 +103,7 @@ def measure(
     Raises:
         UserError: A metric that its card does not list; any error where samples are measured together, since no part of them can be.
     """
-    found = [replace(one, clip=absolute(one.clip, clips)) if isinstance(one.clip, Clip) else one for one in samples]
+    found = [replace(one, clips=_absolute(one.clips, clips)) for one in samples] if clips else samples
     try:
         measured = evaluator.measure(found)
     except Exception as error:
@@ -112,6 +118,10 @@ def measure(
         metrics if isinstance(metrics, Failure) else {"query_id": one.query.id, **_row(metrics, card)}
         for one, metrics in zip(samples, measured, strict=True)
     ]
+
+
+def _absolute(clips: Sequence[Clip | Failure], folder: Path) -> tuple[Clip | Failure, ...]:
+    return tuple(absolute(one, folder) if isinstance(one, Clip) else one for one in clips)
 
 
 def query_id(sample: Sample) -> str:

@@ -1,7 +1,7 @@
 """Stage `render`: prompts to clips, by the video model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -29,7 +29,8 @@ class Render(Stage):
     Writes `clips/<file name of the prompt's id>.mp4`, each with its description `.json` beside it, and `clips.jsonl`. Clips that
     cannot be used lie in `clips/broken/`. With `judged` (the candidates' verdicts and refinements)
     only those candidates are rendered that can still make a video pair, by the rules of the text pairs (`text_pairs`,
-    `prepended`); with `beside`, whether or not their queries have text pairs.
+    `prepended`); with `beside`, whether or not their queries have text pairs. With `copies` each prompt is rendered so often, each
+    time with another seed: the ids of the second clip and of later ones end in `#1`, `#2` ... (`copy_id`).
     """
 
     name: ClassVar[str] = "render"
@@ -41,6 +42,7 @@ class Render(Stage):
     text_pairs: str | None = None
     prepended: bool | None = None
     beside: bool | None = None
+    copies: int | None = None
 
     def node(self) -> dict[str, Any]:
         """The node with hashes of what a local video model's folder holds."""
@@ -81,12 +83,22 @@ class Render(Stage):
     def _prompts(self) -> list[Prompt]:
         prompts = self.prompts.rows("prompts.jsonl", Prompt)
         if self.judged is None:
-            return prompts
+            return [copy_of(one, number) for one in prompts for number in range(self.copies or 1)]
         verdicts = self.judged["verdicts"].rows("verdicts.jsonl", Verdict)
         refinements = self.judged["refinements"].rows("refinements.jsonl", Refinement)
         return video_candidates(
             prompts, verdicts, refinements, kind=self.text_pairs, prepended=self.prepended, beside=bool(self.beside)
         )
+
+
+def copy_id(prompt_id: str, number: int) -> str:
+    """The id of one of several clips of a prompt, from 0: the first has the prompt's own."""
+    return f"{prompt_id}#{number}" if number else prompt_id
+
+
+def copy_of(prompt: Prompt, number: int) -> Prompt:
+    """The prompt as it is rendered once more, with a seed of its own."""
+    return replace(prompt, id=copy_id(prompt.id, number), index=prompt.index + number)
 
 
 def render_prompts(generator: Generator, prompts: Sequence[Prompt], *, folder: Path, seed: int) -> list[Clip | Failure]:
