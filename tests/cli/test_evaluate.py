@@ -99,8 +99,8 @@ def test_what_is_missing_broken_or_odd_is_named_and_counted_and_the_rest_is_meas
     assert found["sizes"] == {"64x64": 4, "96x96": 1}
     assert found["rates"] == {"8": 4, "24": 1}
     assert [os.path.basename(file) for file in found["unused_files"]] == ["stray.mp4"]
-    assert "clips have 2 sizes in pixels: 64x64 (4); 96x96 (1)" in said
-    assert "5 prompts without a clip that can be read" in said
+    assert "they differ in pixels: 64x64 (4 clips); 96x96 (1 clip)" in said
+    assert "5 clips missing or unusable: cut-given: unreadable_file" in said
     items = {one["query_id"]: one for one in map(json.loads, (place / folder / "items.jsonl").read_text().splitlines())}
     assert items["gone"]["failures"]["render"]["detail"].endswith("gone.mp4: no such file")
     assert items["good"]["prompt"] == "Prompt good."
@@ -138,6 +138,23 @@ def test_methods_of_one_file_are_compared_on_the_same_queries(place, capsys):
     assert main(["table", "others.yaml", "out=tables"]) == 0, capsys.readouterr().err
     gained = 100 * (methods["vpo_ours"]["flicker"]["mean"] - methods["theirs"]["flicker"]["mean"])
     assert f"+{gained:.2f}" in capsys.readouterr().out
+
+
+def test_several_clips_of_a_prompt_are_one_number_of_its_query(place, capsys):
+    files = {query: [write_clip(place / f"clips/{query}-{index}.mp4", step=index) for index in range(count)]
+             for query, count in (("a cat", 5), ("the sea", 2))}  # fmt: skip
+    files["the sea"].append(place / "clips/the sea-3.mp4")
+    files["the sea"][2].write_text("no video")
+    code, folder, said = evaluate("clips=clips", "evaluator=[flicker]", capsys=capsys)
+    assert code == 0, said
+    items = {one["query"]: one for one in map(json.loads, (place / folder / "items.jsonl").read_text().splitlines())}
+    for query, good in (("a cat", files["a cat"]), ("the sea", files["the sea"][:2])):
+        assert items[query]["metrics"]["flicker"] == pytest.approx(np.mean([flicker_of(file) for file in good]))
+    assert len(items["a cat"]["clips"]) == 5
+    assert items["the sea"]["failures"]["render #2"]["kind"] == "unreadable_file"
+    found = json.loads((place / folder / "inputs.json").read_text())["given"]
+    assert found["clips_per_prompt"] == {"5": 1, "3": 1}
+    assert list(found["failed"].values()) == ["unreadable_file: " + items["the sea"]["failures"]["render #2"]["detail"]]
 
 
 def test_prompts_alone_are_measured(place, capsys):

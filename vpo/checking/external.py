@@ -10,8 +10,7 @@ from vpo.checking.composing import compose
 from vpo.checking.overrides import quoted
 from vpo.errors import UserError
 from vpo.external.asked import Asked
-from vpo.external.material import MAX_CHARS
-from vpo.external.rows import read_rows
+from vpo.external.material import read_material
 
 METHOD = "vpo.method.external.ExternalPrompts"
 WITH_CLIPS, WITHOUT = "[flicker,motion]", "[text]"  # evaluators, where none are chosen
@@ -28,19 +27,20 @@ def compose_for(methods: Sequence[Asked], overrides: Sequence[str], words: Seque
     Raises:
         UserError: the config is wrong, or an evaluator needs what is not there.
     """
-    has_clips = any(one.source.clips for one in methods) or _rows_have_clips(methods)
     chosen = {one.lstrip("+").partition("=")[0] for one in overrides}
+    most_clips = max(read_material(one.source).most_clips for one in methods)
     own = ["dataset=external", "generator=external"]
     own += [] if "method" in chosen else ["method=[]"]
-    own += [] if "evaluator" in chosen else [f"evaluator={WITH_CLIPS if has_clips else WITHOUT}"]
+    own += [] if "evaluator" in chosen else [f"evaluator={WITH_CLIPS if most_clips else WITHOUT}"]
     sources = {one.name: _node(one.source.to_json()) for one in methods}
-    own.append(f"dataset.sources={_mapping(sources)}")
+    own += [f"{role}.sources={_mapping(sources)}" for role in ("dataset", "generator")]
+    own += [f"clips_per_prompt={most_clips}"] if most_clips > 1 and "clips_per_prompt" not in chosen else []
     for one in methods:
         node = {"_target_": METHOD, "source": sources[one.name], "label": quoted(one.label)}
         own.append(f"+method.{one.name}={_mapping(node)}")
     composed = compose(*own, *overrides)
     for name, card in cards_of(composed.config["evaluator"]).items():
-        if card.needs & {"clips", "scores"} and not has_clips:
+        if card.needs & {"clips", "scores"} and not most_clips:
             raise UserError(
                 f"evaluate: evaluator {name} looks at clips, and none are given; add clips=<folder>, or leave it out"
             )
@@ -55,11 +55,6 @@ def compose_for(methods: Sequence[Asked], overrides: Sequence[str], words: Seque
         )
     choices = {**composed.choices, "experiment": "evaluate"}
     return replace(composed, overrides=tuple(words), choices=choices)
-
-
-def _rows_have_clips(methods: Sequence[Asked]) -> bool:
-    files = {one.source.prompts for one in methods if one.source.prompts}
-    return any(row.clips for file in sorted(files) for row in read_rows(file, MAX_CHARS))
 
 
 def _node(source: Mapping[str, str | None]) -> str:

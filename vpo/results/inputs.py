@@ -39,15 +39,19 @@ def findings(material: Material, clips: Path | None) -> dict[str, Any]:
         clips: the records of its clips; None where no evaluator looked at any.
 
     Returns:
-        {"queries", "given_clips", "sizes", "rates", "frames": counts of the clips by each, "failed": {prompt's id: why}, "unusable":
-        {prompt's id: what is wrong}, "unused_files": names, "repeated_files": names}.
+        The numbers of "queries" and "given_clips"; counts of the prompts by their number of clips ("clips_per_prompt") and of the clips
+        by "sizes", "rates" and "frames"; by the prompt's id, why a clip "failed" or is "unusable"; and the names of "unused_files" and
+        "repeated_files".
     """
     rows = [] if clips is None else whole_lines(clips)
     good = [one for one in rows if one["status"] == "ok"]
     failures = {} if clips is None else read_failures(clips)
+    # A prompt with some clips, but fewer than others, says so by its number of clips.
+    failures = {name: one for name, one in failures.items() if one.kind != "no_clip" or "#" not in name}
     return {
         "queries": len(material.by_key),
         "given_clips": sum(len(one.clips) for one in material.by_key.values()),
+        "clips_per_prompt": _counted(str(len(one.clips)) for one in material.by_key.values()),
         "sizes": _counted(f"{one['width']}x{one['height']}" for one in good),
         "rates": _counted(f"{one['fps']:g}" for one in good),
         "frames": _counted(str(one["frames"]) for one in good),
@@ -64,12 +68,16 @@ def _counted(values: Iterator[str]) -> dict[str, int]:
 
 def _lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield f"{name}: {_many(found['queries'], 'prompt')}, {_many(found['given_clips'], 'clip')}"
-    for key, what in (("sizes", "sizes in pixels"), ("rates", "frames per second"), ("frames", "numbers of frames")):
+    for key, what, of in (
+        ("clips_per_prompt", "clips a prompt", "prompt"), ("sizes", "pixels", "clip"),
+        ("rates", "frames per second", "clip"), ("frames", "frames", "clip"),
+    ):  # fmt: skip
         if len(found[key]) > 1:
-            yield f"  clips have {len(found[key])} {what}: {_short([f'{value} ({n})' for value, n in found[key].items()])}"
-    for key, what in (("failed", "without a clip that can be read"), ("unusable", "with a clip that shows nothing")):
-        if found[key]:
-            yield f"  {_many(len(found[key]), 'prompt')} {what}: {_short([f'{one}: {why}' for one, why in found[key].items()])}"
+            counts = [f"{value} ({_many(count, of)})" for value, count in found[key].items()]
+            yield f"  they differ in {what}: {_short(counts)}"
+    unusable = found["failed"] | found["unusable"]
+    if unusable:
+        yield f"  {_many(len(unusable), 'clip')} missing or unusable: {_short([f'{one}: {why}' for one, why in unusable.items()])}"
     for key, what in (("unused_files", "of no prompt"), ("repeated_files", "with the name of another")):
         if found[key]:
             yield f"  {_many(len(found[key]), 'file')} {what}, not used: {_short(found[key])}"
