@@ -37,7 +37,7 @@ ALLOWED = {
     "processes": {"storage"},
     "backbone": {"language", "storage", "templates"},
     "dataset": {"external", "storage", "templates"},
-    "external": {"dataset"},  # its reading of files
+    "external": {"dataset", "storage", "workers"},  # of data sets the reading of files
     "evaluator": {"language", "templates", "video"},
     "executor": {"processes", "storage"},
     "generator": {"assets", "external", "language", "storage", "video", "workers"},

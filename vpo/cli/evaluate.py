@@ -21,6 +21,11 @@ how it is measured (`vpo run --help` lists all groups, `vpo run --cfg job` all k
   judge=llm engine=server ...     for alignment, safety; reward=visionreward ... for reward
   paths.runs=runs paths.store=store
 
+with the official VBench, and with people (--help of each says more):
+  vpo evaluate export format=vbench run=<run> out=<folder>     a run's clips under VBench's names, for its own code
+  vpo evaluate import format=vbench run=<run> file=<..._eval_results.json>
+  vpo evaluate human run=<run> methods=[a,b] out=<folder>      a blinded page of pairs, and votes read back from it
+
 examples:
   vpo evaluate clips=videos evaluator=[flicker,motion]
   vpo evaluate clips.mine=a clips.theirs=b prompts=queries.jsonl evaluator=[flicker,motion,alignment]
@@ -30,7 +35,15 @@ OURS = ("dataset", "generator", "experiment", "drafter", "curation")  # groups t
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    """Evaluate what is given, and write a run folder. Returns the exit code."""
+    """Evaluate what is given, and write a run folder; or do what the first word says. Returns the exit code."""
+    if arguments[:1] in (["export"], ["import"]):
+        from vpo.cli import evaluate_vbench
+
+        return getattr(evaluate_vbench, f"{arguments[0]}_command")(arguments[1:])
+    if arguments[:1] == ["human"]:
+        from vpo.cli.evaluate_human import human_command
+
+        return human_command(arguments[1:])
     parser = Parser("evaluate", usage=USAGE, description="measure prompts and clips that others made", epilog=EPILOG)
     parser.add_argument(
         "words", nargs="*", metavar="key=value", help="what is given, and what differs from the default config"

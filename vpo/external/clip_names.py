@@ -29,11 +29,13 @@ def clip_name(text: str, index: int, suffix: str = ".mp4") -> str:
     return f"{text}-{index}{suffix}"
 
 
-def problem_of_name(name: str) -> str | None:
-    """Why no file can have this name, on this or on another common system; None where it can."""
+def problem_of_name(name: str, *, windows: bool = False) -> str | None:
+    """Why no file can have this name, on Windows or on other systems; None where it can."""
     if "/" in name:
         return "it has a / in it, which separates folders"
-    forbidden = _FORBIDDEN.search(name)
+    if "\0" in name:
+        return "it has a NUL in it"
+    forbidden = _FORBIDDEN.search(name) if windows else None
     if forbidden:
         return f"it has {forbidden[0]!a} in it, which Windows does not take"
     size = len(name.encode("utf-8", errors="surrogatepass"))

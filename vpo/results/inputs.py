@@ -39,7 +39,7 @@ def findings(material: Material, clips: Path | None) -> dict[str, Any]:
         clips: the records of its clips; None where no evaluator looked at any.
 
     Returns:
-        The numbers of "queries" and "given_clips"; counts of the prompts by their number of clips ("clips_per_prompt") and of the clips
+        The numbers of "queries" and "given_clips"; counts of the prompts by their clips ("clips_per_prompt") and of the clips
         by "sizes", "rates" and "frames"; by the prompt's id, why a clip "failed" or is "unusable"; and the names of "unused_files" and
         "repeated_files".
     """
