@@ -40,6 +40,7 @@ ALLOWED = {
     "external": {"dataset", "storage", "workers"},  # of data sets the reading of files
     "evaluator": {"language", "templates", "video"},
     "executor": {"processes", "storage"},
+    "human": {"feedback"},
     "generator": {"assets", "external", "language", "storage", "video", "workers"},
     "reward": {"assets", "feedback", "language", "storage", "templates", "video", "workers"},
     "workers": {"processes", "storage"},
@@ -60,8 +61,8 @@ ALLOWED = {
                  "training"},
     "runs": {"assets", "build", "checking", "costs", "pipeline", "processes", "results", "stages", "storage", "targets", "workers"},
     "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
-    "cli": {"assets", "checking", "dataset", "export", "external", "optimize", "processes", "results", "runs", "stages", "storage",
-            "tables", "workers"},
+    "cli": {"assets", "checking", "dataset", "export", "external", "human", "optimize", "processes", "results", "runs", "stages",
+            "storage", "tables", "workers"},
 }  # fmt: skip
 # Tables, and what only reads folders, must answer in a moment.
 LIGHT = ("tables", "cli", "results.run_folder", "results.intervals", "results.metrics", "results.schema", "results.facts",

@@ -30,7 +30,8 @@ def export_command(arguments: list[str]) -> int:
     )
     parser.flag("copy", "copy the clips, instead of giving them second names (hard links)")
     asked = parser.parse(arguments)
-    from vpo.external.vbench_folder import methods_asked, plan_export, read_suite, write_folder
+    from vpo.external.run_clips import methods_asked, write_folder
+    from vpo.external.vbench_folder import plan_export, read_suite
     from vpo.results.run_folder import Run
 
     run = Run(asked.run)
@@ -63,7 +64,7 @@ def import_command(arguments: list[str]) -> int:
     parser.option("file", "what VBench wrote", metavar="file", required=True)
     parser.option("method", "of which of the run's methods the clips are", metavar="name")
     asked = parser.parse(arguments)
-    from vpo.external.vbench_folder import methods_asked
+    from vpo.external.run_clips import methods_asked
     from vpo.external.vbench_results import read_file, read_results
     from vpo.results.added import keep
     from vpo.results.run_folder import Run

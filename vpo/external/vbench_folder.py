@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
 from vpo.external.clip_names import CLIPS, clip_name, problem_of_name
-from vpo.storage.clip_store import place
+from vpo.external.run_clips import clips_of
 
 LONG = 5.0  # seconds from which VBench-Long is meant (VBench, README of vbench2_beta_long)
 
@@ -82,7 +80,7 @@ def plan_export(items: Sequence[Mapping[str, Any]], run: Path, suite: Sequence[s
     plan.unknown = [item["query"] for key, item in by_key.items() if key not in known]
     for text in asked:
         item = by_key.get(comparison_key(text), {"clip": None})
-        clips = [run / path for path in item.get("clips", [item["clip"]]) if path]
+        clips = [clip for clip in clips_of(item, run) if clip is not None]
         if len(clips) < CLIPS:
             plan.incomplete[text] = len(clips)
         for index, clip in enumerate(clips):
@@ -104,40 +102,6 @@ def read_suite(path: str) -> list[str]:
     return prompts
 
 
-def write_folder(files: Sequence[tuple[Path, str]], out: Path, *, copy: bool = False) -> None:
-    """Write a new folder with these files in it, whole or not at all: further names of the clips, or copies.
-
-    Raises:
-        UserError: there is something called so, a clip is not there, or the folder cannot be written.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"evaluate: {out} is there already; set out=<a new folder>")
-    part = out.with_name(f"{out.name}.partial")
-    clip = part
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for clip, name in files:
-            (part / name).parent.mkdir(exist_ok=True)
-            if copy:
-                shutil.copyfile(clip, part / name)
-            else:
-                place(clip.resolve(), part / name)
-        if out.exists():
-            out.rmdir()
-        part.rename(out)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"evaluate: {clip}: no such file; give the run's command again, so that its clips are there"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"evaluate: {out}: {error.strerror or error}; make room, or set out=<a folder elsewhere>"
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
 def _add(plan: Plan, clip: Path, name: str) -> None:
     problem = problem_of_name(name, windows=os.name == "nt")
     if problem:
@@ -152,14 +116,3 @@ def _add(plan: Plan, clip: Path, name: str) -> None:
             plan.long.append(name)
     except (OSError, ValueError, LookupError, TypeError):
         pass  # a clip without its description is exported all the same
-
-
-def methods_asked(methods: Sequence[str], asked: str | None) -> list[str]:
-    """The methods of a run that are meant. Raises UserError where there is none of this name."""
-    if asked is None:
-        return list(methods)
-    names = [one for one in re.split(r"[\s,]+", asked.strip("[] ")) if one]
-    unknown = [one for one in names if one not in methods]
-    if unknown or not names:
-        raise UserError(f"evaluate: the run has no method {(unknown or [asked])[0]!r}; it has {', '.join(methods)}")
-    return names
