@@ -96,6 +96,21 @@ def test_rows_name_their_clips_relative_to_the_folder_or_to_the_file(tmp_path):
     }  # fmt: skip
 
 
+def test_tables_and_lists_of_queries_are_rows_too(tmp_path):
+    touch(tmp_path, "1.mp4")
+    (tmp_path / "rows.csv").write_text("video,prompt_en,notes\n1.mp4,a cat,x\n,the sea,y\n")
+    (tmp_path / "rows.txt").write_text("a cat\nthe sea\n")
+    assert matched(Source(str(tmp_path / "rows.csv"))) == {"a cat": ["1.mp4"], "the sea": []}
+    assert matched(Source(str(tmp_path / "rows.txt"))) == {"a cat": [], "the sea": []}
+
+
+def test_a_second_prompt_of_a_query_is_named(tmp_path):
+    write_rows(tmp_path / "rows.jsonl", [{"query": "a cat", "prompt": text} for text in ("One.", "Two.", "One.")])
+    material = read_material(Source(str(tmp_path / "rows.jsonl")))
+    assert material.of_query("a cat").prompt == "One."
+    assert material.other_prompts == ["a cat"]
+
+
 def test_vbench_s_own_list_gives_queries_with_their_dimensions(tmp_path):
     touch(tmp_path / "clips", *(f"an alley-{index}.mp4" for index in range(5)))
     rows = [
@@ -131,6 +146,11 @@ def test_methods_are_those_of_the_words_or_of_the_rows(tmp_path):
     assert [(one.name, one.label, one.source) for one in methods_of({"": folder}, {"": file})] == [
         ("ours", "ours", Source(file, f"{folder}/ours", "ours")),
         ("the_2nd", "The 2nd", Source(file, folder, "The 2nd")),
+    ]
+    assert [one.name for one in methods_of({"null": folder, "True": folder, "2": folder}, {})] == [
+        "_null",
+        "_true",
+        "_2",
     ]
     assert [one.source for one in methods_of({"ours": folder, "x": folder}, {"ours": file})] == [
         Source(file, folder, "ours"), Source(None, folder, None),

@@ -10,6 +10,7 @@ from vpo.external.material import Source, clip_folder, methods_in
 
 ALONE = "given"  # the name of a method that nobody names
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_VALUES = ("null", "true", "false", "nan", "inf")  # which are no texts in Hydra's grammar
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _clips_of(label: str, clips: Mapping[str, str], *, several: bool) -> str | N
 def _name(label: str) -> str:
     """The label as a key of a config: `VPO (ours)` is vpo_ours."""
     name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
-    name = f"_{name}" if name[:1].isdigit() else name
+    name = f"_{name}" if name[:1].isdigit() or name in _VALUES else name
     if not _NAME.fullmatch(name):
         raise UserError(f"evaluate: the method {label!r} has no letter or digit of ASCII to be called by; rename it")
     return name

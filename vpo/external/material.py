@@ -81,11 +81,13 @@ class Material:
         by_key: what is given by `Given.key`, in the order of the file.
         unused: clips that belong to no prompt.
         again: clips whose name says the same as another's, which was used.
+        other_prompts: queries of which a later row gives another prompt; the first one counts, and the clips of both.
     """
 
     by_key: dict[str, Given]
     unused: list[Path] = field(default_factory=list)
     again: list[Path] = field(default_factory=list)
+    other_prompts: list[str] = field(default_factory=list)
 
     def of_query(self, text: str) -> Given | None:
         """What is given of a query, by its text."""
@@ -116,7 +118,8 @@ def read_material(source: Source) -> Material:
             "prompts=<file> say"
         )
     named = NamedClips.of(files)
-    by_key = _of_names(named, files) if source.prompts is None else _of_rows(source, folder, named)
+    other_prompts: list[str] = []
+    by_key = _of_names(named, files) if source.prompts is None else _of_rows(source, folder, named, other_prompts)
     used = dict.fromkeys(file for one in by_key.values() for file in one.clips)
     again = [file for file in named.again if file not in used]
     if used and not any(file.is_file() for file in used):
@@ -130,10 +133,10 @@ def read_material(source: Source) -> Material:
             f"clips={source.clips}: none of the {len(files)} videos in it, such as {files[0].name!r}, belongs to one of the "
             f"{len(by_key)} prompts of {source.prompts}; name them <query>-<0..4>.mp4, or give the rows a field clip"
         )
-    return Material(by_key, [file for file in files if file not in used and file not in {*again}], again)
+    return Material(by_key, [file for file in files if file not in used and file not in {*again}], again, other_prompts)
 
 
-def _of_rows(source: Source, folder: Path | None, named: NamedClips) -> dict[str, Given]:
+def _of_rows(source: Source, folder: Path | None, named: NamedClips, other_prompts: list[str]) -> dict[str, Given]:
     assert source.prompts is not None
     rows = [one for one in read_rows(source.prompts, MAX_CHARS) if source.method in (None, one.method)]
     if not rows:
@@ -142,7 +145,11 @@ def _of_rows(source: Source, folder: Path | None, named: NamedClips) -> dict[str
     by_key: dict[str, Given] = {}
     for row in rows:
         given = _given(row, bases, named)
-        by_key[given.key] = _together(by_key[given.key], given) if given.key in by_key else given
+        first = by_key.setdefault(given.key, given)
+        if first is not given:
+            by_key[given.key] = _together(first, given)
+        if first.prompt != given.prompt:
+            other_prompts.append(given.query.text)
     return by_key
 
 

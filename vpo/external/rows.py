@@ -19,8 +19,19 @@ CLIPS = ("clip", "clips", "video", "videos", "video_path", "path")
 METHOD = ("method", "model")
 # Fields that come along in `Query.meta`: what benchmarks say of their prompts.
 LABELS = ("dimension", "auxiliary_info", "aspects", "aspect_ids", "category")
-_COLUMNS = Columns(labels={name: name for name in (*QUERY, *PROMPT, *CLIPS, *METHOD, *LABELS)})
 _ONLY_LABELS = Columns(labels={name: name for name in LABELS})
+
+
+class _AnyOfThese(Columns):
+    """Columns that a table may have; none of them must be there but one of a text."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return (*QUERY, *PROMPT)
+
+    @property
+    def headers(self) -> frozenset[str]:
+        return frozenset((*self.texts, *CLIPS, *METHOD, *LABELS, "id"))
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ def read_rows(path: str, max_chars: int) -> list[Row]:
     """
     rows, problems = [], []
     try:
-        for place, value in DataFile(path, _COLUMNS).values():
+        for place, value in DataFile(path, _AnyOfThese()).values():
             try:
                 rows.append(_row(value, max_chars))
             except RowProblem as problem:
@@ -60,7 +71,8 @@ def read_rows(path: str, max_chars: int) -> list[Row]:
                 "no rows in it; give JSON lines with a query, and a prompt and a clip where there are some"
             )
     except FileProblem as problem:
-        reason = str(problem).replace("dataset.path", "prompts").replace("dataset.max_chars", "max_chars")
+        reason = str(problem).replace(", or say in dataset.columns.query how it is called", "")
+        reason = reason.replace("dataset.path", "prompts").replace("dataset.max_chars=", "")
         raise UserError(f"prompts={shown_path(path)}: {reason}") from problem
     return rows
 

@@ -40,8 +40,8 @@ def findings(material: Material, clips: Path | None) -> dict[str, Any]:
 
     Returns:
         The numbers of "queries" and "given_clips"; counts of the prompts by their clips ("clips_per_prompt") and of the clips
-        by "sizes", "rates" and "frames"; by the prompt's id, why a clip "failed" or is "unusable"; and the names of "unused_files" and
-        "repeated_files".
+        by "sizes", "rates" and "frames"; by the prompt's id, why a clip "failed" or is "unusable"; the names of "unused_files" and
+        "repeated_files"; and queries with "other_prompts" in later rows.
     """
     rows = [] if clips is None else whole_lines(clips)
     good = [one for one in rows if one["status"] == "ok"]
@@ -58,6 +58,7 @@ def findings(material: Material, clips: Path | None) -> dict[str, Any]:
         "failed": {name: f"{one.kind}: {one.detail}" for name, one in failures.items()},
         "unusable": {one["id"]: one["status"] for one in rows if one["status"] != "ok"},
         "unused_files": [str(file) for file in material.unused],
+        "other_prompts": material.other_prompts,
         "repeated_files": [str(file) for file in material.again],
     }
 
@@ -78,6 +79,9 @@ def _lines(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     unusable = found["failed"] | found["unusable"]
     if unusable:
         yield f"  {_many(len(unusable), 'clip')} missing or unusable: {_short([f'{one}: {why}' for one, why in unusable.items()])}"
+    if found["other_prompts"]:
+        rows = _many(len(found["other_prompts"]), "row")
+        yield f"  {rows} with another prompt of the same query, which is not used: {_short(found['other_prompts'])}"
     for key, what in (("unused_files", "of no prompt"), ("repeated_files", "with the name of another")):
         if found[key]:
             yield f"  {_many(len(found[key]), 'file')} {what}, not used: {_short(found[key])}"
