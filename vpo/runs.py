@@ -125,7 +125,12 @@ def write_again(folder: Path) -> None:
     targets.allow(run.config["build"]["allow"])
     loggers = [build.build(node) for node in run.config.get("logger", {}).values()]
     with RunRecord(folder) as record:
-        record.write_results(results, items, labels_of(run.config))
+        try:
+            record.write_results(results, items, labels_of(run.config))
+        except OSError as error:
+            raise UserError(
+                f"{folder}: {error.strerror or error} while writing the results; make room, then start again"
+            ) from error
         record.show(results, loggers, labels_of(run.config))
 
 

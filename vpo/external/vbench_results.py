@@ -95,7 +95,7 @@ def read_file(path: str) -> dict[str, Any]:
         raise UserError(
             f"evaluate: file={path} has {odd!r}, and should have dimensions of VBench; give <name>_eval_results.json"
         )
-    return content
+    return dict(content)
 
 
 def read_results(content: Mapping[str, Any], queries: Mapping[str, str], path: str) -> list[Dimension]:
