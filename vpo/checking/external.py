@@ -33,7 +33,7 @@ def compose_for(methods: Sequence[Asked], overrides: Sequence[str], words: Seque
     own += [] if "method" in chosen else ["method=[]"]
     own += [] if "evaluator" in chosen else [f"evaluator={WITH_CLIPS if most_clips else WITHOUT}"]
     sources = {one.name: _node(one.source.to_json()) for one in methods}
-    own += [f"{role}.sources={_mapping(sources)}" for role in ("dataset", "generator")]
+    own += [f"++{role}.sources={_mapping(sources)}" for role in ("dataset", "generator")]
     own += [f"clips_per_prompt={most_clips}"] if most_clips > 1 and "clips_per_prompt" not in chosen else []
     for one in methods:
         node = {"_target_": METHOD, "source": sources[one.name], "label": quoted(one.label)}

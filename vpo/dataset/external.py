@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from vpo.dataset.distinct import joined
@@ -24,16 +25,21 @@ class ExternalQueries:
         may_be_empty: splits that hold nothing.
 
     Raises:
-        UserError: a source cannot be read, or two queries have one id.
+        UserError: when the queries are asked for: a source cannot be read, or two queries have one id.
     """
 
     in_fingerprint = ("sources",)
     may_be_empty = ("sft", "dpo")
 
     def __init__(self, sources: dict[str, Any]) -> None:
-        if not sources:
-            raise UserError("dataset.sources: no method; give one, as `vpo evaluate clips=<folder>` does")
-        self.queries = list(_queries(sources).values())
+        self.sources = sources
+
+    @cached_property
+    def queries(self) -> list[Query]:
+        """All of them, read when they are first asked for."""
+        if not self.sources:
+            raise UserError("dataset.sources names no method; `vpo evaluate clips=<folder> prompts=<file>` fills it in")
+        return list(_queries(self.sources).values())
 
     def fingerprint(self) -> str:
         """The SHA-256 of the queries with their ids and labels."""

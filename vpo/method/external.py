@@ -1,9 +1,10 @@
 """A method of which only the prompts are here: others have run it, as `vpo evaluate` is given them."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from vpo.external.material import Source, read_material
+from vpo.external.material import Material, Source, read_material
 from vpo.records import Failure, Query
 
 
@@ -14,11 +15,16 @@ class ExternalPrompts:
         source: where it lies; see `vpo.external.material.Source`.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: when it is first asked: the material cannot be read.
     """
 
     def __init__(self, source: dict[str, Any]) -> None:
-        self.material = read_material(Source.of(source))
+        self.source = source
+
+    @cached_property
+    def material(self) -> Material:
+        """What is given."""
+        return read_material(Source.of(self.source))
 
     @staticmethod
     def contents(node: Mapping[str, Any]) -> str:
