@@ -60,7 +60,8 @@ ALLOWED = {
     "checking": {"assets", "build", "external", "language", "pipeline", "processes", "stages", "storage", "targets", "templates",
                  "training"},
     "runs": {"assets", "build", "checking", "costs", "pipeline", "processes", "results", "stages", "storage", "targets", "workers"},
-    "optimize": {"assets", "build", "checking", "dataset", "export", "judge", "language", "storage", "templates"},
+    "optimize": {"assets", "build", "checking", "dataset", "executor", "export", "judge", "language", "runs", "stages", "storage",
+                 "templates"},
     "cli": {"assets", "checking", "dataset", "export", "external", "human", "optimize", "processes", "results", "runs", "stages",
             "storage", "tables", "workers"},
 }  # fmt: skip

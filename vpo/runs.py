@@ -7,7 +7,7 @@ folder = vpo.run(vpo.compose("experiment=smoke", "seed=1"))
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -210,17 +210,21 @@ def check_assets(config: Mapping[str, Any]) -> None:
 
 def check_workers(config: Mapping[str, Any]) -> None:
     """Raise UserError where a stage that is to be done needs a worker that is not installed here: now, and not after the trainings."""
-    needed = {
-        (stage, name)
-        for role, stage in (("generator", "render"), ("reward", "score"))
-        for name in targets.declared(config[role]["_target_"], "needs_workers")
-    }
-    if not needed:
+    if not any(_workers_of(config, role) for role in ("generator", "reward")):
         return
     to_do = {stage.name for stage, entry in pipeline.plan(config, Path(config["paths"]["store"])) if not entry.done}
-    for stage, name in sorted(needed):
-        if stage in to_do:
+    check_workers_of(config, [role for role, stage in (("generator", "render"), ("reward", "score")) if stage in to_do])
+
+
+def check_workers_of(config: Mapping[str, Any], roles: Sequence[str]) -> None:
+    """Raise UserError where a worker that one of these roles needs is not installed here."""
+    for role in roles:
+        for name in _workers_of(config, role):
             check_installed(pick_manifest(read_manifests(), name), workers_folder())
+
+
+def _workers_of(config: Mapping[str, Any], role: str) -> Sequence[str]:
+    return targets.declared(config[role]["_target_"], "needs_workers")
 
 
 def command_of(composed: Composed) -> Command:

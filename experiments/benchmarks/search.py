@@ -45,7 +45,9 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "best of 4": {"search": "best_of_n", "n": 4},
     "best of 8": {"search": "best_of_n", "n": 8},
     "best of 4, refined": {"search": "best_of_n", "n": 4, "rounds": 1},
+    "rendered, best of 4": {"search": "render", "n": 4, "generator": "sketch", "reward": "sketch"},
 }
+RENDERED = ("rendered, best of 4",)  # in the sketch world only, whose video model needs no GPU
 BASE = "one candidate"
 HELD_OUT = {"sketch": "Reward of the clip", "english": "Semantic similarity"}
 HEAD = """# Test-time search
@@ -53,9 +55,10 @@ HEAD = """# Test-time search
 What each search brings, and what it costs, on the same queries. *Fine*: the judge finds no flaw; *aligned*: harmless and accurate; the
 judge also ranks and refines, so these rise by choice alone. The last measure had no part in the search. *Gain* is the difference to
 one candidate, query by query, with its 95 % interval (bootstrap). All searches but the first line refine once, and sample once more,
-what the guard does not let pass, and then fall back to the query's own words. Seconds are CPU seconds of one thread a query on
-{machine}, with judging, without loading; other work ran beside. Made by `python experiments/benchmarks/search.py`; the figure is
-search.png.
+what the guard does not let pass, and then fall back to the query's own words. *Rendered*: of the candidates that pass, the one
+whose clip has the best reward; the last measure is then the same reward, of a clip from other noise. Seconds are CPU seconds of one
+thread a query on {machine}, with judging, without loading; other work ran beside. Made by `python experiments/benchmarks/search.py`;
+the figure is search.png.
 """
 
 
@@ -136,7 +139,12 @@ def english(source: str | None, data: Path, count: int) -> World:
 
 def measured(world: World, search: Mapping[str, Any]) -> Row:
     """One search on all queries of a world."""
-    with vpo.PromptOptimizer.from_pretrained(world.source, **world.options, **search, semantic=False) as optimizer:
+    with (
+        tempfile.TemporaryDirectory() as clips,
+        vpo.PromptOptimizer.from_pretrained(
+            world.source, **world.options, **search, semantic=False, clips=clips
+        ) as optimizer,
+    ):
         optimizer.optimize([world.queries[0].text])  # loads what is loaded once
         start = time.process_time()
         found = optimizer.optimize([query.text for query in world.queries])
@@ -238,6 +246,8 @@ def main() -> None:
     for name, make in makers.items():
         world = None
         for search, options in SEARCHES.items():
+            if search in RENDERED and name != "sketch":
+                continue
             path = asked.work / f"{name}-{asked.queries}-{search.replace(' ', '_').replace(',', '')}.json"
             if not wanted[name] or path.exists():
                 continue

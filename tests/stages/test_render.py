@@ -192,7 +192,8 @@ def test_the_content_of_a_local_model_is_part_of_a_key(tmp_path):
 
 
 def test_what_cannot_change_a_clip_is_not_in_its_key(monkeypatch, tmp_path):
-    monkeypatch.setattr("vpo.stages.stage.declared", lambda target, name: ("size",))
+    for reads in ("vpo.stages.stage.declared", "vpo.stages.rendering.declared"):
+        monkeypatch.setattr(reads, lambda target, name: ("size",))
     render(tmp_path, "a dog", generator=node(tmp_path, size=1))
     render(tmp_path, "a dog", method="other", generator=node(tmp_path, size=2))
     assert rendered(tmp_path) == ["a dog"]
@@ -234,7 +235,7 @@ def test_a_damaged_clip_of_the_store_is_rendered_again(tmp_path):
 
 def test_a_clip_of_older_code_is_used_with_a_warning(tmp_path, caplog, monkeypatch):
     render(tmp_path, "a dog")
-    monkeypatch.setattr("vpo.stages.render.class_hash", lambda node: "newer")
+    monkeypatch.setattr("vpo.stages.rendering.class_hash", lambda node: "newer")
     render(tmp_path, "a dog", method="other")
     assert rendered(tmp_path) == ["a dog"]
     assert "recompute=[render]" in caplog.text

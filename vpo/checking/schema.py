@@ -299,11 +299,12 @@ class Curation(Node):
 
 
 class Search(Node):
-    """How many candidates a user of an optimizer has made of a query, and how often the best is refined."""
+    """How many candidates a user of an optimizer has made of a query, how often the best is refined, and whether they are rendered."""
 
     n: Count
     rounds: WholeFrom0
     semantic: bool | Literal["auto"] = False
+    render: bool = False
 
 
 class Target(Node):

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # what these import takes a second, and `--help` shall not
     from vpo.optimize.optimizer import PromptOptimizer
     from vpo.optimize.options import Options
 
+_OF_VIDEO = re.compile(
+    r"(--)?(generator|reward|paths)\.[\w.]+="
+)  # values of the video model and the reward, as `vpo run` takes them
 USAGE = 'vpo optimize "<query>" | - | input=<file> [output=<file>] [model=...] [search=best_of_n] [target=cogvideox] [json=true]'
 EPILOG = """\
 models, for model=:
@@ -85,7 +89,7 @@ def _parse(arguments: list[str]) -> Namespace:
     )
     parser.flag("json", "print records: prompt, verdict, candidates, flags, tokens, seconds")
     parser.flag("force", "begin the output anew")
-    parser.option("search", "none, best_of_n or refine", metavar="name")
+    parser.option("search", "none, best_of_n, refine or render", metavar="name")
     parser.option("n", "candidates a query", type=int)
     parser.option("rounds", "passes of critique and refine", type=int)
     parser.option(
@@ -94,6 +98,9 @@ def _parse(arguments: list[str]) -> Namespace:
         metavar="value",
         type=lambda text: {"true": True, "false": False}.get(text, text),
     )
+    parser.option("generator", "the video model that renders candidates, with search=render", metavar="name")
+    parser.option("reward", "what scores their clips, with search=render", metavar="name")
+    parser.option("clips", "folder of the clips, with search=render (clips)", metavar="folder", type=expanded)
     parser.option(
         "target", "the video model that the prompt is for: cogvideox, wan2_2, hunyuanvideo ... (below)", metavar="name"
     )
@@ -114,7 +121,8 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.option("batch-size", "queries at once (8)", type=int, dest="batch_size")
     for name in setting_names():
         parser.option(f"engine.{name}", argparse.SUPPRESS, dest=f"engine.{name}", metavar="value")
-    asked = parser.parse(arguments)
+    asked = parser.parse([one for one in arguments if not _OF_VIDEO.match(one)])
+    asked.overrides = [one.removeprefix("--") for one in arguments if _OF_VIDEO.match(one)] or None
     asked.engine = {
         name: _plain(name, value) for name in setting_names() if (value := getattr(asked, f"engine.{name}")) is not None
     }

@@ -26,6 +26,7 @@ from vpo.seeding import seed_of
 
 if TYPE_CHECKING:
     from vpo.language.embedding import SentenceEncoder
+    from vpo.optimize.rendering import Renderer
 
 
 @dataclass
@@ -83,6 +84,7 @@ class PromptOptimizer:
         self.target = TargetModel(options.target)
         self.guard = Guard(judge, self.target, options.language, template)
         self.encoder = _encoder(self.search)
+        self.renderer = _renderer(options, self.search)
 
     @classmethod
     def from_pretrained(cls, source: str | Path | None = None, **options: Any) -> "PromptOptimizer":
@@ -109,6 +111,7 @@ class PromptOptimizer:
         """The same with options that are made already."""
         encoder_for(_search(asked))  # before a model is loaded
         TargetModel(asked.target)
+        _renderer(asked, _search(asked))
         opened = open_source(source, asked)
         judge = build_judge(asked.judge, opened.policy.engine)
         return cls(opened.policy, opened.sampling, judge, opened.template, asked)
@@ -136,10 +139,12 @@ class PromptOptimizer:
             yield from self._together(read[start : start + self.options.batch_size])
 
     def close(self) -> None:
-        """Free the language model's memory, or close the connections."""
+        """Free the memory of all models, or close the connections."""
         self.policy.close()
         if self.encoder is not None:
             self.encoder.close()
+        if self.renderer is not None:
+            self.renderer.close()
 
     def __enter__(self) -> "PromptOptimizer":
         return self
@@ -161,6 +166,8 @@ class PromptOptimizer:
             # What did not pass is refined once; what search asks for beyond that, only for first candidates.
             for number in range(max(1, self.search.rounds if attempt == 0 else 0)):
                 self._refine(pending, improve=number < self.search.rounds)
+        if self.renderer is not None:
+            self._show(self.renderer, works)
         seconds = (time.perf_counter() - start) / max(1, len(works))
         return [self._record(work, seconds) for work in works]
 
@@ -214,6 +221,23 @@ class PromptOptimizer:
         for work, candidate in zip(works, candidates, strict=True):
             work.candidates.append(candidate)
 
+    def _show(self, renderer: "Renderer", works: Sequence[_Work]) -> None:
+        """Render what passed the guard, each text of a query once, and note what the video model made of it."""
+        passed = [
+            (work, text)
+            for work in works
+            for text in dict.fromkeys(one.text for one in work.candidates if not one.problems)
+        ]
+        shown = renderer.show([work.query for work, _ in passed], [text for _, text in passed])
+        found = {(id(work), text): one for (work, text), one in zip(passed, shown, strict=True)}
+        for work in works:
+            work.candidates = [
+                replace(one, clip=seen.clip, reward=seen.reward, not_shown=seen.problem)
+                if not one.problems and (seen := found.get((id(work), one.text)))
+                else one
+                for one in work.candidates
+            ]
+
     def _record(self, work: _Work, seconds: float) -> Optimized:
         best = work.best
         how, prompt, verdict, problems = QUERY, work.query.plain, work.verdict, _why(work)
@@ -235,6 +259,7 @@ class PromptOptimizer:
             tokens=work.usage,
             seconds=round(seconds, 3),
             length=None if how == REFUSED else self.target.measure(prompt),
+            clip=best.clip if best is not None and how in (SAMPLED, REFINED) else None,
         )
 
 
@@ -251,6 +276,19 @@ def _encoder(search: Search) -> "SentenceEncoder | None":
     from vpo.language.embedding import SentenceEncoder  # torch and transformers take seconds
 
     return SentenceEncoder(model, None, MAX_TOKENS, "cpu", BATCH_SIZE, "search.semantic")
+
+
+def _renderer(options: Options, search: Search) -> "Renderer | None":
+    """What renders candidates, where the search asks for it. Raises UserError before any model is loaded."""
+    if not search.render:
+        if options.generator or options.reward or options.overrides:
+            raise UserError(
+                f"search={options.search} renders nothing, so a generator or a reward has no use; set search=render"
+            )
+        return None
+    from vpo.optimize.rendering import Renderer
+
+    return Renderer(options)
 
 
 def refusal_line(record: Optimized) -> str:

@@ -1,6 +1,6 @@
 """What a user of an optimizer may ask for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,11 +18,15 @@ class Options:
 
     Attributes:
         judge: a choice of `conf/judge`; it says whether a prompt is harmless, accurate and helpful.
-        search: a choice of `conf/search`: none, best_of_n, refine.
+        search: a choice of `conf/search`: none, best_of_n, refine, render.
         n: candidates a query, in the place of the search's own.
         rounds: passes of critique and refine, in the place of the search's own.
         semantic: whether the semantic score decides between candidates that the judge finds equal (True, False, "auto" for where its
             encoder is at hand), in the place of the search's own.
+        generator, reward: choices of `conf/generator` and `conf/reward`, for search="render": what renders the candidates, and what
+            scores their clips.
+        overrides: values of these two, as `vpo run` takes them: ("generator.steps=30", "reward.device=cuda").
+        clips: the folder of the clips.
         resamples: how often a query without a prompt that passes is asked again.
         target: a choice of `conf/target`, the video model.
         language: "keep": a prompt is in its query's language. "english": in English. "refuse": a query that is not English is an
@@ -47,6 +51,10 @@ class Options:
     n: int | None = None
     rounds: int | None = None
     semantic: bool | str | None = None
+    generator: str | None = None
+    reward: str | None = None
+    overrides: Sequence[str] = ()
+    clips: str = "clips"
     resamples: int = 1
     target: str = "none"
     language: str = "keep"
@@ -81,7 +89,7 @@ class Options:
 
 
 # What cannot change a prompt: where and how the same work is done. (Batches of other shapes round differently; see `Engine`.)
-_NOT_IN_RESULT = ("batch_size", "device", "max_chars", "engine")
+_NOT_IN_RESULT = ("batch_size", "device", "max_chars", "engine", "clips")
 _OF_ANSWERS = ("model", "extra_body", "omit")  # of a server's settings
 
 

@@ -18,6 +18,9 @@ class Candidate:
         verdict: the judge's; None where it gave none.
         problems: why the guard does not let it pass; empty where it does.
         semantic: cosine of the embeddings of it and its query; None where the search does not ask for it.
+        clip: the file that the video model made of it; None where it was not rendered, or the clip cannot be used.
+        reward: of the clip against the query.
+        not_shown: why a text that was to be rendered has no reward.
     """
 
     text: str
@@ -25,6 +28,9 @@ class Candidate:
     verdict: Verdict | None
     problems: tuple[Reason, ...] = ()
     semantic: float | None = None
+    clip: str | None = None
+    reward: float | None = None
+    not_shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Optimized:
         candidates: all that were made, in order.
         tokens: of all that the language model read and wrote for this query.
         seconds: wall time of the queries that were worked on together, shared equally.
+        clip: the prompt's clip, where the search has rendered it.
     """
 
     query: str
@@ -73,3 +80,4 @@ class Optimized:
     tokens: Usage
     seconds: float
     length: Length | None = None
+    clip: str | None = None

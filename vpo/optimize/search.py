@@ -29,9 +29,14 @@ def grade(verdict: Verdict | None) -> tuple[int, ...]:
 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The best candidate: what the guard lets pass comes first, then the better grade, the greater semantic score, the earlier one."""
-    return max(candidates, key=lambda one: (not one.problems, grade(one.verdict), _scored(one)), default=None)
+    """The best candidate: what the guard lets pass comes first, then the greater reward of its clip, where clips were rendered; then
+    the better grade, the greater semantic score, the earlier one."""
+    return max(
+        candidates,
+        key=lambda one: (not one.problems, _known(one.reward), grade(one.verdict), _known(one.semantic)),
+        default=None,
+    )
 
 
-def _scored(candidate: Candidate) -> float:
-    return float("-inf") if candidate.semantic is None else candidate.semantic
+def _known(score: float | None) -> float:
+    return float("-inf") if score is None else score

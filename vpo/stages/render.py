@@ -7,19 +7,16 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vpo.build import Spec, batch_size_of, setting_of
+from vpo.build import batch_size_of
 from vpo.feedback.pairing import video_candidates
 from vpo.interfaces import Generator
 from vpo.records import Clip, Failure, Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
-from vpo.stages.rendering import CheckedGenerator
+from vpo.stages.rendering import CheckedGenerator, checked_generator
 from vpo.stages.stage import Node, Stage
-from vpo.storage.clip_store import FOLDER, ClipStore
-from vpo.storage.code_hash import class_hash
-from vpo.storage.redact import redact
-from vpo.storage.store import Entry, without
+from vpo.storage.store import Entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +62,7 @@ class Render(Stage):
 
     def _checked(self, context: Context) -> "partial[CheckedGenerator]":
         """How the generator is built, with what surrounds it."""
-        prefix = "generator."
-        # Whether it may stand still is a matter of the check: a clip that is there is checked again rather than rendered again.
-        exempt = [
-            "still_is_fine",
-            *(path.removeprefix(prefix) for path in self.exempt_paths() if path.startswith(prefix)),
-        ]
-        stored = setting_of(self.generator, "worth_storing", True)
-        return partial(
-            CheckedGenerator, Spec(self.generator),
-            node=redact(without(with_contents(self.generator), exempt), environment=False),
-            code=class_hash(self.generator), store=ClipStore(context.store.root.resolve() / FOLDER) if stored else None,
-            reuse=self.name not in context.store.recompute,
-            still_is_fine=bool(setting_of(self.generator, "still_is_fine", False)),
-        )  # fmt: skip
+        return checked_generator(self.generator, context.store.root, reuse=self.name not in context.store.recompute)
 
     def _prompts(self) -> list[Prompt]:
         prompts = self.prompts.rows("prompts.jsonl", Prompt)

@@ -8,19 +8,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vpo.build import Spec, setting_of
 from vpo.errors import UserError
 from vpo.interfaces import Generator
 from vpo.processes.hardware import peak_memory, restart_peak_memory
 from vpo.records import Clip, Failure, Prompt, from_json, to_json
 from vpo.seeding import seed_of
-from vpo.storage.clip_store import ClipStore, StoredClip, place
+from vpo.stages.contents import with_contents
+from vpo.storage.clip_store import FOLDER, ClipStore, StoredClip, place
+from vpo.storage.code_hash import class_hash
 from vpo.storage.installed import installed
 from vpo.storage.jsonio import write_json
 from vpo.storage.names import file_name
 from vpo.storage.redact import redact
+from vpo.storage.store import without
+from vpo.targets import declared, targets_in
 
 log = logging.getLogger(__name__)
 
@@ -216,3 +222,19 @@ class CheckedGenerator:
 def versions() -> dict[str, str]:
     """Of Python and of those libraries that this process has loaded."""
     return {"python": sys.version.split()[0]} | installed(name for name in LIBRARIES if name in sys.modules)
+
+
+def checked_generator(node: Mapping[str, Any], store: Path, *, reuse: bool = True) -> "partial[CheckedGenerator]":
+    """How a generator is built from its node, with what surrounds it; `store` is the folder of results, whose clips it shares."""
+    paths = [
+        ".".join((*path, name)) for path, one in targets_in(node) for name in declared(one["_target_"], "not_in_key")
+    ]
+    # Whether it may stand still is a matter of the check: a clip that is there is checked again rather than rendered again.
+    exempt = ["still_is_fine", *paths]
+    return partial(
+        CheckedGenerator, Spec(node),
+        node=redact(without(with_contents(node), exempt), environment=False),
+        code=class_hash(node),
+        store=ClipStore(store.resolve() / FOLDER) if setting_of(node, "worth_storing", True) else None,
+        reuse=reuse, still_is_fine=bool(setting_of(node, "still_is_fine", False)),
+    )  # fmt: skip
