@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.external.clips import write_clip
+from tests.judge.asking import fenced
+from tests.language.chat_server import Reply, chat_server, completion
 from vpo.cli.entry import main
 from vpo.storage.rows import write_rows
-from vpo.video.clips import read_mp4
+from vpo.video.clips import read_mp4, write_mp4
 
 
 def evaluate(*words, capsys):
@@ -76,11 +78,12 @@ def test_what_is_missing_broken_or_odd_is_named_and_counted_and_the_rest_is_meas
     write_clip(place / "clips/one.mp4", frames=1)
     write_clip(place / "clips/two.mp4", frames=2)
     write_clip(place / "clips/still.mp4", step=0)
+    write_mp4(np.zeros((4, 64, 64, 3), np.uint8), 8, place / "clips/black.mp4")
     (place / "clips/cut.mp4").write_bytes(good.read_bytes()[:900])
     (place / "clips/text.mp4").write_text("no video")
     (place / "clips/empty.mp4").touch()
     (place / "clips/stray.mp4").write_bytes(good.read_bytes())
-    names = ("good", "large", "one", "two", "still", "cut", "text", "empty", "gone")
+    names = ("good", "large", "one", "two", "still", "black", "cut", "text", "empty", "gone")
     rows = [
         {"query": f"query {name}", "prompt": f"Prompt {name}.", "clip": f"{name}.mp4", "id": name} for name in names
     ]
@@ -88,19 +91,21 @@ def test_what_is_missing_broken_or_odd_is_named_and_counted_and_the_rest_is_meas
     code, folder, said = evaluate("clips=clips", "prompts=rows.jsonl", "evaluator=[flicker,rendering]", capsys=capsys)
     assert code == 0, said
     given = results_of(folder)["methods"]["given"]
-    # flicker needs two frames: of the ten, good, large, two and still have them
-    assert (given["flicker"]["n"], given["flicker"]["n_failed"]) == (4, 6)
-    assert (given["usable"]["n"], given["usable"]["mean"]) == (5, 1.0)
+    # flicker needs two frames of something: of the eleven, good, large, two and still have them
+    assert (given["flicker"]["n"], given["flicker"]["n_failed"]) == (4, 7)
+    assert (given["usable"]["n"], given["usable"]["mean"]) == (6, 5 / 6)  # all but the black one
+    assert given["retried"]["mean"] == 0
     found = json.loads((place / folder / "inputs.json").read_text())["given"]
     assert {name: why.partition(":")[0] for name, why in found["failed"].items()} == {
         "cut-given": "unreadable_file", "text-given": "unreadable_file", "empty-given": "unreadable_file",
         "gone-given": "no_file", "without-given": "no_clip",
     }  # fmt: skip
+    assert found["unusable"] == {"black-given": "black"}
     assert found["sizes"] == {"64x64": 4, "96x96": 1}
     assert found["rates"] == {"8": 4, "24": 1}
     assert [os.path.basename(file) for file in found["unused_files"]] == ["stray.mp4"]
     assert "they differ in pixels: 64x64 (4 clips); 96x96 (1 clip)" in said
-    assert "5 clips missing or unusable: cut-given: unreadable_file" in said
+    assert "6 clips missing or unusable: cut-given: unreadable_file" in said
     items = {one["query_id"]: one for one in map(json.loads, (place / folder / "items.jsonl").read_text().splitlines())}
     assert items["gone"]["failures"]["render"]["detail"].endswith("gone.mp4: no such file")
     assert items["good"]["prompt"] == "Prompt good."
@@ -164,6 +169,25 @@ def test_prompts_alone_are_measured(place, capsys):
     given = results_of(folder)["methods"]["given"]
     assert given["tokens"]["n"] == 1
     assert "flicker" not in given
+
+
+def test_a_judge_that_fails_half_of_the_time_is_counted_and_the_rest_is_measured(place, capsys):
+    pytest.importorskip("openai", reason="the extra `server` is not installed")
+
+    def answer(number, body):
+        return Reply(body=completion("I do not know." if "odd" in body["messages"][-1]["content"] else fenced()))
+
+    rows = [{"query": f"a cat number {n} {('even', 'odd')[n % 2]}", "prompt": "A cat."} for n in range(8)]
+    write_rows(place / "rows.jsonl", rows)
+    with chat_server(answer) as server:
+        engine = ["engine=server", f"engine.base_url={server.base_url}", "engine.model=tiny", "engine.max_retries=0"]
+        code, folder, said = evaluate(
+            "prompts=rows.jsonl", "evaluator=[alignment]", "judge=llm", *engine, capsys=capsys
+        )
+    assert code == 0, said
+    aligned = results_of(folder)["methods"]["given"]["aligned"]
+    assert (aligned["n"], aligned["n_failed"], aligned["mean"]) == (4, 4, 1.0)
+    assert "†" in (place / folder / "table.md").read_text(encoding="utf-8")
 
 
 def test_links_are_followed(place, capsys):

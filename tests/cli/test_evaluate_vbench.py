@@ -7,6 +7,7 @@ import pytest
 
 from tests.external.clips import write_clip
 from vpo.cli.entry import main
+from vpo.external.vbench_folder import plan_export
 from vpo.storage.rows import read_rows, write_rows
 from vpo.workers.vbench.script import expected_names, read_official
 
@@ -81,6 +82,19 @@ def test_without_a_suite_queries_name_the_clips_and_names_that_no_file_has_are_r
     assert main(["evaluate", "export", "format=vbench", f"run={run}", "out=videos"]) == 2
     assert "is there already; set out=" in capsys.readouterr().err
     assert (tmp_path / "videos/ours/a cat-0.mp4").read_bytes() == b"changed"
+
+
+def test_clips_of_five_seconds_and_more_and_other_containers_are_said(tmp_path):
+    for name, frames in (("long", 49), ("short", 39)):
+        (tmp_path / f"{name}.mp4").touch()
+        (tmp_path / f"{name}.json").write_text(json.dumps({"frames": frames, "fps": 8.0}))
+    (tmp_path / "other.gif").touch()
+    items = [{"query": f"a {name}", "clip": f"{name}.mp4"} for name in ("long", "short")]
+    plan = plan_export(items, tmp_path)
+    assert plan.long == ["a long-0.mp4"]  # 49 frames at 8 a second are 6.1 seconds, 39 are 4.9
+    assert any("1 of 2 clips take 5 seconds or more" in line and "never mix" in line for line in plan.notes)
+    assert not any("never mix" in line for line in plan_export(items[:1], tmp_path).notes)
+    assert plan_export([{"query": "x", "clip": "other.gif"}], tmp_path).other == ["x-0.gif"]
 
 
 def official(**dimensions):

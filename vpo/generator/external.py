@@ -22,6 +22,7 @@ class ExternalClips:
     Attributes:
         not_in_key: arguments that say only where the clips lie: their bytes are part of the prompts' key.
         still_is_fine: a clip in which nothing moves is what the method made, and is measured.
+        retries: False: it is taken once, whatever is wrong with it.
 
     Raises:
         UserError: a source cannot be read.
@@ -30,6 +31,7 @@ class ExternalClips:
     not_in_key = ("sources",)
     still_is_fine = True
     worth_storing = False
+    retries = False
 
     def __init__(self, sources: dict[str, Any]) -> None:
         self.materials = {
