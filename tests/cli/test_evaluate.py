@@ -145,6 +145,24 @@ def test_methods_of_one_file_are_compared_on_the_same_queries(place, capsys):
     assert f"+{gained:.2f}" in capsys.readouterr().out
 
 
+def test_two_runs_on_the_same_queries_share_a_table_and_others_do_not(place, capsys):
+    for name, step in (("a", 1), ("b", 3)):
+        for query in ("a cat", "the sea"):
+            write_clip(place / name / f"{query}-0.mp4", step=step)
+    write_clip(place / "c/a dog-0.mp4")
+    for name in ("a", "b", "c"):
+        assert evaluate(f"clips={name}", "evaluator=[flicker]", capsys=capsys)[0] == 0
+    rows = [
+        {"label": name, "method": "given", "where": {"dataset.sources.given.clips": name}} for name in ("a", "b", "c")
+    ]
+    for chosen, code in ((rows[:2], 0), (rows, 2)):
+        table = {"title": "Two", "rows": chosen, "columns": ["flicker"]}
+        (place / "two.yaml").write_text(json.dumps(table))
+        assert main(["table", "two.yaml", "out=tables"]) == code
+    assert "differ in test queries" in capsys.readouterr().err
+    assert len((place / "tables/two.csv").read_text().splitlines()) == 3
+
+
 def test_several_clips_of_a_prompt_are_one_number_of_its_query(place, capsys):
     files = {query: [write_clip(place / f"clips/{query}-{index}.mp4", step=index) for index in range(count)]
              for query, count in (("a cat", 5), ("the sea", 2))}  # fmt: skip

@@ -21,6 +21,7 @@ MEASURED_BY = ("dataset", "judge", "reward", "evaluator")
 # sampled them matters.
 MAY_DIFFER = ("dataset.path", "dataset.seed")
 
+EXTERNAL = "vpo.dataset.external.ExternalQueries"
 ABSENT = object()
 DAMAGED = object()  # the file that holds the value cannot be read
 
@@ -85,6 +86,11 @@ class Run:
             return row.method in self.results["methods"]
         except UserError:
             return True
+
+    @property
+    def of_others(self) -> bool:
+        """Whether it measured what others made: its data set names their files, and its queries say all that matters of it."""
+        return self.config.get("dataset", {}).get("_target_") == EXTERNAL
 
     @property
     def cards(self) -> Cards:
