@@ -7,6 +7,8 @@ import pytest
 
 from tests.external.clips import write_clip
 from vpo.cli.entry import main
+from vpo.errors import UserError
+from vpo.external.run_clips import write_folder
 from vpo.external.vbench_folder import plan_export
 from vpo.storage.rows import read_rows, write_rows
 from vpo.workers.vbench.script import expected_names, read_official
@@ -95,6 +97,16 @@ def test_clips_of_five_seconds_and_more_and_other_containers_are_said(tmp_path):
     assert any("1 of 2 clips take 5 seconds or more" in line and "never mix" in line for line in plan.notes)
     assert not any("never mix" in line for line in plan_export(items[:1], tmp_path).notes)
     assert plan_export([{"query": "x", "clip": "other.gif"}], tmp_path).other == ["x-0.gif"]
+
+
+def test_a_name_of_the_longest_length_is_written_and_a_clip_that_is_gone_is_said(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=2)
+    name = f"{'x' * 249}-0.mp4"
+    write_folder([(clip, name), (clip, name.replace("-0", "-1"))], tmp_path / "out")
+    assert (tmp_path / "out" / name).samefile(clip)
+    with pytest.raises(UserError, match=r"gone\.mp4: no such file; give the run's command again"):
+        write_folder([(clip, "a-0.mp4"), (tmp_path / "gone.mp4", "a-1.mp4")], tmp_path / "other")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["clip.mp4", "out"]
 
 
 def official(**dimensions):

@@ -230,8 +230,8 @@ def test_from_a_run_to_the_page_and_back(tmp_path, monkeypatch, capsys):
     paths = votes_of(tmp_path, study, ann=["ours", "ours"], bob=["ours", "theirs"])
     lines = [line.replace(",,,1.5", ",1,2,1.5") for line in paths[0].read_text().splitlines()]
     paths[0].write_text("\n".join(lines))
-    votes = f"votes=[{','.join(map(str, paths))}]"
-    assert main(["evaluate", "human", votes, "key=page.key.json"]) == 0, capsys.readouterr().err
+    assert {path.name for path in paths} == {path.name for path in tmp_path.glob("*.csv")}
+    assert main(["evaluate", "human", "votes=.", "key=page.key.json"]) == 0, capsys.readouterr().err
     assert "agreement on choice" in capsys.readouterr().out
     methods = json.loads(Path(run, "results.json").read_text())["methods"]
     ours = methods["ours"]["human_preference"]
@@ -259,6 +259,7 @@ def test_from_a_run_to_the_page_and_back(tmp_path, monkeypatch, capsys):
         (["run=gone", "out=page"], "gone/results.json"),
         (["run=gone"], "give run= and out="),
         (["votes=[a.csv]"], "add key="),
+        (["votes=empty", "key=page.key.json"], "no .csv in it"),
         (["votes=[a.csv]", "key=gone.json"], "gone.json: No such file"),
         (["votes=[a.csv]", "key=rows.jsonl"], "is no key of a page"),
         (["run=x", "out=y", "n=0"], "must be at least 1"),
@@ -268,6 +269,10 @@ def test_from_a_run_to_the_page_and_back(tmp_path, monkeypatch, capsys):
 def test_bad_words_are_one_line(tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "rows.jsonl", [{"query": "a"}])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run").mkdir()
+    study = make_study({"q": "a"}, {("q", one): Path("x.mp4") for one in "ab"}, ["a", "b"], **{**ABOUT, "run": "run"})
+    (tmp_path / "page.key.json").write_text(json.dumps(study.to_json()))
     assert main(["evaluate", "human", *words]) == 2
     error = capsys.readouterr().err
     assert said in error

@@ -33,7 +33,7 @@ def human_command(arguments: list[str]) -> int:
     parser.option("seed", "of the order, the sides and the choice of queries (0)", type=int, default=0)
     parser.option("question", f"what raters are asked ({QUESTION})", metavar="text", default=QUESTION)
     parser.flag("safety", "raters also rate the safety of each clip, in four levels")
-    parser.option("votes", "files that raters saved", metavar="[a.csv,b.csv]")
+    parser.option("votes", "files that raters saved, or a folder of them", metavar="[a.csv,b.csv]")
     parser.option("key", "the key of the page", metavar="file", type=as_path)
     asked = parser.parse(arguments)
     if asked.votes is not None:
@@ -93,11 +93,16 @@ def _read(asked: Namespace) -> int:
     from vpo.runs import write_again
 
     study = Study.read(asked.key)
+    given = [as_path(one) for one in re.split(r"\s*,\s*", asked.votes.strip("[] ")) if one]
+    paths = [file for one in given for file in (sorted(one.glob("*.csv")) if one.is_dir() else [one])]
+    if not paths:
+        raise UserError(
+            f"evaluate: votes={asked.votes}: no .csv in it; give the files that raters saved, or their folder"
+        )
+    votes = read_votes(paths, study)
     folder = asked.run or Path(study.run)
     run = Run(folder)
     known = {(item["query_id"], item["method"]) for item in run.items}
-    paths = [as_path(one) for one in re.split(r"\s*,\s*", asked.votes.strip("[] ")) if one]
-    votes = read_votes(paths, study)
     rows = rows_of(votes)
     strange = [row for row in rows if (row["query_id"], row["method"]) not in known]
     if strange:

@@ -1,5 +1,6 @@
 """A run's methods and clips, and new folders with some of these in them."""
 
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from vpo.errors import UserError
-from vpo.storage.clip_store import place
 
 
 def clips_of(item: Mapping[str, Any], run: Path) -> list[Path | None]:
@@ -49,10 +49,7 @@ def write_folder(
         part.mkdir(parents=True)
         for clip, name in files:
             (part / name).parent.mkdir(exist_ok=True)
-            if copy:
-                shutil.copyfile(clip, part / name)
-            else:
-                place(clip.resolve(), part / name)
+            _put(clip.resolve(), part / name, copy=copy)
         for name, text in (texts or {}).items():
             (part / name).write_text(text, encoding="utf-8")
         if out.exists():
@@ -68,3 +65,18 @@ def write_folder(
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _put(clip: Path, path: Path, *, copy: bool) -> None:
+    """Another name of a clip, or a copy of it. Where the file system takes two names for one, the first one counts."""
+    if path.exists():
+        return
+    try:
+        if not copy:
+            os.link(clip, path)
+            return
+    except FileNotFoundError:
+        raise
+    except OSError:  # another disk, a file system without links, too many of them
+        pass
+    shutil.copyfile(clip, path)
