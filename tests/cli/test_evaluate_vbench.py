@@ -10,6 +10,7 @@ from vpo.cli.entry import main
 from vpo.errors import UserError
 from vpo.external.run_clips import write_folder
 from vpo.external.vbench_folder import plan_export
+from vpo.results.run_folder import Run
 from vpo.storage.rows import read_rows, write_rows
 from vpo.workers.vbench.script import expected_names, read_official
 
@@ -165,6 +166,14 @@ def test_the_same_command_again_keeps_what_was_imported(made, monkeypatch, capsy
     results = json.loads((run / "results.json").read_text())
     assert results["methods"]["theirs"]["official_scene"]["mean"] == 0.25
     shutil.rmtree(run / "added")
+
+
+def test_a_run_with_and_a_run_without_imported_numbers_share_a_table(made, run):
+    """Each is measured by the same evaluators; what was added stands in a column of its own."""
+    _, other = made
+    assert imported(run, official(scene=(0.25, [("the sea-0.mp4", 0.25, {})])), "method=ours")[0] == 0
+    found = [Run(folder).measured_by() for folder in (run, other)]
+    assert found[0] == found[1]
 
 
 def test_frames_weigh_where_the_file_s_score_says_so(run, capsys):

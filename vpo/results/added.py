@@ -62,6 +62,11 @@ def lay_over(
     return cards
 
 
+def evaluators_added(folder: Path) -> set[str]:
+    """The names of the evaluators that did not measure in the run itself."""
+    return {_read(path)["evaluator"] for path in (folder / FOLDER).glob("*.json")}
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.results.added import evaluators_added
 from vpo.results.metrics import Cards, are_cards
 from vpo.results.schema import read_results
 from vpo.storage.store import canonical, without
@@ -101,7 +102,8 @@ class Run:
         """What must agree between runs, each as one text. The data's seed may differ: the test queries may not."""
         parts = without({name: self.config.get(name) for name in MEASURED_BY}, MAY_DIFFER)
         queries = sorted({(item["query_id"], item["query"]) for item in self.items})
-        versions = {name: card.get("version") for name, card in self.cards.items()}
+        added = evaluators_added(self.folder)  # which stand in columns of their own
+        versions = {name: card.get("version") for name, card in self.cards.items() if name not in added}
         parts |= {"evaluator versions": versions, "test queries": queries}
         return {name: canonical(part) for name, part in parts.items()}
 
