@@ -11,6 +11,7 @@ from vpo.errors import UserError
 from vpo.external.run_clips import write_folder
 from vpo.external.vbench_folder import plan_export
 from vpo.results.run_folder import Run
+from vpo.runs import write_again
 from vpo.storage.rows import read_rows, write_rows
 from vpo.workers.vbench.script import expected_names, read_official
 
@@ -166,6 +167,9 @@ def test_the_same_command_again_keeps_what_was_imported(made, monkeypatch, capsy
     results = json.loads((run / "results.json").read_text())
     assert results["methods"]["theirs"]["official_scene"]["mean"] == 0.25
     shutil.rmtree(run / "added")
+    write_again(run)  # what is not there any more leaves nothing behind
+    assert "official_scene" not in json.loads((run / "results.json").read_text())["methods"]["theirs"]
+    assert not any("official_scene" in one["metrics"] for one in read_rows(run / "items.jsonl", dict))
 
 
 def test_a_run_with_and_a_run_without_imported_numbers_share_a_table(made, run):
