@@ -77,23 +77,27 @@ def test_a_prompt_that_ends_in_a_number_is_found_whole(tmp_path):
     assert matched(Source(str(tmp_path / "rows.jsonl"), str(tmp_path / "clips"))) == {"Apollo-11": ["apollo-11.mp4"]}
 
 
-def test_rows_name_their_clips_relative_to_the_folder_or_to_the_file(tmp_path):
-    touch(tmp_path, "clips/1.mp4", "clips/2.mp4", "beside.mp4")
+def test_rows_name_their_clips_relative_to_the_folder_and_without_one_to_the_file(tmp_path):
+    touch(tmp_path, "clips/1.mp4", "clips/2.mp4", "1.mp4", "beside.mp4")
     rows = [
         {"query": "a cat", "clips": ["1.mp4", "2.mp4"]},
         {"query": "the sea", "clip": "beside.mp4"},
         {"query": "the sea", "clip": str(tmp_path / "clips/1.mp4")},
-        {"query": "a bird", "clip": "gone.mp4"},
     ]
     write_rows(tmp_path / "rows.jsonl", rows)
-    material = read_material(Source(str(tmp_path / "rows.jsonl"), str(tmp_path / "clips")))
-    found = {
-        one.query.text: [file.relative_to(tmp_path).as_posix() for file in one.clips]
-        for one in material.by_key.values()
-    }
-    assert found == {
-        "a cat": ["clips/1.mp4", "clips/2.mp4"], "the sea": ["beside.mp4", "clips/1.mp4"], "a bird": ["clips/gone.mp4"],
-    }  # fmt: skip
+    for folder, expected in (
+        (
+            str(tmp_path / "clips"),
+            {"a cat": ["clips/1.mp4", "clips/2.mp4"], "the sea": ["clips/beside.mp4", "clips/1.mp4"]},
+        ),
+        (None, {"a cat": ["1.mp4", "2.mp4"], "the sea": ["beside.mp4", "clips/1.mp4"]}),
+    ):
+        material = read_material(Source(str(tmp_path / "rows.jsonl"), folder))
+        found = {
+            one.query.text: [file.relative_to(tmp_path).as_posix() for file in one.clips]
+            for one in material.by_key.values()
+        }
+        assert found == expected
 
 
 def test_tables_and_lists_of_queries_are_rows_too(tmp_path):

@@ -126,7 +126,7 @@ def read_material(source: Source) -> Material:
         first = next(iter(used))
         raise UserError(
             f"prompts={source.prompts}: none of the {len(used)} clips that it names is there, such as {first}; paths are relative to "
-            "clips=<folder> or to the file"
+            "clips=<folder>, or to the file where there is no folder"
         )
     if files and not used:
         raise UserError(
@@ -141,10 +141,12 @@ def _of_rows(source: Source, folder: Path | None, named: NamedClips, other_promp
     rows = [one for one in read_rows(source.prompts, MAX_CHARS) if source.method in (None, one.method)]
     if not rows:
         raise UserError(f"prompts={source.prompts}: no row has the method {source.method!r}; correct its name")
-    bases = [*([] if folder is None else [folder]), folder_of(source.prompts)]
+    base = folder or folder_of(
+        source.prompts
+    )  # never both: another method's clip of the same name may lie in the other
     by_key: dict[str, Given] = {}
     for row in rows:
-        given = _given(row, bases, named)
+        given = _given(row, base, named)
         first = by_key.setdefault(given.key, given)
         if first is not given:
             by_key[given.key] = _together(first, given)
@@ -201,19 +203,13 @@ def _of_names(named: NamedClips, files: Sequence[Path]) -> dict[str, Given]:
     return by_key
 
 
-def _given(row: Row, bases: Sequence[Path], named: NamedClips) -> Given:
+def _given(row: Row, base: Path, named: NamedClips) -> Given:
     entry = row.entry
-    clips = tuple(_found(Path(one).expanduser(), bases) for one in row.clips)
+    clips = tuple(base / Path(one).expanduser() for one in row.clips)
     if not clips:
         names = [one for one in (entry.id, entry.text, row.prompt) if one]
         clips = next((found for one in names if (found := named.of_text(one))), ())
     return Given(_query(entry), entry.key, row.prompt, clips)
-
-
-def _found(path: Path, bases: Sequence[Path]) -> Path:
-    """The file in the first of these folders that holds it; in the first of them where none does."""
-    places = [base / path for base in bases]
-    return next((one for one in places if one.is_file()), places[0])
 
 
 def _query(entry: Entry) -> Query:
