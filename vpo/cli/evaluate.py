@@ -14,7 +14,8 @@ what is measured:
   prompts=<file>            rows with a query, and if you like: prompt, clip (a path, or a list of them), method, id, and VBench's
                             dimension and auxiliary_info; .jsonl, .json, .csv, .tsv, .parquet, or .txt with a query a line
   prompts.<method>=<file>   the same of one of several methods
-  A row's paths are relative to the folder of clips, or to the file where none is given. VBench's own list is prompts=VBench_full_info.json.
+  A row's paths are relative to the folder of clips, or to the file where none is given. VBench's own list will do:
+  prompts=VBench_full_info.json.
 
 how it is measured (`vpo run --help` lists all groups, `vpo run --cfg job` all keys):
   evaluator=[flicker,motion]      the evaluators; these two with clips and [text] without are the default
