@@ -109,12 +109,14 @@ def write_again(folder: Path) -> None:
     """Write the results of a finished run anew, with what was added to its folder (`vpo.results.added`): nothing is measured."""
     run = Run(folder)
     own = {name: card for name, card in run.cards.items() if name in run.config["evaluator"]}
-    listed = Metrics(own)
+    before = Metrics(
+        {name: card for name, card in run.cards.items() if name not in own}
+    )  # of additions, which may be gone
     items = []
     for item in run.items:
-        kept = {name for name in item["metrics"] if name in listed or listed.whole_of(name) is not None}
+        gone = {name for name in item["metrics"] if name in before or before.whole_of(name) is not None}
         parts = {
-            key: {name: one for name, one in item[key].items() if name in kept}
+            key: {name: one for name, one in item[key].items() if name not in gone}
             for key in ("metrics", "weights")
             if key in item
         }

@@ -37,10 +37,14 @@ OURS = ("dataset", "generator", "experiment", "drafter", "curation")  # groups t
 
 def evaluate_command(arguments: list[str]) -> int:
     """Evaluate what is given, and write a run folder; or do what the first word says. Returns the exit code."""
-    if arguments[:1] in (["export"], ["import"]):
-        from vpo.cli import evaluate_vbench
+    if arguments[:1] == ["export"]:
+        from vpo.cli.evaluate_vbench import export_command
 
-        return getattr(evaluate_vbench, f"{arguments[0]}_command")(arguments[1:])
+        return export_command(arguments[1:])
+    if arguments[:1] == ["import"]:
+        from vpo.cli.evaluate_vbench import import_command
+
+        return import_command(arguments[1:])
     if arguments[:1] == ["human"]:
         from vpo.cli.evaluate_human import human_command
 

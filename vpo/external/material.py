@@ -141,9 +141,8 @@ def _of_rows(source: Source, folder: Path | None, named: NamedClips, other_promp
     rows = [one for one in read_rows(source.prompts, MAX_CHARS) if source.method in (None, one.method)]
     if not rows:
         raise UserError(f"prompts={source.prompts}: no row has the method {source.method!r}; correct its name")
-    base = folder or folder_of(
-        source.prompts
-    )  # never both: another method's clip of the same name may lie in the other
+    # Never in both: a clip of the same name in the other may be another method's.
+    base = folder or folder_of(source.prompts)
     by_key: dict[str, Given] = {}
     for row in rows:
         given = _given(row, base, named)
