@@ -40,7 +40,7 @@ ALLOWED = {
     "external": {"dataset", "storage", "workers"},  # of data sets the reading of files
     "evaluator": {"language", "templates", "video"},
     "executor": {"processes", "storage"},
-    "human": {"feedback"},
+    "human": {"feedback", "storage"},
     "generator": {"assets", "external", "language", "storage", "video", "workers"},
     "reward": {"assets", "feedback", "language", "storage", "templates", "video", "workers"},
     "workers": {"processes", "storage"},

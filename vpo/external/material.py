@@ -4,7 +4,6 @@ A clip belongs to the prompt that names it in its row, or whose id, query or pro
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -19,6 +18,7 @@ from vpo.errors import UserError
 from vpo.external.clip_names import SUFFIXES, NamedClips, clip_files, split_name
 from vpo.external.rows import Row, folder_of, read_rows
 from vpo.records import Query
+from vpo.storage.jsonio import canonical
 
 MAX_CHARS = 2000
 _KEYS = ("prompts", "clips", "method")
@@ -101,7 +101,7 @@ class Material:
     def contents(self) -> str:
         """A hash of all prompts, and of the bytes of all clips."""
         rows = [[one.key, one.prompt, *(hash_of_file(file) for file in one.clips)] for one in self.by_key.values()]
-        return hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest()
+        return hashlib.sha256(canonical(sorted(rows)).encode()).hexdigest()
 
 
 def read_material(source: Source) -> Material:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo.errors import UserError
+from vpo.storage.jsonio import dumps
 
 QUESTION = "Which clip shows better what was asked for?"
 _WRITTEN = 12  # hex digits of a name; in a study of 100,000 pairs two would be alike once in 50,000 studies
@@ -140,7 +141,7 @@ def page_of(study: Study, clips: Clips) -> tuple[str, list[tuple[Path, str]]]:
         for one in study.pairs
     ]
     shown = {"study": study.id, "question": study.question, "safety": study.safety, "items": items}
-    data = json.dumps(shown, ensure_ascii=True).replace("<", "\\u003c")  # a query may hold </script>
+    data = dumps(shown).replace("<", "\\u003c")  # a query may hold </script>
     page = files("vpo.human").joinpath("page.html").read_text(encoding="utf-8")
     return page.replace("{study}", data, 1), [
         (clips[place], name) for place, name in sorted(names.items(), key=lambda one: one[1])

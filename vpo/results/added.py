@@ -30,7 +30,7 @@ def keep(folder: Path, name: str, card: EvaluatorCard, rows: Sequence[Mapping[st
 
 def lay_over(
     folder: Path, cards: Mapping[str, Mapping[str, Any]], items: list[dict[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
+) -> dict[str, dict[str, Any]]:
     """Put what was added to a run folder into its items.
 
     Args:
@@ -41,8 +41,10 @@ def lay_over(
     Returns:
         All cards. A metric that the run measures by itself is not replaced.
     """
-    cards = {name: {**card, "metrics": list(card["metrics"])} for name, card in cards.items()}
-    own = {metric["name"] for card in cards.values() for metric in card["metrics"]}
+    found: dict[str, dict[str, Any]] = {
+        name: {**card, "metrics": list(card["metrics"])} for name, card in cards.items()
+    }
+    own = {metric["name"] for card in found.values() for metric in card["metrics"]}
     by_id = {(item["query_id"], item["method"]): item for item in items}
     for path in sorted((folder / FOLDER).glob("*.json")):
         content = _read(path)
@@ -50,7 +52,7 @@ def lay_over(
         if taken:
             log.warning("%s: the run measures %s by itself; what was added is left out", path, ", ".join(taken))
             continue
-        card = cards.setdefault(content["evaluator"], {**content["card"], "metrics": []})
+        card = found.setdefault(content["evaluator"], {**content["card"], "metrics": []})
         there = {metric["name"] for metric in card["metrics"]}
         card["metrics"] += [metric for metric in content["card"]["metrics"] if metric["name"] not in there]
         for row in content["rows"]:
@@ -59,7 +61,7 @@ def lay_over(
                 item["metrics"].update(row["metrics"])
                 if row.get("weights"):
                     item.setdefault("weights", {}).update(row["weights"])
-    return cards
+    return found
 
 
 def evaluators_added(folder: Path) -> set[str]:
@@ -69,7 +71,7 @@ def evaluators_added(folder: Path) -> set[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rows = all(isinstance(row["metrics"], dict) and row["query_id"] and row["method"] for row in content["rows"])
         if not rows or not are_cards({content["evaluator"]: content["card"]}):
             raise ValueError("it has other fields")
