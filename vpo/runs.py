@@ -193,7 +193,8 @@ def own_queries(config: Mapping[str, Any]) -> dict[str, int]:
 def check_assets(config: Mapping[str, Any]) -> None:
     """Raise UserError where a generator, reward or evaluator names an asset or a file that is not there: not after the trainings.
 
-    Classes of a user's own may call other things so; what these read is theirs to check.
+    Classes of a user's own may call other things so; what these read is theirs to check. A class of ours may have a static method
+    `check_files`, which is asked about its node.
     """
     nodes = {role: config[role] for role in ("generator", "reward", "evaluator")}
     for path, node in targets.targets_in(nodes):
@@ -208,6 +209,8 @@ def check_assets(config: Mapping[str, Any]) -> None:
                     f"config: {named}={file}: no such file; put a copy there, or set paths.data to where copies lie "
                     f"(the yaml of the {path[0]} says where it comes from)"
                 )
+        if not targets.is_own(node["_target_"]) and targets.has_method(node["_target_"], "check_files"):
+            targets.target_class(node).check_files(node)
 
 
 def check_workers(config: Mapping[str, Any]) -> None:
