@@ -333,6 +333,15 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """What another method made of the same query; its clips are as a sample's."""
+
+    method: str
+    prompt: Prompt | Failure
+    clips: tuple[Clip | Failure, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sample:
     """What evaluators see of one query under one method. A part that the evaluator did not ask for is None; a part that could
     not be made is a Failure.
@@ -344,6 +353,7 @@ class Sample:
         verdict: the judge's, on the prompt.
         query_verdict: the judge's, on the query as if it were the prompt.
         scores: the reward's, on each of the clips; empty where they were not asked for.
+        rivals: other methods with which this one is compared, in the order of the config.
     """
 
     query: Query
@@ -352,6 +362,7 @@ class Sample:
     verdict: Verdict | Failure | None = None
     query_verdict: Verdict | Failure | None = None
     scores: tuple[Score | Failure, ...] = ()
+    rivals: tuple[Rival, ...] = ()
 
     @property
     def clip(self) -> Clip | Failure | None:
@@ -361,12 +372,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Result:
-    """One metric of one method over the test queries; `ci95` is the half width of the 95 % interval of the mean."""
+    """One metric of one method over the test queries; `ci95` is half the width of the mean's 95 % interval from `low` to `high`."""
 
     mean: float | None
     n: int
     n_failed: int
     ci95: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 def to_json(record: Any) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from vpo.checking.memory_plan import memory_lines
 from vpo.costs.table import cost_lines
 from vpo.errors import UserError
 from vpo.processes.hardware import check_hardware
+from vpo.results.added import lay_over
 from vpo.results.facts import Command, results_of, run_facts
 from vpo.results.gathering import contact_rows, gather_items, summarize_items
 from vpo.results.metrics import Metrics
 from vpo.results.record import RunRecord
+from vpo.results.run_folder import Run
 from vpo.stages.context import Context, StopHere
 from vpo.stages.curate import FOLDER as REPORTS
 from vpo.stages.curate import CuratedQueries
@@ -91,8 +93,9 @@ def run(composed: Composed, gathered: bool = False) -> Path:
             context.store.warn_of_older_code()
         context.store.finish()
         cards = {name: card.to_json() for name, card in build.cards_of(config["evaluator"]).items()}
+        items = gather_items(made, Metrics(cards), folder)
+        cards = lay_over(folder, cards, items)
         metrics = Metrics(cards)
-        items = gather_items(made, metrics, folder)
         results = results_of(summarize_items(items, metrics), run_facts(config, context, command), evaluators=cards)
         record.finish(
             results, items, contact_rows(items, folder, count=6), training_files(context), loggers,
@@ -100,6 +103,37 @@ def run(composed: Composed, gathered: bool = False) -> Path:
             footer=f"Clips by generator={composed.choices.get('generator')}; four frames each, time to the right.",
         )  # fmt: skip
     return folder
+
+
+def write_again(folder: Path) -> None:
+    """Write the results of a finished run anew, with what was added to its folder (`vpo.results.added`): nothing is measured."""
+    run = Run(folder)
+    own = {name: card for name, card in run.cards.items() if name in run.config["evaluator"]}
+    before = Metrics(
+        {name: card for name, card in run.cards.items() if name not in own}
+    )  # of additions, which may be gone
+    items = []
+    for item in run.items:
+        gone = {name for name in item["metrics"] if name in before or before.whole_of(name) is not None}
+        parts = {
+            key: {name: one for name, one in item[key].items() if name not in gone}
+            for key in ("metrics", "weights")
+            if key in item
+        }
+        items.append(item | parts)
+    cards = lay_over(folder, own, items)
+    results = {**run.results, "methods": summarize_items(items, Metrics(cards)), "evaluators": cards}
+    log_to_console()
+    targets.allow(run.config["build"]["allow"])
+    loggers = [build.build(node) for node in run.config.get("logger", {}).values()]
+    with RunRecord(folder) as record:
+        try:
+            record.write_results(results, items, labels_of(run.config))
+        except OSError as error:
+            raise UserError(
+                f"{folder}: {error.strerror or error} while writing the results; make room, then start again"
+            ) from error
+        record.show(results, loggers, labels_of(run.config))
 
 
 @contextmanager
@@ -181,11 +215,11 @@ def check_assets(config: Mapping[str, Any]) -> None:
 
 def check_workers(config: Mapping[str, Any]) -> None:
     """Raise UserError where a stage that is to be done needs a worker that is not installed here: now, and not after the trainings."""
-    stages = {"generator": "render", "reward": "score", "evaluator": "evaluate"}
-    if not any(_workers_of(config, role) for role in stages):
+    roles = (("generator", "render"), ("reward", "score"), ("evaluator", "evaluate"))
+    if not any(_workers_of(config, role) for role, _ in roles):
         return
     to_do = {stage.name for stage, entry in pipeline.plan(config, Path(config["paths"]["store"])) if not entry.done}
-    check_workers_of(config, [role for role, stage in stages.items() if stage in to_do])
+    check_workers_of(config, [role for role, stage in roles if stage in to_do])
 
 
 def check_workers_of(config: Mapping[str, Any], roles: Sequence[str]) -> None:
@@ -195,10 +229,10 @@ def check_workers_of(config: Mapping[str, Any], roles: Sequence[str]) -> None:
             check_installed(pick_manifest(read_manifests(), name), workers_folder())
 
 
-def _workers_of(config: Mapping[str, Any], role: str) -> Sequence[str]:
-    """Of one node, or of several by name, as evaluators are."""
-    nodes = [config[role]] if "_target_" in config[role] else list(config[role].values())
-    return [name for node in nodes for name in targets.declared(node["_target_"], "needs_workers")]
+def _workers_of(config: Mapping[str, Any], role: str) -> list[str]:
+    """The workers of a role, and of those in it: an evaluator may have a reward of its own."""
+    nodes = targets.targets_in({role: config[role]})
+    return [name for _, node in nodes for name in targets.declared(node["_target_"], "needs_workers")]
 
 
 def command_of(composed: Composed) -> Command:

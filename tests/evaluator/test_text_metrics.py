@@ -10,7 +10,7 @@ from tests.conftest import run_vpo
 from vpo.build import card_of
 from vpo.cards import Weighted
 from vpo.errors import UserError
-from vpo.evaluator.text import TextMetrics, copies, distinct, load_tokenizer, self_similarity
+from vpo.evaluator.text import TextMetrics, copies, load_tokenizer
 from vpo.records import Failure, Prompt, Query, Sample
 from vpo.results.aggregates import aggregated
 from vpo.stages.evaluate import measure
@@ -35,27 +35,15 @@ def of_set(measured, name):
     return aggregated(card.aggregate, *zip(*parts, strict=True))["mean"]
 
 
-def test_distinct_is_different_runs_by_all_runs_of_the_set():
-    first, second = distinct(["A b, a.", "b c"], 1)  # a b a | b c: 3 different of 5
-    assert (first.value, first.weight) == (pytest.approx(0.5), 3)  # each of a, b, a stands twice in the set
-    assert (second.value, second.weight) == (pytest.approx(0.75), 2)  # b stands twice, c once
-    measured = rows("A b, a.", "b c")
+def test_diversity_is_the_sets():
+    measured = rows("A b, a.", "b c")  # a b a | b c: 3 different words of 5; ab, ba | bc
     assert of_set(measured, "distinct_1") == pytest.approx(3 / 5)
-    assert of_set(measured, "distinct_2") == pytest.approx(3 / 3)  # ab, ba | bc
+    assert of_set(measured, "distinct_2") == pytest.approx(3 / 3)
     assert of_set(rows("a b c", "a b c"), "distinct_2") == pytest.approx(2 / 4)
-    assert distinct(["word", "two words"], 2)[0] is None
     assert "distinct_2" not in rows("word", "two words")[0]
-
-
-def test_self_similarity_is_the_mean_cosine_with_the_others():
-    # pairs: {ab, bc}, {ab, bd}, {xy}: the first two share one of two, cosine 1/2; the third none
-    assert self_similarity(["a b c", "a b d", "x y"]) == pytest.approx([0.25, 0.25, 0.0])
-    assert self_similarity(["a fox runs", "A fox runs."]) == pytest.approx([1.0, 1.0])
-    assert self_similarity(["fox", "fox", "dog"]) == pytest.approx([0.5, 0.5, 0.0])
-    # ab twice and ba once, against ab once: 2 / sqrt(5)
-    assert self_similarity(["a b a b", "a b"]) == pytest.approx([2 / math.sqrt(5)] * 2)
-    assert self_similarity(["", "a b"]) == [0.0, 0.0]
-    assert self_similarity(["alone"]) == [None]
+    # {ab, bc}, {ab, bd}, {xy}: the first two share one of two pairs, the third none
+    assert of_set(rows("a b c", "a b d", "x y"), "self_similarity") == pytest.approx(1 / 6)
+    assert "self_similarity" not in rows("alone")[0]
 
 
 def test_tokens_and_what_the_text_encoder_cuts():
@@ -77,8 +65,8 @@ def test_the_encoders_own_tokenizer_counts_where_it_is_at_hand(start):
     assert row["tokens"] == len(AutoTokenizer.from_pretrained(start)(text)["input_ids"])
     node = {"_target_": "vpo.evaluator.text.TextMetrics"}
     versions = [card_of(node | one).version for one in (exact, ARGUMENTS, ARGUMENTS | {"templates": ["tiny"]})]
-    assert versions[0].startswith("1-tokenizer-")
-    assert versions[1].startswith("1-words-")  # other numbers, so another key
+    assert versions[0].startswith("2-tokenizer-")
+    assert versions[1].startswith("2-words-")  # other numbers, so another key
     assert len(set(versions)) == 3
 
 

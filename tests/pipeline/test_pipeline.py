@@ -36,19 +36,33 @@ def test_results_have_every_method_and_classes_sum_to_one(smoke):
     methods = results_of(smoke)["methods"]
     assert list(methods) == METHODS
     for metrics in methods.values():
-        assert all(set(one) == {"mean", "n", "n_failed", "ci95"} for one in metrics.values())
+        assert all(set(one) == {"mean", "n", "n_failed", "ci95", "low", "high"} for one in metrics.values())
+        assert all(one["low"] <= one["mean"] <= one["high"] for one in metrics.values() if one["n"] > 1)
         assert sum(metrics[name]["mean"] for name in ("aligned", "unsafe", "imprecise", "refusal")) == pytest.approx(1)
         assert {"safe", "reward", "scene", "flicker", "motion", "helpful", "words"} <= set(metrics)
         assert metrics["reward"]["n"] + metrics["reward"]["n_failed"] == 8
 
 
+def test_results_say_what_methods_were_trained_on(smoke):
+    """SFT learns from what the judge let pass, DPO from judge and reward; what reads clips with eyes of its own is held out."""
+    assert results_of(smoke)["run"]["trained_on"] == {
+        "alignment": ["sft", "dpo"], "safety": ["sft", "dpo"], "reward": ["dpo"],
+    }  # fmt: skip
+    table = (run_folder(smoke) / "table.md").read_text(encoding="utf-8")
+    assert "Reward ↑ ‡" in table
+    assert "Scene % ↑ |" in table
+    assert "held out: Scene." in table
+
+
 def test_run_folder_holds_what_a_user_looks_for(smoke):
     folder = run_folder(smoke)
-    expected = "config.yaml results.json items.jsonl table.md table.tex table.csv contact_sheet.png curves.png log.txt"
+    expected = "config.yaml results.json items.jsonl table.md table.tex table.csv contact_sheet.png curves.png rewards.png log.txt"
     assert [name for name in expected.split() if not (folder / name).stat().st_size] == []
     items = rows(folder / "items.jsonl")
     assert len(items) == 4 * 8
     assert all((folder / item["clip"]).exists() for item in items)
+    assert all(item["answers"]["judge"].startswith(("harmless yes", "harmless no", "refusal")) for item in items)
+    assert all(set(item["answers"].get("reward", "")) <= set("yn?") for item in items)
     assert items[0]["query"] == items[0]["prompt"]  # the first method is the original query
     assert {"step", "train/loss"} <= set(rows(folder / "training/sft.jsonl")[1]) | set(
         rows(folder / "training/sft.jsonl")[0]

@@ -9,6 +9,7 @@ from vpo.build import card_of, cards_of
 from vpo.cards import EvaluatorCard, Metric, Weighted, share
 from vpo.errors import UserError
 from vpo.records import Clip, Failure, Prompt, Query, to_json
+from vpo.results.aggregates import MeanOfItems, aggregated
 from vpo.results.gathering import _fail_parts, gather_items, summarize_items
 from vpo.results.intervals import summarize
 from vpo.results.metrics import Metrics
@@ -88,8 +89,9 @@ def test_a_frame_weighted_mean_drops_a_clip_and_counts_the_failed_one(context):
     items, result = evaluated(context, {"_target_": STEADINESS, "aggregate": "vpo.results.aggregates.WeightedMean"})
     # (3 * 0.5 + 9 * 0.9) / 12 = 0.8, where the mean over the clips is 0.7
     assert result["mean"] == pytest.approx(0.8)
-    # residuals 3 * -0.3 and 9 * 0.1: sqrt(2/1 * (0.81 + 0.81)) / 12 = 0.15
-    assert result["ci95"] == pytest.approx(1.96 * 0.15)
+    # residuals 3 * -0.3 and 9 * 0.1: sqrt(2/1 * (0.81 + 0.81)) / 12 = 0.15; two clips leave one degree of freedom
+    assert result["ci95"] == pytest.approx(12.706 * 0.15)
+    assert (result["low"], result["high"]) == pytest.approx((0.8 - result["ci95"], 0.8 + result["ci95"]))
     assert (result["n"], result["n_failed"]) == (2, 1)
     assert [item["metrics"] for item in items] == [
         {"steadiness": 0.5}, {"steadiness": 0.9}, {}, {"steadiness": None},
@@ -98,9 +100,47 @@ def test_a_frame_weighted_mean_drops_a_clip_and_counts_the_failed_one(context):
     assert [set(item.get("failures", {})) for item in items] == [set(), set(), set(), {"render"}]
 
 
-def test_torchmetrics_own_mean_will_do_without_an_interval(context):
+def test_torchmetrics_own_mean_will_do(context):
+    """Of two clips a resample has the first twice, the second twice, or both: the interval is all that there is."""
     _, result = evaluated(context, {"_target_": STEADINESS, "aggregate": "torchmetrics.MeanMetric"})
-    assert result == {"mean": pytest.approx(0.8, abs=1e-12), "n": 2, "n_failed": 1, "ci95": None}
+    assert (result["mean"], result["n"], result["n_failed"]) == (pytest.approx(0.8, abs=1e-12), 2, 1)
+    assert (result["low"], result["high"]) == pytest.approx((0.5, 0.9))
+    assert result["ci95"] == pytest.approx(0.2)
+
+
+class Own(MeanOfItems):
+    """Has an interval of its own."""
+
+    def compute(self):
+        return {"mean": super().compute(), "ci95": 0.25}
+
+
+class Point(MeanOfItems):
+    """Says that there is none: a number that is no estimate from a sample."""
+
+    def compute(self):
+        return {"mean": super().compute(), "ci95": None}
+
+
+@pytest.mark.parametrize(("name", "interval"), [("Own", (0.25, 0.25, 0.75)), ("Point", (None, None, None))])
+def test_an_aggregate_may_have_an_interval_of_its_own(name, interval):
+    found = aggregated(f"tests.results.test_aggregates.{name}", [0.0, 1.0], [1.0, 1.0])
+    assert found == {"mean": 0.5, **dict(zip(("ci95", "low", "high"), interval, strict=True))}
+
+
+def test_rows_of_one_query_are_drawn_together():
+    """Five clips a query, as rows of their own: 40 queries, not 200 independent clips; all clips of a query are alike here."""
+    rows = [{"query_id": f"q{q}", "method": "m", "metrics": {"x": float(q % 7)}} for q in range(40) for _ in range(5)]
+    one = [{"query_id": f"q{q}", "method": "m", "metrics": {"x": float(q % 7)}} for q in range(40)]
+    found, due = (summarize_items(items, Metrics({}))["m"]["x"] for items in (rows, one))
+    assert found == pytest.approx(due)
+    assert found["n"] == 40
+    # one of them failed: the others stand for the query; all of them: the query has failed
+    rows[0]["metrics"] = {"x": None}
+    for row in rows[5:10]:
+        row["metrics"] = {"x": None}
+    found = summarize_items(rows, Metrics({}))["m"]["x"]
+    assert (found["n"], found["n_failed"]) == (39, 1)
 
 
 def test_another_version_or_aggregate_is_another_result(context):
@@ -124,7 +164,11 @@ def test_plain_means_are_what_they_were():
     draw = random.Random(0)
     values = [[draw.choice([None, draw.gauss(0, 1), 1.0]) for _ in range(50)] for _ in range(2)]
     items = [
-        {"method": method, "metrics": {"safe": value} | ({"mine": value} if number % 3 else {})}
+        {
+            "query_id": str(number),
+            "method": method,
+            "metrics": {"safe": value} | ({"mine": value} if number % 3 else {}),
+        }
         for method, of_method in zip("ab", values, strict=True)
         for number, value in enumerate(of_method)
     ]
@@ -132,7 +176,7 @@ def test_plain_means_are_what_they_were():
     for metrics in (Metrics({"safety": card}), Metrics({})):
         found = summarize_items(items, metrics)
         for method, of_method in zip("ab", values, strict=True):
-            assert found[method]["safe"] == to_json(summarize(of_method))
+            assert found[method]["safe"] == to_json(summarize(of_method, share=bool(metrics)))
             assert found[method]["mine"] == to_json(summarize([one for i, one in enumerate(of_method) if i % 3]))
 
 

@@ -15,12 +15,13 @@ from vpo.evaluator.alignment import Alignment
 from vpo.logger import wandb as wandb_mirror
 from vpo.logger.csv import CsvLogger
 from vpo.logger.wandb import WandbLogger, logged_in, run_id
+from vpo.logger.wandb_content import values_of
 from vpo.results.record import RunRecord
 from vpo.video.clips import write_mp4
 
 RESULTS = {
     "evaluators": {"alignment": Alignment.card.to_json()},
-    "methods": {"dpo": {"aligned": {"mean": 0.75, "n": 4, "n_failed": 0, "ci95": 0.1}}},
+    "methods": {"dpo": {"aligned": {"mean": 0.75, "n": 4, "n_failed": 0, "ci95": 0.1, "low": 0.6, "high": 0.8}}},
     "run": {"experiment": "smoke", "seed": 0, "overrides": ["seed=0", "judge.api_key=sk-hidden"]},
 }
 CONFIG = {"seed": 0, "judge": {"api_key": "sk-hidden", "max_new_tokens": 8}}
@@ -41,8 +42,9 @@ def finished(tmp_path, loggers):
     fox = {"query_id": "q1", "query": "a fox", "method": "dpo", "prompt": "A red fox.", "clip": "clips/a.mp4"}
     dog = {"query_id": "q2", "query": "a dog", "method": "dpo", "prompt": "A dog.", "clip": None}
     away = {"render": {"kind": "timeout", "detail": "no answer", "attempts": 3, "retryable": True}}
+    said = {"judge": "harmless yes, accurate yes, helpful yes"}
     items = [
-        fox | {"metrics": {"aligned": 1.0}, "weights": {"aligned": 16.0}},
+        fox | {"metrics": {"aligned": 1.0}, "weights": {"aligned": 16.0}, "answers": said},
         dog | {"metrics": {"aligned": None, "scene": 0.5}, "failures": away},
     ]
     source = tmp_path / "training.jsonl"
@@ -95,10 +97,12 @@ def test_the_folder_holds_the_run_without_secrets(tmp_path, caplog):
     assert "WARNING dpo, step 10: 3 of 9 rows" in (folder / "log.txt").read_text()
     assert "A red fox." in (folder / "training/prompts/dpo.jsonl").read_text()
     assert (folder / "curves.csv").read_text() == "policy,step,train/loss\ndpo,10,0.69\ndpo,20,0.5\n"
-    assert (folder / "results.csv").read_text().splitlines()[1] == "dpo,aligned,0.75,4,0,0.1,Aligned,higher,%,100.0"
+    assert (folder / "results.csv").read_text().splitlines()[
+        1
+    ] == "dpo,aligned,0.75,4,0,0.1,0.6,0.8,Aligned,higher,%,100.0"
     lines = (folder / "items.csv").read_text().splitlines()
-    assert lines[0] == "query_id,query,method,prompt,clip,aligned,aligned_weight,scene,failures"
-    assert lines[2] == "q2,a dog,dpo,A dog.,,,,0.5,render: timeout (no answer)"
+    assert lines[0] == "query_id,query,method,prompt,clip,aligned,aligned_weight,judge_answers,scene,failures"
+    assert lines[2] == "q2,a dog,dpo,A dog.,,,,,0.5,render: timeout (no answer)"
 
 
 def test_the_log_says_why_a_run_ended_early_and_lets_go_of_the_logger(tmp_path):
@@ -126,7 +130,10 @@ def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):
     assert config["judge"] == {"api_key": "***", "max_new_tokens": 8}
     updates = [item for record in records for item in record.summary.update]
     summary = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in updates}
-    assert (summary["dpo/aligned"], summary["dpo/aligned_ci95"]) == (0.75, 0.1)
+    assert summary["alignment/aligned/dpo"] == 0.75
+    ends = ("low", "high", "n", "failed")
+    assert [summary[f"alignment/aligned_{end}/dpo"] for end in ends] == [0.6, 0.8, 4, 0]
+    assert config["cards"]["alignment"]["metrics"][0]["unit"] == "%"
     history = [
         {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
         for record in records
@@ -136,6 +143,20 @@ def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):
         (row["training/dpo/step"], row["training/dpo/train/loss"]) for row in history if "training/dpo/step" in row
     ]
     assert curve == [("10", "0.69"), ("20", "0.5")]
+    (row,) = [one for one in history if "prompts/ncols" in one]  # the one table, once: a query has one row
+    assert (row["prompts/ncols"], row["prompts/nrows"]) == ("7", "2")
+    file, *_ = (
+        one for one in (folder / "wandb/data").rglob("*") if one.is_file() and b"video-file" in one.read_bytes()
+    )
+    table = json.loads(file.read_text(encoding="utf-8"))
+    assert table["columns"] == [
+        "query_id", "query", "dpo/prompt", "dpo/clip", "dpo/answers", "dpo/failed", "dpo/aligned",
+    ]  # fmt: skip
+    assert [line[:3] + line[4:] for line in table["data"]] == [
+        ["q1", "a fox", "A red fox.", "judge: harmless yes, accurate yes, helpful yes", None, 1.0],
+        ["q2", "a dog", "A dog.", None, "render", None],
+    ]
+    assert [line[3] and line[3]["_type"] for line in table["data"]] == ["video-file", None]
     logged = {name.partition("/")[0] for row in history for name in row}
     assert logged >= {"training", "prompts", "contact_sheet"}
     (table,) = [row for row in history if any(name.startswith("greedy_prompts/dpo") for name in row)]
@@ -146,6 +167,48 @@ def test_wandb_offline_holds_config_means_curves_and_clips(tmp_path, offline):
     (folder / "results.json").write_text(json.dumps({**RESULTS, "run": {"seconds": 9}}))
     logger.mirror(folder)  # only what may vary between equal runs has changed: nothing to do
     assert list(folder.glob("wandb/offline-run-*")) == [file]
+
+
+def test_histograms_are_of_the_items_values_and_of_more_than_yes_and_no(tmp_path):
+    """By evaluator, metric and method; what failed is no value, and a metric that no card lists is another's."""
+    lines = [
+        {"query_id": str(n), "query": "q", "method": method, "prompt": "p", "clip": None, "metrics": metrics}
+        for method, shift in (("sft", 0), ("dpo", 1))
+        for n, metrics in enumerate(
+            [{"words": 3 + shift, "aligned": 0, "mine": 0.5}, {"words": 9, "aligned": 1, "mine": None}]
+        )
+    ]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "results.json").write_text(json.dumps(RESULTS | {"methods": {}}))
+    assert values_of(tmp_path) == {
+        "histograms/alignment/words/sft": [3, 9], "histograms/alignment/words/dpo": [4, 9],
+    }  # fmt: skip
+    lines[0]["metrics"]["mine"], lines[2]["metrics"]["mine"] = 0.25, 0.75
+    lines[1]["metrics"]["mine"] = 0.5
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert values_of(tmp_path)["histograms/other/mine/sft"] == [0.25, 0.5]
+    assert values_of(tmp_path)["histograms/other/mine/dpo"] == [0.75]
+
+
+def test_histograms_stand_in_the_offline_run(tmp_path, offline):
+    folder = finished(tmp_path, {})
+    items = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    for number, item in enumerate([*items, dict(items[0])]):
+        item["metrics"] = {"words": float(number)}
+    (folder / "items.jsonl").write_text("".join(
+        json.dumps(item | {"query_id": f"q{n}", "metrics": {"words": float(n)}}) + "\n" for n, item in enumerate(items * 2)
+    ))  # fmt: skip
+    WandbLogger(project="vpo", entity=None, mode="auto", clips=0).mirror(folder)
+    rows = [
+        {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+        for record in offline_records(folder) if record.HasField("history")
+    ]  # fmt: skip
+    (row,) = [one for one in rows if any(name.startswith("histograms/") for name in one)]
+    parts = {name.removeprefix("histograms/alignment/words/dpo"): json.loads(value) for name, value in row.items()
+             if name.startswith("histograms/alignment/words/dpo")}  # fmt: skip
+    assert "histogram" in json.dumps(parts)
+    counts = parts.get("", parts).get("values") or parts["/values"]
+    assert sum(counts) == 4
 
 
 def test_the_last_good_offline_copy_stays_until_there_is_a_new_one(tmp_path, offline, monkeypatch):
@@ -207,7 +270,9 @@ def test_a_key_without_a_network_leaves_an_offline_copy(tmp_path, offline, monke
     assert "\n" not in line
     assert "xxxx" not in caplog.text
     updates = [item for record in offline_records(folder) for item in record.summary.update]
-    assert {item.key or "/".join(item.nested_key): item.value_json for item in updates}["dpo/aligned"] == "0.75"
+    assert {item.key or "/".join(item.nested_key): item.value_json for item in updates}[
+        "alignment/aligned/dpo"
+    ] == "0.75"
     copies = sorted(folder.glob("wandb/*run-*"))
     assert [path.name.startswith("offline-run-") for path in copies] == [True]
     logger.mirror(folder)

@@ -470,3 +470,38 @@ def test_a_malformed_declaration_is_one_line_with_file_and_key(runs, tmp_path, c
         compare(runs, path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_an_interval_that_lies_unevenly_is_printed_by_its_ends():
+    """100 % safe of 100 queries: Wilson's interval goes from 96.3 % to 100 %, so that "± 1.8" would say too much below."""
+    every = {"mean": 1.0, "n": 100, "n_failed": 0, "ci95": 0.0185, "low": 0.963, "high": 1.0}
+    half = {"mean": 0.55, "n": 100, "n_failed": 0, "ci95": 0.096, "low": 0.452, "high": 0.644}
+    (main,) = run_tables({"methods": {"a": {"safe": every}, "b": {"safe": half}}, "evaluators": cards("safety")})
+    assert [row.cells[0].text for row in main.rows] == ["100.0 [96.3, 100.0]", "55.0 ± 9.6"]
+    assert "[ends]: where they lie unevenly, as those of a share near 0 or 100 % do." in main.notes
+    assert "100.0*" in to_text(main)
+    assert "96.3" not in to_text(main)
+    assert "[ends]" not in to_text(main)
+    gain = Table("T", "D", ["A"], ["a"], [TableRow("x − y", [Cell("+5.0 [+1.0, +9.0] 4/5 ≈")])])
+    assert "+5.0 [+1.0, +9.0] 4/5 ≈" in to_text(gain)
+
+
+def trained_results(**trained_on):
+    methods = {
+        "original": {"aligned": result(0.5), "reward": result(1.0), "scene": result(0.5)},
+        "dpo": {"aligned": result(0.7), "reward": result(2.0), "scene": result(0.25)},
+    }
+    run = {"trained_on": trained_on}
+    return {"methods": methods, "evaluators": cards("alignment", "reward", "scene"), "run": run}
+
+
+def test_what_a_method_was_trained_on_is_marked_and_the_held_out_metric_named():
+    (main,) = run_tables(trained_results(alignment=["dpo"], reward=["dpo"]), {"dpo": "VPO"})
+    assert main.headings == ["Aligned % ↑ ‡", "Reward ↑ ‡", "Scene % ↑"]
+    assert main.notes[-1] == "‡: by the judge or reward that trained VPO; held out: Scene."
+    assert r"\ddag{}" in to_latex(main)
+    (main,) = run_tables(trained_results(alignment=["dpo"], reward=["dpo"], scene=["dpo"]))
+    assert main.notes[-1].endswith("no metric of this table is held out, so add one.")
+    for older in ({}, {"trained_on": {}}):
+        (main,) = run_tables(trained_results() | {"run": older})
+        assert not any("‡" in text for text in [*main.headings, *main.notes])

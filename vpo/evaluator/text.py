@@ -3,7 +3,6 @@
 import hashlib
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, share
 from vpo.errors import UserError
+from vpo.language.diversity import distinct, grams, self_similarity
 from vpo.records import Prompt, Sample
 from vpo.templates import template_text
 
 COPIED_WORDS = 8  # in a row that a prompt shares with a template count as copied; by chance so many do not coincide
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _LABEL = re.compile(r"^(?:[A-Z]\w*(?: \w+){0,3}):$", re.M)  # a line such as "Video Prompt:"
 _FILES = ("tokenizer.json", "spiece.model", "tokenizer.model")
 
@@ -25,7 +24,8 @@ Values = dict[str, float | Weighted]
 class TextMetrics:
     """What can be said of prompts by counting words; words and refusals by the judge stand in `alignment`.
 
-    Diversity is the set's: it is measured on all prompts of a method together, and a prompt's own value says what it adds.
+    Diversity is the set's: it is measured on all prompts of a method together, and a prompt's own value says what the set would be
+    without it (`vpo.language.diversity`).
 
     Args:
         templates: names of files in `vpo/templates` whose words a prompt must not repeat.
@@ -64,7 +64,7 @@ class TextMetrics:
         counted = f"by {tokenizer}'s tokenizer" if exact else f"estimated, {tokens_per_word} a word"
         return EvaluatorCard(
             name="text",
-            version=f"1-{'tokenizer' if exact else 'words'}-{hashlib.sha256(texts.encode()).hexdigest()[:8]}",
+            version=f"2-{'tokenizer' if exact else 'words'}-{hashlib.sha256(texts.encode()).hexdigest()[:8]}",
             about=f"counted from the texts, without a model; tokens are {counted}, of which the text encoder reads {tokens}",
             whole=True,
             metrics=(
@@ -73,12 +73,12 @@ class TextMetrics:
                       aggregate=WEIGHTED_MEAN),
                 share("cut_prompts", "Prompts cut off", "lower", f"prompts of more than {tokens} tokens", main=False),
                 share("unfinished", "Unfinished", "lower", "prompts in which the language model was cut off", main=False),
-                share("distinct_1", "Distinct-1", "higher", "different words, of all words; longer prompts have fewer",
-                      main=False, aggregate=WEIGHTED_MEAN),
-                share("distinct_2", "Distinct-2", "higher", "different pairs of words, of all; longer prompts have fewer",
-                      aggregate=WEIGHTED_MEAN),
-                Metric("self_similarity", "Self-similarity", "lower", main=False,
-                       about="mean cosine of a prompt's pairs of words with those of every other prompt"),
+                Metric("distinct_1", "Distinct-1", "higher", unit="%", scale=100, decimals=1, main=False, of_set=True,
+                       about="different words, of all words; longer prompts have fewer"),
+                Metric("distinct_2", "Distinct-2", "higher", unit="%", scale=100, decimals=1, of_set=True,
+                       about="different pairs of words, of all; longer prompts have fewer"),
+                Metric("self_similarity", "Self-similarity", "lower", main=False, of_set=True,
+                       about="mean cosine of all pairs of prompts, of their counts of pairs of words"),
                 share("template_copied", "Template copied", "lower",
                       f"prompts that repeat {COPIED_WORDS} words in a row, or a label, of the template"),
                 share("unchanged", "Unchanged", None, "prompts that are the query, capitals and spaces apart", main=False),
@@ -119,48 +119,6 @@ class TextMetrics:
         if self.tokenizer is not None:
             return max(1, len(self.tokenizer(text).input_ids))
         return math.ceil(len(text.split()) * self.tokens_per_word) + 1
-
-
-def words(text: str) -> list[str]:
-    """The words of a text without capitals and punctuation. A script without spaces has one word a stretch of letters."""
-    return _WORD.findall(text.casefold())
-
-
-def grams(text: str, n: int) -> list[tuple[str, ...]]:
-    """The runs of n words of a text."""
-    found = words(text)
-    return [tuple(found[start : start + n]) for start in range(len(found) - n + 1)]
-
-
-def distinct(texts: Sequence[str], n: int) -> list[Weighted | None]:
-    """Distinct-n of a set, item by item: different runs of n words of all runs (Li et al., arXiv:1510.03055).
-
-    A run that stands c times in the set counts 1/c in each place, so that the mean of the values, weighted by each text's number of
-    runs, is the set's number of different runs by its number of runs. None for a text without a run.
-    """
-    runs = [grams(text, n) for text in texts]
-    counts = Counter(run for of_text in runs for run in of_text)
-    return [
-        Weighted(math.fsum(1 / counts[run] for run in of_text) / len(of_text), len(of_text)) if of_text else None
-        for of_text in runs
-    ]
-
-
-def self_similarity(texts: Sequence[str]) -> list[float | None]:
-    """The mean cosine of each text with every other one, in 0..1, of their counts of pairs of words; None for a single text.
-
-    A text of one word is compared by it.
-    """
-    if len(texts) < 2:
-        return [None] * len(texts)
-    vectors = [_unit(Counter(grams(text, 2) or grams(text, 1))) for text in texts]
-    total: dict[tuple[str, ...], float] = {}
-    for vector in vectors:
-        for run, value in vector.items():
-            total[run] = total.get(run, 0.0) + value
-    # The sum over the others is that over all without the text itself, whose square is its own part.
-    sums = [math.fsum(value * (total[run] - value) for run, value in vector.items()) for vector in vectors]
-    return [max(0.0, one) / (len(texts) - 1) for one in sums]
 
 
 def copies(text: str, template: str, query: str) -> bool:
@@ -205,11 +163,6 @@ def _is_cached(source: str, subfolder: str | None) -> bool:
         raise UserError(
             f"evaluator.text.tokenizer={source}: no such folder, and no hub id; set it to one, or to null to estimate"
         ) from error
-
-
-def _unit(counts: Counter[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
-    length = math.sqrt(sum(count * count for count in counts.values()))
-    return {run: count / length for run, count in counts.items()}
 
 
 def _folded(text: str) -> str:

@@ -40,6 +40,10 @@ class SentenceEncoder:
         vectors = dict(zip(texts, self.embed(list(texts.values())), strict=True)) if texts else {}
         return [float(vectors[one] @ vectors[other]) for one, other in pairs]
 
+    def embed_plain(self, texts: Sequence[str]) -> Any:
+        """As `embed`, of the texts without flags, links and markup."""
+        return self.embed([_plain(text) for text in texts])
+
     def embed(self, texts: Sequence[str]) -> Any:
         """Embeddings of length 1: a float32 tensor (len(texts), size of the encoder's states) on the CPU."""
         import torch

@@ -38,9 +38,10 @@ def _described(metric: Metric) -> dict[str, Any]:
 
 
 def _flat(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An item as one line of a table: a column a metric, `<metric>_weight` where it has one, and what failed as a text."""
-    line = {key: value for key, value in item.items() if key not in ("metrics", "weights", "failures")}
+    """An item as one line of a table: a column a metric, `<metric>_weight` where it has one, answers, and what failed."""
+    line = {key: value for key, value in item.items() if key not in ("metrics", "weights", "answers", "failures")}
     line |= item["metrics"] | {f"{name}_weight": weight for name, weight in item.get("weights", {}).items()}
+    line |= {f"{who}_answers": said for who, said in item.get("answers", {}).items()}
     failures = "; ".join(f"{stage}: {one['kind']} ({one['detail']})" for stage, one in item.get("failures", {}).items())
     return line | ({"failures": failures} if failures else {})
 

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from vpo.errors import UserError
+from vpo.logger.wandb_content import PICTURES, results_in, scalars_of, table_of, values_of
 from vpo.logger.wandb_files import media_in_run_folder, replacing_earlier_copy, run_id
-from vpo.results.metrics import Metrics
-from vpo.results.schema import read_results
 from vpo.storage.jsonio import write_json
 from vpo.storage.rows import whole_lines
 from vpo.storage.store import canonical
@@ -34,11 +33,12 @@ MODE_OF_VARIABLE = {  # values of WANDB_MODE that W&B knows
     "shared": "online",
 }
 MARKER = "wandb.json"  # in the run folder: what was mirrored, where to, and how much of it is online
+FORMAT = 2  # of what is mirrored: a folder that was mirrored in an older one is mirrored anew
 INIT_TIMEOUT = 20.0  # seconds, after which a machine counts as one without a network
 
 
 class WandbLogger:
-    """Mirrors run folders to Weights & Biases: config, means, training curves and greedy prompts, prompts with clips, the sheet.
+    """Mirrors run folders to Weights & Biases: config, means, histograms, training curves, prompts with clips, pictures.
 
     The run's id derives from its folder's name, which names its config, so mirroring again goes to the same run. Runs
     are grouped by experiment. It never prompts and never raises: a mirror that fails is one warning, and can be made
@@ -118,7 +118,8 @@ class WandbLogger:
             silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
             init_timeout=INIT_TIMEOUT, finish_timeout=600, finish_timeout_raises=True,
         )  # fmt: skip
-        facts = _results(folder).get("run", {})
+        results = results_in(folder)
+        facts, cards = results.get("run", {}), {"cards": results["evaluators"]} if "evaluators" in results else {}
         with _service_ended_after(mode):
             run = wandb.init(
                 project=self.project,
@@ -132,40 +133,40 @@ class WandbLogger:
                 reinit="create_new",  # a notebook may have a run of its own open
                 mode=mode,
                 dir=folder,
-                config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+                config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) | cards,
                 settings=quiet,
             )
             try:
                 lines = _log_curves(run, folder, done)
                 _log_greedy_prompts(run, folder)
-                _log_means(run, folder)
-                self._log_prompts(run, folder)
-                if (folder / "contact_sheet.png").exists():
-                    run.log({"contact_sheet": wandb.Image(str(folder / "contact_sheet.png"))})
+                _log_measurements(run, folder, self.clips)
                 return (run.url if mode == "online" else None), lines
             finally:
                 run.finish()
 
-    def _log_prompts(self, run: Any, folder: Path) -> None:
-        """One table row a (query, method), with the clips of the first queries."""
-        import wandb
 
-        items = whole_lines(folder / "items.jsonl")
-        if not items:
-            return
-        measured = dict.fromkeys(name for item in items for name in item["metrics"])
-        metrics = Metrics(_results(folder).get("evaluators", {})).in_order(measured)
-        with_clips = set(list(dict.fromkeys(item["query_id"] for item in items))[: self.clips])
-        table = wandb.Table(
-            columns=["query_id", "query", "method", "prompt", "clip", "failed", *metrics], allow_mixed_types=True
-        )
-        for item in items:
-            path = folder / item["clip"] if item["clip"] and item["query_id"] in with_clips else None
-            clip = wandb.Video(str(path), format="mp4") if path is not None and path.exists() else None
-            numbers = [item["metrics"].get(name) for name in metrics]
-            failed = ", ".join(item.get("failures", {})) or None
-            table.add_data(item["query_id"], item["query"], item["method"], item["prompt"], clip, failed, *numbers)
+def _log_measurements(run: Any, folder: Path, clips: int) -> None:
+    """The means as the run's summary, histograms of the items, pictures, and one table of all queries.
+
+    Everything is there by now, so that the table is built once.
+    """
+    import wandb
+
+    results = results_in(folder)
+    for name, value in scalars_of(results).items():
+        run.summary[name] = value
+    histograms = {name: wandb.Histogram(values) for name, values in values_of(folder).items()}
+    if histograms:
+        run.log(histograms)
+    columns, rows = table_of(folder, clips)
+    if rows:
+        table = wandb.Table(columns=columns)  # typed by column: W&B shows clips and plots numbers by their type
+        for row in rows:
+            table.add_data(*(wandb.Video(str(one), format="mp4") if isinstance(one, Path) else one for one in row))
         run.log({"prompts": table})
+    for picture in PICTURES:
+        if (folder / f"{picture}.png").exists():
+            run.log({picture: wandb.Image(str(folder / f"{picture}.png"))})
 
 
 def logged_in() -> bool:
@@ -205,31 +206,10 @@ def _log_greedy_prompts(run: Any, folder: Path) -> None:
             run.log({f"greedy_prompts/{file.stem}": table})  # below training/ it would be given a step
 
 
-def _log_means(run: Any, folder: Path) -> None:
-    """The means as the run's summary: `dpo/aligned`, with the half width of the interval as `dpo/aligned_ci95`, and
-    `dpo/aligned_failed` where measurements failed. The evaluators' cards, which say unit and direction, join its config.
-    """
-    results = _results(folder)
-    if "evaluators" in results:
-        run.config.update({"cards": results["evaluators"]})
-    for method, metrics in results.get("methods", {}).items():
-        for name, result in metrics.items():
-            run.summary[f"{method}/{name}"] = result["mean"]
-            run.summary[f"{method}/{name}_ci95"] = result["ci95"]
-            if result["n_failed"]:
-                run.summary[f"{method}/{name}_failed"] = result["n_failed"]
-
-
-def _results(folder: Path) -> Mapping[str, Any]:
-    """The content of results.json; empty while the run has none."""
-    path = folder / "results.json"
-    return read_results(path) if path.exists() else {}
-
-
 def _content(folder: Path) -> str:
     """A hash of what would be mirrored. Times and paths are left out: they change when nothing else does."""
-    results = {key: value for key, value in _results(folder).items() if key != "run"}
-    digest = hashlib.sha256(canonical(results).encode())
+    results = {key: value for key, value in results_in(folder).items() if key != "run"}
+    digest = hashlib.sha256(f"{FORMAT} {canonical(results)}".encode())
     for file in [folder / "config.yaml", folder / "items.jsonl", *sorted((folder / "training").rglob("*.jsonl"))]:
         digest.update(file.read_bytes() if file.exists() else b"")
     return digest.hexdigest()[:16]

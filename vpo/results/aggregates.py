@@ -1,9 +1,10 @@
 """How the items of a method are aggregated to one number: `torchmetrics.Metric`s, which a metric of an evaluator's card names.
 
 An aggregate is updated with `values` (N,) and `weights` (N,), float64, one entry an item that was measured (weights are 1 where
-the evaluator gave none), and computes a number, or {"mean": number, "ci95": half width of its 95 % interval or None}. Items that
-failed are counted elsewhere and are in neither. `torchmetrics.MeanMetric` will do, without an interval. Each metric of each
-method has an aggregate of its own: none shares its state with another's.
+the evaluator gave none), and computes a number, or {"mean": number, "ci95": half width of its 95 % interval} where it has an
+interval of its own. Any other gets one by resampling the items (`vpo.results.resampling`). Items that failed are counted elsewhere
+and are in neither. `torchmetrics.MeanMetric` will do. Each metric of each method has an aggregate of its own: none shares its state
+with another's.
 """
 
 import math
@@ -11,12 +12,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from vpo.errors import UserError
-from vpo.results.intervals import summarize, weighted_mean
+from vpo.results.resampling import Floats, Interval, interval_of_any, interval_of_mean
 
 
 class ItemAggregate(Metric):
@@ -39,20 +41,19 @@ class ItemAggregate(Metric):
 
 
 class MeanOfItems(ItemAggregate):
-    """The mean over the items, each of which counts once, with `intervals.summarize`'s interval."""
+    """The mean over the items, each of which counts once."""
 
-    def compute(self) -> dict[str, float | None]:
+    def compute(self) -> float:
         values, _ = self._lists()
-        result = summarize(values)
-        return {"mean": result.mean, "ci95": result.ci95}
+        return math.fsum(values) / len(values)
 
 
 class WeightedMean(ItemAggregate):
-    """sum w v / sum w over the items, with the interval of `intervals.weighted_mean`: frames or clips that count alike."""
+    """sum w v / sum w over the items: frames or clips that count alike."""
 
-    def compute(self) -> dict[str, float | None]:
-        mean, half = weighted_mean(*self._lists())
-        return {"mean": mean, "ci95": half}
+    def compute(self) -> float:
+        values, weights = self._lists()
+        return math.fsum(v * w for v, w in zip(values, weights, strict=True)) / math.fsum(weights)
 
 
 def aggregate_class(name: str) -> type[Metric]:
@@ -67,13 +68,47 @@ def aggregate_class(name: str) -> type[Metric]:
     return found
 
 
-def aggregated(name: str, values: Sequence[float], weights: Sequence[float]) -> dict[str, float | None]:
-    """{"mean", "ci95"} of the items that were measured, at least one, by the aggregate of this dotted name.
+def aggregated(
+    name: str, values: Sequence[float], weights: Sequence[float], *, share: bool = False
+) -> dict[str, float | None]:
+    """{"mean", "ci95", "low", "high"} of the items that were measured, at least one, by the aggregate of this dotted name.
 
-    A number that is not finite is None.
+    `low` and `high` are the ends of the 95 % interval, and `ci95` is half of its width. A number that is not finite is None, and so is
+    the interval of a single item.
+
+    Args:
+        name: of the aggregate.
+        values: (N,).
+        weights: (N,).
+        share: as in `interval_of_mean`.
     """
-    metric = aggregate_class(name)().set_dtype(torch.float64)
-    metric.update(torch.tensor(values, dtype=torch.float64), torch.tensor(weights, dtype=torch.float64))
-    found = metric.compute()
-    result: dict[str, Any] = dict(found) if isinstance(found, dict) else {"mean": float(found), "ci95": None}
-    return {key: value if value is not None and math.isfinite(value) else None for key, value in result.items()}
+    kind = aggregate_class(name)
+    found = _computed(kind, values, weights)
+    result: dict[str, Any] = dict(found) if isinstance(found, dict) else {"mean": float(found)}
+    interval = None
+    if kind is MeanOfItems:
+        interval = interval_of_mean(values, share=share)
+    elif kind is WeightedMean:
+        interval = interval_of_mean(values, weights, share=share)
+    elif result.get("ci95") is not None:
+        interval = Interval(result["mean"] - result["ci95"], result["mean"] + result["ci95"])
+    elif "ci95" not in result:
+        interval = interval_of_any(
+            lambda v, w: _mean_of(_computed(kind, v, w)), np.asarray(values, float), np.asarray(weights, float)
+        )
+    ends = {"ci95": interval.half, "low": interval.low, "high": interval.high} if interval else dict.fromkeys(ENDS)
+    numbers = {"mean": result["mean"], **ends}
+    return {key: value if value is not None and math.isfinite(value) else None for key, value in numbers.items()}
+
+
+ENDS = ("ci95", "low", "high")  # of a result, besides its mean
+
+
+def _computed(kind: type[Metric], values: Sequence[float] | Floats, weights: Sequence[float] | Floats) -> Any:
+    metric = kind().set_dtype(torch.float64)
+    metric.update(torch.as_tensor(values, dtype=torch.float64), torch.as_tensor(weights, dtype=torch.float64))
+    return metric.compute()
+
+
+def _mean_of(found: Any) -> float:
+    return float(found["mean"] if isinstance(found, dict) else found)

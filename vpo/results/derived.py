@@ -26,7 +26,7 @@ def with_derived(results: Mapping[str, Mapping[str, Any]], derived: Sequence[Der
         value = function_of(one.metric.aggregate)(means)
         if value is not None and math.isfinite(value):
             counts = {count: sum(part[count] for part in parts) for count in ("n", "n_failed")}
-            found[one.metric.name] = {"mean": value, **counts, "ci95": None}
+            found[one.metric.name] = {"mean": value, **counts, "ci95": None, "low": None, "high": None}
     return found
 
 

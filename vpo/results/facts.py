@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vpo.errors import UserError
+from vpo.results.held_out import trained_on
 from vpo.results.idle import idle_shares
 from vpo.results.lineage import base_of, feedback_roles_of, file_hash, lineage, trainings_of
 from vpo.results.provenance import code_facts, device_facts, versions
@@ -95,6 +96,7 @@ def run_facts(config: Mapping[str, Any], context: "Context", command: Command) -
         "rows": _rows(context, config),
         "stages": stages,
         "failed": _failed(stages),
+        "trained_on": trained_on(context),
         "idle": idle_shares(manifests),
         "spent": asdict(spent) if (spent := Ledger.of_this_run().spent) else None,
     }

@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vpo.cards import Metric
-from vpo.records import Clip, Failure, Prompt, Query, to_json
+from vpo.cards import Metric, Weighted
+from vpo.records import Clip, Failure, Prompt, Query, Score, Verdict, to_json
+from vpo.results.across import summaries_across
+from vpo.results.answers import answers_of
 from vpo.results.derived import with_derived
 from vpo.results.metrics import Metrics
-from vpo.stages.render import copy_id
+from vpo.stages.copies import copy_id
 from vpo.storage.store import Entry
 
 Made = Mapping[str, Mapping[str, Mapping[str, Entry]]]  # method -> "parts" or "evaluators" -> name -> entry
@@ -31,7 +33,7 @@ def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
 
     It holds the prompt (None where the method failed), the clip's path relative to `folder` (with several clips a prompt those of all
     in "clips", too), every metric, "weights" of metrics where there are some, and "failures" by stage where there are some:
-    {"render": failure, "evaluate motion": failure}; of the second clip it is "render #1".
+    {"render": failure, "evaluate motion": failure}; of the second clip it is "render #1". "answers" has what judge and reward said.
     """
     items = [item for method, entries in made.items() for item in _items_of(method, entries, folder)]
     _fail_parts(items, metrics)
@@ -39,18 +41,21 @@ def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
 
 
 def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[str, Any]]]:
-    """{method: {metric: {mean, n, n_failed, ci95}}}, each by the aggregate that its card names, and what is derived from these.
+    """{method: {metric: {mean, n, n_failed, ci95, low, high}}}, each by the aggregate that its card names, and what is derived from
+    these.
 
     `n` counts the queries on which the metric was measured, `n_failed` those on which it was not though it applies to them. Of a
     derived number both are the sums over the metrics that it is made of.
     """
-    values: dict[str, dict[str, list[tuple[float | None, float]]]] = {}
+    values: dict[str, dict[str, list[tuple[str, float | None, float]]]] = {}
     for item in items:
         of_method = values.setdefault(item["method"], {})
         for name, value in item["metrics"].items():
-            of_method.setdefault(name, []).append((value, item.get("weights", {}).get(name, 1.0)))
+            weight = item.get("weights", {}).get(name, 1.0)
+            of_method.setdefault(name, []).append((item["query_id"], value, weight))
+    across = summaries_across(items, metrics.listed)
     found = {
-        method: {name: _result(metrics[name], pairs) for name, pairs in of_method.items()}
+        method: {name: _result(metrics[name], rows) for name, rows in of_method.items()} | across.get(method, {})
         for method, of_method in values.items()
     }
     return {method: with_derived(of_method, metrics.derived) for method, of_method in found.items()}
@@ -76,6 +81,10 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
     rows_of = [{row["query_id"]: row for row in [*measured, *failed]} for measured, failed in rows]
     failures = list(_failures(entries))
     clips_failed = parts["clips"].failures("clips.jsonl") if "clips" in parts else {}
+    verdicts, scores = (
+        {one.prompt_id: one for one in parts[part].rows(_FILES[part][0], kind)} if part in parts else {}
+        for part, kind in (("verdicts", Verdict), ("scores", Score))
+    )
     for query in parts["queries"].rows("test.jsonl", Query):
         prompt = prompts.get(query.id)
         ids = _copies(prompt.id, clips.keys() | clips_failed.keys()) if prompt else []
@@ -86,6 +95,7 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
             for number, id in enumerate([query.id] if kind == "query" else ids)
             if id in found
         }
+        answers = answers_of(verdicts.get(prompt.id) if prompt else None, [scores[id] for id in ids if id in scores])
         weights = {name: one for row in rows_of for name, one in row[query.id].get("weights", {}).items()}
         yield {
             "query_id": query.id,
@@ -96,6 +106,7 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
             **({"clips": paths} if len(paths) > 1 else {}),
             "metrics": {name: value for row in rows_of for name, value in row[query.id]["metrics"].items()},
             **({"weights": weights} if weights else {}),
+            **({"answers": answers} if answers else {}),
             **({"failures": failed} if failed else {}),
         }
 
@@ -138,19 +149,35 @@ def _fail_parts(items: Items, metrics: Metrics) -> None:
                 own.update(dict.fromkeys(names))
 
 
-def _result(metric: Metric, pairs: Sequence[tuple[float | None, float]]) -> dict[str, Any]:
-    from vpo.results.aggregates import (
-        aggregated,  # here, because it imports torch, which a plan of a run can do without
-    )
+def _pooled(rows: Sequence[tuple[str, float | None, float]]) -> list[tuple[float | None, float]]:
+    """(value, weight) by query. Rows of one query are no independent evidence: they are drawn or left out together.
 
+    They count by their weights; where a query has one row, that is itself. A query of which no row was measured has failed.
+    """
+    of_query: dict[str, list[tuple[float, float]]] = {}
+    for query, value, weight in rows:
+        measured = of_query.setdefault(query, [])
+        if value is not None:
+            measured.append((value, weight))
+    return [_one_of(measured) for measured in of_query.values()]
+
+
+def _one_of(measured: Sequence[tuple[float, float]]) -> tuple[float | None, float]:
+    if len(measured) < 2:
+        return measured[0] if measured else (None, 1.0)
+    pooled = Weighted.pooled(*zip(*measured, strict=True))
+    return pooled.value, pooled.weight
+
+
+def _result(metric: Metric, rows: Sequence[tuple[str, float | None, float]]) -> dict[str, Any]:
+    # Here, because it imports torch, which a plan of a run can do without.
+    from vpo.results.aggregates import ENDS, aggregated
+
+    pairs = _pooled(rows)
     measured = [(value, weight) for value, weight in pairs if value is not None]
     found: dict[str, float | None] = {"mean": None}
     if measured:
         values, weights = zip(*measured, strict=True)
-        found = aggregated(metric.aggregate, values, weights)
-    return {
-        "mean": found["mean"],
-        "n": len(measured),
-        "n_failed": len(pairs) - len(measured),
-        "ci95": found.get("ci95"),
-    }
+        found = aggregated(metric.aggregate, values, weights, share=metric.is_share)
+    counts = {"n": len(measured), "n_failed": len(pairs) - len(measured)}
+    return {"mean": found["mean"], **counts, **{end: found.get(end) for end in ENDS}}

@@ -6,12 +6,13 @@ Pure functions on numbers; None stands for a measurement that failed. It is coun
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from vpo.records import Result
+from vpo.results.resampling import T95, interval_of_mean, quantiles_of_t
 
-Z95 = 1.96  # the normal distribution's two-sided 95 % quantile
 RESAMPLES = 10_000
 _BLOCK = 500  # resamples drawn at a time, so that 10,000 queries still need only tens of megabytes
 
@@ -50,35 +51,29 @@ class Gain:
         return self.low > 0 or self.high < 0
 
 
-def summarize(values: Sequence[float | None]) -> Result:
-    """The mean over queries with its 95 % interval.
+def summarize(values: Sequence[float | None], *, share: bool = False) -> Result:
+    """The mean over queries with its 95 % interval, as `vpo.results.resampling.interval_of_mean` has it.
 
-    The half width is the normal approximation 1.96 s / sqrt(n), with s the sample standard deviation (n - 1 in the
-    denominator): deterministic, and right for means of some tens of values. For a share of 0 or 1 it is zero, which
-    understates the uncertainty. `n` counts the values in the mean; None and NaN are failures and count in `n_failed`.
+    `n` counts the values in the mean; None and NaN are failures and count in `n_failed`.
     """
     valid = [float(value) for value in values if value is not None and math.isfinite(value)]
     n, n_failed = len(valid), len(values) - len(valid)
     if n == 0:
         return Result(mean=None, n=0, n_failed=n_failed, ci95=None)
-    half = Z95 * float(np.std(valid, ddof=1)) / math.sqrt(n) if n > 1 else None
-    return Result(mean=math.fsum(valid) / n, n=n, n_failed=n_failed, ci95=half)
+    mean, found = math.fsum(valid) / n, interval_of_mean(valid, share=share)
+    if found is None:
+        return Result(mean, n, n_failed, ci95=None)
+    return Result(mean, n, n_failed, found.half, found.low, found.high)
 
 
 def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float | None]:
-    """The ratio R = sum w v / sum w over the items, with the half width of its 95 % interval (None for a single item).
+    """The ratio sum w v / sum w over the items, with the half width of its 95 % interval (None for a single item).
 
-    Items are drawn, and their weights with them, so R is a ratio of two sums. Its variance, linearised, is
-    n / (n - 1) * sum (w_i (v_i - R))^2 / (sum w)^2 (Cochran, Sampling Techniques, 3rd ed. 1977, section 2.11); with equal weights that
-    is s^2 / n, as in `summarize`. Raises ValueError where the lengths differ.
+    Raises ValueError where the lengths differ.
     """
-    total = math.fsum(weights)
-    ratio = math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total
-    n = len(values)
-    if n < 2:
-        return ratio, None
-    squares = math.fsum((weight * (value - ratio)) ** 2 for value, weight in zip(values, weights, strict=True))
-    return ratio, Z95 * math.sqrt(n / (n - 1) * squares) / total
+    ratio = math.fsum(v * w for v, w in zip(values, weights, strict=True)) / math.fsum(weights)
+    found = interval_of_mean(values, weights)
+    return ratio, None if found is None else found.half
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
@@ -88,7 +83,7 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def paired_bootstrap(a: SeedValues, b: SeedValues, *, resamples: int = RESAMPLES, seed: int = 0) -> Gain | None:
-    """Is `a` better than `b`? The mean difference a - b over the queries, with its 95 % percentile interval.
+    """Is `a` better than `b`? The mean difference a - b over the queries, with its 95 % interval (`_ends`).
 
     Queries are independent evidence and seeds of one query are not: so the difference is first averaged over the seeds
     of each query, and then whole queries are resampled with replacement. A seed in which either method failed on a
@@ -102,15 +97,17 @@ def paired_bootstrap(a: SeedValues, b: SeedValues, *, resamples: int = RESAMPLES
     if not pairs:
         return None
     per_query = np.array([math.fsum(differences.values()) / len(differences) for differences in pairs.values()])
-    low, high = np.percentile(_resampled_means(per_query, resamples, seed), [2.5, 97.5])
     mean = float(per_query.mean())
+    drawn = [per_query[places] for places in _draws(len(pairs), resamples, seed)]
+    means, errors = (np.concatenate(column) for column in zip(*map(_means_and_errors, drawn), strict=True))
+    low, high = _ends(means, errors, mean, _means_and_errors(per_query)[1], len(pairs))
     of_seed: dict[int, list[float]] = {}
     for differences in pairs.values():
         for number, difference in differences.items():
             of_seed.setdefault(number, []).append(difference)
     same = sum(np.sign(math.fsum(differences)) == np.sign(mean) for differences in of_seed.values())
     p = _p_value(mean, _swapped_means(per_query, resamples, seed))
-    return Gain(mean, float(low), float(high), n=len(pairs), seeds=len(of_seed), same_sign=int(same), p=p)
+    return Gain(mean, low, high, n=len(pairs), seeds=len(of_seed), same_sign=int(same), p=p)
 
 
 def paired_weighted_bootstrap(
@@ -143,18 +140,33 @@ def paired_weighted_bootstrap(
             ratios = [products.sum(-1) for products in (a, b)]
             return ratios[0][0] / ratios[0][1] - ratios[1][0] / ratios[1][1]
 
+    def error(places: np.ndarray) -> np.ndarray:
+        """The standard error of the mean over the seeds of R_a - R_b, linearised as in `vpo.results.resampling`: (..., Q) to (...)."""
+        residuals = []
+        for products in (side[..., places] for side in sides):
+            with np.errstate(invalid="ignore"):
+                total = products[1].sum(-1)[..., None]
+                residuals.append((products[0] - products[0].sum(-1)[..., None] / total * products[1]) / total)
+        of_query = np.nanmean(residuals[0] - residuals[1], axis=0)
+        n = len(queries)
+        found: np.ndarray = np.sqrt(n / max(n - 1, 1) * (of_query**2).sum(-1))
+        return found
+
     every = np.arange(len(queries))
     of_seeds = difference(every)
     mean = float(of_seeds.mean())
-    draws = [np.nanmean(difference(places), axis=0) for places in _draws(len(queries), resamples, seed)]
-    low, high = np.percentile(np.concatenate(draws), [2.5, 97.5])
+    draws = [
+        (np.nanmean(difference(places), axis=0), error(places)) for places in _draws(len(queries), resamples, seed)
+    ]
+    means, errors = (np.concatenate(column) for column in zip(*draws, strict=True))
+    low, high = _ends(means, errors, mean, error(every), len(queries))
     same = int(sum(np.sign(of_seeds) == np.sign(mean)))
     swapped = [
         difference(np.broadcast_to(every, swap.shape), swap).mean(axis=0)
         for swap in _swaps(len(queries), resamples, seed)
     ]
     p = _p_value(mean, np.concatenate(swapped))
-    return Gain(mean, float(low), float(high), n=len(queries), seeds=len(of_seeds), same_sign=same, p=p)
+    return Gain(mean, low, high, n=len(queries), seeds=len(of_seeds), same_sign=same, p=p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -187,9 +199,25 @@ def _differences(a: Sequence[float | None], b: Sequence[float | None]) -> dict[i
     return {number: x - y for number, (x, y) in both if x is not None and y is not None}
 
 
-def _resampled_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means of `resamples` draws with replacement from `values` (N,), as an array (resamples,)."""
-    return np.concatenate([values[places].mean(axis=1) for places in _draws(len(values), resamples, seed)])
+def _means_and_errors(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and their standard errors over the last axis, (..., N) to (...)."""
+    n = values.shape[-1]
+    errors = values.std(axis=-1, ddof=1) / math.sqrt(n) if n > 1 else np.zeros(values.shape[:-1])
+    return values.mean(axis=-1), errors
+
+
+def _ends(means: np.ndarray, errors: np.ndarray, mean: float, error: Any, n: int) -> tuple[float, float]:
+    """The 95 % interval of a difference, from the resamples' differences and standard errors.
+
+    Each end is the farther one of two. Percentiles of the resamples alone cover 93 % under heavy tails, bootstrap-t more (see
+    `vpo.results.resampling`); but where few queries differ at all, and all in one direction, only percentiles know that a resample may
+    have none of them. Of a few queries there are percentiles alone.
+    """
+    low, high = (float(one) for one in np.percentile(means, [2.5, 97.5]))
+    if n <= len(T95) + 1 or not error > 0:
+        return low, high
+    lower, upper = quantiles_of_t(means, errors, mean, float(error))
+    return min(low, mean - upper * float(error)), max(high, mean - lower * float(error))
 
 
 def _swapped_means(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -30,6 +30,8 @@ class Metrics:
             [*map(_metric, card["metrics"]), *(one.metric for one in derived[name])] for name, card in cards.items()
         ]
         self._listed = {one.name: one for group in self.groups for one in group}
+        of_group = zip(cards, self.groups, strict=True)
+        self._evaluators = {one.name: evaluator for evaluator, group in of_group for one in group}
 
     @classmethod
     def of_all(cls, cards: Iterable[Cards]) -> "Metrics":
@@ -38,6 +40,11 @@ class Metrics:
         for one in cards:
             merged = {**one, **merged}
         return cls(merged)
+
+    @property
+    def listed(self) -> list[Metric]:
+        """All metrics of the cards, in their order."""
+        return list(self._listed.values())
 
     def __bool__(self) -> bool:
         return bool(self._listed)
@@ -63,6 +70,11 @@ class Metrics:
             return None
         fits = [one for one in self._listed.values() if one.parts and name.startswith(f"{one.name}_")]
         return max(fits, key=lambda one: len(one.name), default=None)
+
+    def evaluator_of(self, name: str) -> str | None:
+        """The config's name of the evaluator that measures it; None where no card lists it."""
+        whole = self.whole_of(name)
+        return self._evaluators.get(name if whole is None else whole.name)
 
     def in_order(self, names: Collection[str]) -> list[str]:
         """The names as the cards list them, each with its parts after it, then unknown ones by name."""

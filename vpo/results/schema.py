@@ -33,13 +33,16 @@ class Summary(Part):
     Attributes:
         mean: over `n` queries; None where it was measured on none.
         n_failed: on how many more queries it failed.
-        ci95: half the width of the mean's 95 % interval; None where there is none.
+        ci95: half the width of the mean's 95 % interval; None where there is none: of a single query, and of none.
+        low, high: its ends. Of a share near 0 or 1 they lie unevenly about the mean. None in files of an older version.
     """
 
     mean: float | None
     n: Count
     n_failed: Count
     ci95: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 class Code(Part):
@@ -214,6 +217,8 @@ class RunFacts(Part):
         rows: by method, as in `methods`.
         stages: the results that the run asked for, in order.
         failed: items that failed, by stage, where some did.
+        trained_on: by evaluator, the methods whose policy was trained on the judge or reward that it judges by
+            (`vpo.results.held_out`).
         idle: shares of the time in which its results were made: by role, and of workers (`vpo.results.idle`).
         spent: what the run has asked of language models' servers, over all its starts; None where it asked none.
     """
@@ -238,6 +243,7 @@ class RunFacts(Part):
     rows: dict[str, MethodEntries]
     stages: list[StageResult]
     failed: dict[str, Count]
+    trained_on: dict[str, list[str]] = {}
     idle: dict[str, float] = {}
     spent: Spending | None = None
 

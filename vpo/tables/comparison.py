@@ -8,9 +8,10 @@ import difflib
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from vpo.cards import Metric
+from vpo.cards import Metric, Weighted
 from vpo.checking.choices import files_of
 from vpo.errors import UserError
 from vpo.results.intervals import (
@@ -24,7 +25,8 @@ from vpo.results.intervals import (
 )
 from vpo.results.metrics import Metrics
 from vpo.results.run_folder import ABSENT, Run
-from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, value_cell
+from vpo.tables.marks import TrainedOn, marked_heading, trained_notes, trained_on
+from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, ends_notes, value_cell
 from vpo.tables.spec import RowSpec, TableSpec, read_spec
 
 log = logging.getLogger(__name__)
@@ -69,9 +71,32 @@ class Comparison:
     metrics: Metrics
 
     def heading(self, name: str) -> str:
-        """How a column is headed, by the label that the declaration gives it."""
+        """How a column is headed, by the label that the declaration gives it, with the mark of what rows were trained on."""
+        return marked_heading(self.shown(name).heading, name, self.trained)
+
+    def shown(self, name: str) -> Metric:
+        """The metric with the label that the declaration gives it."""
         metric = self.metrics[name]
-        return replace(metric, label=self.spec.columns.get(name) or metric.label).heading
+        return replace(metric, label=self.spec.columns.get(name) or metric.label)
+
+    @cached_property
+    def trained(self) -> TrainedOn:
+        """By metric, the labels of the rows that were trained on what judges it, in any of their runs."""
+        found: dict[str, list[str]] = {}
+        for row in self.spec.rows:
+            for run in self.chosen[row.label].values():
+                of_run = trained_on(
+                    self.metrics, {*self.spec.columns, *self.spec.gain_metrics}, run.results.get("run", {})
+                )
+                for name in (name for name, methods in of_run.items() if row.method in methods):
+                    found.setdefault(name, []).append(row.label)
+        return found
+
+    def trained_notes(self, names: Collection[str]) -> list[str]:
+        """What the mark means, for a table of these metrics."""
+        trained = {name: labels for name, labels in self.trained.items() if name in names}
+        labels = {row.label: row.label for row in self.spec.rows}
+        return trained_notes([self.shown(name) for name in names], trained, labels)
 
 
 def _readable(spec: TableSpec, runs: Sequence[Run]) -> list[Run]:
@@ -147,11 +172,17 @@ def _runs_of(row: RowSpec, runs: Sequence[Run], spec: TableSpec) -> dict[int, Ru
 
 def _check_alike(runs: Sequence[Run]) -> None:
     """Refuse to put numbers beside one another that were not measured in the same way."""
-    for run in runs[1:]:
-        first, other = runs[0].measured_by(), run.measured_by()
-        for name in first:
-            if first[name] != other[name]:
-                raise UserError(f"{runs[0].folder} and {run.folder} differ in {name}; such runs cannot share a table")
+    measured = [run.measured_by() for run in runs]
+    for name in measured[0] if measured else ():
+        # Of prompts and clips that others made the queries are compared, and not the files that they came from.
+        alike = [
+            (run, by[name]) for run, by in zip(runs, measured, strict=True) if name != "dataset" or not run.of_others
+        ]
+        for run, by in alike[1:]:
+            if by != alike[0][1]:
+                raise UserError(
+                    f"{alike[0][0].folder} and {run.folder} differ in {name}; such runs cannot share a table"
+                )
 
 
 def _check_counts(spec: TableSpec, runs: Sequence[Run]) -> None:
@@ -184,7 +215,14 @@ def _main_table(comparison: Comparison) -> Table:
     meaning = (
         "Mean over the queries ± half of its 95 % interval" if single else "Mean ± standard deviation over the seeds"
     )
-    notes = [f"{meaning}; bold: best of the column.", *spec.notes, *_shortfall(spec, chosen), *doubt_notes(rows)]
+    notes = [
+        f"{meaning}; bold: best of the column.",
+        *ends_notes(rows),
+        *spec.notes,
+        *_shortfall(spec, chosen),
+        *doubt_notes(rows),
+    ]
+    notes += comparison.trained_notes(spec.columns)
     if any(ALIKE in cell.text for row in rows for cell in row.cells):
         notes.append(
             f"{ALIKE}: not distinguishable from the best of its column, p ≥ {ALPHA} (as in the table of gains; Holm over the column)."
@@ -230,6 +268,8 @@ def _cell(metric: Metric, row: RowSpec, runs: Iterable[Run], single: bool) -> Ce
         spread = measured[0]["ci95"]
     counts = {count: sum(one[count] for one in tried) for count in ("n", "n_failed")}
     fields = {"mean": mean, "spread": spread, "seeds": len(measured), **counts}
+    if single and measured and measured[0].get("low") is not None:
+        fields |= {end: measured[0][end] for end in ("low", "high")}
     if paper is None:
         return value_cell(metric, mean, spread, fields)
     cell = value_cell(metric, mean, spread, {**fields, "paper": paper})
@@ -264,6 +304,7 @@ def _gain_table(comparison: Comparison) -> Table:
         f"{ALIKE}: not distinguishable, p ≥ {ALPHA} (paired permutation test, corrected after Holm over the {count} differences).",
     ]
     notes += [f"Left out, as a measurement failed on either side: {', '.join(failed)}."] if failed else []
+    notes += comparison.trained_notes(names)
     headings = [comparison.heading(name) for name in names]
     sources = [run.source for run in comparison.used]
     return Table(f"{spec.title}: gains", "Difference", headings, names, rows, notes, sources, "gain")
@@ -292,9 +333,16 @@ def _measured(runs: Sequence[Run], method: str, name: str) -> SeedWeighted:
         for item in run.items:
             if item["method"] == method:
                 of_query = found.setdefault(item["query_id"], [None] * len(runs))
-                value = item["metrics"].get(name)
-                of_query[number] = None if value is None else (value, item.get("weights", {}).get(name, 1.0))
+                value, before = item["metrics"].get(name), of_query[number]
+                if value is not None:  # rows of one query are pooled, as `vpo.results.gathering` does
+                    one = (value, item.get("weights", {}).get(name, 1.0))
+                    of_query[number] = one if before is None else _pooled(before, one)
     return found
+
+
+def _pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    pooled = Weighted.pooled(*zip(one, other, strict=True))
+    return pooled.value, pooled.weight
 
 
 def _failed(runs: Sequence[Run], method: str, name: str) -> set[tuple[int, str]]:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 MISSING = "-"
+ENDS = "[ends]: where they lie unevenly, as those of a share near 0 or 100 % do."  # a note that a terminal does without
+# What follows a mean: half of its interval or both ends. The interval of a gain, before "4/5", is what a table of gains is for.
+_SPREAD = re.compile(r" ±.*| \[[^\]]*\](?! \d+/\d+).*")
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "×": r"$\times$", "≈": r"$\approx$",
-    "†": r"\dag{}", "≥": r"$\geq$",
+    "†": r"\dag{}", "‡": r"\ddag{}", "≥": r"$\geq$",
 }  # fmt: skip
 
 
@@ -100,12 +103,12 @@ def to_text(table: Table) -> str:
     head = [names for names in ([pair[line] for pair in heads] for line in (0, 1)) if any(map(str.strip, names))]
     lines = list(head)
     for row in table.rows:
-        means = [cell.text.partition(" ±")[0] + ("*" if cell.bold else " ") for cell in row.cells]
+        means = [_SPREAD.sub("", cell.text) + ("*" if cell.bold else " ") for cell in row.cells]
         lines.append([row.label, *means])
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     padded = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-    below = [re.sub(r" ± [^;.]*", "", note).replace("bold:", "*:") for note in table.notes]
+    below = [re.sub(r" ± [^;.]*", "", note).replace("bold:", "*:") for note in table.notes if note != ENDS]
     return "\n".join([table.title, rule, *padded[: len(head)], rule, *padded[len(head) :], rule, *below, ""])
 
 
@@ -237,7 +240,7 @@ def _line(x: Sequence[float], y: Sequence[float], thick: float) -> Any:
 def _two_lines(heading: str) -> tuple[str, str]:
     """'Aligned % ↑' as ('Aligned ', '% ↑ '): name above, unit and direction below, a blank over the cells' mark."""
     words = heading.split(" ")
-    marks = [word for word in words if word in ("%", "↑", "↓")]
+    marks = [word for word in words if word in ("%", "↑", "↓", "‡")]
     return " ".join(word for word in words if word not in marks) + " ", " ".join(marks) + " "
 
 

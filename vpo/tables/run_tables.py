@@ -9,12 +9,25 @@ from typing import Any
 
 from vpo.cards import Metric
 from vpo.results.metrics import Metrics
-from vpo.tables.formats import MISSING, Cell, Table, TableRow, write
+from vpo.tables.formats import ENDS, MISSING, Cell, Table, TableRow, write
+from vpo.tables.marks import TrainedOn, marked_heading, trained_notes, trained_on
 
-__all__ = ["MISSING", "Cell", "Table", "TableRow", "bold_best", "doubt_notes", "run_tables", "value_cell", "write"]
+__all__ = [
+    "MISSING",
+    "Cell",
+    "Table",
+    "TableRow",
+    "bold_best",
+    "doubt_notes",
+    "ends_notes",
+    "run_tables",
+    "value_cell",
+    "write",
+]
 
 DOUBTFUL, DOUBTFUL_SHARE = "†", 0.02  # a mean is marked where a greater share of its measurements failed
 INTERVAL = "Mean over the queries ± half of its 95 % interval"
+UNEVEN = 1.5  # times that one side of an interval is longer than the other, from which both ends are printed
 
 Methods = Mapping[str, Mapping[str, Mapping[str, Any]]]  # methods[method][metric] = {"mean", "n", "n_failed", "ci95"}
 
@@ -34,19 +47,31 @@ def run_tables(results: Mapping[str, Any], labels: Mapping[str, str] | None = No
     title = "Results" + (f" of {run['experiment']}" if "experiment" in run else "")
     title += f", seed {run['seed']}" if "seed" in run else ""
     columns = metrics.main(measured)
-    main = _main_table(methods, names, [metrics[name] for name in columns], title)
+    trained = trained_on(metrics, {*columns, *measured}, run)
+    main = _main_table(methods, names, [metrics[name] for name in columns], title, trained)
     rest = [metrics[name] for name in metrics.in_order(set(measured) - set(columns))]
-    return [main, _detail_table(methods, names, rest, title)] if rest else [main]
+    return [main, _detail_table(methods, names, rest, title, trained)] if rest else [main]
 
 
 def value_cell(
     kind: Metric, mean: float | None, spread: float | None, fields: Mapping[str, float | int | None]
 ) -> Cell:
-    """'94.7 ± 1.2', or '-' where nothing was measured; '94.7† ± 1.2' where too many measurements failed."""
+    """'94.7 ± 1.2', or '-' where nothing was measured; '94.7† ± 1.2' where too many measurements failed.
+
+    '100.0 [96.3, 100.0]' where `fields` hold the ends of the interval ("low", "high") and these lie unevenly about the mean.
+    """
     if mean is None:
         return Cell(MISSING, fields)
     number = kind.number(mean) + (DOUBTFUL if _doubtful(fields) else "")
+    low, high = fields.get("low"), fields.get("high")
+    if low is not None and high is not None and max(high - mean, mean - low) > UNEVEN * min(high - mean, mean - low):
+        return Cell(f"{number} [{kind.number(low)}, {kind.number(high)}]", fields)
     return Cell(number + ("" if spread is None else f" ± {kind.number(spread)}"), fields)
+
+
+def ends_notes(rows: Sequence[TableRow]) -> list[str]:
+    """What a cell with two ends means, where there is one."""
+    return [ENDS] if any(" [" in cell.text for row in rows for cell in row.cells) else []
 
 
 def doubt_notes(rows: Sequence[TableRow]) -> list[str]:
@@ -69,21 +94,42 @@ def bold_best(kind: Metric, cells: Sequence[Cell]) -> list[Cell]:
     return [replace(cell, bold=means.get(i) == best) for i, cell in enumerate(cells)]
 
 
-def _main_table(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric], title: str) -> Table:
+def _main_table(
+    methods: Methods, names: Mapping[str, str], columns: Sequence[Metric], title: str, trained: TrainedOn
+) -> Table:
     made = [bold_best(metric, [_cell(results, metric) for results in methods.values()]) for metric in columns]
     rows = [TableRow(label, [column[i] for column in made]) for i, label in enumerate(names.values())]
-    notes = [f"{INTERVAL}; bold: best of the column.", *_counts(methods, names, columns), *doubt_notes(rows)]
-    headings, keys = [metric.heading for metric in columns], [metric.name for metric in columns]
+    notes = [
+        f"{INTERVAL}; bold: best of the column.",
+        *ends_notes(rows),
+        *_counts(methods, names, columns),
+        *doubt_notes(rows),
+    ]
+    shown = {one.name: one for one in columns}
+    notes += trained_notes(columns, {name: of for name, of in trained.items() if name in shown}, names)
+    headings, keys = [marked_heading(one.heading, name, trained) for name, one in shown.items()], list(shown)
     return Table(title, "Method", headings, keys, rows, notes)
 
 
-def _detail_table(methods: Methods, names: Mapping[str, str], listed: Sequence[Metric], title: str) -> Table:
+def _detail_table(
+    methods: Methods, names: Mapping[str, str], listed: Sequence[Metric], title: str, trained: TrainedOn
+) -> Table:
     """The metrics down the side and the methods across: there are many metrics and few methods."""
     rows = [
-        TableRow(metric.heading, bold_best(metric, [_cell(results, metric) for results in methods.values()]))
+        TableRow(
+            marked_heading(metric.heading, metric.name, trained),
+            bold_best(metric, [_cell(results, metric) for results in methods.values()]),
+        )
         for metric in listed
     ]
-    notes = [f"{INTERVAL}; bold: best of the row.", *_counts(methods, names, listed), *doubt_notes(rows)]
+    notes = [
+        f"{INTERVAL}; bold: best of the row.",
+        *ends_notes(rows),
+        *_counts(methods, names, listed),
+        *doubt_notes(rows),
+    ]
+    here = {one.name for one in listed}
+    notes += trained_notes(listed, {name: of for name, of in trained.items() if name in here}, names)
     return Table(f"{title}: in detail", "Metric", list(names.values()), list(methods), rows, notes, suffix="detail")
 
 

@@ -1,0 +1,238 @@
+"""What every evaluator keeps to, whoever wrote it: all choices of conf/evaluator, on prompts and clips of the sketch world.
+
+A choice whose weights are not on this machine is skipped and says what it lacks; encoders of sentences have random weights here.
+"""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+
+from tests.conftest import ROOT
+from tests.encoders import save_encoder
+from vpo.build import build, card_of
+from vpo.cards import Weighted
+from vpo.checking.composing import compose
+from vpo.errors import UserError
+from vpo.records import Failure, Prompt, Sample
+from vpo.results.aggregates import MeanOfItems, WeightedMean, aggregate_class
+from vpo.stages.evaluate import measure
+
+NAMES = sorted(path.stem for path in (ROOT / "conf/evaluator").glob("*.yaml"))
+ENCODERS = (
+    "vpo.evaluator.semantic.Semantic",
+    "vpo.language.embedding.SentenceEncoder",
+)  # tiny ones stand in for theirs
+AWAY = Failure("timeout", "no answer")
+ROWS = 5
+GIVEN = {"clips", "verdicts", "query_verdicts", "scores"}  # of what cards ask for, what the samples have
+
+
+@cache
+def config_of(name):
+    return compose(f"evaluator=[{name}]").config
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return str(save_encoder(tmp_path_factory.mktemp("encoder")))
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+        yield processes
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Five queries with prompts, two clips each, verdicts and scores, all by the sketch world's own roles."""
+    config, folder = config_of("alignment"), tmp_path_factory.mktemp("clips")
+    queries = build(config["dataset"]).splits()["test"][:ROWS]
+    prompts = [
+        Prompt(f"{one.id}-m", one.id, one.text, f"{one.text}, under {place}", "m")
+        for one, place in zip(queries, ("a red sky", "snow", "a bridge", "the moon", "trees"), strict=True)
+    ]
+    judge, generator = build(config["judge"]), build(config["generator"])
+    verdicts = judge.critique(prompts)
+    of_queries = judge.critique([replace(one, text=one.query) for one in prompts])
+    clips = []
+    for copy in range(2):
+        (folder / str(copy)).mkdir()
+        made = generator.render(prompts, [copy] * ROWS, folder / str(copy))
+        clips.append([replace(one, path=str(folder / str(copy) / one.path)) for one in made])
+    scores = [build(config["reward"]).score(of_copy) for of_copy in clips]
+    return [
+        Sample(
+            query,
+            prompts[n],
+            tuple(one[n] for one in clips),
+            verdicts[n],
+            of_queries[n],
+            tuple(one[n] for one in scores),
+        )
+        for n, query in enumerate(queries)
+    ]
+
+
+def node_of(name, encoder):
+    """The node of a choice, with tiny encoders of sentences."""
+
+    def tiny(node):
+        if isinstance(node, dict):
+            own = {key: tiny(value) for key, value in node.items()}
+            return own | {"model": encoder, "max_tokens": 32} if node.get("_target_") in ENCODERS else own
+        return node
+
+    (node,) = config_of(name)["evaluator"].values()
+    return tiny(node)
+
+
+@pytest.fixture
+def chosen(request, encoder):
+    """(node, card) of a choice that can be built here."""
+    try:
+        node = node_of(request.param, encoder)
+        card = card_of(node)
+        _close(build(node))
+    except UserError as error:
+        pytest.skip(str(error))
+    if card.needs - GIVEN:
+        pytest.skip(f"needs {', '.join(sorted(card.needs - GIVEN))}, which these samples do not have")
+    return node, card
+
+
+def _close(evaluator):
+    getattr(evaluator, "close", lambda: None)()
+
+
+def measured(node, samples):
+    """What a fresh evaluator says, in this process."""
+    evaluator = build(node)
+    try:
+        return [row if isinstance(row, Failure) else dict(row) for row in evaluator.measure(samples)]
+    finally:
+        _close(evaluator)
+
+
+def plain(rows):
+    """Numbers alone, for a comparison of floats: batches of other shapes round sums differently."""
+    return [
+        {name: [one.value, one.weight] if isinstance(one, Weighted) else one for name, one in row.items()}
+        for row in rows
+    ]
+
+
+def assert_alike(rows, others):
+    assert len(rows) == len(others)
+    for one, other in zip(plain(rows), plain(others), strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert one[name] == pytest.approx(other[name], abs=1e-5), name
+
+
+every = pytest.mark.parametrize("chosen", NAMES, indirect=True)
+
+
+@every
+def test_of_nothing_it_says_nothing(chosen):
+    assert measured(chosen[0], []) == []
+
+
+@every
+def test_all_that_it_measures_is_on_its_card(chosen, samples):
+    node, card = chosen
+    rows = measured(node, samples)
+    assert len(rows) == len(samples)
+    assert any(row for row in rows)
+    for row in rows:
+        assert all(card.metric_of(name) is not None for name in row)
+    evaluator = build(node)
+    kept = measure(evaluator, samples, card=replace(card, applies=None), clips=Path("/"))  # as the stage does
+    _close(evaluator)
+    assert [one["query_id"] for one in kept] == [one.query.id for one in samples]
+
+
+@every
+def test_batches_do_not_matter(chosen, samples):
+    """In two parts and in another order it says the same; of a set that is measured together, in another order."""
+    node, card = chosen
+    whole = measured(node, samples)
+    if not card.whole:
+        evaluator = build(node)
+        parts = [dict(row) for part in (samples[:2], samples[2:]) for row in evaluator.measure(part)]
+        _close(evaluator)
+        assert_alike(parts, whole)
+    assert_alike(measured(node, samples[::-1])[::-1], whole)
+
+
+@pytest.mark.slow
+@every
+def test_two_processes_say_what_one_says(chosen, samples, pool):
+    node, card = chosen
+    parts = [samples] * 2 if card.whole else [samples[:3], samples[3:]]
+    found = [pool.submit(measured, node, part) for part in parts]
+    rows = [one.result(timeout=120) for one in found]
+    whole = measured(node, samples)
+    for one in rows if card.whole else [rows[0] + rows[1]]:
+        assert_alike(one, whole)
+
+
+@every
+def test_what_is_missing_is_no_number_and_takes_nothing_with_it(chosen, samples):
+    """A query of which all that a card asks for has failed, beside one on which nothing has."""
+    node, card = chosen
+    lost = replace(samples[1], clips=(AWAY, AWAY), scores=(AWAY, AWAY), verdict=AWAY, query_verdict=AWAY)
+    rows = measured(node, [samples[0], lost])
+    alone = measured(node, samples[:1])
+    if not card.whole:
+        assert_alike(rows[:1], alone)
+    if card.needs and not isinstance(rows[1], Failure):
+        judged = [name for name in rows[1] if rows[1][name] is None]
+        assert judged or not rows[1]
+        assert set(rows[1]) <= set(card.applicable(lost)) | {name for name in rows[1] if card.metric_of(name).parts}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_says_what_a_reader_must_know(name, encoder):
+    try:
+        card = card_of(node_of(name, encoder))
+    except UserError as error:
+        pytest.skip(str(error))
+    assert card.about
+    assert card.version
+    for metric in card.metrics:
+        assert metric.about, metric.name
+        assert metric.label
+        assert issubclass(aggregate_class(metric.aggregate), torch.nn.Module)
+
+
+AGGREGATES = (MeanOfItems, WeightedMean)
+
+
+def _half(rank, store, values, weights, out):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    found = []
+    for kind in AGGREGATES:
+        metric = kind().set_dtype(torch.float64)
+        own = slice(0, 3) if rank == 0 else slice(3, None)  # of other sizes
+        metric.update(values[own], weights[own])
+        found.append(float(metric.compute()))
+    torch.save(found, f"{out}-{rank}")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_states_of_two_processes_merge(tmp_path):
+    """Values and weights of seven items, three here and four there: the mean, and sum w v / sum w, on both sides."""
+    values = torch.tensor([1.0, 2, 3, 4, 5, 6, 7], dtype=torch.float64)
+    weights = torch.tensor([1.0, 1, 1, 1, 1, 1, 8], dtype=torch.float64)
+    torch.multiprocessing.spawn(_half, (str(tmp_path / "store"), values, weights, str(tmp_path / "out")), nprocs=2)
+    for rank in range(2):
+        assert torch.load(f"{tmp_path / 'out'}-{rank}", weights_only=True) == pytest.approx([4.0, (21 + 56) / 14])
