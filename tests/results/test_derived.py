@@ -16,6 +16,7 @@ from vpo.results.metrics import Metrics, are_cards
 from vpo.tables.run_tables import run_tables
 
 HERE = "tests.results.test_derived"
+NO_INTERVAL = {"ci95": None, "low": None, "high": None}
 
 
 def half_of_both(means: Any) -> float:
@@ -57,13 +58,14 @@ def summarized(items: list[dict[str, Any]], *nodes: dict[str, Any]) -> dict[str,
     cards = cards_of({str(number): one for number, one in enumerate(nodes)})
     written = json.loads(json.dumps({name: card.to_json() for name, card in cards.items()}))
     assert are_cards(written)
-    return summarize_items([{"method": "m", **one} for one in items], Metrics(written))
+    rows = [{"method": "m", "query_id": str(number), **one} for number, one in enumerate(items)]
+    return summarize_items(rows, Metrics(written))
 
 
 def test_it_is_made_of_the_numbers_of_two_evaluators() -> None:
     items = [{"metrics": {"a": 1.0, "b": 4.0}}, {"metrics": {"a": 2.0, "b": None}}]
     found = summarized(items, node("a"), node("b"))["m"]
-    assert found["both"] == {"mean": (1.5 + 4) / 2, "n": 3, "n_failed": 1, "ci95": None}
+    assert found["both"] == {"mean": (1.5 + 4) / 2, "n": 3, "n_failed": 1, **NO_INTERVAL}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def scores_of(raw: dict[str, float], outside: float) -> dict[str, Any]:
         derived=DERIVED,
     )
     items: list[dict[str, Any]] = [
-        {"method": "m", "metrics": {name: value, OUTSIDE: outside}, "weights": {name: 7.0}}
+        {"method": "m", "query_id": name, "metrics": {name: value, OUTSIDE: outside}, "weights": {name: 7.0}}
         for name, value in raw.items()
     ]
     cards = {"vbench": card.to_json()}
@@ -120,12 +122,8 @@ def test_vbenchs_scores_stand_in_the_table_without_an_interval() -> None:
     assert [found["cells"][f"VBench {name} % ↑"].text for name in ("Quality", "Semantic", "Total")] == [
         "82.76", "77.04", "81.61",
     ]  # fmt: skip
-    assert found["m"]["vbench_total"] == {
-        "mean": pytest.approx(0.81612, abs=5e-6),
-        "n": 16,
-        "n_failed": 0,
-        "ci95": None,
-    }
+    total = found["m"]["vbench_total"]
+    assert total == {"mean": pytest.approx(0.81612, abs=5e-6), "n": 16, "n_failed": 0, **NO_INTERVAL}
 
 
 def test_they_are_shown_for_the_whole_suite_alone() -> None:
