@@ -51,7 +51,7 @@ ALLOWED = {
     "stages": {"assets", "backbone", "build", "charts", "curation", "dataset", "executor", "feedback", "language", "processes",
                "storage", "targets", "templates", "training", "video"},
     "pipeline": {"build", "stages", "storage"},
-    "results": {"charts", "stages", "storage", "tables", "targets", "video"},
+    "results": {"charts", "feedback", "stages", "storage", "tables", "targets", "video"},
     "tables": {"checking", "results"},  # the choices of a group, by their files
     "logger": {"results", "storage"},
     "export": {"assets", "language", "results", "storage", "tables", "templates"},

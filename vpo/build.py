@@ -15,6 +15,7 @@ from typing import Any
 
 from vpo.cards import NEEDS, EvaluatorCard
 from vpo.errors import UserError
+from vpo.results.across import function_across
 from vpo.storage.ledger import LEDGER
 from vpo.targets import allow, allowed_packages, check_target, target_class, targets_in
 
@@ -126,10 +127,13 @@ def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
     names = [metric.name for metric in card.metrics]
     if not names or len(set(names)) < len(names):
         raise UserError(f"{target}: its card lists {', '.join(names) or 'no metric'}; give one or more, each once")
-    for aggregate in {metric.aggregate for metric in card.metrics if not metric.mean_of_items}:
-        from vpo.results.aggregates import aggregate_class  # which imports torch
+    for metric in card.metrics:
+        if metric.across:
+            function_across(metric)
+        elif not metric.mean_of_items:
+            from vpo.results.aggregates import aggregate_class  # which imports torch
 
-        aggregate_class(aggregate)  # a wrong one is found now, not at the end of a run
+            aggregate_class(metric.aggregate)  # a wrong one is found now, not at the end of a run
     unknown = sorted(set(card.needs) - set(NEEDS))
     if unknown:
         raise UserError(f"{target}: its card needs {unknown[0]!r}, which nothing gives; known are {', '.join(NEEDS)}")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from vpo.records import Sample
 
 # What an evaluator may ask for beside query and prompt.
-NEEDS = ("clips", "verdicts", "query_verdicts", "scores")
+NEEDS = ("clips", "verdicts", "query_verdicts", "scores", "rivals")
 
 # How one number is made of all items: by default each item counts once; with weights, as `Weighted` gives them.
 MEAN_OF_ITEMS = "vpo.results.aggregates.MeanOfItems"
@@ -34,6 +34,8 @@ class Metric:
         main: whether the table of a run shows it; the others stand in a second table, in detail.
         parts: whether rows may hold parts of it, `<name>_<part>`, which are printed as the whole is: "reward_Stability".
         aggregate: the dotted name of a `torchmetrics.Metric` that makes one number of all items; see `vpo.results.aggregates`.
+        across: whether the number is made of the items of all methods together, so that no row holds it. `aggregate` is a function
+            then, from all items to {method: {"mean", "n", "n_failed", "ci95"}}.
         of_set: whether the number is of all prompts together, and an item's value is no measurement of the item but its part of that
             number and of its spread, as `vpo.language.diversity` gives it.
     """
@@ -48,6 +50,7 @@ class Metric:
     main: bool = True
     parts: bool = False
     aggregate: str = MEAN_OF_ITEMS
+    across: bool = False
     of_set: bool = False
 
     @property

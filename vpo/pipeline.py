@@ -33,6 +33,7 @@ from vpo.stages.queries import HeldOut
 from vpo.stages.reference import Reference
 from vpo.stages.refine import Refine
 from vpo.stages.render import Render
+from vpo.stages.rivals import rivals_of
 from vpo.stages.sample import Sample
 from vpo.stages.score import ScoreClips
 from vpo.stages.sft import Sft
@@ -331,7 +332,9 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
     made: Made = {name: {"parts": part, "evaluators": {}} for name, part in parts.items()}
     for name, part in parts.items():
         for evaluator, node in cfg["evaluator"].items():
-            wanted = {key: entry for key, entry in part.items() if key in needs[evaluator]}
+            wanted: dict[str, Any] = {key: entry for key, entry in part.items() if key in needs[evaluator]}
+            if "rivals" in needs[evaluator]:
+                wanted["rivals"] = rivals_of(name, node, parts, clips="clips" in needs[evaluator])
             made[name]["evaluators"][evaluator] = context.make(
                 Evaluate(
                     evaluator_name=evaluator, evaluator=node, queries=queries, prompts=part["prompts"],

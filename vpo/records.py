@@ -333,6 +333,15 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """What another method made of the same query; its clips are as a sample's."""
+
+    method: str
+    prompt: Prompt | Failure
+    clips: tuple[Clip | Failure, ...] = ()
+
+
+@dataclass(frozen=True)
 class Sample:
     """What evaluators see of one query under one method. A part that the evaluator did not ask for is None; a part that could
     not be made is a Failure.
@@ -344,6 +353,7 @@ class Sample:
         verdict: the judge's, on the prompt.
         query_verdict: the judge's, on the query as if it were the prompt.
         scores: the reward's, on each of the clips; empty where they were not asked for.
+        rivals: other methods with which this one is compared, in the order of the config.
     """
 
     query: Query
@@ -352,6 +362,7 @@ class Sample:
     verdict: Verdict | Failure | None = None
     query_verdict: Verdict | Failure | None = None
     scores: tuple[Score | Failure, ...] = ()
+    rivals: tuple[Rival, ...] = ()
 
     @property
     def clip(self) -> Clip | Failure | None:

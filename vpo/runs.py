@@ -178,10 +178,11 @@ def check_assets(config: Mapping[str, Any]) -> None:
 
 def check_workers(config: Mapping[str, Any]) -> None:
     """Raise UserError where a stage that is to be done needs a worker that is not installed here: now, and not after the trainings."""
-    if not any(_workers_of(config, role) for role in ("generator", "reward")):
+    roles = (("generator", "render"), ("reward", "score"), ("evaluator", "evaluate"))
+    if not any(_workers_of(config, role) for role, _ in roles):
         return
     to_do = {stage.name for stage, entry in pipeline.plan(config, Path(config["paths"]["store"])) if not entry.done}
-    check_workers_of(config, [role for role, stage in (("generator", "render"), ("reward", "score")) if stage in to_do])
+    check_workers_of(config, [role for role, stage in roles if stage in to_do])
 
 
 def check_workers_of(config: Mapping[str, Any], roles: Sequence[str]) -> None:
@@ -191,8 +192,10 @@ def check_workers_of(config: Mapping[str, Any], roles: Sequence[str]) -> None:
             check_installed(pick_manifest(read_manifests(), name), workers_folder())
 
 
-def _workers_of(config: Mapping[str, Any], role: str) -> Sequence[str]:
-    return targets.declared(config[role]["_target_"], "needs_workers")
+def _workers_of(config: Mapping[str, Any], role: str) -> list[str]:
+    """The workers of a role, and of those in it: an evaluator may have a reward of its own."""
+    nodes = targets.targets_in({role: config[role]})
+    return [name for _, node in nodes for name in targets.declared(node["_target_"], "needs_workers")]
 
 
 def command_of(composed: Composed) -> Command:

@@ -230,6 +230,8 @@ def test_every_choice_builds(group, name, tmp_path):
         node |= {"model": str(save_gpt2(tmp_path, gpt2_tokenizer()))}
     if name == "videoscore2":
         node |= {"path": str(model_folder("qwen2_5_vl"))}
+    if "texts_file" in (node.get("reward") or {}):
+        node["reward"] |= {"texts_file": str(TEXTS_FILE)}
     if "texts_file" in node:
         node |= {"texts_file": str(TEXTS_FILE)}  # VisionReward's own are not part of the repository
     if name == "ray":

@@ -61,7 +61,7 @@ def test_a_value_that_hydra_cannot_read_is_quoted_by_the_cure(value, meant):
             "dataset.path=a,b",
             "dataset.path=a,b is several values, which only a sweep takes (-m); a list is 'dataset.path=[a,b]'",
         ),
-        ("judge=nope", "judge=nope is no choice of judge; choose one of llm, panel, rules"),
+        ("judge=nope", "judge=nope is no choice of judge; choose one of classes, guard_llama"),
         ("sampling.kk=1", "the config has no key sampling.kk; did you mean sampling.k?"),
         ("dataset.path=${NOWHERE}/x", "the config has no key NOWHERE, from which other keys take their value"),
     ],
@@ -79,7 +79,7 @@ def test_other_mistakes_have_a_line_of_their_own(override, message):
     ("override", "message"),
     [
         ("trainer=3", "trainer=3 is no choice of trainer; choose one of cpu"),
-        ("judge=false", "judge=false is no choice of judge; choose one of llm, panel, rules"),
+        ("judge=false", "judge=false is no choice of judge; choose one of classes, guard_llama"),
         ("dataset=1.5", "dataset=1.5 is no choice of dataset; choose one of"),
         ("logger=null", "logger=null is no choice of logger; choose one of"),
         ("logger=[csv,1]", "logger=1 is no choice of logger; choose one of"),

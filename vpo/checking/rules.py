@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from vpo import pipeline, stages
-from vpo.build import cards_of
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.language.checkpoints.quantising import check_bits
 from vpo.language.server import check_server
 from vpo.processes.hardware import SHARDED
 from vpo.stages.curate import check_curation
+from vpo.stages.rivals import check_rivals
 from vpo.storage.shards import Shard
 from vpo.targets import has_method, is_own, target_class, targets_in
 from vpo.training.recipe import bits_of, check_recipe
@@ -39,7 +39,7 @@ def check_rules(config: Mapping[str, Any]) -> None:
             )
     if not config.get("method") or not config.get("evaluator"):
         raise UserError("config: choose at least one method and one evaluator, as in method=[original,sft]")
-    cards_of(config["evaluator"])
+    check_rivals(config)
     check_roles(config)
     check_feedback(config)
     if config["stop_after"] not in (None, *stages.NAMES):
@@ -67,6 +67,18 @@ def check_roles(config: Mapping[str, Any]) -> None:
         target = config[role]["_target_"]
         if not is_own(target) and has_method(target, "check"):
             target_class(config[role]).check(config[role])
+    check_refines(config)
+
+
+def check_refines(config: Mapping[str, Any]) -> None:
+    """Policies are trained on what the judge refines, but for an evolution's winners and video pairs: then it must refine."""
+    judge, trained = config["judge"], pipeline.wanted_policies(config) - {"start"}
+    refined = trained and (config["feedback"]["text"] or not config["evolution"])
+    if refined and not is_own(judge["_target_"]) and not getattr(target_class(judge), "refines", True):
+        raise UserError(
+            f"config: {judge['_target_'].rpartition('.')[2]} only measures, as it does not refine, and {', '.join(sorted(trained))} "
+            "is trained on what a judge refines; choose another judge, such as judge=llm, or methods that are not trained here"
+        )
 
 
 def check_shard(config: Mapping[str, Any]) -> None:
@@ -106,7 +118,7 @@ def check_feedback(config: Mapping[str, Any]) -> None:
 def check_engines(config: Mapping[str, Any]) -> None:
     """Every role that asks a language model has an engine, and the folder of a local model exists."""
     for path, node in targets_in(
-        {name: config.get(name) for name in ("drafter", "judge", "method", "reward", "rewriter")}
+        {name: config.get(name) for name in ("drafter", "evaluator", "judge", "method", "reward", "rewriter")}
     ):
         role = ".".join(path)
         if path[-1] != "engine":

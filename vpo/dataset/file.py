@@ -50,6 +50,7 @@ class FileDataset:
         left_out: how many rows the last `splits()` did not use, by reason.
         changed: how many rows have a text that the last `splits()` changed, by what it did.
         in_fingerprint: arguments that change the queries by the content of the file alone, which `fingerprint()` hashes.
+        may_be_empty: splits that were asked for with 0 queries, as nothing is trained on them.
     """
 
     in_fingerprint = ("path",)
@@ -60,6 +61,7 @@ class FileDataset:
         self.path, self.max_chars = shown_path(path), max_chars
         self.columns = columns_of(columns)
         self.amounts = Amounts(sft, dpo, test)
+        self.may_be_empty = tuple(name for name in ("sft", "dpo") if self.amounts.of[name] == 0)
         self.left_out: dict[str, int] = {}
         self.changed: dict[str, int] = {}
         self._file = DataFile(path, self.columns)

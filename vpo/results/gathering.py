@@ -8,9 +8,10 @@ from typing import Any
 
 from vpo.cards import Metric, Weighted
 from vpo.records import Clip, Failure, Prompt, Query, Score, Verdict, to_json
+from vpo.results.across import summaries_across
 from vpo.results.answers import answers_of
 from vpo.results.metrics import Metrics
-from vpo.stages.render import copy_id
+from vpo.stages.copies import copy_id
 from vpo.storage.store import Entry
 
 Made = Mapping[str, Mapping[str, Mapping[str, Entry]]]  # method -> "parts" or "evaluators" -> name -> entry
@@ -49,8 +50,9 @@ def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[
         for name, value in item["metrics"].items():
             weight = item.get("weights", {}).get(name, 1.0)
             of_method.setdefault(name, []).append((item["query_id"], value, weight))
+    across = summaries_across(items, metrics.listed)
     return {
-        method: {name: _result(metrics[name], rows) for name, rows in of_method.items()}
+        method: {name: _result(metrics[name], rows) for name, rows in of_method.items()} | across.get(method, {})
         for method, of_method in values.items()
     }
 

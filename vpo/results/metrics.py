@@ -32,6 +32,11 @@ class Metrics:
             merged = {**one, **merged}
         return cls(merged)
 
+    @property
+    def listed(self) -> list[Metric]:
+        """All metrics of the cards, in their order."""
+        return list(self._listed.values())
+
     def __bool__(self) -> bool:
         return bool(self._listed)
 

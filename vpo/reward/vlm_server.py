@@ -1,13 +1,10 @@
 """A checklist that a served vision-language model answers (`vllm serve`, or another OpenAI-compatible server): frames as pictures."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from vpo.errors import UserError
 from vpo.interfaces import Engine
 from vpo.records import Clip, Completion, Failure, Message, Request, Sampling, Score
 from vpo.reward.asking.checklist import Checklist
@@ -15,9 +12,9 @@ from vpo.reward.asking.footage import read_footage
 from vpo.reward.asking.yes_no import by_first_tokens, by_text
 from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
-from vpo.video.vlm import FrameError, resize, smart_resize
+from vpo.video.jpegs import check_quality, jpeg_urls
+from vpo.video.vlm import FrameError
 
-SIDE = 28  # frames are sent in multiples of what Qwen2.5-VL makes one token of, so that its server resizes nothing
 TOP = 20  # first tokens whose probabilities are asked for: the most that the API gives
 
 
@@ -61,8 +58,7 @@ class ServedChecklist:
         batch_size: int,
         texts_file: str | None = None,
     ) -> None:
-        if not 1 <= quality <= 100:
-            raise UserError(f"reward.quality={quality} is that of a JPEG; give a number from 1 to 100")
+        check_quality(quality, "reward.quality")
         self.checklist = Checklist(questions, scale, texts_file)
         self.reader = FrameReader(frames, "reward.frames")
         self.engine, self.frames, self.pixels, self.quality = engine, frames, (min_pixels, max_pixels), quality
@@ -123,10 +119,7 @@ class ServedChecklist:
         ]
 
     def _images(self, frames: np.ndarray) -> tuple[str, ...]:
-        size = smart_resize(*frames.shape[1:3], SIDE, *self.pixels)
-        return tuple(
-            jpeg_url(image, self.quality) for image in resize(frames, *size).permute(0, 2, 3, 1).contiguous().numpy()
-        )
+        return jpeg_urls(frames, *self.pixels, self.quality)
 
     def _result(
         self, clip: Clip, asked: list[Request] | Failure | None, answers: Sequence[Completion | Failure]
@@ -147,12 +140,3 @@ class ServedChecklist:
         if completion.first_tokens:
             return by_first_tokens(completion.first_tokens, self.least)
         return by_text(completion.text)
-
-
-def jpeg_url(image: np.ndarray, quality: int) -> str:
-    """A picture, uint8 (H, W, 3) RGB, as a data URL of a JPEG with its colours at full resolution."""
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(image).save(content, "JPEG", quality=quality, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -11,10 +11,10 @@ from vpo.build import Spec, batch_size_of, card_of
 from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.interfaces import Evaluator
-from vpo.records import Clip, Failure, Prompt, Query, Sample, Score, Verdict
+from vpo.records import Clip, Failure, Prompt, Query, Rival, Sample, Score, Verdict
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
-from vpo.stages.render import copy_id
+from vpo.stages.copies import copy_id
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
 from vpo.storage.rows import write_rows
@@ -44,6 +44,9 @@ class Evaluate(Stage):
     query_verdicts: Entry | None = None
     scores: Entry | None = None
     copies: int | None = None  # clips of a prompt
+    rivals: Mapping[str, Entry] | None = (
+        None  # "<method>.prompts", and "<method>.clips" if the evaluator looks at clips
+    )
 
     def node(self) -> dict[str, Any]:
         """The node with the version that the evaluator's card says, and what stands in files that the evaluator names."""
@@ -59,7 +62,7 @@ class Evaluate(Stage):
             items, folder / "items.jsonl", kind=dict,
             make=Spec(self.evaluator),
             call=partial(
-                measure, clips=self.clips.folder / "clips" if self.clips else None,
+                measure, clips=self.clips.folder / "clips" if self.clips else None, rivals=self._rival_folders(),
                 card=replace(card, applies=None),  # which need not be picklable
             ),
             item_id=query_id, batch_size=max(1, len(items)) if card.whole else batch_size_of(self.evaluator), label=self.label,
@@ -81,12 +84,15 @@ class Evaluate(Stage):
         verdict_of = _finder(self.verdicts, "verdicts.jsonl", Verdict, "prompt_id")
         query_verdict_of = _finder(self.query_verdicts, "verdicts.jsonl", Verdict, "prompt_id")
         score_of = _finder(self.scores, "scores.jsonl", Score, "prompt_id")
+        rivals_of = self._rival_finder()
         samples = []
         for query in self.queries.rows("test.jsonl", Query):
             prompt = prompt_of(query.id)
             key = prompt.id if isinstance(prompt, Prompt) else ""
             clips, scores = self._each(clip_of, key), self._each(score_of, key)
-            samples.append(Sample(query, prompt, clips, verdict_of(key), query_verdict_of(query.id), scores))
+            samples.append(
+                Sample(query, prompt, clips, verdict_of(key), query_verdict_of(query.id), scores, rivals_of(query.id))
+            )
         return samples
 
     def _each(self, find: Callable[[str], R | Failure | None], prompt_id: str) -> tuple[R | Failure, ...]:
@@ -94,9 +100,47 @@ class Evaluate(Stage):
         found = (find(copy_id(prompt_id, number) if prompt_id else "") for number in range(self.copies or 1))
         return tuple(one for one in found if one is not None)
 
+    def _rival_names(self) -> list[str]:
+        """The methods with which this one is compared."""
+        return [name.removesuffix(".prompts") for name in self.rivals or {} if name.endswith(".prompts")]
+
+    def _rival_folders(self) -> dict[str, Path]:
+        """Where the clips of each rival lie."""
+        rivals = self.rivals or {}
+        return {
+            name: rivals[f"{name}.clips"].folder / "clips" for name in self._rival_names() if f"{name}.clips" in rivals
+        }
+
+    def _rival_finder(self) -> Callable[[str], tuple[Rival, ...]]:
+        """Finds what each rival made of a query, by the query's id."""
+        entries = self.rivals or {}
+        finders = {
+            name: (
+                _finder(entries[f"{name}.prompts"], "prompts.jsonl", Prompt, "query_id"),
+                _finder(entries.get(f"{name}.clips"), "clips.jsonl", Clip, "prompt_id"),
+            )
+            for name in self._rival_names()
+        }
+
+        def found(query_id: str) -> tuple[Rival, ...]:
+            rivals = []
+            for name, (prompt_of, clip_of) in finders.items():
+                prompt = prompt_of(query_id)
+                assert prompt is not None  # only an input that is not there gives None
+                clips = self._each(clip_of, prompt.id if isinstance(prompt, Prompt) else "")
+                rivals.append(Rival(name, prompt, clips))
+            return tuple(rivals)
+
+        return found
+
 
 def measure(
-    evaluator: Evaluator, samples: Sequence[Sample], *, card: EvaluatorCard, clips: Path | None
+    evaluator: Evaluator,
+    samples: Sequence[Sample],
+    *,
+    card: EvaluatorCard,
+    clips: Path | None,
+    rivals: Mapping[str, Path] | None = None,
 ) -> list[dict[str, Any] | Failure]:
     """This evaluator's metrics of each sample.
 
@@ -104,6 +148,8 @@ def measure(
         UserError: A metric that its card does not list; any error where samples are measured together, since no part of them can be.
     """
     found = [replace(one, clips=_absolute(one.clips, clips)) for one in samples] if clips else samples
+    if rivals:
+        found = [replace(one, rivals=tuple(_with_places(rival, rivals) for rival in one.rivals)) for one in found]
     try:
         measured = evaluator.measure(found)
     except Exception as error:
@@ -122,6 +168,10 @@ def measure(
 
 def _absolute(clips: Sequence[Clip | Failure], folder: Path) -> tuple[Clip | Failure, ...]:
     return tuple(absolute(one, folder) if isinstance(one, Clip) else one for one in clips)
+
+
+def _with_places(rival: Rival, folders: Mapping[str, Path]) -> Rival:
+    return replace(rival, clips=_absolute(rival.clips, folders[rival.method])) if rival.clips else rival
 
 
 def query_id(sample: Sample) -> str:

@@ -1,6 +1,6 @@
 """Stage `queries`: the data set, split by use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +52,7 @@ class Queries(Stage):
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         splits = self._source.splits()
-        check_splits(splits)
+        check_splits(splits, getattr(self._source, "may_be_empty", ()))
         for name in splits:
             write_rows(folder / f"{name}.jsonl", splits[name])
         counts = {name: len(splits[name]) for name in splits}
@@ -82,15 +82,15 @@ class HeldOut(Stage):
         return {"test": len(rows)}
 
 
-def check_splits(splits: Mapping[str, Sequence[Query]]) -> None:
-    """Raise UserError where a split is empty, an id stands for two queries or a text stands in two splits.
+def check_splits(splits: Mapping[str, Sequence[Query]], may_be_empty: Collection[str] = ()) -> None:
+    """Raise UserError where a split is empty that may not be, an id stands for two queries or a text stands in two splits.
 
     Texts are compared as readers see them: see `vpo.dataset.reading.text.comparison_key`.
     """
     ids: set[str] = set()
     texts: dict[str, tuple[str, str]] = {}  # by comparison key: split and id
     for name in dict.fromkeys((*SPLITS, *splits)):
-        if not splits[name]:
+        if not splits[name] and name not in may_be_empty:
             raise UserError(
                 f"dataset: the split {name!r} is empty; give more queries or a larger dataset.{name} (rows of a file may name "
                 "their split)"

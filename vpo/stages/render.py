@@ -1,7 +1,7 @@
 """Stage `render`: prompts to clips, by the video model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -14,6 +14,7 @@ from vpo.records import Clip, Failure, Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
+from vpo.stages.copies import copy_of
 from vpo.stages.rendering import CheckedGenerator, checked_generator
 from vpo.stages.stage import Node, Stage
 from vpo.storage.store import Entry
@@ -73,16 +74,6 @@ class Render(Stage):
         return video_candidates(
             prompts, verdicts, refinements, kind=self.text_pairs, prepended=self.prepended, beside=bool(self.beside)
         )
-
-
-def copy_id(prompt_id: str, number: int) -> str:
-    """The id of one of several clips of a prompt, from 0: the first has the prompt's own."""
-    return f"{prompt_id}#{number}" if number else prompt_id
-
-
-def copy_of(prompt: Prompt, number: int) -> Prompt:
-    """The prompt as it is rendered once more, with a seed of its own."""
-    return replace(prompt, id=copy_id(prompt.id, number), index=prompt.index + number)
 
 
 def render_prompts(generator: Generator, prompts: Sequence[Prompt], *, folder: Path, seed: int) -> list[Clip | Failure]:

@@ -11,7 +11,9 @@ A turn begins with a line `[[system]]`, `[[user]]` or `[[assistant]]`; what stan
 
 `critique.txt` and `refine.txt` are what `judge=llm` asks, in our own words after the rules of VPO's Fig. 8; their slot takes JSON
 (`vpo.language.quoting`). `released_critique.txt` and `released_refine.txt` are ours, too: they ask for the released code's answer
-marks, and stand in for its texts, which are not carried here (`judge=vpo_released`).
+marks, and stand in for its texts, which are not carried here (`judge=vpo_released`). `classes.txt` asks for a class of VPO's Table 2
+(`judge=classes`, version 1). Ours are also `compare_prompts.txt` and `compare_clips.txt` (win rates), `clip_safety.txt` (the rubric of
+evaluator clip_safety), `questions.txt` and `seen.txt` (evaluator compositional).
 """
 
 import hashlib

@@ -1,0 +1,60 @@
+"""Prompt-A-Video's seven scores (arXiv 2412.15156): VideoScore's five, the aesthetic score and MPS."""
+
+from typing import Any
+
+from vpo.cards import EvaluatorCard, Metric
+from vpo.errors import UserError
+from vpo.evaluator.scored import Row, ScoredClips, needs_of
+from vpo.interfaces import Reward
+from vpo.records import Score
+
+# Name of the dimension in reward=prompt_a_video: label, and what it is.
+SCORES = {
+    "VQ": ("Visual quality", "VideoScore, 1 to 4"),
+    "TC": ("Temporal consistency", "VideoScore, 1 to 4"),
+    "DD": ("Dynamic degree", "VideoScore, 1 to 4"),
+    "TVA": ("Text alignment", "VideoScore, 1 to 4, with the user's query"),
+    "FC": ("Factual consistency", "VideoScore, 1 to 4"),
+    "AES": ("Aesthetic", "LAION's predictor on four frames, about 1 to 10"),
+    "MPS": ("MPS", "preference of people for a picture, on four frames with the user's query; about 5 to 15"),
+}
+
+
+class PromptAVideo(ScoredClips):
+    """`pav_<score>` of each clip: higher is better; they have no common scale and are not summed here.
+
+    Args:
+        reward: with the dimensions of reward=prompt_a_video; None takes the scores of the run's reward.
+        batch_size: queries whose clips are read together.
+    """
+
+    not_in_key = ("batch_size",)
+
+    def __init__(self, reward: Reward | None, batch_size: int) -> None:
+        super().__init__(reward)
+
+    @staticmethod
+    def card(reward: Any, batch_size: int) -> EvaluatorCard:
+        """The card; it needs clips with a reward of its own, else the run's scores."""
+        return EvaluatorCard(
+            name="Prompt-A-Video's scores",
+            version="1",
+            about="VideoScore (five regressions), LAION's aesthetic predictor and MPS, raw (arXiv 2412.15156). Prompt-A-Video's pairs "
+            "are made with them, so they are no held-out numbers there. None of them looks for harm",
+            needs=needs_of(reward),
+            metrics=tuple(
+                Metric(f"pav_{name}", label, "higher", decimals=2, about=about) for name, (label, about) in SCORES.items()
+            ),
+        )  # fmt: skip
+
+    def of_score(self, score: Score | None) -> Row:
+        """The seven scores of one clip. Raises UserError where the reward has other dimensions."""
+        if score is None:
+            return dict.fromkeys(f"pav_{name}" for name in SCORES)
+        missing = [name for name in SCORES if name not in score.dimensions]
+        if missing:
+            raise UserError(
+                f"evaluator.prompt_a_video: the reward gives no {missing[0]}; its dimensions must be {', '.join(SCORES)}, as "
+                "reward=prompt_a_video has them"
+            )
+        return {f"pav_{name}": score.dimensions[name] for name in SCORES}
