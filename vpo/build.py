@@ -124,8 +124,8 @@ def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
             raise UserError(f"{target}.card does not take the keys of its config: {error}") from error
     if not isinstance(card, EvaluatorCard):
         raise UserError(f"{target} has no card; an evaluator says by `card = EvaluatorCard(...)` what it measures")
-    names = [metric.name for metric in card.metrics]
-    if not names or len(set(names)) < len(names):
+    names = [metric.name for metric in (*card.metrics, *(one.metric for one in card.derived))]
+    if not card.metrics or len(set(names)) < len(names):
         raise UserError(f"{target}: its card lists {', '.join(names) or 'no metric'}; give one or more, each once")
     for metric in card.metrics:
         if metric.across:
@@ -134,6 +134,11 @@ def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
             from vpo.results.aggregates import aggregate_class  # which imports torch
 
             aggregate_class(metric.aggregate)  # a wrong one is found now, not at the end of a run
+    if card.derived:
+        from vpo.results.derived import function_of
+
+        for one in card.derived:
+            function_of(one.metric.aggregate)
     unknown = sorted(set(card.needs) - set(NEEDS))
     if unknown:
         raise UserError(f"{target}: its card needs {unknown[0]!r}, which nothing gives; known are {', '.join(NEEDS)}")
@@ -141,10 +146,16 @@ def card_of(evaluator: Mapping[str, Any]) -> EvaluatorCard:
 
 
 def cards_of(evaluators: Mapping[str, Mapping[str, Any]]) -> dict[str, EvaluatorCard]:
-    """The cards of a config's evaluators. Raises UserError where two of them measure what has the same name."""
+    """The cards of a config's evaluators. Raises UserError where two of them measure what has the same name.
+
+    What several of them derive alike, of one another's metrics, is no such thing.
+    """
     cards = {name: card_of(node) for name, node in evaluators.items()}
     for (name, card), (other, its) in itertools.permutations(cards.items(), 2):
         both = [metric.name for metric in card.metrics if its.metric_of(metric.name)]
+        derived = {one.metric.name: one for one in its.derived}
+        both += [metric.name for metric in card.metrics if metric.name in derived]
+        both += [one.metric.name for one in card.derived if derived.get(one.metric.name, one) != one]
         if both:
             raise UserError(f"evaluators {other} and {name} both measure {both[0]!r}; leave one of them out")
     return cards

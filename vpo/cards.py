@@ -86,6 +86,27 @@ def share(name: str, label: str, better: Literal["higher", "lower"] | None, abou
 
 
 @dataclass(frozen=True)
+class Derived:
+    """A number that is made of a method's other numbers, such as a benchmark's total. It has no interval.
+
+    Attributes:
+        metric: how it is printed. Its `aggregate` is the dotted name of a function from {metric: number} of `of` to the number, or
+            None where there is none.
+        of: the names of the metrics that it is made of, of this evaluator or of others. It is shown where all of them are there.
+        unless: it is not shown where one of these metrics is there and is not 0, as where a benchmark's prompts are mixed with others.
+    """
+
+    metric: Metric
+    of: tuple[str, ...]
+    unless: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As a card in results.json keeps it."""
+        own = {"mean_of_items": False, "of": list(self.of), "unless": list(self.unless)}
+        return {**dataclasses.asdict(self.metric), **own}
+
+
+@dataclass(frozen=True)
 class EvaluatorCard:
     """What an evaluator measures and needs, known before it is built; results.json keeps it.
 
@@ -99,6 +120,7 @@ class EvaluatorCard:
             query. Asked where measuring failed: these have failed. It must do with any part of the sample being a Failure.
         whole: whether a query's numbers depend on the other prompts of the method, as those of diversity do. Then `measure` is given
             all samples at once, and what it raises ends the stage.
+        derived: numbers that are made of the metrics' numbers, of several evaluators where these name the same.
     """
 
     name: str
@@ -108,6 +130,7 @@ class EvaluatorCard:
     about: str = ""
     applies: Callable[[Sample], Collection[str]] | None = None
     whole: bool = False
+    derived: tuple[Derived, ...] = ()
 
     def applicable(self, sample: Sample) -> list[str]:
         """The names of the metrics that apply to a sample."""
@@ -123,7 +146,8 @@ class EvaluatorCard:
         """The card as results.json keeps it."""
         metrics = [{**dataclasses.asdict(one), "mean_of_items": one.mean_of_items} for one in self.metrics]
         needs = [one for one in NEEDS if one in self.needs]
-        return {"name": self.name, "version": self.version, "about": self.about, "needs": needs, "metrics": metrics}
+        card = {"name": self.name, "version": self.version, "about": self.about, "needs": needs, "metrics": metrics}
+        return card | ({"derived": [one.to_json() for one in self.derived]} if self.derived else {})
 
 
 def mean_over_clips(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

@@ -140,9 +140,10 @@ class Rewriter(Protocol):
 class Generator(Protocol):
     """The text-to-video model.
 
-    A class, or its node, may say `still_is_fine = True` (a clip in which nothing moves is no fault) and `worth_storing = False` (to
-    render a clip again is cheaper than to keep it). A class may have `describe()`, a mapping of what decides a clip besides its prompt
-    and seed, for the description beside it; and a class method `check(node)`, which raises UserError when a config is composed.
+    A class, or its node, may say `still_is_fine = True` (a clip in which nothing moves is no fault), `worth_storing = False` (to
+    render a clip again is cheaper than to keep it) or `retries = False` (another seed gives the same clip). A class may have
+    `describe()`, a mapping of what decides a clip besides its prompt and seed, for the description beside it; and a class method
+    `check(node)`, which raises UserError when a config is composed.
     """
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:

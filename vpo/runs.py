@@ -19,10 +19,12 @@ from vpo.checking.memory_plan import memory_lines
 from vpo.costs.table import cost_lines
 from vpo.errors import UserError
 from vpo.processes.hardware import check_hardware
+from vpo.results.added import lay_over
 from vpo.results.facts import Command, results_of, run_facts
 from vpo.results.gathering import contact_rows, gather_items, summarize_items
 from vpo.results.metrics import Metrics
 from vpo.results.record import RunRecord
+from vpo.results.run_folder import Run
 from vpo.stages.context import Context, StopHere
 from vpo.stages.curate import FOLDER as REPORTS
 from vpo.stages.curate import CuratedQueries
@@ -91,8 +93,9 @@ def run(composed: Composed, gathered: bool = False) -> Path:
             context.store.warn_of_older_code()
         context.store.finish()
         cards = {name: card.to_json() for name, card in build.cards_of(config["evaluator"]).items()}
+        items = gather_items(made, Metrics(cards), folder)
+        cards = lay_over(folder, cards, items)
         metrics = Metrics(cards)
-        items = gather_items(made, metrics, folder)
         results = results_of(summarize_items(items, metrics), run_facts(config, context, command), evaluators=cards)
         record.finish(
             results, items, contact_rows(items, folder, count=6), training_files(context), loggers,
@@ -100,6 +103,37 @@ def run(composed: Composed, gathered: bool = False) -> Path:
             footer=f"Clips by generator={composed.choices.get('generator')}; four frames each, time to the right.",
         )  # fmt: skip
     return folder
+
+
+def write_again(folder: Path) -> None:
+    """Write the results of a finished run anew, with what was added to its folder (`vpo.results.added`): nothing is measured."""
+    run = Run(folder)
+    own = {name: card for name, card in run.cards.items() if name in run.config["evaluator"]}
+    before = Metrics(
+        {name: card for name, card in run.cards.items() if name not in own}
+    )  # of additions, which may be gone
+    items = []
+    for item in run.items:
+        gone = {name for name in item["metrics"] if name in before or before.whole_of(name) is not None}
+        parts = {
+            key: {name: one for name, one in item[key].items() if name not in gone}
+            for key in ("metrics", "weights")
+            if key in item
+        }
+        items.append(item | parts)
+    cards = lay_over(folder, own, items)
+    results = {**run.results, "methods": summarize_items(items, Metrics(cards)), "evaluators": cards}
+    log_to_console()
+    targets.allow(run.config["build"]["allow"])
+    loggers = [build.build(node) for node in run.config.get("logger", {}).values()]
+    with RunRecord(folder) as record:
+        try:
+            record.write_results(results, items, labels_of(run.config))
+        except OSError as error:
+            raise UserError(
+                f"{folder}: {error.strerror or error} while writing the results; make room, then start again"
+            ) from error
+        record.show(results, loggers, labels_of(run.config))
 
 
 @contextmanager
@@ -159,7 +193,8 @@ def own_queries(config: Mapping[str, Any]) -> dict[str, int]:
 def check_assets(config: Mapping[str, Any]) -> None:
     """Raise UserError where a generator, reward or evaluator names an asset or a file that is not there: not after the trainings.
 
-    Classes of a user's own may call other things so; what these read is theirs to check.
+    Classes of a user's own may call other things so; what these read is theirs to check. A class of ours may have a static method
+    `check_files`, which is asked about its node.
     """
     nodes = {role: config[role] for role in ("generator", "reward", "evaluator")}
     for path, node in targets.targets_in(nodes):
@@ -174,6 +209,8 @@ def check_assets(config: Mapping[str, Any]) -> None:
                     f"config: {named}={file}: no such file; put a copy there, or set paths.data to where copies lie "
                     f"(the yaml of the {path[0]} says where it comes from)"
                 )
+        if not targets.is_own(node["_target_"]) and targets.has_method(node["_target_"], "check_files"):
+            targets.target_class(node).check_files(node)
 
 
 def check_workers(config: Mapping[str, Any]) -> None:

@@ -6,6 +6,9 @@ user pays for: loading, collating, forward, backward, clipping, AdamW, schedules
 
 import ctypes
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,22 @@ class Meter:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._ends.append((time.perf_counter(), time.process_time()))
+
+
+@dataclass
+class Peak:
+    """How far memory went above its level at the start, in bytes; None where neither CUDA nor Linux reports it."""
+
+    bytes: int | None = None
+
+
+@contextmanager
+def peak_of() -> Iterator[Peak]:
+    """The peak of the work in the block, once it has ended."""
+    found, before = Peak(), _reset_peak()
+    yield found
+    peak = _peak()
+    found.bytes = None if peak is None or before is None else peak - before
 
 
 def _reset_peak() -> int | None:

@@ -66,7 +66,7 @@ def test_help_and_the_package_import_nothing_heavy():
         assert f"'{heavy}'" not in modules, heavy
 
 
-@pytest.mark.parametrize("verb", ["table", "store", "export", "push", "pull", "assets"])
+@pytest.mark.parametrize("verb", ["table", "evaluate", "store", "export", "push", "pull", "assets"])
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_a_verb_tells_its_usage(verb, flag, capsys):
     assert main([verb, flag]) == 0

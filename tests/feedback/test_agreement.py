@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from vpo.feedback.agreement import cohen_kappa
+from vpo.feedback.agreement import cohen_kappa, krippendorff_alpha
 
 Y, N = True, False
 
@@ -60,3 +60,25 @@ def test_items_that_one_of_them_left_out_do_not_count():
     assert cohen_kappa([Y, Y], [Y, Y]) is None  # chance explains all of it
     with pytest.raises(ValueError, match=r"shorter|longer"):
         cohen_kappa([Y], [Y, N])
+
+
+# Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), part C: four observers, twelve units, some labels missing.
+OBSERVERS = (
+    (1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None),
+    (1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3),
+    (None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None),
+    (1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None),
+)
+
+
+@pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("ordinal", 0.815)])
+def test_krippendorff_s_own_example(level, published):
+    units = [[label for label in labels if label is not None] for labels in zip(*OBSERVERS, strict=True)]
+    assert krippendorff_alpha(units, level) == pytest.approx(published, abs=5e-4)
+
+
+def test_alpha_is_not_defined_where_nothing_can_differ():
+    assert krippendorff_alpha([]) is None
+    assert krippendorff_alpha([["a"], ["b"]]) is None  # nothing was labelled twice
+    assert krippendorff_alpha([["a", "a"], ["a", "a"]]) is None
+    assert krippendorff_alpha([["a", "a"], ["b", "b"]]) == 1.0

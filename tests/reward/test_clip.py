@@ -101,7 +101,7 @@ def test_layers_of_version_2_are_one_linear_function(tmp_path: Path) -> None:
     [
         ("head.json", b'{"weight": [1, 2]}', "is no aesthetic head"),
         ("head.json", b"no json", "is no aesthetic head"),
-        ("none.json", None, "is no aesthetic head"),
+        ("none.json", None, "no such file"),
         ("head.pth", b"no state dict", "cannot be read safely"),
         ("none.pth", None, "no such file"),
     ],

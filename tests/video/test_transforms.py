@@ -52,22 +52,23 @@ def test_the_short_side_is_224(height: int, width: int, expected: tuple[int, int
 
 
 def test_clip_of_vbench_is_cubic_without_antialiasing() -> None:
-    images = pictures(96, 144)
+    images = pictures(90, 135)
     found = grey_levels(CLIP_OF_VBENCH.of_size(32)(images), CLIP_OF_VBENCH)
-    whole = along(along(images.astype(float), 1, 32, cubic), 2, 48, cubic)  # 96 x 144 becomes 32 x 48
-    expected = np.rint(whole.clip(0, 255))[:, :, 8:40]  # the middle 32 of 48
+    whole = along(along(images.astype(float), 1, 32, cubic), 2, 48, cubic)  # 90 x 135 becomes 32 x 48
+    expected = whole[:, :, 8:40]  # the middle 32 of 48
     assert found.shape == (2, 32, 32, 3)
-    assert np.abs(found - expected).max() < 1.01  # a half may be rounded the other way
-    assert np.abs(found - expected).mean() < 0.01
+    # VBench resizes float32: nothing is rounded, and what the kernel overshoots stays.
+    assert expected.min() < -1
+    assert expected.max() > 256
+    assert np.abs(found - expected).max() < 1e-3
 
 
 def test_dino_of_vbench_is_linear_without_antialiasing_and_uncropped() -> None:
-    images = pictures(96, 144)
+    images = pictures(90, 135)
     found = grey_levels(DINO_OF_VBENCH.of_size(32)(images), DINO_OF_VBENCH)
-    expected = np.rint(along(along(images.astype(float), 1, 32, linear), 2, 48, linear))
+    expected = along(along(images.astype(float), 1, 32, linear), 2, 48, linear)
     assert found.shape == (2, 32, 48, 3)
-    assert np.abs(found - expected).max() < 1.01
-    assert np.abs(found - expected).mean() < 0.02
+    assert np.abs(found - expected).max() < 1e-3
     assert (DINO_OF_VBENCH.mean, DINO_OF_VBENCH.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 

@@ -19,6 +19,7 @@ verbs (`vpo <verb> --help` says more):
   vpo run  [key=value ...]          the whole method; finished stages are taken from the store
   vpo run -m key=a,b [...]          a sweep: every combination, shared stages once
   vpo plan [key=value ...]          the stages of a run, which are done, and whether training fits into memory
+  vpo evaluate clips=<folder> ...   evaluators on prompts and clips that others made; export, import, human
   vpo gather [key=value ...]        puts together what shards (shard=3/64) did, checks that all is there, and runs on
   vpo table <name|file.yaml> [...]  a table over runs, from their results
   vpo store ls | prune              what is stored, how large, who uses it
@@ -183,9 +184,15 @@ def _workers(arguments: list[str]) -> int:
     return workers_command(arguments)
 
 
+def _evaluate(arguments: list[str]) -> int:
+    from vpo.cli.evaluate import evaluate_command
+
+    return evaluate_command(arguments)
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    "optimize": _optimize, "run": _run, "gather": _gather, "plan": _plan, "table": _table, "store": _store, "export": _export,
-    "push": _push, "pull": _pull, "assets": _assets, "pairs": _pairs, "workers": _workers,
+    "optimize": _optimize, "run": _run, "evaluate": _evaluate, "gather": _gather, "plan": _plan, "table": _table, "store": _store,
+    "export": _export, "push": _push, "pull": _pull, "assets": _assets, "pairs": _pairs, "workers": _workers,
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
 from vpo.storage.clip_store import ClipFile, clips_in, unused
+from vpo.storage.feature_store import FOLDER, FeatureFile, delete_features, features_in
 from vpo.storage.housekeeping import (
     StoredFolder,
     answers_in,
@@ -20,7 +21,9 @@ from vpo.storage.housekeeping import (
     users_of,
 )
 
-USAGE = "vpo store ls | prune [yes=true] [answers=true] [gone=folder] [paths.store=store] [paths.runs=runs]"
+USAGE = (
+    "vpo store ls | prune [yes=true] [answers=true] [features=true] [gone=folder] [paths.store=store] [paths.runs=runs]"
+)
 
 
 def store_command(arguments: list[str]) -> int:
@@ -33,6 +36,7 @@ def store_command(arguments: list[str]) -> int:
     )
     parser.option("paths.runs", "the runs (runs)", dest="runs", metavar="folder", type=as_path, default=Path("runs"))
     parser.flag("answers", "prune: the paid answers of servers, too; whoever asks the same again pays again")
+    parser.flag("features", "prune: what image encoders made of clips, too; it is computed again when it is needed")
     parser.option(
         "paths.cache",
         "answers of servers (<store>/answers)",
@@ -60,17 +64,22 @@ def store_command(arguments: list[str]) -> int:
     clips = clips_in(options.store)
     shared = {one.identity for one in clips}
     results, rest = list(stored(options.store, users, shared)), list(leftovers(options.store, users, shared))
+    features = features_in(options.store / FOLDER)
     answers = answers_in(options.cache or options.store / "answers")
     if options.action == "ls":
         _list(results, rest)
         if clips:
             sys.stdout.write(f"{_sized(clips)}; {_sized(unused(clips)).lstrip()} that no result uses\n")
         _say_of_answers(answers, "in", "of servers, which are not asked the same again")
+        _say_of_features(features, "in", "")
     elif sure:
         prune(results + rest, options.store, options.runs)
         if options.answers:
             _say_of_answers(answers, "deleted with", "of servers")
             delete_answers(answers)
+        if options.features:
+            _say_of_features(features, "deleted with", "")
+            delete_features(features)
     else:
         _announce(results + rest)
         idle = unused(clips, going=[one.folder for one in results + rest if not one.used_by])
@@ -78,6 +87,8 @@ def store_command(arguments: list[str]) -> int:
             sys.stdout.write(f"{_sized(idle)} that no result uses then, which yes=true deletes, too\n")
         if options.answers:
             _say_of_answers(answers, "in", "of servers, which yes=true deletes, too")
+        if options.features:
+            _say_of_features(features, "in", ", which yes=true deletes, too")
     return 0
 
 
@@ -89,6 +100,12 @@ def _say_of_answers(answers: list[Path], verb: str, words: str) -> None:
     if answers:
         size = readable(sum(path.stat().st_size for path in answers))
         sys.stdout.write(f"{size:>10}  {verb} {len(answers)} answers {words}\n")
+
+
+def _say_of_features(features: list[FeatureFile], verb: str, words: str) -> None:
+    if features:
+        size = readable(sum(one.size for one in features))
+        sys.stdout.write(f"{size:>10}  {verb} {len(features)} files of features of clips' frames{words}\n")
 
 
 def _list(results: list[StoredFolder], rest: list[StoredFolder]) -> None:

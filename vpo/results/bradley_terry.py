@@ -63,8 +63,9 @@ def bradley_terry(items: Sequence[Mapping[str, Any]], metric: str) -> dict[str, 
     whole queries, seeded, so that all comparisons of a query stay together. What both of its methods measured counts once.
 
     Returns:
-        {method: {"mean", "n", "n_failed", "ci95"}}: `n` are the method's queries with a comparison that could be read, `n_failed`
-        those with none. Empty where fewer than three methods are compared, or where they fall into groups that were never compared.
+        {method: {"mean", "n", "n_failed", "ci95", "low", "high"}}: `n` are the method's queries with a comparison that could be
+        read, `n_failed` those with none. Empty where fewer than three methods are compared, or where they fall into groups that were
+        never compared.
     """
     table = comparisons(items, metric)
     methods = sorted({one for pair in table for one in pair})
@@ -84,6 +85,8 @@ def bradley_terry(items: Sequence[Mapping[str, Any]], metric: str) -> dict[str, 
             "n": len(measured),
             "n_failed": len(tried[method] - measured),
             "ci95": None if low is None or high is None else float(high[place] - low[place]) / 2,
+            "low": None if low is None else float(low[place]),
+            "high": None if high is None else float(high[place]),
         }
     return found
 

@@ -10,6 +10,7 @@ from vpo.cards import Metric, Weighted
 from vpo.records import Clip, Failure, Prompt, Query, Score, Verdict, to_json
 from vpo.results.across import summaries_across
 from vpo.results.answers import answers_of
+from vpo.results.derived import with_derived
 from vpo.results.metrics import Metrics
 from vpo.stages.copies import copy_id
 from vpo.storage.store import Entry
@@ -40,9 +41,11 @@ def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
 
 
 def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[str, Any]]]:
-    """{method: {metric: {mean, n, n_failed, ci95, low, high}}}, each by the aggregate that its card names.
+    """{method: {metric: {mean, n, n_failed, ci95, low, high}}}, each by the aggregate that its card names, and what is derived from
+    these.
 
-    `n` counts the queries on which the metric was measured, `n_failed` those on which it was not though it applies to them.
+    `n` counts the queries on which the metric was measured, `n_failed` those on which it was not though it applies to them. Of a
+    derived number both are the sums over the metrics that it is made of.
     """
     values: dict[str, dict[str, list[tuple[str, float | None, float]]]] = {}
     for item in items:
@@ -51,10 +54,11 @@ def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[
             weight = item.get("weights", {}).get(name, 1.0)
             of_method.setdefault(name, []).append((item["query_id"], value, weight))
     across = summaries_across(items, metrics.listed)
-    return {
+    found = {
         method: {name: _result(metrics[name], rows) for name, rows in of_method.items()} | across.get(method, {})
         for method, of_method in values.items()
     }
+    return {method: with_derived(of_method, metrics.derived) for method, of_method in found.items()}
 
 
 def contact_rows(items: Items, folder: Path, count: int) -> list[tuple[str, dict[str, str | None]]]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from vpo.cards import Metric
+from vpo.cards import Derived, Metric
 
 Cards = Mapping[str, Mapping[str, Any]]  # results.json's "evaluators": name in the config -> card
 
@@ -16,10 +16,19 @@ _FIELDS = tuple(field.name for field in fields(Metric))
 
 
 class Metrics:
-    """Finds metrics by name. False in a condition where no card lists any."""
+    """Finds metrics by name. False in a condition where no card lists any.
+
+    Attributes:
+        groups: the metrics of each evaluator, with those that it derives.
+        derived: the numbers that are made of others, each once.
+    """
 
     def __init__(self, cards: Cards) -> None:
-        self.groups: list[list[Metric]] = [[_metric(one) for one in card["metrics"]] for card in cards.values()]
+        derived = {name: [_derived(one) for one in card.get("derived", ())] for name, card in cards.items()}
+        self.derived = list({one.metric.name: one for group in derived.values() for one in group}.values())
+        self.groups: list[list[Metric]] = [
+            [*map(_metric, card["metrics"]), *(one.metric for one in derived[name])] for name, card in cards.items()
+        ]
         self._listed = {one.name: one for group in self.groups for one in group}
         of_group = zip(cards, self.groups, strict=True)
         self._evaluators = {one.name: evaluator for evaluator, group in of_group for one in group}
@@ -90,11 +99,15 @@ class Metrics:
             main = [one.name for one in group if one.main]
             found = any(one.name in measured for one in group)
             columns += [name for name in main if name in measured] if found else main[:1]
-        return columns
+        return list(dict.fromkeys(columns))  # two evaluators may derive the same number
 
 
 def _metric(card: Mapping[str, Any]) -> Metric:
     return Metric(**{name: value for name, value in card.items() if name in _FIELDS})
+
+
+def _derived(card: Mapping[str, Any]) -> Derived:
+    return Derived(_metric(card), tuple(card["of"]), tuple(card.get("unless", ())))
 
 
 def are_cards(value: Any) -> bool:
@@ -105,6 +118,11 @@ def are_cards(value: Any) -> bool:
 
     def whole(card: Any) -> bool:
         metrics = card.get("metrics") if isinstance(card, Mapping) else None
-        return isinstance(metrics, Sequence) and bool(metrics) and all(map(named, metrics))
+        if not (isinstance(metrics, Sequence) and bool(metrics) and all(map(named, metrics))):
+            return False
+        derived = card.get("derived", ())
+        return isinstance(derived, Sequence) and all(
+            named(one) and isinstance(one.get("of"), Sequence) for one in derived
+        )
 
     return isinstance(value, Mapping) and all(map(whole, value.values()))

@@ -9,6 +9,7 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
     training/*.jsonl   the metrics of every trained policy, one line a step; below prompts/, its greedy prompts on the way
     table.md ...       the results table, in Markdown, LaTeX, CSV and PNG
     curation/          with curation=...: counts after each rule, examples of what was dropped, lengths (report.md, .json, .png)
+    added/*.json       measurements that were made outside of the run: by VBench's own code, by people (`vpo evaluate import`, `human`)
     spending.jsonl     what was asked of language models' servers, over all starts, and what it cost
     contact_sheet.png, curves.png, log.txt
     rewards.png        the reward, and a held-out metric beside it, against the prompts' length and against motion
@@ -127,12 +128,9 @@ class RunRecord:
             footer: the line below the contact sheet; it should say what drew the clips.
         """
         try:
-            self._write("results.json", dumps(redact(results), indent=1) + "\n")
-            write_rows(self.folder / "items.jsonl", items)
+            self.write_results(results, items, labels)
             self._copy_training(training)
             self._note_warnings(training)
-            tables = run_tables(results, labels)
-            write(tables, self.folder, "table")
             title = "The same query under each method"
             sheet = self.folder / "contact_sheet.png"
             contact_sheet(rows, list(results["methods"]), sheet, title=title, footer=footer, labels=labels)
@@ -143,9 +141,21 @@ class RunRecord:
                 f"{self.folder}: {error.strerror or error} while writing the results; make room or set paths.runs, "
                 "then start again: what was finished is kept"
             ) from error
+        self.show(results, loggers, labels)
+
+    def write_results(
+        self, results: Mapping[str, Any], items: Sequence[Mapping[str, Any]], labels: Mapping[str, str] | None = None
+    ) -> None:
+        """Write results.json, items.jsonl and the tables; see `finish`. Raises OSError where the disk takes no more."""
+        self._write("results.json", dumps(redact(results), indent=1) + "\n")
+        write_rows(self.folder / "items.jsonl", items)
+        write(run_tables(results, labels), self.folder, "table")
+
+    def show(self, results: Mapping[str, Any], loggers: Sequence[Any], labels: Mapping[str, str] | None = None) -> None:
+        """Call the mirrors and log the table."""
         for logger in loggers:
             logger.mirror(self.folder)
-        log.info("\n%s\nEverything about this run: %s", to_text(tables[0]), self.folder)
+        log.info("\n%s\nEverything about this run: %s", to_text(run_tables(results, labels)[0]), self.folder)
 
     def _copy_training(self, training: Mapping[str, Path]) -> None:
         folder = self.folder / "training"

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from vpo.errors import UserError
+from vpo.results.added import evaluators_added
 from vpo.results.metrics import Cards, are_cards
 from vpo.results.schema import read_results
 from vpo.storage.store import canonical, without
@@ -21,6 +22,7 @@ MEASURED_BY = ("dataset", "judge", "reward", "evaluator")
 # sampled them matters.
 MAY_DIFFER = ("dataset.path", "dataset.seed")
 
+EXTERNAL = "vpo.dataset.external.ExternalQueries"
 # Safe, and written in C where PyYAML was built with libyaml: a table of twenty runs reads twenty long configs.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -90,6 +92,11 @@ class Run:
             return True
 
     @property
+    def of_others(self) -> bool:
+        """Whether it measured what others made: its data set names their files, and its queries say all that matters of it."""
+        return self.config.get("dataset", {}).get("_target_") == EXTERNAL
+
+    @property
     def cards(self) -> Cards:
         """The cards of its evaluators; empty in results of an older version."""
         return self.results.get("evaluators", {})
@@ -98,7 +105,8 @@ class Run:
         """What must agree between runs, each as one text. The data's seed may differ: the test queries may not."""
         parts = without({name: self.config.get(name) for name in MEASURED_BY}, MAY_DIFFER)
         queries = sorted({(item["query_id"], item["query"]) for item in self.items})
-        versions = {name: card.get("version") for name, card in self.cards.items()}
+        added = evaluators_added(self.folder)  # which stand in columns of their own
+        versions = {name: card.get("version") for name, card in self.cards.items() if name not in added}
         parts |= {"evaluator versions": versions, "test queries": queries}
         return {name: canonical(part) for name, part in parts.items()}
 

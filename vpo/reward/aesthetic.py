@@ -1,18 +1,15 @@
 """How beautiful frames are by LAION's aesthetic predictors: a linear function of CLIP's image embedding."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vpo.assets.folder import is_asset, local_path
 from vpo.errors import UserError
 from vpo.records import Clip
 from vpo.reward.scoring import Result, result_of, scored, unreadable
-from vpo.reward.states import one_linear, read_state
+from vpo.video.aesthetic_head import read_head
 from vpo.video.clips import ClipError
 from vpo.video.features import ClipEncoder, unit
 from vpo.video.frames import FrameReader
@@ -96,25 +93,3 @@ class AestheticReward:
                 f"{images.shape[1]}; give the CLIP that it was trained on (ViT-L/14)"
             )
         return float((unit(images.double()) @ weight + bias).mean())
-
-
-def read_head(path: str) -> tuple[torch.Tensor, float]:
-    """Weight, float64 (d,), and bias of a head. Raises UserError where the file is none."""
-    where = f"reward.head={path}"
-    file = local_path(path, "reward.head")
-    file = file / "head.json" if is_asset(path) else file
-    try:
-        if file.suffix == ".json":
-            packed = json.loads(file.read_text(encoding="utf-8"))
-            state = {"weight": torch.tensor([packed["weight"]]), "bias": torch.tensor([packed["bias"]])}
-        else:
-            state = read_state(file, where, _CURE)
-        weight, bias = one_linear(state)
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError) as error:
-        raise UserError(f"{where}: is no aesthetic head ({' '.join(str(error).split())[:160]}); {_CURE}") from error
-    if weight.shape[0] != 1 or not math.isfinite(float(weight.abs().sum() + bias.abs().sum())):
-        raise UserError(f"{where}: it gives {weight.shape[0]} numbers, and a head gives one that is finite; {_CURE}")
-    return weight[0], float(bias[0])
-
-
-_CURE = "give LAION's: sa_0_4_vit_l_14_linear.pth of github.com/LAION-AI/aesthetic-predictor (MIT) for version 1"

@@ -21,9 +21,9 @@ from vpo.language.checkpoints.intake import fetch
 from vpo.language.checkpoints.wording import in_short
 from vpo.records import Clip
 from vpo.reward.scoring import Result, result_of, scored_each
-from vpo.reward.states import one_linear, read_state
 from vpo.video.frames import FrameReader
 from vpo.video.models import Lease, Place, Shared
+from vpo.video.states import one_linear, read_state
 from vpo.video.transforms import CLIP
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of its training data, by which scores are normalised

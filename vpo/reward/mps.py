@@ -16,9 +16,9 @@ from vpo.language.checkpoints.wording import in_short, some
 from vpo.records import Clip
 from vpo.reward.mps_network import MPS
 from vpo.reward.scoring import Result, result_of, scored_each
-from vpo.reward.states import read_state
 from vpo.video.frames import FrameReader
 from vpo.video.models import Lease, Place, Shared, load_clip
+from vpo.video.states import read_state
 from vpo.video.transforms import CLIP
 
 BESIDE = "mps.safetensors"

@@ -7,6 +7,7 @@ from typing import Any
 
 from vpo.assets.folder import is_asset, version_of
 from vpo.stages.start import fingerprint
+from vpo.targets import has_method, target_class
 from vpo.templates import template_hash
 
 FILES = ("path", "queries", "head", "checkpoint")  # where they are files; what ends in "_file" is one, too
@@ -17,6 +18,7 @@ MODELS = ("model", "path", "head")
 def with_contents(node: Mapping[str, Any], *, ours: bool = False) -> dict[str, Any]:
     """The node, and hashes of the files that it, or a node in it, names: template, local model or asset, data.
 
+    A class of ours with a static method `contents` says by it, from its node, what stands in files that it finds in another way.
     Classes of a user's own may call other things so; what these read is theirs to name in the config. `ours` says whether a mapping
     without a `_target_` belongs to a class of ours, as a generator's `lora` does.
     """
@@ -26,6 +28,8 @@ def with_contents(node: Mapping[str, Any], *, ours: bool = False) -> dict[str, A
     }
     if not ours:
         return inner
+    if "_target_" in node and has_method(node["_target_"], "contents"):
+        inner["contents"] = target_class(node).contents(node)
     for key, value in node.items():
         if (key == "template" or key.endswith("_template")) and isinstance(value, str):
             inner[f"{key}_content"] = template_hash(value)

@@ -51,6 +51,7 @@ class CheckedGenerator:
         store: of clips; None where the generator's clips are not worth storing.
         reuse: whether clips of the store are used; else all are rendered anew, and replace those of the store.
         still_is_fine: whether a clip in which nothing moves is no fault.
+        retries: whether a clip that fails the check is rendered once more: not where another seed would give the same one.
     """
 
     make: Callable[[], Generator]
@@ -59,6 +60,7 @@ class CheckedGenerator:
     store: ClipStore | None
     reuse: bool = True
     still_is_fine: bool = False
+    retries: bool = True
     _generator: Any = None
     _about: Mapping[str, Any] | None = None
     _warned: bool = False
@@ -146,7 +148,7 @@ class CheckedGenerator:
         """One checked clip a prompt, each written down as soon as it is good, so that a failure among the retries loses none."""
         results = self._tried(prompts, seeds, folder)
         again = [at for at, one in enumerate(results) if isinstance(one, Clip) and one.status != "ok"]
-        if not again:
+        if not again or not self.retries:
             return results
         new_seeds = [seed_of("retry", seeds[at]) for at in again]
         second = self._tried(
@@ -199,7 +201,7 @@ class CheckedGenerator:
         clip = dataclasses.replace(clip, status=status, faults=faults)
         if status != "ok":
             set_aside(folder / clip.path)
-        if status == "ok" or before is not None:
+        if status == "ok" or before is not None or not self.retries:
             self._describe(clip, made, folder)
         if status == "ok" and self.store is not None:
             self.store.keep(self.asked(prompt, seed), folder / clip.path, to_json(clip), made)
@@ -236,5 +238,5 @@ def checked_generator(node: Mapping[str, Any], store: Path, *, reuse: bool = Tru
         node=redact(without(with_contents(node), exempt), environment=False),
         code=class_hash(node),
         store=ClipStore(store.resolve() / FOLDER) if setting_of(node, "worth_storing", True) else None,
-        reuse=reuse, still_is_fine=bool(setting_of(node, "still_is_fine", False)),
+        reuse=reuse, still_is_fine=bool(setting_of(node, "still_is_fine", False)), retries=bool(setting_of(node, "retries", True)),
     )  # fmt: skip

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 # With so many failures and not one success the role is broken, not the items: to go on would waste hours of waiting.
 BROKEN = 20
 FEW = 3  # of fewer items all may fail: they are counted like any others
+# Kinds of failures that say nothing of the role, however many there are: what others were to give for the item is not there.
+NOT_GIVEN = ("no_prompt", "no_clip", "no_file", "unreadable_file")
 
 # The field by which a record of a role names its item. The other records are made here and not by a role.
 ITEM_OF = {Verdict: "prompt_id", Clip: "prompt_id", Score: "clip_id"}
@@ -241,6 +243,8 @@ def _broken(done: Mapping[tuple[str, str], Any], total: int, work: Work[Any]) ->
     """What is wrong with the role where nothing but failures came: at the end of more than a few items, or early in a long work."""
     failures = [one for one in done.values() if isinstance(one, Failure)]
     if len(failures) < len(done) or len(failures) < min(max(total, FEW), BROKEN):
+        return None
+    if any(one.kind in NOT_GIVEN for one in failures):
         return None
     first = failures[0]
     return (

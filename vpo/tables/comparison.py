@@ -172,11 +172,17 @@ def _runs_of(row: RowSpec, runs: Sequence[Run], spec: TableSpec) -> dict[int, Ru
 
 def _check_alike(runs: Sequence[Run]) -> None:
     """Refuse to put numbers beside one another that were not measured in the same way."""
-    for run in runs[1:]:
-        first, other = runs[0].measured_by(), run.measured_by()
-        for name in first:
-            if first[name] != other[name]:
-                raise UserError(f"{runs[0].folder} and {run.folder} differ in {name}; such runs cannot share a table")
+    measured = [run.measured_by() for run in runs]
+    for name in measured[0] if measured else ():
+        # Of prompts and clips that others made the queries are compared, and not the files that they came from.
+        alike = [
+            (run, by[name]) for run, by in zip(runs, measured, strict=True) if name != "dataset" or not run.of_others
+        ]
+        for run, by in alike[1:]:
+            if by != alike[0][1]:
+                raise UserError(
+                    f"{alike[0][0].folder} and {run.folder} differ in {name}; such runs cannot share a table"
+                )
 
 
 def _check_counts(spec: TableSpec, runs: Sequence[Run]) -> None:

@@ -1,22 +1,30 @@
 """Features of frames by CLIP (images and texts) and DINO, in batches over clips, each frame of a clip once a model.
 
+What an encoder made of a clip is kept in the process, and, for one that is given a `FeatureStore`, between runs.
+
 CLIP: transformers' CLIPModel, the projected embedding. DINO: transformers' ViTModel, the CLS token after the last LayerNorm, as
 torch.hub's `dino_vitb16` gives it (its position embedding is interpolated for the target size, torch.hub's by a scale factor, so that
 numbers differ in the third digit or so).
 """
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vpo.storage.feature_store import FeatureStore, KeptFeatures
 from vpo.video.clips import ClipError
-from vpo.video.frames import FrameReader, key_of
+from vpo.video.frames import FrameReader, Key, key_of
 from vpo.video.models import Lease, Place, Shared, load_clip, load_dino
 from vpo.video.transforms import CLIP, DINO_OF_VBENCH, Transform
 
 BATCH = 64  # frames of one forward
+VERSION = 1  # of what makes features of frames; another one finds none that were kept before
 
 
 class ClipEncoder:
@@ -27,10 +35,14 @@ class ClipEncoder:
         key: the config key that names it, for messages.
         transform: of frames; the size is the model's own.
         batch_size: frames of one forward.
+        store: where features are kept between runs; None for nowhere.
     """
 
-    def __init__(self, place: Place, key: str, transform: Transform = CLIP, batch_size: int = BATCH) -> None:
-        self.place, self.transform, self.batch_size = place, transform, batch_size
+    def __init__(
+        self, place: Place, key: str, transform: Transform = CLIP, batch_size: int = BATCH,
+        store: FeatureStore | None = None,
+    ) -> None:  # fmt: skip
+        self.place, self.transform, self.batch_size, self.store = place, transform, batch_size, store
         self._lease = Lease(load_clip, place, key)
 
     @property
@@ -46,7 +58,8 @@ class ClipEncoder:
     def images(self, paths: Sequence[str | Path], reader: FrameReader) -> list[torch.Tensor | ClipError]:
         """The embeddings of each clip's selected frames, float32 (n, d), not normalised; ClipError where it cannot be read."""
         transform = self.transform.of_size(self.shared.model.config.vision_config.image_size)
-        return frame_features(self.shared, self._forward, transform, paths, reader, self.batch_size)
+        seeing = Seeing(self.shared, self._forward, transform, "clip image embedding", self.place.dtype)
+        return frame_features(seeing, paths, reader, self.batch_size, self.store)
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
@@ -58,6 +71,10 @@ class ClipEncoder:
         ).to(model.device)  # fmt: skip
         found: torch.Tensor = model.get_text_features(**batch).pooler_output
         return found.float().cpu()
+
+    def forget(self) -> None:
+        """Drop the features of frames, which nobody needs any more."""
+        self._lease.forget()
 
     def close(self) -> None:
         """Give the model back."""
@@ -76,10 +93,14 @@ class DinoEncoder:
         key: the config key that names it, for messages.
         transform: of frames; the size is the model's own.
         batch_size: frames of one forward.
+        store: where features are kept between runs; None for nowhere.
     """
 
-    def __init__(self, place: Place, key: str, transform: Transform = DINO_OF_VBENCH, batch_size: int = BATCH) -> None:
-        self.place, self.transform, self.batch_size = place, transform, batch_size
+    def __init__(
+        self, place: Place, key: str, transform: Transform = DINO_OF_VBENCH, batch_size: int = BATCH,
+        store: FeatureStore | None = None,
+    ) -> None:  # fmt: skip
+        self.place, self.transform, self.batch_size, self.store = place, transform, batch_size, store
         self._lease = Lease(load_dino, place, key)
 
     @property
@@ -90,7 +111,12 @@ class DinoEncoder:
     def images(self, paths: Sequence[str | Path], reader: FrameReader) -> list[torch.Tensor | ClipError]:
         """The CLS token of each clip's selected frames, float32 (n, d), not normalised; ClipError where it cannot be read."""
         transform = self.transform.of_size(self.shared.model.config.image_size)
-        return frame_features(self.shared, self._forward, transform, paths, reader, self.batch_size)
+        seeing = Seeing(self.shared, self._forward, transform, "vit class token", self.place.dtype)
+        return frame_features(seeing, paths, reader, self.batch_size, self.store)
+
+    def forget(self) -> None:
+        """Drop the features of frames, which nobody needs any more."""
+        self._lease.forget()
 
     def close(self) -> None:
         """Give the model back."""
@@ -101,34 +127,56 @@ class DinoEncoder:
         return found
 
 
+@dataclass(frozen=True)
+class Seeing:
+    """How frames become features.
+
+    Attributes:
+        shared: the model, which keeps features.
+        forward: from pixels (n, 3, h, w) on its device to features (n, d).
+        transform: from frames to pixels.
+        kind: what features are taken from the model.
+        dtype: of the weights.
+    """
+
+    shared: Shared
+    forward: Any
+    transform: Transform
+    kind: str
+    dtype: str
+
+    def asked(self, path: Path) -> dict[str, Any]:
+        """What the features of a clip depend on."""
+        transform = {key: list(one) if isinstance(one, tuple) else one for key, one in asdict(self.transform).items()}
+        own = {"kind": self.kind, "dtype": self.dtype, "transform": transform, "version": VERSION}
+        return own | {"weights": self.shared.fingerprint, "clip": _sha256(key_of(path))}
+
+
 def frame_features(
-    shared: Shared,
-    forward: Any,
-    transform: Transform,
-    paths: Sequence[str | Path],
-    reader: FrameReader,
-    batch_size: int,
+    seeing: Seeing, paths: Sequence[str | Path], reader: FrameReader, batch_size: int, store: FeatureStore | None = None
 ) -> list[torch.Tensor | ClipError]:
     """Features of the selected frames of clips; a frame that the model has seen by this transform is not seen again.
 
     Args:
-        shared: the model, which keeps features.
-        forward: from pixels (n, 3, h, w) on its device to features (n, d).
-        transform: from frames to pixels.
+        seeing: the model, and how it is used.
         paths: of the clips.
         reader: which frames.
         batch_size: frames of one forward, of several clips where they are of one size.
+        store: where features are looked for, and kept.
 
     Returns:
         Float32 (n, d) a clip, in the order of its selection; ClipError where the clip cannot be read.
     """
-    batch = _Batch(shared, forward, batch_size)
+    shared, transform = seeing.shared, seeing.transform
+    batch = _Batch(shared, seeing.forward, batch_size)
     names: list[Hashable | ClipError] = []
     collected: dict[Hashable, dict[int, torch.Tensor]] = {}
     orders: dict[Hashable, list[int] | ClipError] = {}
-    for path in paths:
+    stored: dict[Hashable, tuple[Path, int]] = {}  # how many frames of a clip the store has
+    for one in paths:
+        path = Path(one)
         try:
-            name: Hashable = (key_of(Path(path)), transform)
+            name: Hashable = (key_of(path), transform)
         except ClipError as error:
             names.append(error)
             continue
@@ -136,6 +184,10 @@ def frame_features(
         if name not in orders:
             collected[name] = shared.features.get(name)
             try:
+                if store is not None and not collected[name].keys() >= set(reader.indices(path)):
+                    found = _find(store, seeing, path, reader)
+                    stored[name] = path, len(found)
+                    collected[name] = found | collected[name]
                 batch.fill(collected[name], path, reader, transform)
                 orders[name] = reader.indices(path)
             except ClipError as error:
@@ -143,7 +195,36 @@ def frame_features(
     batch.flush()
     for name, features in collected.items():
         shared.features.add(name, features)
+    for name, (path, known) in stored.items():
+        if store is not None and len(collected[name]) > known and not isinstance(orders[name], ClipError):
+            with suppress(ClipError):  # gone meanwhile: its features are known all the same
+                _keep(store, seeing, path, reader, collected[name])
     return [_in_order(name, collected, orders) for name in names]
+
+
+def _find(store: FeatureStore, seeing: Seeing, path: Path, reader: FrameReader) -> dict[int, torch.Tensor]:
+    """The stored features of a clip by the frame's place; none where its index names another number of frames than there were."""
+    found = store.find(seeing.asked(path))
+    if found is None or found.count != reader.count(path):
+        return {}
+    return {place: torch.from_numpy(feature) for place, feature in found.frames.items()}
+
+
+def _keep(
+    store: FeatureStore, seeing: Seeing, path: Path, reader: FrameReader, features: Mapping[int, torch.Tensor]
+) -> None:
+    frames = {place: features[place].numpy() for place in sorted(features)}
+    store.keep(seeing.asked(path), KeptFeatures(reader.count(path), frames))
+
+
+@lru_cache(maxsize=4096)
+def _sha256(key: Key) -> str:
+    """Of a clip's bytes. Raises ClipError where it cannot be read."""
+    try:
+        with open(key[0], "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ClipError(f"{key[0]}: cannot be read: {error.strerror}") from error
 
 
 def _in_order(

@@ -216,6 +216,17 @@ class FrameReader:
         """Which frames of a clip are selected. Raises ClipError where it cannot be read."""
         return self.selection(self.cache.timeline(Path(path)))
 
+    def count(self, path: Path | str) -> int:
+        """How many frames a clip has. Raises ClipError where it cannot be read."""
+        return self.cache.timeline(Path(path)).count
+
+    def rate(self, path: Path | str) -> float:
+        """Frames a second, on average. Raises ClipError where it cannot be read, or is a single picture."""
+        times = self.cache.timeline(Path(path)).times
+        if times[-1] <= times[0]:
+            raise ClipError(f"{path}: its file does not say how long a frame is shown")
+        return (len(times) - 1) / (times[-1] - times[0])
+
     def close(self) -> None:
         """No more frames are needed for it."""
         self.cache.withdraw(self)

@@ -3,6 +3,8 @@
 Two rewards on the same CLIP share its weights and, per clip and frame, what it made of them.
 """
 
+import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -23,6 +25,7 @@ from vpo.language.checkpoints.wording import in_short, some
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # ours are per stage
 
+_WEIGHTS = (".safetensors", ".bin")
 FEATURE_BYTES = 1 << 28  # of frames' features that a model keeps
 
 
@@ -66,6 +69,17 @@ class Shared:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.folder)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What names the weights: the commit of a folder that the hub keeps, else a hash of the files of config and weights."""
+        if self.folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", self.folder.name):
+            return f"{self.folder.parent.parent.name}@{self.folder.name}"
+        digest = hashlib.sha256()
+        for path in sorted(one for one in self.folder.iterdir() if one.name == "config.json" or one.suffix in _WEIGHTS):
+            with path.open("rb") as file:
+                digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return digest.hexdigest()
 
 
 Load = Callable[[Any, str], Shared]
@@ -130,6 +144,11 @@ class Lease:
                 _loaded[name] = shared, users + 1
             self._shared = shared
         return self._shared
+
+    def forget(self) -> None:
+        """Drop what a model that is held has made of frames."""
+        if self._shared is not None:
+            self._shared.features.clear()
 
     def close(self) -> None:
         """Give it back; a second call does nothing."""

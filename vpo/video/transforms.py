@@ -1,7 +1,8 @@
 """From frames to what an image encoder reads, with torch alone: resize, centre crop, normalise.
 
-The steps and their rounding are torchvision's and Pillow's, which the published numbers were made with. VBench resizes tensors
-without antialiasing; CLIP's own preprocessing, and all that resizes images with Pillow, antialiases.
+The steps and their rounding are torchvision's and Pillow's, which the published numbers were made with. VBench resizes tensors of
+floating point numbers, without antialiasing and without rounding; CLIP's own preprocessing, and all that resizes images with Pillow,
+antialiases and gives whole grey levels.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ _CHUNK = 8  # frames that are resized at once: their full size in 32 bits is wha
 
 @dataclass(frozen=True)
 class Transform:
-    """The short side is resized, the aspect ratio kept; the result has whole grey levels, as an image has.
+    """The short side is resized, the aspect ratio kept.
 
     Attributes:
         size: pixels of the short side.
@@ -26,6 +27,8 @@ class Transform:
         crop: the middle of the long side, to a square.
         mean: of each channel, of values in 0..1.
         std: the same.
+        whole: whether resized pixels are whole grey levels in 0..255, as those of an image are. A tensor's are left as they come, and
+            bicubic interpolation gives some beyond that range.
     """
 
     size: int
@@ -34,6 +37,7 @@ class Transform:
     crop: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    whole: bool = True
 
     def __call__(self, images: np.ndarray) -> torch.Tensor:
         """Frames, uint8 (n, H, W, 3), as float32 (n, 3, h, w)."""
@@ -53,7 +57,7 @@ class Transform:
                 pixels = torch.nn.functional.interpolate(
                     pixels, step, mode=self.mode, align_corners=False, antialias=self.antialias
                 )
-                pixels = pixels.clamp(0, 255).round()
+                pixels = pixels.clamp(0, 255).round() if self.whole else pixels
         if self.crop:
             top, left = round((height - self.size) / 2), round((width - self.size) / 2)
             pixels = pixels[:, :, top : top + self.size, left : left + self.size]
@@ -68,8 +72,8 @@ def resized(height: int, width: int, size: int) -> tuple[int, int]:
     return int(size * height / width), size
 
 
-# VBench, `vbench/utils.py`: clip_transform, dino_transform (720 x 480 becomes 336 x 224, uncropped).
-CLIP_OF_VBENCH = Transform(224, "bicubic", False, True, OPENAI_MEAN, OPENAI_STD)
-DINO_OF_VBENCH = Transform(224, "bilinear", False, False, IMAGENET_MEAN, IMAGENET_STD)
+# VBench, `vbench/utils.py`: clip_transform, dino_transform (720 x 480 becomes 336 x 224, uncropped), of load_video's float32 tensor.
+CLIP_OF_VBENCH = Transform(224, "bicubic", False, True, OPENAI_MEAN, OPENAI_STD, whole=False)
+DINO_OF_VBENCH = Transform(224, "bilinear", False, False, IMAGENET_MEAN, IMAGENET_STD, whole=False)
 # openai/CLIP, `clip/clip.py`, and transformers' CLIPImageProcessor: images of Pillow.
 CLIP = Transform(224, "bicubic", True, True, OPENAI_MEAN, OPENAI_STD)

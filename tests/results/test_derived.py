@@ -1,0 +1,143 @@
+"""Numbers that are made of a method's other numbers: from the card to the table."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.evaluator.test_vbench_formulas import COGVIDEOX
+from vpo import targets
+from vpo.build import card_of, cards_of
+from vpo.cards import Derived, EvaluatorCard, Metric, Weighted, share
+from vpo.errors import UserError
+from vpo.evaluator.vbench.dimensions import DERIVED, DIMENSIONS, OUTSIDE
+from vpo.results.gathering import summarize_items
+from vpo.results.metrics import Metrics, are_cards
+from vpo.tables.run_tables import run_tables
+
+HERE = "tests.results.test_derived"
+
+
+def half_of_both(means: Any) -> float:
+    return (means["a"] + means["b"]) / 2
+
+
+def none_at_all(means: Any) -> None:
+    return None
+
+
+class One:
+    """Measures what it is told to, and derives a number by a function, if it is given one."""
+
+    def __init__(self, names: list[str], function: str) -> None: ...
+
+    @staticmethod
+    def card(names: list[str], function: str) -> EvaluatorCard:
+        derived = Derived(Metric("both", "Both", "higher", decimals=1, aggregate=function), ("a", "b"), ("strange",))
+        return EvaluatorCard(
+            "one", "1", tuple(Metric(name, name) for name in names), derived=(derived,) if function else ()
+        )
+
+    def measure(self, samples: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def allowed() -> Any:
+    targets.allow(["tests."])
+    yield
+    targets.allow([])
+
+
+def node(*names: str, function: str = f"{HERE}.half_of_both") -> dict[str, Any]:
+    return {"_target_": f"{HERE}.One", "names": list(names), "function": function}
+
+
+def summarized(items: list[dict[str, Any]], *nodes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    cards = cards_of({str(number): one for number, one in enumerate(nodes)})
+    written = json.loads(json.dumps({name: card.to_json() for name, card in cards.items()}))
+    assert are_cards(written)
+    return summarize_items([{"method": "m", **one} for one in items], Metrics(written))
+
+
+def test_it_is_made_of_the_numbers_of_two_evaluators() -> None:
+    items = [{"metrics": {"a": 1.0, "b": 4.0}}, {"metrics": {"a": 2.0, "b": None}}]
+    found = summarized(items, node("a"), node("b"))["m"]
+    assert found["both"] == {"mean": (1.5 + 4) / 2, "n": 3, "n_failed": 1, "ci95": None}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "function"),
+    [
+        ({"a": 1.0}, "half_of_both"),  # b was not measured
+        ({"a": 1.0, "b": None}, "half_of_both"),  # or only failed
+        ({"a": 1.0, "b": 1.0, "strange": 1.0}, "half_of_both"),
+        ({"a": 1.0, "b": 1.0}, "none_at_all"),
+    ],
+)
+def test_without_all_of_its_parts_there_is_none(metrics: dict[str, float | None], function: str) -> None:
+    listed = node("a", "b", "strange", function=f"{HERE}.{function}")
+    assert "both" not in summarized([{"metrics": metrics}], listed)["m"]
+    whole = summarized([{"metrics": {"a": 1.0, "b": 1.0, "strange": 0.0}}], node("a", "b", "strange"))
+    assert whole["m"]["both"]["mean"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([node("a", function="vpo.results.vbench_scores.all")], "the function .*all cannot be imported"),
+        ([node("a", function="vpo.results.vbench_scores.QUALITY")], "is no function"),
+        ([node("a"), node("both", function="")], "both measure 'both'"),
+        ([node("a"), node("b", function=f"{HERE}.none_at_all")], "both measure 'both'"),
+        ([node("both")], "lists both, both; give one or more, each once"),
+    ],
+)
+def test_a_wrong_card_is_refused(nodes: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        cards_of({str(number): one for number, one in enumerate(nodes)})
+
+
+def scores_of(raw: dict[str, float], outside: float) -> dict[str, Any]:
+    """What a run shows whose queries had these numbers, each dimension on one query."""
+    card = EvaluatorCard(
+        "VBench",
+        "1",
+        (*(one.metric for one in DIMENSIONS.values()), share(OUTSIDE, "outside", None, "")),
+        derived=DERIVED,
+    )
+    items: list[dict[str, Any]] = [
+        {"method": "m", "metrics": {name: value, OUTSIDE: outside}, "weights": {name: 7.0}}
+        for name, value in raw.items()
+    ]
+    cards = {"vbench": card.to_json()}
+    results = {"methods": summarize_items(items, Metrics(cards)), "evaluators": cards}
+    (table, *_) = run_tables(results)
+    return {"m": results["methods"]["m"], "cells": dict(zip(table.headings, table.rows[0].cells, strict=True))}
+
+
+def test_vbenchs_scores_stand_in_the_table_without_an_interval() -> None:
+    found = scores_of(COGVIDEOX, outside=0.0)
+    assert [found["cells"][f"VBench {name} % ↑"].text for name in ("Quality", "Semantic", "Total")] == [
+        "82.76", "77.04", "81.61",
+    ]  # fmt: skip
+    assert found["m"]["vbench_total"] == {
+        "mean": pytest.approx(0.81612, abs=5e-6),
+        "n": 16,
+        "n_failed": 0,
+        "ci95": None,
+    }
+
+
+def test_they_are_shown_for_the_whole_suite_alone() -> None:
+    names = {"vbench_quality", "vbench_semantic", "vbench_total"}
+    assert names <= scores_of(COGVIDEOX, outside=0.0)["m"].keys()
+    assert not names & scores_of(COGVIDEOX, outside=0.1)["m"].keys()  # other prompts are among them
+    without = {name: value for name, value in COGVIDEOX.items() if name != "imaging_quality"}
+    assert names & scores_of(without, outside=0.0)["m"].keys() == {"vbench_semantic"}
+
+
+def test_a_card_without_derived_numbers_is_written_as_before() -> None:
+    assert set(card_of({"_target_": "vpo.evaluator.flicker.Flicker"}).to_json()) == {
+        "name", "version", "about", "needs", "metrics",
+    }  # fmt: skip
+    assert Weighted.pooled([1.0, 2.0], [1, 3]) == Weighted(1.75, 4)

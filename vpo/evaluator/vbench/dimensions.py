@@ -1,0 +1,161 @@
+"""VBench's dimensions: what each one measures, needs and applies to. Source: Vchitect/VBench at 45e79ec, arXiv 2311.17982.
+
+A query of VBench's suite says in its labels ("dimension", "auxiliary_info"; `dataset=vbench` reads them) on which dimensions VBench
+measures it, and these alone are measured. On any other query those dimensions are measured that VBench's `custom_input` has, which
+read no text and no label of the suite.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vpo.cards import WEIGHTED_MEAN, Derived, Metric, share
+from vpo.errors import UserError
+from vpo.records import Query, Sample
+
+CLIPS = 5  # of a prompt
+OUTSIDE, FAILED, STATIC = "vbench_outside_suite", "vbench_failed_clips", "vbench_static_clips"
+SCORES = "vpo.results.vbench_scores"
+
+Scope = Literal["prompt-free", "prompt-aware", "suite"]
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension.
+
+    Attributes:
+        name: VBench's own.
+        label: as a column is headed.
+        scope: "prompt-free": any clip; "prompt-aware": VBench reads the query's text; "suite": it reads labels that the suite's
+            queries alone have, or makes sense on its prompts alone.
+        prompts: how many of the suite it is measured on; a run on fewer says so by its n.
+        counts: what the number of the dimension is a mean over: "frames" (of all clips together) or "clips".
+        needs: what measures it.
+        custom: whether VBench measures it on prompts outside of its suite, too.
+    """
+
+    name: str
+    label: str
+    scope: Scope
+    prompts: int
+    counts: Literal["frames", "clips"]
+    needs: str
+    custom: bool = False
+
+    @property
+    def metric(self) -> Metric:
+        """How it is printed: as a percentage, as the leaderboard does."""
+        suite = f"; {self.prompts} prompts of VBench's suite" if self.prompts else ""
+        about = f"{self.needs}; {self.scope}; a mean over {self.counts}{suite}"
+        return share(self.name, self.label, "higher", about, aggregate=WEIGHTED_MEAN)
+
+
+_GRIT = "GRiT (detectron2)"
+DIMENSIONS = {
+    one.name: one
+    for one in (
+        Dimension("subject_consistency", "Subject consistency", "prompt-free", 72, "frames", "DINO ViT-B/16", True),
+        Dimension("background_consistency", "Background consistency", "prompt-free", 86, "frames", "CLIP B/32", True),
+        Dimension(
+            "temporal_flickering", "Temporal flickering", "suite", 75, "clips", "RAFT, which drops clips that move"
+        ),
+        Dimension("motion_smoothness", "Motion smoothness", "prompt-free", 72, "clips", "AMT-S", True),
+        Dimension("dynamic_degree", "Dynamic degree", "prompt-free", 72, "clips", "RAFT", True),
+        Dimension(
+            "aesthetic_quality", "Aesthetic quality", "prompt-free", 93, "clips", "CLIP L/14, LAION's head 1", True
+        ),
+        Dimension("imaging_quality", "Imaging quality", "prompt-free", 93, "clips", "MUSIQ trained on SPAQ", True),
+        Dimension("object_class", "Object class", "suite", 79, "frames", _GRIT),
+        Dimension("multiple_objects", "Multiple objects", "suite", 82, "frames", _GRIT),
+        Dimension("human_action", "Human action", "suite", 100, "clips", "UMT ViT-L/16"),
+        Dimension("color", "Color", "suite", 85, "clips", f"{_GRIT}, which drops clips without the object"),
+        Dimension("spatial_relationship", "Spatial relationship", "suite", 84, "frames", _GRIT),
+        Dimension("scene", "Scene", "suite", 86, "frames", "Tag2Text"),
+        Dimension("appearance_style", "Appearance style", "suite", 90, "frames", "CLIP B/32"),
+        Dimension("temporal_style", "Temporal style", "prompt-aware", 100, "clips", "ViCLIP"),
+        Dimension("overall_consistency", "Overall consistency", "prompt-aware", 93, "clips", "ViCLIP"),
+    )
+}
+# Not VBench's: its temporal flickering without the static filter, so that motion counts as flicker.
+UNFILTERED = Dimension(
+    "flicker_unfiltered",
+    "Flicker-free, unfiltered",
+    "prompt-free",
+    0,
+    "clips",
+    "no model; motion counts as flicker",
+    True,
+)
+
+# What the numbers of several dimensions are put together to: shown where all of them were measured.
+DERIVED = tuple(
+    Derived(
+        Metric(
+            f"vbench_{name}", f"VBench {name.capitalize()}", "higher", unit="%", scale=100.0, decimals=2, about=about,
+            aggregate=f"{SCORES}.{name}",
+        ),
+        of=names,
+        unless=(OUTSIDE,),
+    )
+    for name, about, names in (
+        ("quality", "of seven dimensions, normalised as on the leaderboard", tuple(DIMENSIONS)[:7]),
+        ("semantic", "of nine dimensions, normalised as on the leaderboard", tuple(DIMENSIONS)[7:]),
+        ("total", "(4 Quality + Semantic) / 5", tuple(DIMENSIONS)),
+    )
+)  # fmt: skip
+
+
+def chosen(names: Sequence[str], known: Mapping[str, Dimension], key: str, elsewhere: str) -> dict[str, Dimension]:
+    """The dimensions of a config by name, in VBench's order. Raises UserError for one that this evaluator does not have."""
+    for name in names:
+        if name in DIMENSIONS and name not in known:
+            raise UserError(f"{key}: {name} is not measured here; {elsewhere}")
+        if name not in known:
+            raise UserError(f"{key}: {name!r} is no dimension; choose from {', '.join(known)}")
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"{key}={list(names)} must name one dimension or more, each once")
+    return {name: one for name, one in known.items() if name in names}
+
+
+def labels_of(query: Query) -> list[str] | None:
+    """The dimensions on which VBench measures a query of its suite; None for a query of others."""
+    given = query.meta.get("dimension")
+    names = [given] if isinstance(given, str) else given if isinstance(given, Sequence) else ()
+    found = [name for name in names if name in DIMENSIONS]
+    return found or None
+
+
+def applicable(query: Query, dimensions: Mapping[str, Dimension]) -> list[str]:
+    """Those of the dimensions that are measured on a query. The unfiltered flicker is, wherever it is asked for."""
+    labels = labels_of(query)
+    return [
+        name
+        for name, one in dimensions.items()
+        if one is UNFILTERED or (one.custom if labels is None else name in labels)
+    ]
+
+
+def label_of(query: Query, dimension: str) -> Any:
+    """What the suite says of a query for a dimension, such as the name of a style; None where it says nothing."""
+    found = query.meta.get("auxiliary_info")
+    for _ in range(2):  # {"appearance_style": {"appearance_style": "Van Gogh style"}}
+        found = found.get(dimension) if isinstance(found, Mapping) else None
+    return found
+
+
+def applicable_to_clip(query: Query, number: int, dimensions: Mapping[str, Dimension]) -> list[str]:
+    """Those that are measured on one clip of a query, of which the first has the number 0.
+
+    VBench takes five clips of a prompt of its suite; of 25 it keeps, for temporal flickering, those that are static.
+    """
+    names = applicable(query, dimensions)
+    beyond = labels_of(query) is not None and number >= CLIPS
+    return [name for name in names if name == "temporal_flickering"] if beyond else names
+
+
+def row_names(sample: Sample, dimensions: Mapping[str, Dimension]) -> Collection[str]:
+    """The metrics that apply to a sample: its dimensions, and what is counted beside them."""
+    names = applicable(sample.query, dimensions)
+    counted = [OUTSIDE, *([STATIC] if "temporal_flickering" in names else [])]
+    return [*names, FAILED, *counted] if names else counted

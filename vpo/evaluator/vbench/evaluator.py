@@ -1,0 +1,196 @@
+"""VBench's dimensions that need no environment of their own, by its preprocessing, formulas and aggregation.
+
+Frames are decoded once for all dimensions, and each image encoder sees each frame once; what it made of it is kept in the store.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Weighted, share
+from vpo.errors import UserError
+from vpo.evaluator.vbench.dimensions import (
+    DERIVED,
+    DIMENSIONS,
+    FAILED,
+    OUTSIDE,
+    STATIC,
+    UNFILTERED,
+    Dimension,
+    applicable,
+    applicable_to_clip,
+    chosen,
+    labels_of,
+    row_names,
+)
+from vpo.evaluator.vbench.measures import FLOW, Dropped, Job, Measures, check_files
+from vpo.records import Clip, Failure, Sample
+from vpo.storage.feature_store import FeatureStore
+from vpo.video.clips import ClipError
+from vpo.video.flow import UPDATES
+
+KEY = "evaluator.vbench"
+HERE = {
+    name: DIMENSIONS[name]
+    for name in (
+        "subject_consistency", "background_consistency", "temporal_flickering", "dynamic_degree", "aesthetic_quality",
+        "appearance_style",
+    )
+} | {UNFILTERED.name: UNFILTERED}  # fmt: skip
+
+Row = Mapping[str, float | Weighted | None]
+
+
+class VBench:
+    """VBench's official dimensions in this process; see `vpo.evaluator.vbench.dimensions` for which queries each one is measured on.
+
+    A query's clips are pooled into one value with the weight that VBench gives them (frames, or clips), so that the aggregate is
+    VBench's. A clip that fails is left out, as VBench leaves out videos that are missing, and counted in `vbench_failed_clips`; where
+    all of a query's fail, the query does.
+
+    Args:
+        dimensions: by name: those of VBench that can be measured here, and "flicker_unfiltered".
+        models: {dino, clip_b32, clip_l14: each {path, revision}, head_file: LAION's linear head of version 1, raft_file: RAFT's
+            weights, where None has torchvision fetch them}.
+        below_seconds: a clip as long as this, or longer, is a Failure: VBench is for shorter ones, and VBench-Long, which cuts clips,
+            gives other numbers. None measures all.
+        cache: {folder: of features that are kept between runs, None keeps none; gigabytes: at most}.
+        dtype: of the encoders' weights.
+        device: "cpu", "gpu" or "cuda".
+        batch_size: samples at once.
+    """
+
+    not_in_key = ("cache", "batch_size")
+
+    @staticmethod
+    def card(
+        dimensions: Sequence[str], models: Mapping[str, Any], below_seconds: float | None, cache: Mapping[str, Any], dtype: str,
+        device: str, batch_size: int,
+    ) -> EvaluatorCard:  # fmt: skip
+        """The card, by the dimensions. Raises UserError where a dimension cannot be measured here, or a setting is wrong."""
+        listed = _chosen(dimensions)
+        if below_seconds is not None and not below_seconds > 0:
+            raise UserError(f"{KEY}.below_seconds={below_seconds} must be above 0, or null")
+        if not cache["gigabytes"] > 0:
+            raise UserError(f"{KEY}.cache.gigabytes={cache['gigabytes']} must be above 0")
+        return EvaluatorCard(
+            name="VBench",
+            version="1",
+            about=_about(listed, models),
+            needs=frozenset({"clips"}),
+            metrics=(
+                *(one.metric for one in listed.values()),
+                share(
+                    FAILED, "Clips that failed", "lower", "of those that VBench measures", main=False, aggregate=WEIGHTED_MEAN
+                ),
+                share(
+                    STATIC, "Static clips", None, "accepted by the static filter of temporal flickering", main=False,
+                    aggregate=WEIGHTED_MEAN,
+                ),
+                share(OUTSIDE, "Prompts outside of VBench's suite", None, "measured as VBench's custom_input", main=False),
+            ),
+            applies=lambda sample: row_names(sample, listed),
+            derived=DERIVED,
+        )  # fmt: skip
+
+    @staticmethod
+    def check_files(node: Mapping[str, Any]) -> None:
+        """Raise UserError where a dimension of a config needs a file or a package that is not there."""
+        check_files([*_chosen(node["dimensions"])], node["models"], KEY)
+
+    def __init__(
+        self, dimensions: Sequence[str], models: Mapping[str, Any], below_seconds: float | None, cache: Mapping[str, Any], dtype: str,
+        device: str, batch_size: int,
+    ) -> None:  # fmt: skip
+        self.dimensions, self.below_seconds = _chosen(dimensions), below_seconds
+        folder = cache["folder"]
+        store = None if folder is None else FeatureStore(Path(folder).expanduser(), int(cache["gigabytes"] * 1e9))
+        self.measures = Measures([*self.dimensions], models, store, dtype, device, KEY)
+
+    def measure(self, samples: Sequence[Sample]) -> list[Row | Failure]:
+        """The dimensions that apply to each sample's query, of all its clips; a Failure where none of them could be measured."""
+        jobs: list[Job] = []
+        failed: dict[int, list[Failure]] = {}
+        for place, sample in enumerate(samples):
+            for number, clip in enumerate(sample.clips):
+                names = tuple(applicable_to_clip(sample.query, number, self.dimensions))
+                usable = self._usable(clip)
+                if not names:
+                    continue
+                if isinstance(usable, Failure):
+                    failed.setdefault(place, []).append(usable)
+                else:
+                    jobs.append(Job(place, sample.query, usable, names))
+        self.measures.measure(jobs)
+        of_sample: dict[int, list[Job]] = {}
+        for job in jobs:
+            of_sample.setdefault(job.place, []).append(job)
+        return [
+            self._row(sample, of_sample.get(place, []), failed.get(place, [])) for place, sample in enumerate(samples)
+        ]
+
+    def close(self) -> None:
+        """Free models and frames."""
+        self.measures.close()
+
+    def _usable(self, clip: Clip | Failure) -> Clip | Failure:
+        """The clip where it can be measured, else why not."""
+        if isinstance(clip, Failure):
+            return clip
+        if clip.status != "ok":
+            return Failure("unusable", f"the clip is {clip.status}")
+        if self.below_seconds is None:
+            return clip
+        try:
+            seconds = clip.frames / (clip.fps or self.measures.reader.rate(clip.path))
+        except ClipError as error:
+            return Failure("unreadable", str(error))
+        if seconds < self.below_seconds:
+            return clip
+        return Failure(
+            "too_long",
+            f"{seconds:.3g} s, and VBench is for clips below {self.below_seconds:g} s; {KEY}.below_seconds=null measures it all the "
+            "same, as the leaderboard does with CogVideoX's of 6.1 s",
+        )
+
+    def _row(self, sample: Sample, jobs: Sequence[Job], failed: Sequence[Failure]) -> Row | Failure:
+        """What stands in the rows for a sample, of its clips that were measured and of those that could not be."""
+        row: dict[str, float | Weighted | None] = {}
+        for name in applicable(sample.query, self.dimensions):
+            values = [job.found[name] for job in jobs if name in job.found]
+            found = [one for one in values if isinstance(one, Weighted)]
+            if found:
+                row[name] = Weighted.pooled([one.value for one in found], [one.weight for one in found])
+            elif not values or any(isinstance(one, Failure) for one in values):
+                row[name] = None
+        in_part = [[one for one in job.found.values() if isinstance(one, Failure)] for job in jobs]
+        reasons = [*failed, *(one[0] for one in in_part if one)]
+        if reasons and all(value is None for value in row.values()):
+            return reasons[0]
+        if jobs or failed:
+            row[FAILED] = Weighted(len(reasons) / (len(jobs) + len(failed)), len(jobs) + len(failed))
+        filtered = [job.found.get("temporal_flickering") for job in jobs]
+        accepted = sum(isinstance(one, Weighted) for one in filtered)
+        looked_at = accepted + filtered.count(Dropped(seen=True))
+        if looked_at:
+            row[STATIC] = Weighted(accepted / looked_at, looked_at)
+        return row | {OUTSIDE: float(labels_of(sample.query) is None)}
+
+
+def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
+    return chosen(
+        names, HERE, f"{KEY}.dimensions", "evaluator=vbench_official measures it, in an environment of its own"
+    )
+
+
+def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> str:
+    """What the card says of method, models, licences and blind spots."""
+    used = ", ".join(f"{name} {models[name]['path']}" for name in ("dino", "clip_b32", "clip_l14"))
+    flow = f", RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)" if dimensions.keys() & set(FLOW) else ""
+    return (
+        f"VBench's official formulas (Vchitect/VBench at 45e79ec, arXiv 2311.17982) in this process, by {used}{flow}. Differs in the "
+        "third digit or so: VBench runs CLIP in float16 on a GPU, and interpolates DINO's positions by a factor, here for the target "
+        "size. Licences: VBench and DINO Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: whether what moves moves "
+        "as it should; consistency and steadiness are highest for a frozen clip, so read them beside dynamic degree; of wide clips "
+        "CLIP sees the middle square only"
+    )

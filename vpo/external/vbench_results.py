@@ -1,0 +1,166 @@
+"""What VBench's own code wrote of a folder of clips, as measurements of a run's queries.
+
+`<name>_eval_results.json` is {dimension: [score, [{"video_path", "video_results", ...}]]}. A video belongs to the query whose text is
+its file's name. VBench weighs some dimensions by frames and others by videos, and not alike in all its modes: whichever gives the
+file's own score is taken.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Weighted, share
+from vpo.dataset.reading.text import comparison_key
+from vpo.errors import UserError
+from vpo.workers.contract import JobError
+from vpo.workers.vbench.script import DIMENSIONS, read_official
+
+EVALUATOR = "vbench_import"
+WEIGHTS = ("cnt_per_video", "frame_count")  # what VBench calls the number of frames that a video's value is of
+NEAR = 1e-4  # of a score and of what its videos give: VBench sums single-precision numbers
+
+
+@dataclass
+class Dimension:
+    """What a file says of one dimension.
+
+    Attributes:
+        name: VBench's.
+        score: the file's number of the whole dimension.
+        mean: what its videos give; None without a video. It is the score, or else VBench weighed them otherwise.
+        rows: by query id.
+        strangers: videos of prompts that the run does not have.
+        unreadable: videos without a number.
+    """
+
+    name: str
+    score: float
+    mean: float | None
+    rows: dict[str, Weighted] = field(default_factory=dict)
+    strangers: list[str] = field(default_factory=list)
+    unreadable: int = 0
+
+    @property
+    def metric(self) -> str:
+        """The name of its metric."""
+        return f"official_{self.name}"
+
+    @property
+    def card(self) -> EvaluatorCard:
+        """The card of its metric."""
+        label = f"VBench {self.name.replace('_', ' ')}"
+        return EvaluatorCard(
+            name=EVALUATOR, version="1", needs=frozenset({"clips"}),
+            metrics=(share(self.metric, label, "higher", "by VBench's own code", aggregate=WEIGHTED_MEAN),),
+            about="VBench's own code (Vchitect/VBench, Apache-2.0), run outside of vpo; read from its result file, not normalised",
+        )  # fmt: skip
+
+    @property
+    def notes(self) -> list[str]:
+        """What people should know, in lines."""
+        lines = []
+        if self.mean is not None and abs(self.mean - self.score) > NEAR:
+            lines.append(
+                f"{self.name}: the file's score is {self.score:.5f}, and its videos give {self.mean:.5f}, which is shown"
+            )
+        if self.unreadable:
+            lines.append(f"{self.name}: {self.unreadable} videos have no number, and are left out")
+        if self.strangers:
+            lines.append(
+                f"{self.name}: {len(self.strangers)} videos are of no query of the run, as {self.strangers[0]!r}; left out"
+            )
+        return lines
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """The content of a result file. Raises UserError for what is none."""
+    try:
+        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"evaluate: file={path}: {error.strerror}; give VBench's <name>_eval_results.json") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"evaluate: file={path} is no JSON ({' '.join(str(error).split())[:80]}); run VBench again"
+        ) from error
+    known = isinstance(content, dict) and bool(content) and all(one in DIMENSIONS for one in content)
+    if not known:
+        odd = (
+            next((one for one in content if one not in DIMENSIONS), "nothing")
+            if isinstance(content, dict)
+            else "no mapping"
+        )
+        raise UserError(
+            f"evaluate: file={path} has {odd!r}, and should have dimensions of VBench; give <name>_eval_results.json"
+        )
+    return dict(content)
+
+
+def read_results(content: Mapping[str, Any], queries: Mapping[str, str], path: str) -> list[Dimension]:
+    """The measurements of a file, by dimension.
+
+    Args:
+        content: as `read_file` gives it.
+        queries: the run's, id by text.
+        path: how messages call the file.
+
+    Raises:
+        UserError: it is not as VBench writes it, or none of its videos is of one of the queries.
+    """
+    ids = {comparison_key(text): id for text, id in queries.items()}
+    found = [_dimension(name, *_videos(content, name, path), ids) for name in content]
+    if not any(one.rows for one in found):
+        strange = next((f", such as {one.strangers[0]!r}," for one in found if one.strangers), "")
+        raise UserError(
+            f"evaluate: file={path}: none of its videos{strange} is of a query of the run; give the run whose clips they are"
+        )
+    return found
+
+
+def _dimension(name: str, score: float, videos: Sequence[Mapping[str, Any]], ids: Mapping[str, str]) -> Dimension:
+    good = [video for video in videos if math.isfinite(video["value"])]
+    weights = _weights(good, score)
+    found = Dimension(name, score, _mean(good, weights), unreadable=len(videos) - len(good))
+    of_query: dict[str, list[tuple[float, float]]] = {}
+    for video, weight in zip(good, weights, strict=True):
+        query = ids.get(comparison_key(video["prompt"]))
+        if query is None:
+            found.strangers.append(video["name"])
+        else:
+            of_query.setdefault(query, []).append((video["value"], weight))
+    found.rows = {query: Weighted.pooled(*zip(*pairs, strict=True)) for query, pairs in of_query.items()}
+    return found
+
+
+def _videos(content: Mapping[str, Any], dimension: str, path: str) -> tuple[float, list[dict[str, Any]]]:
+    try:
+        names = [Path(str(row["video_path"]).replace("\\", "/")).name for row in content[dimension][1]]
+        read = read_official(content, dimension, names, missing=())
+    except (JobError, LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"evaluate: file={path}: {dimension} is not as VBench writes it (a score, and a list of videos called <prompt>-<0..4>.mp4 "
+            "with their video_results); run VBench again"
+        ) from error
+    return read["score"], read["videos"]
+
+
+def _weights(videos: Sequence[Mapping[str, Any]], score: float) -> list[float]:
+    """The number of frames of each video where that gives the file's score, else 1 each."""
+    alike = [1.0] * len(videos)
+    for name in WEIGHTS:
+        frames = [video["counts"].get(name) for video in videos]
+        if all(isinstance(one, int | float) and one > 0 for one in frames):
+            weights = [float(one) for one in frames]
+            nearer = abs((_mean(videos, weights) or 0) - score) < abs((_mean(videos, alike) or 0) - score)
+            return weights if nearer else alike
+    return alike
+
+
+def _mean(videos: Sequence[Mapping[str, Any]], weights: Sequence[float]) -> float | None:
+    if not videos:
+        return None
+    return math.fsum(video["value"] * weight for video, weight in zip(videos, weights, strict=True)) / math.fsum(
+        weights
+    )
