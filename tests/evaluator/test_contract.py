@@ -95,17 +95,29 @@ def node_of(name, encoder):
 
 
 @pytest.fixture
-def chosen(request, encoder):
-    """(node, card) of a choice that can be built here."""
+def chosen(request, encoder, samples):
+    """(node, card) of a choice that works here."""
+    lacking = LACKING.get(request.param)
+    if lacking is None:
+        lacking = LACKING[request.param] = lacking_of(request.param, encoder, samples)
+    if lacking:
+        pytest.skip(lacking)
+    node = node_of(request.param, encoder)
+    return node, card_of(node)
+
+
+LACKING: dict[str, str] = {}  # by name, what a choice lacks on this machine; empty for nothing
+
+
+def lacking_of(name, encoder, samples):
+    """Weights are looked for when an evaluator is built, or when it measures for the first time."""
     try:
-        node = node_of(request.param, encoder)
-        card = card_of(node)
-        _close(build(node))
+        node = node_of(name, encoder)
+        measured(node, samples[:1])
     except UserError as error:
-        pytest.skip(str(error))
-    if card.needs - GIVEN:
-        pytest.skip(f"needs {', '.join(sorted(card.needs - GIVEN))}, which these samples do not have")
-    return node, card
+        return str(error)
+    needs = card_of(node).needs - GIVEN
+    return f"needs {', '.join(sorted(needs))}, which these samples do not have" if needs else ""
 
 
 def _close(evaluator):
@@ -150,7 +162,8 @@ def test_all_that_it_measures_is_on_its_card(chosen, samples):
     node, card = chosen
     rows = measured(node, samples)
     assert len(rows) == len(samples)
-    assert any(row for row in rows)
+    if any(card.applicable(sample) for sample in samples):
+        assert any(rows)
     for row in rows:
         assert all(card.metric_of(name) is not None for name in row)
     evaluator = build(node)
@@ -202,8 +215,14 @@ def test_what_is_missing_is_no_number_and_takes_nothing_with_it(chosen, samples)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_says_what_a_reader_must_know(name, encoder):
     try:
-        card = card_of(node_of(name, encoder))
+        node = node_of(name, encoder)
     except UserError as error:
+        pytest.skip(str(error))
+    try:
+        card = card_of(node)
+    except UserError as error:  # a card that says what its weights' files say
+        if "cannot be imported" in str(error):
+            raise
         pytest.skip(str(error))
     assert card.about
     assert card.version

@@ -77,16 +77,23 @@ class Remaining:
     def depending(self) -> list[set[int]]:
         """By text, the others whose score changes when it is taken away: at least all that do.
 
-        With such a text it shares an n-gram that no third one holds, or one that both repeat, or it alone has the closest length.
+        With such a text it shares an n-gram that these two hold more often than any third one, or it alone has the closest length.
         """
-        holders: dict[int, list[int]] = {}
+        pairs: dict[int, list[int]] = {}
+        repeats: dict[int, list[tuple[int, int]]] = {}
         for place, text in enumerate(self._of):
-            for name in text.names[(self._holders[text.names] == 2) | (text.counts > 1)].tolist():
-                holders.setdefault(name, []).append(place)
+            for name in text.names[self._holders[text.names] == 2].tolist():
+                pairs.setdefault(name, []).append(place)
+            for name, count in self._repeats(text):
+                repeats.setdefault(name, []).append((count, place))
+        for name, counted in repeats.items():
+            highest = sorted(counted, reverse=True)[:3]
+            if len(highest) > 1 and (len(highest) == 2 or highest[2][0] < highest[1][0]):
+                pairs[name] = [place for _, place in highest[:2]]
         found: list[set[int]] = [set() for _ in self._of]
-        for places in holders.values():
-            for place in places:
-                found[place].update(places)
+        for one, other in pairs.values():
+            found[one].add(other)
+            found[other].add(one)
         of_length: dict[int, list[int]] = {}
         for place, text in enumerate(self._of):
             of_length.setdefault(text.words, []).append(place)

@@ -4,7 +4,7 @@ import math
 
 from vpo.feedback.agreement import cohen_kappa
 from vpo.results.aggregates import ItemAggregate
-from vpo.results.intervals import Z95
+from vpo.results.resampling import Z95
 
 LABELS = 4  # a value is LABELS * i + j for the labels i and j of the two raters, as `vpo.evaluator.agreement` makes it
 

@@ -169,16 +169,16 @@ def _quantiles(v: Floats, w: Floats, mean: float, error: float, share: bool) -> 
 
 def _counts(items: int) -> Iterator[Floats]:
     """How often each item is in each resample, a block (rows, items) at a time."""
-    if items * DRAWS <= _KEPT:
-        yield _kept_counts(items)
-        return
-    resamples = max(FEWER_DRAWS, _KEPT // items)
-    yield from map(_counted, draws(items, resamples))
+    resamples = min(DRAWS, max(FEWER_DRAWS, _KEPT // items))
+    if items * resamples <= _KEPT:
+        yield _kept_counts(items, resamples)
+    else:
+        yield from map(_counted, draws(items, resamples))
 
 
 @lru_cache(maxsize=2)
-def _kept_counts(items: int) -> Floats:
-    return np.concatenate([_counted(places) for places in draws(items, DRAWS)])
+def _kept_counts(items: int, resamples: int) -> Floats:
+    return np.concatenate([_counted(places) for places in draws(items, resamples)])
 
 
 def _counted(places: npt.NDArray[np.int64]) -> Floats:

@@ -36,5 +36,5 @@ def trained_notes(listed: Sequence[Metric], trained: TrainedOn, names: Mapping[s
     if not methods:
         return []
     held_out = [one.label for one in listed if one.name not in trained and one.better is not None]
-    rest = f"held out: {', '.join(held_out)}" if held_out else "no metric of this table is held out, so add one"
+    rest = f"held out: {', '.join(held_out)}" if held_out else "no ranked metric of this table is held out"
     return [f"{TRAINED}: by the judge or reward that trained {', '.join(methods)}; {rest}."]
