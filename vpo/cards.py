@@ -87,7 +87,9 @@ def share(name: str, label: str, better: Literal["higher", "lower"] | None, abou
 
 @dataclass(frozen=True)
 class Derived:
-    """A number that is made of a method's other numbers, such as a benchmark's total. It has no interval.
+    """A number that is made of a method's other numbers, such as a benchmark's total.
+
+    Its interval is found by drawing the queries again; it has none where one of its numbers is no mean over them.
 
     Attributes:
         metric: how it is printed. Its `aggregate` is the dotted name of a function from {metric: number} of `of` to the number, or

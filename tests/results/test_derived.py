@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.evaluator.test_vbench_formulas import COGVIDEOX
 from vpo import targets
 from vpo.build import card_of, cards_of
-from vpo.cards import Derived, EvaluatorCard, Metric, Weighted, share
+from vpo.cards import WEIGHTED_MEAN, Derived, EvaluatorCard, Metric, Weighted, share
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import DERIVED, DIMENSIONS, OUTSIDE
 from vpo.results.gathering import summarize_items
@@ -65,7 +66,39 @@ def summarized(items: list[dict[str, Any]], *nodes: dict[str, Any]) -> dict[str,
 def test_it_is_made_of_the_numbers_of_two_evaluators() -> None:
     items = [{"metrics": {"a": 1.0, "b": 4.0}}, {"metrics": {"a": 2.0, "b": None}}]
     found = summarized(items, node("a"), node("b"))["m"]
-    assert found["both"] == {"mean": (1.5 + 4) / 2, "n": 3, "n_failed": 1, **NO_INTERVAL}
+    # Of two queries drawn twice: the first twice (2.5), both (2.75), or the second twice, which has no b and is left out.
+    assert found["both"] == {"mean": (1.5 + 4) / 2, "n": 3, "n_failed": 1, "ci95": 0.125, "low": 2.5, "high": 2.75}
+
+
+def test_its_interval_draws_all_numbers_of_a_query_together() -> None:
+    rng = np.random.default_rng(3)
+    a, noise = rng.normal(0, 1, 400), rng.normal(0, 1, 400)
+    alike = [{"metrics": {"a": x, "b": x}} for x in a]
+    apart = [{"metrics": {"a": x, "b": y}} for x, y in zip(a, noise, strict=True)]
+    opposed = [{"metrics": {"a": x, "b": 1 - x}} for x in a]
+    widths = [summarized(items, node("a", "b"))["m"]["both"]["ci95"] for items in (alike, apart, opposed)]
+    of_mean = 1.96 * a.std(ddof=1) / 400**0.5
+    assert widths[0] == pytest.approx(of_mean, rel=0.08)
+    assert widths[1] == pytest.approx(1.96 * ((a + noise) / 2).std(ddof=1) / 400**0.5, rel=0.08)
+    assert widths[2] == pytest.approx(0, abs=1e-12)
+
+
+def test_its_parts_count_by_their_weights() -> None:
+    """The second query has all the weight, so nothing varies among resamples that have it, and those without it are far away."""
+    heavy = [
+        {"metrics": {"a": 1.0, "b": 0.0}, "weights": {"a": 1e-9}},
+        {"metrics": {"a": 3.0, "b": 0.0}, "weights": {"a": 1e9}},
+    ]
+    weighted = Metric("a", "a", aggregate=WEIGHTED_MEAN)
+    card = EvaluatorCard(
+        "one",
+        "1",
+        (weighted, Metric("b", "b")),
+        derived=(Derived(Metric("both", "Both", aggregate=f"{HERE}.half_of_both"), ("a", "b")),),
+    )
+    rows = [{"method": "m", "query_id": str(number), **one} for number, one in enumerate(heavy)]
+    found = summarize_items(rows, Metrics({"one": card.to_json()}))["m"]["both"]
+    assert (found["mean"], found["low"], found["high"]) == (pytest.approx(1.5), pytest.approx(0.5), pytest.approx(1.5))
 
 
 @pytest.mark.parametrize(

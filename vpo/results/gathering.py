@@ -58,7 +58,10 @@ def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[
         method: {name: _result(metrics[name], rows) for name, rows in of_method.items()} | across.get(method, {})
         for method, of_method in values.items()
     }
-    return {method: with_derived(of_method, metrics.derived) for method, of_method in found.items()}
+    pairs = {one.name for one in metrics.listed if one.pairs and not one.across}
+    return {
+        method: with_derived(of_method, metrics.derived, values[method], pairs) for method, of_method in found.items()
+    }
 
 
 def contact_rows(items: Items, folder: Path, count: int) -> list[tuple[str, dict[str, str | None]]]:
