@@ -25,6 +25,7 @@ def test_a_run_from_python_is_that_of_the_command_line(tmp_path, monkeypatch):
     assert vpo.run(composed) == folder  # again, from the store
 
 
+@pytest.mark.slow
 def test_two_configs_do_not_meet(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one, other = vpo.compose(*SMALL), vpo.compose(*SMALL, "dataset.test=4", "paths.runs=elsewhere")

@@ -199,6 +199,7 @@ def test_an_unconfirmed_label_is_never_a_safety_query(labelled, tmp_path):
     assert "safety" not in {step["rule"] for step in report["steps"]}
 
 
+@pytest.mark.slow
 def test_the_run_folder_has_the_report_and_the_console_the_counts(tmp_path):
     done = run_vpo(
         "run",

@@ -149,7 +149,10 @@ def assert_alike(rows, others):
             assert one[name] == pytest.approx(other[name], abs=1e-5), name
 
 
-every = pytest.mark.parametrize("chosen", NAMES, indirect=True)
+# NudeNet's real weights, where they are, take ten seconds.
+every = pytest.mark.parametrize(
+    "chosen", [pytest.param(one, marks=pytest.mark.slow) if one == "nudity" else one for one in NAMES], indirect=True
+)
 
 
 @every

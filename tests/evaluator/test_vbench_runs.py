@@ -61,11 +61,14 @@ def test_a_run_measures_pools_and_keeps_features(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        (
+        pytest.param(
             "evaluator.vbench.models.head_file=nowhere.json",
             "evaluator.vbench.models.head_file=nowhere.json: no such file",
+            marks=pytest.mark.slow,
         ),
-        ("evaluator.vbench.models.raft_file=nowhere.pth", "evaluator.vbench.models.raft_file"),
+        pytest.param(
+            "evaluator.vbench.models.raft_file=nowhere.pth", "evaluator.vbench.models.raft_file", marks=pytest.mark.slow
+        ),
         ("evaluator.vbench.dimensions=[color]", "color is not measured here; evaluator=vbench_official measures it"),
     ],
 )

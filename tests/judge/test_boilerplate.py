@@ -109,6 +109,7 @@ def test_the_figures_of_a_case_by_hand() -> None:
     assert said.usual == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REWRITES.is_dir(), reason="shared/data/rewrites is not beside the repository")
 def test_rates_on_both_halves_of_the_development_data() -> None:
     """True rewrites called stock: at most 2 %. Gamed texts not called so: at most 10 % a form, 13 % with another rewrite."""

@@ -169,6 +169,7 @@ def test_closing_lets_go_and_it_can_read_again(saved: Path) -> None:
     assert verdict_of(judge, QUERY, GOOD) == before
 
 
+@pytest.mark.slow
 def test_without_a_classifier_nothing_is_imported() -> None:
     code = (
         "import sys, yaml; from vpo.judge.rules.judge import RulesJudge; from vpo.records import Prompt;"

@@ -195,7 +195,7 @@ def test_a_cut_answer_keeps_its_whole_sentences(optimizer):
         ({"temperature": -1.0}, "sampling: temperature=-1.0 must be at least 0"),
         (
             {"template": "mine"},
-            "template 'mine' does not exist; choose one of cogvideox_style, critique",
+            "template 'mine' does not exist; choose one of ",
         ),
         ({"engine": {"model": "gpt"}}, "is no server; leave it out"),
     ],

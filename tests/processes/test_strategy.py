@@ -112,7 +112,10 @@ def test_what_a_trainer_needs_of_the_machine(trainer, gpus, deepspeed, problem):
     assert found is None if problem is None else problem in found
 
 
-@pytest.mark.parametrize("trainer", ["gpu", "fsdp", "deepspeed"])
+_SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("trainer", ["gpu", pytest.param("fsdp", marks=_SLOW), pytest.param("deepspeed", marks=_SLOW)])
 def test_a_machine_without_gpu_refuses_in_one_line_before_any_work(tmp_path, trainer):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

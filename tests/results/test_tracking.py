@@ -255,6 +255,7 @@ def warned(caplog) -> list[str]:
     return [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.slow
 def test_a_key_without_a_network_leaves_an_offline_copy(tmp_path, offline, monkeypatch, caplog):
     """Port 9 answers nobody. The copy is whole, and once it is made it is kept while nothing changes."""
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)

@@ -130,6 +130,7 @@ def test_a_name_that_no_file_can_have_is_said(root: Path, tmp_path: Path, monkey
     assert [row.kind for row in rows] == ["unnamable", "unnamable"]
 
 
+@pytest.mark.slow
 def test_a_run_needs_the_worker_before_anything_is_made(tmp_path: Path) -> None:
     done = run_vpo(
         "run", "experiment=smoke", "method=[original]", "evaluator=[vbench_official]", cwd=tmp_path, VPO_WORKERS=str(tmp_path / "w")

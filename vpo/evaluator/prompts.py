@@ -1,7 +1,6 @@
 """What can be said of a method's prompts without a clip: their form, how much of the query they keep, how different they are."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from vpo.language.answers import ENCLOSING, LEAD_IN, unwrap
 from vpo.language.diversity import self_bleu, vendi, words
 from vpo.language.embedding import SentenceEncoder
 from vpo.records import Failure, Prompt, Sample, Verdict
+from vpo.storage.jsonio import canonical
 
 ORDER = 4  # longest n-gram of self-BLEU
 
@@ -50,7 +50,7 @@ class Prompts(TextMetrics):
     ) -> EvaluatorCard:
         """The card; its version says how tokens were counted, and which encoder and judge were asked."""
         text = TextMetrics.card(templates, tokens, tokenizer, subfolder, tokens_per_word)
-        asked = hashlib.sha256(json.dumps([encoder, judge], sort_keys=True, default=str).encode()).hexdigest()[:8]
+        asked = hashlib.sha256(canonical([encoder, judge]).encode()).hexdigest()[:8]
         model, refuses = encoder.get("model"), str(judge.get("_target_")).rpartition(".")[2]
         return EvaluatorCard(
             name="prompts",
