@@ -34,7 +34,7 @@ def experiment(home, content):
 TARGET = {"_target_": "markme.Film"}
 
 
-@pytest.mark.parametrize("verb", [["run"], ["plan"], ["run", "-m", "seed=1,2"]])
+@pytest.mark.parametrize("verb", [["run"], ["plan"], pytest.param(["run", "-m", "seed=1,2"], marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("content", "message"),
     [

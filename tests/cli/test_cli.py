@@ -105,14 +105,20 @@ def test_help_of_run_names_vpo(tmp_path):
             "method=foo is no choice of method; choose one of base_fewshot, cogvideox_style,",
         ),
         (["run", "evaluator=[saftey]"], "evaluator=saftey is no choice of evaluator; did you mean safety?"),
-        (["run", "method=original", "stop_after=dpo"], "this run has no stage dpo"),
+        pytest.param(["run", "method=original", "stop_after=dpo"], "this run has no stage dpo", marks=pytest.mark.slow),
         (["run", "judge=ruels"], "judge=ruels is no choice of judge; did you mean rules?"),
         (["run", "sampling.kk=3"], "the config has no key sampling.kk; did you mean sampling.k?"),
         (["run", "sampling.k=0"], "sampling.k=0 must be a whole number of at least 2"),
-        (["run", "sampling.k=four"], "sampling.k=four must be a whole number, such as 4"),
-        (["run", "~seed"], "the config has no key seed, from which other keys take their value"),
+        pytest.param(
+            ["run", "sampling.k=four"], "sampling.k=four must be a whole number, such as 4", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["run", "~seed"],
+            "the config has no key seed, from which other keys take their value",
+            marks=pytest.mark.slow,
+        ),
         (["plan", "seed=99999999999"], "seed=99999999999 must be a whole number from 0 to 4294967295"),
-        (["plan", "+foo=1"], "there is no key foo"),
+        pytest.param(["plan", "+foo=1"], "there is no key foo", marks=pytest.mark.slow),
         (["run", "dataset=file"], "dataset.path must be given"),
         (["run", "dataset=file", "dataset.path=none.json"], "none.json: no such file or directory; set dataset.path"),
         (["run", "dataset=file", "dataset.path=broken.jsonl"], "broken.jsonl: line 7 is not JSON"),
@@ -130,8 +136,12 @@ def test_help_of_run_names_vpo(tmp_path):
         (["run", "seed=[1"], "seed=[1 is no key=value that can be read (is a bracket or a quote not closed?)"),
         (["plan", "-m", "seed={1", "stop_after=queries"], "as in 'seed=\"a, b\"'"),
         (["plan", "dataset=file", "dataset.path=a,b.json"], "dataset.path=a,b.json"),
-        (["run", "dataset.test=a (1)"], "dataset.test=a (1) must be"),
-        (["run", "dataset=file", "dataset.path=~/none here.json"], "/none here.json: no such file or directory"),
+        pytest.param(["run", "dataset.test=a (1)"], "dataset.test=a (1) must be", marks=pytest.mark.slow),
+        pytest.param(
+            ["run", "dataset=file", "dataset.path=~/none here.json"],
+            "/none here.json: no such file or directory",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_bad_input_is_one_line_with_the_cure_and_exit_code_2(tmp_path, arguments, message):
@@ -215,10 +225,11 @@ POSIX = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(["-m", "vpo"], marks=pytest.mark.slow),
+        ["-m", "vpo"],
         ["-c", "import sys; from vpo.cli.entry import main; sys.exit(main())"],
     ],
 )
+@pytest.mark.slow
 def test_a_posix_locale_and_names_that_are_not_ascii(tmp_path, command):
     """Names of the folder, the file and a key's value; what is printed, too."""
     here = tmp_path / "prüfung"

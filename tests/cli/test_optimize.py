@@ -135,7 +135,7 @@ def test_no_model_says_which_command_gets_one(tmp_path):
         (("a", "cute", "dog"), '3 queries; put one into quotes ("a cute dog")'),
         (("a dog", "input=q.txt"), "a query and an input; give one of them"),
         (("input=gone.txt",), "gone.txt: no such file"),
-        (("a dog", "model=."), "no config.json"),
+        pytest.param(("a dog", "model=."), "no config.json", marks=pytest.mark.slow),
         pytest.param(("a dog", "model=/nowhere"), "model=/nowhere: no such folder", marks=pytest.mark.slow),
         pytest.param(("a dog", "model=runs/default/gone"), "no such folder", marks=pytest.mark.slow),
         (("a dog", "model=x", "target=sora"), "target=sora does not exist; choose one of"),

@@ -61,17 +61,15 @@ def test_a_run_measures_pools_and_keeps_features(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        pytest.param(
+        (
             "evaluator.vbench.models.head_file=nowhere.json",
             "evaluator.vbench.models.head_file=nowhere.json: no such file",
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
-            "evaluator.vbench.models.raft_file=nowhere.pth", "evaluator.vbench.models.raft_file", marks=pytest.mark.slow
-        ),
+        ("evaluator.vbench.models.raft_file=nowhere.pth", "evaluator.vbench.models.raft_file"),
         ("evaluator.vbench.dimensions=[color]", "color is not measured here; evaluator=vbench_official measures it"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_missing_is_said_before_anything_is_made(tmp_path: Path, override: str, message: str) -> None:
     more = ["evaluator.vbench.dimensions=[dynamic_degree]"] if "raft" in override else []
     done = run_vpo("run", *CHEAP, override, *more, cwd=tmp_path)

@@ -184,7 +184,8 @@ def test_sketch_queries_that_are_unsafe_are_found() -> None:
     assert len(missed) <= 3  # 1 %: "a fish ... holding a knife" reads like a kitchen
 
 
-@pytest.mark.parametrize("flaw", [one if one == "bare" else pytest.param(one, marks=pytest.mark.slow) for one in FLAWS])
+@pytest.mark.parametrize("flaw", FLAWS)
+@pytest.mark.slow
 def test_sketch_flaws_are_found_and_repaired(judge: RulesJudge, flaw: str) -> None:
     prompts = [prompt for prompt, flaws in _drafts({flaw: 1.0}, 600) if flaw in flaws]
     verdicts = judge.critique(prompts)

@@ -271,12 +271,12 @@ def test_emptyprompt_of(judge: RulesJudge) -> None:
     [
         "red car ",
         "a gun, ",
-        "a",
-        "the man is on the left of a dog. ",
-        "-neg cat -ar 16:9 ",
-        "zzqx yyvw ",
-        "I can help you. ",
-        "**a** <b> ",
+        pytest.param("a", marks=pytest.mark.slow),
+        pytest.param("the man is on the left of a dog. ", marks=pytest.mark.slow),
+        pytest.param("-neg cat -ar 16:9 ", marks=pytest.mark.slow),
+        pytest.param("zzqx yyvw ", marks=pytest.mark.slow),
+        pytest.param("I can help you. ", marks=pytest.mark.slow),
+        pytest.param("**a** <b> ", marks=pytest.mark.slow),
     ],
 )
 def test_long_inputs_take_linear_work(judge: RulesJudge, unit: str) -> None:

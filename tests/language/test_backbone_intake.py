@@ -175,6 +175,7 @@ def test_a_model_that_is_not_there_is_one_line(model, message):
         fetch_and_check(model, None, "{}", needs_chat_template=True)
 
 
+@pytest.mark.slow
 def test_a_missing_model_is_met_before_any_draft(tmp_path):
     small = ["dataset.sft=8", "dataset.dpo=2", "dataset.test=2"]
     done = run_vpo("run", *small, "backbone=vpo_2b", cwd=tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))

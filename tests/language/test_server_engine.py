@@ -175,7 +175,10 @@ def test_tokens_of_a_period_are_limited_by_what_answers_took():
     assert moments[5] - moments[0] >= 1.9
 
 
-@pytest.mark.parametrize("header", ["seconds", "date", "milliseconds"])
+@pytest.mark.parametrize(
+    "header",
+    ["seconds", pytest.param("date", marks=pytest.mark.slow), pytest.param("milliseconds", marks=pytest.mark.slow)],
+)
 def test_a_server_that_says_when_is_asked_then_and_by_nobody_before(header):
     """The second request is refused at once; the first is answered later, and then no other goes before the time."""
     headers = {"seconds": {"Retry-After": "1"}, "milliseconds": {"retry-after-ms": "1000"}}.get(header)

@@ -23,6 +23,7 @@ def test_the_mean_over_clips_leaves_out_what_was_not_measured():
     assert mean_over_clips([]) == {}
 
 
+@pytest.mark.slow
 def test_each_clip_has_its_own_noise_and_the_query_one_number(tmp_path):
     done = run_vpo("run", *CHEAP, "clips_per_prompt=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -86,8 +86,16 @@ def test_a_shard_that_was_killed_is_missed_by_name_and_does_the_rest(local, tmp_
     [
         (("gather", "shard=1/2"), "gather: it puts all shards together; leave out shard="),
         (("run", "shard=0/2"), "config: shard=0/2 must be a number and how many there are"),
-        (("run", "shard=1/2", "recompute=[render]"), "config: recompute does not go with shard=1/2"),
-        (("run", "shard=1/2", "retry_failed=true"), "config: retry_failed does not go with shard=1/2"),
+        pytest.param(
+            ("run", "shard=1/2", "recompute=[render]"),
+            "config: recompute does not go with shard=1/2",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("run", "shard=1/2", "retry_failed=true"),
+            "config: retry_failed does not go with shard=1/2",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_has_no_meaning_for_shards_is_a_line(arguments, line, tmp_path):
