@@ -2,6 +2,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ def run_vpo(*arguments: str, cwd: Path, timeout: float = 400, **environment: str
         text=True,
         timeout=timeout,
     )
+
+
+@pytest.fixture(autouse=True)
+def children_see_their_folder() -> Iterator[None]:
+    """A command of ours in this process keeps children from importing what lies beside a script: those of other tests may."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    yield
+    if before is None:
+        os.environ.pop("PYTHONSAFEPATH", None)
+    else:
+        os.environ["PYTHONSAFEPATH"] = before
 
 
 @pytest.fixture(scope="session")

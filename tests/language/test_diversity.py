@@ -122,8 +122,11 @@ def test_vendi_without_each_text(size, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["distinct_2", "self_similarity", "self_bleu", "vendi"])
 def test_95_percent_intervals_of_a_sets_number_cover_95_percent(name):
-    """Sets of 60 texts, each text of one of twelve topics: 400 sets, so that the error of the share is 1.1 points."""
-    rng, size, sets = np.random.default_rng(0), 60, 400
+    """Sets of 60 texts, each text of one of twelve topics. With 400 sets the error of the share is 1.1 points, with 1,000 it is 0.7.
+
+    The similarity within a set, which has few topics and a long tail, covers 93.8 % by 4,000 sets, and 94.3 % at 200 texts.
+    """
+    rng, size, sets = np.random.default_rng(0), 60, 1_000 if name == "self_similarity" else 400
     frequent = 1 / np.arange(1, 401)
     frequent /= frequent.sum()
     orders, shares = [rng.permutation(400) for _ in range(12)], rng.dirichlet(np.ones(12))
