@@ -1,11 +1,11 @@
 """Numbers that are made of the items of all methods together, as strengths from pairwise comparisons are."""
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from vpo.cards import Metric
 from vpo.errors import UserError
+from vpo.results.named import named
 
 Summary = dict[str, Any]  # {"mean", "n", "n_failed", "ci95"}
 Across = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Summary]]
@@ -13,13 +13,7 @@ Across = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Summary]]
 
 def function_across(metric: Metric) -> Across:
     """The function that a metric's card names. Raises UserError where there is none."""
-    module, _, own = metric.aggregate.rpartition(".")
-    try:
-        found = getattr(import_module(module), own)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"the aggregate {metric.aggregate} cannot be imported: {error}; correct the evaluator's card"
-        ) from error
+    found = named(metric.aggregate, "aggregate")
     if isinstance(found, type) or not callable(found):
         raise UserError(
             f"the aggregate {metric.aggregate} is no function, which the metric {metric.name!r} across methods needs; correct the "

@@ -9,7 +9,6 @@ with another's.
 
 import math
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from vpo.errors import UserError
+from vpo.results.named import named
 from vpo.results.resampling import Floats, Interval, interval_of_any, interval_of_mean
 
 
@@ -58,11 +58,7 @@ class WeightedMean(ItemAggregate):
 
 def aggregate_class(name: str) -> type[Metric]:
     """The class of this dotted name, which an evaluator's own code gives. Raises UserError where it is no torchmetrics.Metric."""
-    module, _, own = name.rpartition(".")
-    try:
-        found = getattr(import_module(module), own)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"the aggregate {name} cannot be imported: {error}; correct the evaluator's card") from error
+    found = named(name, "aggregate")
     if not (isinstance(found, type) and issubclass(found, Metric)):
         raise UserError(f"the aggregate {name} is no torchmetrics.Metric; correct the evaluator's card")
     return found

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from vpo.cards import Derived
 from vpo.errors import UserError
+from vpo.results.named import named
 from vpo.results.resampling import Interval, draws
 
 Function = Callable[[Mapping[str, float]], float | None]
@@ -77,11 +77,7 @@ def interval_of(one: Derived, rows: Mapping[str, Rows]) -> Interval | None:
 
 def function_of(name: str) -> Function:
     """The function of this dotted name, which an evaluator's card gives. Raises UserError where there is none."""
-    module, _, own = name.rpartition(".")
-    try:
-        found = getattr(import_module(module), own)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"the function {name} cannot be imported: {error}; correct the evaluator's card") from error
+    found = named(name, "function")
     if not callable(found):
         raise UserError(f"{name} is no function; correct the evaluator's card")
     return found  # type: ignore[no-any-return]
