@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn.functional import cosine_similarity, normalize
-from transformers import AutoTokenizer, CLIPModel, ViTModel
+from transformers import AutoTokenizer, CLIPModel, Dinov2Model, ViTModel
 
 from tests.video.test_transforms import along, cubic, linear
 from vpo.video.clips import read_mp4
@@ -20,8 +20,11 @@ from vpo.video.transforms import IMAGENET_MEAN, IMAGENET_STD, OPENAI_MEAN, OPENA
 SIDE = 28  # of the tiny models; 224 of the real ones
 
 
-def load_video(path: str) -> np.ndarray:
-    return read_mp4(Path(path))[0]
+Video = str | np.ndarray  # a file, or its frames
+
+
+def load_video(video: Video) -> np.ndarray:
+    return read_mp4(Path(video))[0] if isinstance(video, str) else video
 
 
 def normalised(image: np.ndarray, mean: Any, std: Any) -> torch.Tensor:
@@ -67,19 +70,19 @@ class Official:
         self.tokenizer = AutoTokenizer.from_pretrained(models / "clip_b32")
 
     @torch.no_grad()
-    def subject_consistency(self, videos: list[str]) -> tuple[float, list[float]]:
+    def subject_consistency(self, videos: list[Video]) -> tuple[float, list[float]]:
         return self._consistency(
             videos,
             lambda frame: self.dino(dino_transform(frame), interpolate_pos_encoding=True).last_hidden_state[:, 0],
         )
 
     @torch.no_grad()
-    def background_consistency(self, videos: list[str]) -> tuple[float, list[float]]:
+    def background_consistency(self, videos: list[Video]) -> tuple[float, list[float]]:
         return self._consistency(
             videos, lambda frame: self.b32.get_image_features(pixel_values=clip_transform(frame)).pooler_output
         )
 
-    def _consistency(self, videos: list[str], encode: Any) -> tuple[float, list[float]]:
+    def _consistency(self, videos: list[Video], encode: Any) -> tuple[float, list[float]]:
         sim, count, results = 0.0, 0, []
         for video in videos:
             video_sim = 0.0
@@ -100,7 +103,7 @@ class Official:
         return sim / count, results
 
     @torch.no_grad()
-    def aesthetic_quality(self, videos: list[str], weight: torch.Tensor, bias: float) -> tuple[float, list[float]]:
+    def aesthetic_quality(self, videos: list[Video], weight: torch.Tensor, bias: float) -> tuple[float, list[float]]:
         head = torch.nn.Linear(len(weight), 1)
         head.load_state_dict({"weight": weight.float().unsqueeze(0), "bias": torch.tensor([bias])})
         results = []
@@ -113,7 +116,7 @@ class Official:
         return sum(results) / len(results), results
 
     @torch.no_grad()
-    def appearance_style(self, videos: list[tuple[str, str]]) -> tuple[float, list[float]]:
+    def appearance_style(self, videos: list[tuple[Video, str]]) -> tuple[float, list[float]]:
         """Of (video, style): by the logits of the whole model, which are divided by 100, as OpenAI's scale is 100."""
         sim, count, results = 0.0, 0, []
         for video, query in videos:
@@ -127,10 +130,73 @@ class Official:
             results.append(float(np.mean(current)))
         return sim / count, results
 
-    def temporal_flickering(self, videos: list[str]) -> tuple[float, list[float]]:
+    def temporal_flickering(self, videos: list[Video]) -> tuple[float, list[float]]:
         results = []
         for video in videos:
             frames = [frame[:, :, ::-1].astype(np.float32) for frame in load_video(video)]
             steps = [np.mean(np.abs(frames[i] - frames[i + 1])) for i in range(len(frames) - 1)]
             results.append((255.0 - np.mean(steps).item()) / 255.0)
         return float(np.mean(results)), results
+
+
+def split_video_into_clips(path: str, duration: int) -> list[np.ndarray]:
+    """As `vbench2_beta_long/utils.py` cuts a video, without writing the parts to files."""
+    frames, fps = read_mp4(Path(path))
+    segment_frame_count = int(fps) * duration
+    if len(frames) < segment_frame_count:
+        return [frames]
+    total, remaining = divmod(len(frames), segment_frame_count)
+    parts = [frames[i * segment_frame_count : (i + 1) * segment_frame_count] for i in range(total)]
+    if remaining > 0:
+        needed = segment_frame_count - remaining
+        parts.append(frames[max(0, total * segment_frame_count - needed) :])
+    return parts
+
+
+def dinov2_transform(frame: np.ndarray) -> torch.Tensor:
+    """Resized by Pillow as pictures of floating point numbers, one a channel: antialiased and not rounded."""
+    height, width = frame.shape[:2]
+    size = (256 * width // height, 256) if height <= width else (256, 256 * height // width)
+    channels = [Image.fromarray(frame[:, :, place].astype(np.float32)) for place in range(3)]
+    image = np.stack([np.array(one.resize(size, Image.Resampling.BICUBIC)) for one in channels], axis=2)
+    top, left = (round((side - 224) / 2.0) for side in image.shape[:2])
+    return normalised(image[top : top + 224, left : left + 224], IMAGENET_MEAN, IMAGENET_STD)
+
+
+class OfficialLong:
+    """VBench-Long's dimensions over videos: (the dimension's number, the videos' numbers); see `Official`."""
+
+    def __init__(self, models: Path, mapping: dict[float, float]) -> None:
+        self.short, self.mapping = Official(models), mapping
+        self.dino2 = Dinov2Model.from_pretrained(models / "dino2").eval()
+
+    def over_clips(self, videos: list[str], measure: Any, duration: int = 2) -> tuple[float, list[float]]:
+        """The mean of each video's parts by a dimension of VBench, and the mean over videos (`reorganize_clips_results`)."""
+        averages = []
+        for video in videos:
+            scores = [measure(part) for part in split_video_into_clips(video, duration)]
+            averages.append(sum(scores) / len(scores))
+        return sum(averages) / len(averages), averages
+
+    @torch.no_grad()
+    def subject_consistency(self, videos: list[str]) -> tuple[float, list[float]]:
+        """Fused, as `--dev_flag` has it; by the sorted keys of the table and linear interpolation."""
+        _, inside = self.over_clips(videos, lambda part: self.short.subject_consistency([part])[0])
+        fused = []
+        for video, score in zip(videos, inside, strict=True):
+            parts = split_video_into_clips(video, 2)
+            between = 0.0
+            if len(parts) > 1:
+                firsts = np.stack([part[0] for part in parts])
+                between, _ = self.short._consistency(
+                    [firsts], lambda frame: self.dino2(dinov2_transform(frame)).pooler_output
+                )
+            keys = sorted(self.mapping)
+            above = next((i for i, key in enumerate(keys) if key >= between), len(keys))
+            if above == 0:
+                mapped = self.mapping[keys[0]]
+            else:
+                k0, k1 = keys[above - 1], keys[above]
+                mapped = self.mapping[k0] + (self.mapping[k1] - self.mapping[k0]) * (between - k0) / (k1 - k0)
+            fused.append(score * 0.5 + mapped * 0.5 if mapped != 0.0 else score)
+        return sum(fused) / len(fused), fused

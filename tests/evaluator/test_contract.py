@@ -1,6 +1,7 @@
 """What every evaluator keeps to, whoever wrote it: all choices of conf/evaluator, on prompts and clips of the sketch world.
 
-A choice whose weights are not on this machine is skipped and says what it lacks; encoders of sentences have random weights here.
+A choice whose weights are not on this machine is skipped and says what it lacks; encoders of sentences and frames, and the tiny
+vision-language model that answers questions, have random weights here.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -113,9 +114,11 @@ def lacking_of(name, encoder, samples):
     """Weights are looked for when an evaluator is built, or when it measures for the first time."""
     try:
         node = node_of(name, encoder)
-        measured(node, samples[:1])
+        (row,) = measured(node, samples[:1])
     except UserError as error:
         return str(error)
+    if isinstance(row, Failure):
+        return f"measures no such clips: {row.detail}"
     needs = card_of(node).needs - GIVEN
     return f"needs {', '.join(sorted(needs))}, which these samples do not have" if needs else ""
 

@@ -37,9 +37,10 @@ def test_steadiness_whatever_the_windows() -> None:
     frames[3, 0, 0, 0] = 120
     expected = (255 - (255 + 255 + 120 / 12) / 3) / 255
     for windows in ([frames], [frames[:1], frames[1:]], [frames[:3], frames[3:]], list(frames[:, None])):
-        assert formulas.steadiness(windows) == pytest.approx(expected)
-    assert formulas.steadiness([frames[:1]]) is None
-    assert formulas.steadiness([frames[2:3], frames[2:3]]) == 1.0
+        assert formulas.changes(windows) == pytest.approx([255, 255, 120 / 12])
+        assert formulas.steadiness(formulas.changes(windows)) == pytest.approx(expected)
+    assert formulas.steadiness(formulas.changes([frames[:1]])) is None
+    assert formulas.steadiness(formulas.changes([frames[2:3], frames[2:3]])) == 1.0
 
 
 def test_top_speed_is_the_mean_of_the_fastest_pixels() -> None:

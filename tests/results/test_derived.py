@@ -11,7 +11,7 @@ from vpo import targets
 from vpo.build import card_of, cards_of
 from vpo.cards import WEIGHTED_MEAN, Derived, EvaluatorCard, Metric, Weighted, share
 from vpo.errors import UserError
-from vpo.evaluator.vbench.dimensions import DERIVED, DIMENSIONS, OUTSIDE
+from vpo.evaluator.vbench.dimensions import COUNTERS, DERIVED, DIMENSIONS
 from vpo.results.gathering import summarize_items
 from vpo.results.metrics import Metrics, are_cards
 from vpo.tables.run_tables import run_tables
@@ -137,11 +137,11 @@ def scores_of(raw: dict[str, float], outside: float) -> dict[str, Any]:
     card = EvaluatorCard(
         "VBench",
         "1",
-        (*(one.metric for one in DIMENSIONS.values()), share(OUTSIDE, "outside", None, "")),
+        (*(one.metric for one in DIMENSIONS.values()), share(COUNTERS.outside, "outside", None, "")),
         derived=DERIVED,
     )
     items: list[dict[str, Any]] = [
-        {"method": "m", "query_id": name, "metrics": {name: value, OUTSIDE: outside}, "weights": {name: 7.0}}
+        {"method": "m", "query_id": name, "metrics": {name: value, COUNTERS.outside: outside}, "weights": {name: 7.0}}
         for name, value in raw.items()
     ]
     cards = {"vbench": card.to_json()}

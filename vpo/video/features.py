@@ -4,7 +4,8 @@ What an encoder made of a clip is kept in the process, and, for one that is give
 
 CLIP: transformers' CLIPModel, the projected embedding. DINO: transformers' ViTModel, the CLS token after the last LayerNorm, as
 torch.hub's `dino_vitb16` gives it (its position embedding is interpolated for the target size, torch.hub's by a scale factor, so that
-numbers differ in the third digit or so).
+numbers differ in the third digit or so). DINOv2: transformers' Dinov2Model, the same token; torch.hub's `dinov2_vitb14` shifts the
+position embedding by a tenth of a patch when it interpolates it.
 """
 
 import hashlib
@@ -20,8 +21,8 @@ import torch
 from vpo.storage.feature_store import FeatureStore, KeptFeatures
 from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader, Key, key_of
-from vpo.video.models import Lease, Place, Shared, load_clip, load_dino
-from vpo.video.transforms import CLIP, DINO_OF_VBENCH, Transform
+from vpo.video.models import Lease, Place, Shared, load_clip, load_dino, load_dino2
+from vpo.video.transforms import CLIP, DINO2_OF_VBENCH, DINO_OF_VBENCH, Transform
 
 BATCH = 64  # frames of one forward
 VERSION = 1  # of what makes features of frames; another one finds none that were kept before
@@ -96,12 +97,14 @@ class DinoEncoder:
         store: where features are kept between runs; None for nowhere.
     """
 
+    load, kind = staticmethod(load_dino), "vit class token"
+
     def __init__(
         self, place: Place, key: str, transform: Transform = DINO_OF_VBENCH, batch_size: int = BATCH,
         store: FeatureStore | None = None,
     ) -> None:  # fmt: skip
         self.place, self.transform, self.batch_size, self.store = place, transform, batch_size, store
-        self._lease = Lease(load_dino, place, key)
+        self._lease = Lease(self.load, place, key)
 
     @property
     def shared(self) -> Shared:
@@ -110,8 +113,7 @@ class DinoEncoder:
 
     def images(self, paths: Sequence[str | Path], reader: FrameReader) -> list[torch.Tensor | ClipError]:
         """The CLS token of each clip's selected frames, float32 (n, d), not normalised; ClipError where it cannot be read."""
-        transform = self.transform.of_size(self.shared.model.config.image_size)
-        encoding = FrameEncoding(self.shared, self._forward, transform, "vit class token", self.place.dtype)
+        encoding = FrameEncoding(self.shared, self._forward, self._sized(), self.kind, self.place.dtype)
         return frame_features(encoding, paths, reader, self.batch_size, self.store)
 
     def forget(self) -> None:
@@ -122,8 +124,30 @@ class DinoEncoder:
         """Give the model back."""
         self._lease.close()
 
+    def _sized(self) -> Transform:
+        return self.transform.of_size(self.shared.model.config.image_size)
+
     def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.shared.model(pixels, interpolate_pos_encoding=True).last_hidden_state[:, 0]
+        return found
+
+
+class Dino2Encoder(DinoEncoder):
+    """Images by a DINOv2 (a Dinov2Model, such as facebook/dinov2-base), in squares of the transform's size, whatever the model's."""
+
+    load, kind = staticmethod(load_dino2), "dinov2 class token"
+
+    def __init__(
+        self, place: Place, key: str, transform: Transform = DINO2_OF_VBENCH, batch_size: int = BATCH,
+        store: FeatureStore | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(place, key, transform, batch_size, store)
+
+    def _sized(self) -> Transform:
+        return self.transform
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.shared.model(pixels).last_hidden_state[:, 0]
         return found
 
 

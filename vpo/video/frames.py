@@ -191,7 +191,7 @@ class FrameReader:
     """Reads one selection of clips' frames through the cache of the process.
 
     Args:
-        selection: as in a config; see `vpo.video.selection`.
+        selection: as in a config, or a function of a clip's timeline; see `vpo.video.selection`.
         key: the config key that names it, for messages.
         cache: None for that of the process.
 
@@ -199,8 +199,8 @@ class FrameReader:
         UserError: There is no such selection.
     """
 
-    def __init__(self, selection: str, key: str = "frames", cache: FrameCache | None = None) -> None:
-        self.selection = selection_of(selection, key)
+    def __init__(self, selection: str | Selection, key: str = "frames", cache: FrameCache | None = None) -> None:
+        self.selection = selection_of(selection, key) if isinstance(selection, str) else selection
         self.cache = CACHE if cache is None else cache
         self.cache.announce(self)
 

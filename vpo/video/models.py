@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from transformers import CLIPModel, ViTModel
+from transformers import CLIPModel, Dinov2Model, ViTModel
 from transformers.utils.logging import disable_progress_bar
 
 from vpo.errors import UserError
@@ -170,6 +170,11 @@ def load_clip(place: Place, key: str) -> Shared:
 def load_dino(place: Place, key: str) -> Shared:
     """A ViTModel of transformers without its pooler. Raises UserError where there is none."""
     return load(ViTModel, place, key, add_pooling_layer=False)
+
+
+def load_dino2(place: Place, key: str) -> Shared:
+    """A Dinov2Model of transformers. Raises UserError where there is none."""
+    return load(Dinov2Model, place, key)
 
 
 def load(model_class: Any, place: Place, key: str, *, spare: Sequence[str] = (), **options: Any) -> Shared:

@@ -29,6 +29,7 @@ class Transform:
         std: the same.
         whole: whether resized pixels are whole grey levels in 0..255, as those of an image are. A tensor's are left as they come, and
             bicubic interpolation gives some beyond that range.
+        cropped: pixels a side of the square that is cut out; None for `size`.
     """
 
     size: int
@@ -38,6 +39,7 @@ class Transform:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     whole: bool = True
+    cropped: int | None = None
 
     def __call__(self, images: np.ndarray) -> torch.Tensor:
         """Frames, uint8 (n, H, W, 3), as float32 (n, 3, h, w)."""
@@ -59,8 +61,9 @@ class Transform:
                 )
                 pixels = pixels.clamp(0, 255).round() if self.whole else pixels
         if self.crop:
-            top, left = round((height - self.size) / 2), round((width - self.size) / 2)
-            pixels = pixels[:, :, top : top + self.size, left : left + self.size]
+            side = self.cropped or self.size
+            top, left = round((height - side) / 2), round((width - side) / 2)
+            pixels = pixels[:, :, top : top + side, left : left + side]
         mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (self.mean, self.std))
         return (pixels / 255 - mean) / std
 
@@ -75,5 +78,7 @@ def resized(height: int, width: int, size: int) -> tuple[int, int]:
 # VBench, `vbench/utils.py`: clip_transform, dino_transform (720 x 480 becomes 336 x 224, uncropped), of load_video's float32 tensor.
 CLIP_OF_VBENCH = Transform(224, "bicubic", False, True, OPENAI_MEAN, OPENAI_STD, whole=False)
 DINO_OF_VBENCH = Transform(224, "bilinear", False, False, IMAGENET_MEAN, IMAGENET_STD, whole=False)
+# VBench-Long, `vbench2_beta_long/utils.py`: dinov2_transform, whose resizing is torchvision's default of 0.17 and later.
+DINO2_OF_VBENCH = Transform(256, "bicubic", True, True, IMAGENET_MEAN, IMAGENET_STD, whole=False, cropped=224)
 # openai/CLIP, `clip/clip.py`, and transformers' CLIPImageProcessor: images of Pillow.
 CLIP = Transform(224, "bicubic", True, True, OPENAI_MEAN, OPENAI_STD)

@@ -1,4 +1,4 @@
-"""Small random models of the true classes that look at frames: CLIP, DINO, Idefics2 with VideoScore's head.
+"""Small random models of the true classes that look at frames: CLIP, DINO, DINOv2, Idefics2 with VideoScore's head.
 
 Their scores mean nothing. They show that the code which reads the real models runs: a config names them by `reward.path=<folder>`.
 """
@@ -80,6 +80,19 @@ def dino(folder: Path) -> None:
         initializer_range=0.5,
     )  # fmt: skip
     ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+
+
+def dino2(folder: Path) -> None:
+    """Like facebook/dinov2-base: a Dinov2Model with patches of 14 pixels, made for larger pictures than it is shown."""
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=16, mlp_ratio=2, num_hidden_layers=2, num_attention_heads=2, image_size=518, patch_size=14,
+        initializer_range=0.5, layerscale_value=1.0,
+    )  # fmt: skip
+    Dinov2Model(config).save_pretrained(folder)
 
 
 def mps(folder: Path) -> None:
@@ -201,6 +214,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "clip_h14": clip_h14,
     "aesthetic_head": aesthetic_head,
     "dino": dino,
+    "dino2": dino2,
     "mps": mps,
     "imagereward": imagereward,
     "videoscore": videoscore,

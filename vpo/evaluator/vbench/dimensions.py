@@ -1,4 +1,6 @@
-"""VBench's dimensions: what each one measures, needs and applies to. Source: Vchitect/VBench at 45e79ec, arXiv 2311.17982.
+"""VBench's dimensions, and VBench-Long's: what each one measures, needs and applies to.
+
+Source: Vchitect/VBench at 45e79ec (`vbench`, `vbench2_beta_long`), arXiv 2311.17982 and 2411.13503.
 
 A query of VBench's suite says in its labels ("dimension", "auxiliary_info"; `dataset=vbench` reads them) on which dimensions VBench
 measures it, and these alone are measured. On any other query those dimensions are measured that VBench's `custom_input` has, which
@@ -6,7 +8,7 @@ read no text and no label of the suite.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vpo.cards import WEIGHTED_MEAN, Derived, Metric, share
@@ -14,7 +16,6 @@ from vpo.errors import UserError
 from vpo.records import Query, Sample
 
 CLIPS = 5  # of a prompt
-OUTSIDE, FAILED, STATIC = "vbench_outside_suite", "vbench_failed_clips", "vbench_static_clips"
 SCORES = "vpo.results.vbench_scores"
 
 Scope = Literal["prompt-free", "prompt-aware", "suite"]
@@ -33,6 +34,7 @@ class Dimension:
         counts: what the number of the dimension is a mean over: "frames" (of all clips together) or "clips".
         needs: what measures it.
         custom: whether VBench measures it on prompts outside of its suite, too.
+        of: the dimension of the suite on whose prompts it is measured; None for its own.
     """
 
     name: str
@@ -42,6 +44,12 @@ class Dimension:
     counts: Literal["frames", "clips"]
     needs: str
     custom: bool = False
+    of: str | None = None
+
+    @property
+    def in_suite(self) -> str:
+        """How the suite's labels call it."""
+        return self.of or self.name
 
     @property
     def metric(self) -> Metric:
@@ -88,6 +96,57 @@ UNFILTERED = Dimension(
     True,
 )
 
+# VBench-Long's, in other columns than VBench's: its numbers of the same clips are others. Each is a mean over clips, a clip's the mean
+# of its segments'. The last two are what it gives without its flag `--dev_flag`: consistency inside of segments alone.
+LONG = {
+    one.in_suite: replace(one, name=f"long_{one.name}", label=f"{one.label} (long)", counts="clips", of=one.name)
+    for one in (*DIMENSIONS.values(), UNFILTERED)
+} | {
+    f"{name}_in_segments": replace(
+        DIMENSIONS[of], name=f"long_{name}_in_segments", label=f"{label} in segments", counts="clips", of=of
+    )
+    for name, label, of in (
+        ("subject", "Subject consistency", "subject_consistency"),
+        ("background", "Background consistency", "background_consistency"),
+    )
+}
+LONG["subject_consistency"] = replace(LONG["subject_consistency"], needs="DINO ViT-B/16, DINOv2 ViT-B/14")
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What an evaluator counts beside its dimensions, by metric.
+
+    Attributes:
+        failed: the share of clips that failed.
+        static: the share of clips that the static filter accepts.
+        outside: the share of queries that are not of the suite.
+    """
+
+    failed: str
+    static: str
+    outside: str
+
+    def metrics(self, benchmark: str) -> tuple[Metric, ...]:
+        """How they are printed."""
+        return (
+            share(
+                self.failed, "Clips that failed", "lower", f"of those that {benchmark} measures", main=False,
+                aggregate=WEIGHTED_MEAN,
+            ),
+            share(
+                self.static, "Static clips", None, "accepted by the static filter of temporal flickering", main=False,
+                aggregate=WEIGHTED_MEAN,
+            ),
+            share(
+                self.outside, "Prompts outside of VBench's suite", None, f"measured as {benchmark}'s custom_input", main=False
+            ),
+        )  # fmt: skip
+
+
+COUNTERS = Counters("vbench_failed_clips", "vbench_static_clips", "vbench_outside_suite")
+LONG_COUNTERS = Counters("vbench_long_failed_clips", "vbench_long_static_clips", "vbench_long_outside_suite")
+
 # What the numbers of several dimensions are put together to: shown where all of them were measured.
 DERIVED = tuple(
     Derived(
@@ -96,7 +155,7 @@ DERIVED = tuple(
             aggregate=f"{SCORES}.{name}",
         ),
         of=names,
-        unless=(OUTSIDE,),
+        unless=(COUNTERS.outside,),
     )
     for name, about, names in (
         ("quality", "of seven dimensions, normalised as on the leaderboard", tuple(DIMENSIONS)[:7]),
@@ -107,7 +166,7 @@ DERIVED = tuple(
 
 
 def chosen(names: Sequence[str], known: Mapping[str, Dimension], key: str, elsewhere: str) -> dict[str, Dimension]:
-    """The dimensions of a config by name, in VBench's order. Raises UserError for one that this evaluator does not have."""
+    """The dimensions of a config by its names, in VBench's order. Raises UserError for one that this evaluator does not have."""
     for name in names:
         if name in DIMENSIONS and name not in known:
             raise UserError(f"{key}: {name} is not measured here; {elsewhere}")
@@ -132,7 +191,7 @@ def applicable(query: Query, dimensions: Mapping[str, Dimension]) -> list[str]:
     return [
         name
         for name, one in dimensions.items()
-        if one is UNFILTERED or (one.custom if labels is None else name in labels)
+        if one.in_suite == UNFILTERED.name or (one.custom if labels is None else one.in_suite in labels)
     ]
 
 
@@ -154,8 +213,8 @@ def applicable_to_clip(query: Query, number: int, dimensions: Mapping[str, Dimen
     return [name for name in names if name == "temporal_flickering"] if beyond else names
 
 
-def row_names(sample: Sample, dimensions: Mapping[str, Dimension]) -> Collection[str]:
+def row_names(sample: Sample, dimensions: Mapping[str, Dimension], counters: Counters) -> Collection[str]:
     """The metrics that apply to a sample: its dimensions, and what is counted beside them."""
     names = applicable(sample.query, dimensions)
-    counted = [OUTSIDE, *([STATIC] if "temporal_flickering" in names else [])]
-    return [*names, FAILED, *counted] if names else counted
+    counted = [counters.outside, *([counters.static] if "temporal_flickering" in names else [])]
+    return [*(dimensions[name].name for name in names), counters.failed, *counted] if names else counted

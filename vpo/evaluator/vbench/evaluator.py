@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Weighted, share
+from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import (
+    COUNTERS,
     DERIVED,
     DIMENSIONS,
-    FAILED,
-    OUTSIDE,
-    STATIC,
     UNFILTERED,
+    Counters,
     Dimension,
     applicable,
     applicable_to_clip,
@@ -41,71 +40,28 @@ HERE = {
 Row = Mapping[str, float | Weighted | None]
 
 
-class VBench:
-    """VBench's official dimensions in this process; see `vpo.evaluator.vbench.dimensions` for which queries each one is measured on.
+class InProcess:
+    """Dimensions in this process, of clips that are long enough and short enough; which ones, its subclasses say.
 
-    A query's clips are pooled into one value with the weight that VBench gives them (frames, or clips), so that the aggregate is
-    VBench's. A clip that fails is left out, as VBench leaves out videos that are missing, and counted in `vbench_failed_clips`; where
-    all of a query's fail, the query does.
+    A query's clips are pooled into one value with the weights of the dimension. A clip that fails is left out, as VBench leaves out
+    videos that are missing, and counted; where all of a query's fail, the query does.
 
     Args:
-        dimensions: by name: those of VBench that can be measured here, and "flicker_unfiltered".
-        models: {dino, clip_b32, clip_l14: each {path, revision}, head_file: LAION's linear head of version 1, raft_file: RAFT's
-            weights, where None has torchvision fetch them}.
-        below_seconds: a clip as long as this, or longer, is a Failure: VBench is for shorter ones, and VBench-Long, which cuts clips,
-            gives other numbers. None measures all.
-        cache: {folder: of features that are kept between runs, None keeps none; gigabytes: at most}.
-        dtype: of the encoders' weights.
-        device: "cpu", "gpu" or "cuda".
-        batch_size: samples at once.
+        dimensions: by the names of the config.
+        measures: what measures them.
+        counters: the metrics beside them.
     """
 
-    not_in_key = ("cache", "batch_size")
+    def __init__(self, dimensions: Mapping[str, Dimension], measures: Measures, counters: Counters) -> None:
+        self.dimensions, self.measures, self.counters = dimensions, measures, counters
 
-    @staticmethod
-    def card(
-        dimensions: Sequence[str], models: Mapping[str, Any], below_seconds: float | None, cache: Mapping[str, Any], dtype: str,
-        device: str, batch_size: int,
-    ) -> EvaluatorCard:  # fmt: skip
-        """The card, by the dimensions. Raises UserError where a dimension cannot be measured here, or a setting is wrong."""
-        listed = _chosen(dimensions)
-        if below_seconds is not None and not below_seconds > 0:
-            raise UserError(f"{KEY}.below_seconds={below_seconds} must be above 0, or null")
-        if not cache["gigabytes"] > 0:
-            raise UserError(f"{KEY}.cache.gigabytes={cache['gigabytes']} must be above 0")
-        return EvaluatorCard(
-            name="VBench",
-            version="1",
-            about=_about(listed, models),
-            needs=frozenset({"clips"}),
-            metrics=(
-                *(one.metric for one in listed.values()),
-                share(
-                    FAILED, "Clips that failed", "lower", "of those that VBench measures", main=False, aggregate=WEIGHTED_MEAN
-                ),
-                share(
-                    STATIC, "Static clips", None, "accepted by the static filter of temporal flickering", main=False,
-                    aggregate=WEIGHTED_MEAN,
-                ),
-                share(OUTSIDE, "Prompts outside of VBench's suite", None, "measured as VBench's custom_input", main=False),
-            ),
-            applies=lambda sample: row_names(sample, listed),
-            derived=DERIVED,
-        )  # fmt: skip
+    def problem_of(self, clip: Clip) -> Failure | None:
+        """Why a clip of this length is not measured; None where it is. Raises ClipError where it cannot be read."""
+        raise NotImplementedError
 
-    @staticmethod
-    def check_files(node: Mapping[str, Any]) -> None:
-        """Raise UserError where a dimension of a config needs a file or a package that is not there."""
-        check_files([*_chosen(node["dimensions"])], node["models"], KEY)
-
-    def __init__(
-        self, dimensions: Sequence[str], models: Mapping[str, Any], below_seconds: float | None, cache: Mapping[str, Any], dtype: str,
-        device: str, batch_size: int,
-    ) -> None:  # fmt: skip
-        self.dimensions, self.below_seconds = _chosen(dimensions), below_seconds
-        folder = cache["folder"]
-        store = None if folder is None else FeatureStore(Path(folder).expanduser(), int(cache["gigabytes"] * 1e9))
-        self.measures = Measures([*self.dimensions], models, store, dtype, device, KEY)
+    def seconds_of(self, clip: Clip) -> float:
+        """How long a clip is. Raises ClipError where neither its record nor its file says it."""
+        return clip.frames / (clip.fps or self.measures.reader.rate(clip.path))
 
     def measure(self, samples: Sequence[Sample]) -> list[Row | Failure]:
         """The dimensions that apply to each sample's query, of all its clips; a Failure where none of them could be measured."""
@@ -139,19 +95,10 @@ class VBench:
             return clip
         if clip.status != "ok":
             return Failure("unusable", f"the clip is {clip.status}")
-        if self.below_seconds is None:
-            return clip
         try:
-            seconds = clip.frames / (clip.fps or self.measures.reader.rate(clip.path))
+            return self.problem_of(clip) or clip
         except ClipError as error:
             return Failure("unreadable", str(error))
-        if seconds < self.below_seconds:
-            return clip
-        return Failure(
-            "too_long",
-            f"{seconds:.3g} s, and VBench is for clips below {self.below_seconds:g} s; {KEY}.below_seconds=null measures it all the "
-            "same, as the leaderboard does with CogVideoX's of 6.1 s",
-        )
 
     def _row(self, sample: Sample, jobs: Sequence[Job], failed: Sequence[Failure]) -> Row | Failure:
         """What stands in the rows for a sample, of its clips that were measured and of those that could not be."""
@@ -160,21 +107,98 @@ class VBench:
             values = [job.found[name] for job in jobs if name in job.found]
             found = [one for one in values if isinstance(one, Weighted)]
             if found:
-                row[name] = Weighted.pooled([one.value for one in found], [one.weight for one in found])
+                row[self.dimensions[name].name] = Weighted.pooled(
+                    [one.value for one in found], [one.weight for one in found]
+                )
             elif not values or any(isinstance(one, Failure) for one in values):
-                row[name] = None
+                row[self.dimensions[name].name] = None
         in_part = [[one for one in job.found.values() if isinstance(one, Failure)] for job in jobs]
         reasons = [*failed, *(one[0] for one in in_part if one)]
         if reasons and all(value is None for value in row.values()):
             return reasons[0]
         if jobs or failed:
-            row[FAILED] = Weighted(len(reasons) / (len(jobs) + len(failed)), len(jobs) + len(failed))
+            row[self.counters.failed] = Weighted(len(reasons) / (len(jobs) + len(failed)), len(jobs) + len(failed))
         filtered = [job.found.get("temporal_flickering") for job in jobs]
         accepted = sum(isinstance(one, Weighted) for one in filtered)
         looked_at = accepted + filtered.count(Dropped(seen=True))
         if looked_at:
-            row[STATIC] = Weighted(accepted / looked_at, looked_at)
-        return row | {OUTSIDE: float(labels_of(sample.query) is None)}
+            row[self.counters.static] = Weighted(accepted / looked_at, looked_at)
+        return row | {self.counters.outside: float(labels_of(sample.query) is None)}
+
+
+class VBench(InProcess):
+    """VBench's official dimensions in this process; see `vpo.evaluator.vbench.dimensions` for which queries each one is measured on.
+
+    Clips are pooled with the weight that VBench gives them (frames, or clips), so that the aggregate is VBench's.
+
+    Args:
+        dimensions: by name: those of VBench that can be measured here, and "flicker_unfiltered".
+        models: {dino, clip_b32, clip_l14: each {path, revision}, head_file: LAION's linear head of version 1, raft_file: RAFT's
+            weights, where None has torchvision fetch them}.
+        below_seconds: a clip as long as this, or longer, is a Failure: VBench is for shorter ones, and VBench-Long, which cuts clips,
+            gives other numbers. None measures all.
+        cache: {folder: of features that are kept between runs, None keeps none; gigabytes: at most}.
+        dtype: of the encoders' weights.
+        device: "cpu", "gpu" or "cuda".
+        batch_size: samples at once.
+    """
+
+    not_in_key = ("cache", "batch_size")
+
+    @staticmethod
+    def card(
+        dimensions: Sequence[str], models: Mapping[str, Any], below_seconds: float | None, cache: Mapping[str, Any], dtype: str,
+        device: str, batch_size: int,
+    ) -> EvaluatorCard:  # fmt: skip
+        """The card, by the dimensions. Raises UserError where a dimension cannot be measured here, or a setting is wrong."""
+        listed = _chosen(dimensions)
+        if below_seconds is not None and not below_seconds > 0:
+            raise UserError(f"{KEY}.below_seconds={below_seconds} must be above 0, or null")
+        check_cache(cache, KEY)
+        return EvaluatorCard(
+            name="VBench",
+            version="1",
+            about=_about(listed, models),
+            needs=frozenset({"clips"}),
+            metrics=(*(one.metric for one in listed.values()), *COUNTERS.metrics("VBench")),
+            applies=lambda sample: row_names(sample, listed, COUNTERS),
+            derived=DERIVED,
+        )  # fmt: skip
+
+    @staticmethod
+    def check_files(node: Mapping[str, Any]) -> None:
+        """Raise UserError where a dimension of a config needs a file or a package that is not there."""
+        check_files([*_chosen(node["dimensions"])], node["models"], KEY)
+
+    def __init__(
+        self, dimensions: Sequence[str], models: Mapping[str, Any], below_seconds: float | None, cache: Mapping[str, Any], dtype: str,
+        device: str, batch_size: int,
+    ) -> None:  # fmt: skip
+        listed = _chosen(dimensions)
+        super().__init__(listed, Measures([*listed], models, store_of(cache), dtype, device, KEY), COUNTERS)
+        self.below_seconds = below_seconds
+
+    def problem_of(self, clip: Clip) -> Failure | None:
+        """Whether it is too long for VBench. Raises ClipError where it cannot be read."""
+        if self.below_seconds is None or (seconds := self.seconds_of(clip)) < self.below_seconds:
+            return None
+        return Failure(
+            "too_long",
+            f"{seconds:.3g} s, and VBench is for clips below {self.below_seconds:g} s; evaluator=vbench_long is for longer ones, and "
+            f"{KEY}.below_seconds=null measures it all the same, as the leaderboard does with CogVideoX's of 6.1 s",
+        )
+
+
+def check_cache(cache: Mapping[str, Any], key: str) -> None:
+    """Raise UserError where the settings of the features' cache are wrong."""
+    if not cache["gigabytes"] > 0:
+        raise UserError(f"{key}.cache.gigabytes={cache['gigabytes']} must be above 0")
+
+
+def store_of(cache: Mapping[str, Any]) -> FeatureStore | None:
+    """Where features are kept between runs."""
+    folder = cache["folder"]
+    return None if folder is None else FeatureStore(Path(folder).expanduser(), int(cache["gigabytes"] * 1e9))
 
 
 def _chosen(names: Sequence[str]) -> dict[str, Dimension]:

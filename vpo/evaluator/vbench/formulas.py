@@ -55,25 +55,29 @@ def style(images: torch.Tensor, text: torch.Tensor) -> float:
     return float(cosines.mean())
 
 
-def steadiness(windows: Iterable[np.ndarray]) -> float | None:
-    """(255 - mean over t of mean |I_t - I_t+1| over pixels and channels) / 255 (`vbench/temporal_flickering.py`).
+def changes(windows: Iterable[np.ndarray]) -> list[float]:
+    """Of each step from frame to frame, the mean of |I_t - I_t+1| over pixels and channels (`vbench/temporal_flickering.py`).
 
     Args:
         windows: all frames in order, some at a time, uint8 (n, H, W, 3).
 
     Returns:
-        A number in 0..1, 1 for a frozen picture; None where T < 2.
+        T - 1 numbers in 0..255.
     """
-    total, steps = 0.0, 0
+    found: list[float] = []
     last: np.ndarray | None = None
     for window in windows:
         for image in window:
             frame = image.astype(np.int16)
             if last is not None:
-                total += float(np.abs(frame - last).mean(dtype=np.float64))
-                steps += 1
+                found.append(float(np.abs(frame - last).mean(dtype=np.float64)))
             last = frame
-    return (255 - total / steps) / 255 if steps else None
+    return found
+
+
+def steadiness(steps: Sequence[float]) -> float | None:
+    """(255 - the mean of `changes`) / 255 (`vbench/temporal_flickering.py`): 1 for a frozen picture, None without a step."""
+    return (255 - sum(steps) / len(steps)) / 255 if steps else None
 
 
 def top_speed(flows: torch.Tensor, share: float) -> list[float]:

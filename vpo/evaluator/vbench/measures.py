@@ -1,9 +1,13 @@
-"""How each dimension of VBench is measured on clips in this process; the formulas are `vpo.evaluator.vbench.formulas`."""
+"""How each dimension is measured on clips in this process: on all of a clip, or on its segments.
+
+The formulas are `vpo.evaluator.vbench.formulas`; what VBench-Long does differently is `LongMeasures`.
+"""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +18,24 @@ from vpo.cards import Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench import formulas
 from vpo.evaluator.vbench.dimensions import CLIPS, UNFILTERED, label_of
+from vpo.evaluator.vbench.segments import Cut, Segments, Whole
+from vpo.evaluator.vbench.slow_fast import fused
 from vpo.records import Clip, Failure, Query
 from vpo.storage.feature_store import FeatureStore
 from vpo.video.aesthetic_head import read_head
 from vpo.video.clips import ClipError
-from vpo.video.features import ClipEncoder, DinoEncoder
+from vpo.video.features import ClipEncoder, Dino2Encoder, DinoEncoder
 from vpo.video.flow import Raft, TooSmall, check_raft
 from vpo.video.frames import FrameCache, FrameReader, groups
 from vpo.video.models import Place
-from vpo.video.transforms import CLIP, CLIP_OF_VBENCH
+from vpo.video.transforms import CLIP, CLIP_OF_VBENCH, DINO2_OF_VBENCH
 
 FLOW = ("temporal_flickering", "dynamic_degree")  # need RAFT
 GROUP_BYTES = (
     1 << 28
 )  # of the frames of clips that are measured together; one clip may have more, up to what the cache keeps
 TOO_SHORT = Failure("too_short", "the clip has one frame, and the dimension compares frames")
+NO_STYLE = Failure("no_label", "the query's auxiliary_info names no appearance_style, as VBench_full_info.json does")
 NOT_FINITE = Failure("not_finite", "the model gives what is no number")
 
 
@@ -85,6 +92,8 @@ class Measures:
         key: of the evaluator in the config, for messages.
     """
 
+    cut: Cut = Whole()
+
     def __init__(
         self,
         dimensions: Sequence[str],
@@ -95,7 +104,7 @@ class Measures:
         key: str,
     ) -> None:
         def place(name: str) -> tuple[Place, str]:
-            return Place(models[name]["path"], models[name]["revision"], dtype, device), f"{key}.models.{name}.path"
+            return _place(models, name, dtype, device, key)
 
         self.dimensions, self.key = tuple(dimensions), key
         self.reader = FrameReader("all", cache=FrameCache())
@@ -103,15 +112,17 @@ class Measures:
         self.frames_of_b32 = ClipEncoder(*place("clip_b32"), CLIP_OF_VBENCH, store=store)
         self.images_of_b32 = ClipEncoder(*place("clip_b32"), CLIP, store=store)  # as Pillow resizes
         self.frames_of_l14 = ClipEncoder(*place("clip_l14"), CLIP_OF_VBENCH, store=store)
-        self._encoders = (self.dino, self.frames_of_b32, self.images_of_b32, self.frames_of_l14)
+        self._encoders: list[ClipEncoder | DinoEncoder] = [
+            self.dino, self.frames_of_b32, self.images_of_b32, self.frames_of_l14
+        ]  # fmt: skip
         self.flow = Raft(models["raft_file"], device, f"{key}.models.raft_file")
         self._head_file = str(models["head_file"])
         self._head: tuple[torch.Tensor, float] | None = None
-        self._accepted: Counter[int] = Counter()  # static clips by sample
+        self._accepted: Counter[int] = Counter()  # static clips, or segments, by sample
         self._measures: dict[str, Callable[[Sequence[Job]], list[Value]]] = {
             "subject_consistency": self._subject_consistency,
             "background_consistency": self._background_consistency,
-            "temporal_flickering": self._temporal_flickering,
+            "temporal_flickering": lambda jobs: [self._temporal_flickering(job) for job in jobs],
             "dynamic_degree": lambda jobs: [self._dynamic_degree(job) for job in jobs],
             "aesthetic_quality": self._aesthetic_quality,
             "appearance_style": self._appearance_style,
@@ -136,10 +147,12 @@ class Measures:
             one.close()
 
     def _subject_consistency(self, jobs: Sequence[Job]) -> list[Value]:
-        return [_value(one, _consistency) for one in self.dino.images([job.path for job in jobs], self.reader)]
+        found = self.dino.images([job.path for job in jobs], self.reader)
+        return [self._of_features(job, one, _consistency) for job, one in zip(jobs, found, strict=True)]
 
     def _background_consistency(self, jobs: Sequence[Job]) -> list[Value]:
-        return [_value(one, _consistency) for one in self.frames_of_b32.images([job.path for job in jobs], self.reader)]
+        found = self.frames_of_b32.images([job.path for job in jobs], self.reader)
+        return [self._of_features(job, one, _consistency) for job, one in zip(jobs, found, strict=True)]
 
     def _aesthetic_quality(self, jobs: Sequence[Job]) -> list[Value]:
         if self._head is None:
@@ -151,8 +164,12 @@ class Measures:
                 f"{self.key}.models.head_file: it reads features of {len(weight)} numbers, and models.clip_l14 makes {width}; give "
                 "the CLIP that it was trained on (ViT-L/14)"
             )
+
+        def formula(frames: torch.Tensor) -> Value:
+            return Weighted(formulas.aesthetic(frames, weight, bias), 1)
+
         found = self.frames_of_l14.images([job.path for job in jobs], self.reader)
-        return [_value(one, lambda frames: Weighted(formulas.aesthetic(frames, weight, bias), 1)) for one in found]
+        return [self._of_features(job, one, formula) for job, one in zip(jobs, found, strict=True)]
 
     def _appearance_style(self, jobs: Sequence[Job]) -> list[Value]:
         """Against the name of the style alone, as the suite's label has it."""
@@ -160,78 +177,182 @@ class Measures:
         names = [style if isinstance(style, str) else "" for style in styles]
         texts = self.images_of_b32.texts(names)
         found = self.images_of_b32.images([job.path for job in jobs], self.reader)
-        return [
-            _value(images, lambda frames, text=text: Weighted(formulas.style(frames, text), len(frames)))  # type: ignore[misc]
-            if name
-            else Failure(
-                "no_label", "the query's auxiliary_info names no appearance_style, as VBench_full_info.json does"
-            )
-            for name, text, images in zip(names, texts, found, strict=True)
-        ]
+
+        def value(job: Job, name: str, text: torch.Tensor, images: torch.Tensor | ClipError) -> Value:
+            if not name:
+                return NO_STYLE
+            return self._of_features(job, images, lambda one: Weighted(formulas.style(one, text), len(one)))
+
+        return [value(*one) for one in zip(jobs, names, texts, found, strict=True)]
 
     def _steadiness(self, job: Job) -> Value:
         try:
-            value = formulas.steadiness(window.images for window in self.reader.windows(job.path))
+            spans = self._spans(job)
+            steps = self._steps(job)
         except ClipError as error:
             return _of_error(error)
-        return TOO_SHORT if value is None else Weighted(value, 1)
+        return self._pooled([_steady(steps, span) for span in spans])
 
-    def _temporal_flickering(self, jobs: Sequence[Job]) -> list[Value]:
-        """Of the first five clips of each prompt that are static."""
-        found: list[Value] = []
-        for job in jobs:
-            enough = self._accepted[job.place] >= CLIPS
-            found.append(Dropped(seen=False) if enough else self._steadiness_if_static(job))
-            self._accepted[job.place] += isinstance(found[-1], Weighted)
-        return found
-
-    def _steadiness_if_static(self, job: Job) -> Value:
+    def _temporal_flickering(self, job: Job) -> Value:
+        """Of the first five clips of each prompt that are static (of VBench-Long: segments)."""
+        wanted = CLIPS - self._accepted[job.place]
+        if wanted <= 0:
+            return Dropped(seen=False)
         try:
-            places = self.reader.indices(job.path)
-            speeds = self._speeds(job, places, formulas.STATIC_TOP)
-            ends = dict(self._images(job, {places[0], places[-1]}))
-            first, last = ends[places[0]], ends[places[-1]]
-            there, back = self._top_speeds([(first, last), (last, first)], formulas.STATIC_TOP)
+            static = self._static(job)
+            if not isinstance(static, list):
+                return static
+            if not static:
+                return Dropped(seen=True)
+            steps = self._steps(job)
         except (ClipError, TooSmall) as error:
             return _of_error(error)
-        if not all(map(math.isfinite, (*speeds, there, back))):
+        value = self._pooled([_steady(steps, span) for span in static[:wanted]])
+        self._accepted[job.place] += len(static[:wanted]) if isinstance(value, Weighted) else 0
+        return value
+
+    def _static(self, job: Job) -> list[range] | Failure:
+        """The parts of a clip that the static filter accepts."""
+        spans = self._spans(job)
+        pairs = [pair for span in spans for pair in (*pairwise(span), (span[0], span[-1]), (span[-1], span[0]))]
+        speeds = self._speeds(job, pairs, formulas.STATIC_TOP)
+        if not all(map(math.isfinite, speeds)):
             return NOT_FINITE
-        static = formulas.is_static(speeds, there, back, *first.shape[:2])
-        return self._steadiness(job) if static else Dropped(seen=True)
+        found, start = [], 0
+        for span in spans:
+            *own, there, back = speeds[start : start + len(span) + 1]
+            start += len(span) + 1
+            if formulas.is_static(own, there, back, job.clip.height, job.clip.width):
+                found.append(span)
+        return found
 
     def _dynamic_degree(self, job: Job) -> Value:
-        """1 for a clip that moves, 0 for one that does not."""
+        """1 for a clip that moves, 0 for one that does not; of segments, the share of those that move."""
         try:
             rate = job.clip.fps or self.reader.rate(job.path)
-            chosen = formulas.sampled(self.reader.count(job.path), rate)
-            speeds = self._speeds(job, chosen, formulas.DYNAMIC_TOP)
+            sampled = [[span[place] for place in formulas.sampled(len(span), rate)] for span in self._spans(job)]
+            speeds = self._speeds(job, [pair for one in sampled for pair in pairwise(one)], formulas.DYNAMIC_TOP)
         except (ClipError, TooSmall) as error:
             return _of_error(error)
         if not all(map(math.isfinite, speeds)):
             return NOT_FINITE
-        return Weighted(float(formulas.is_dynamic(speeds, job.clip.height, job.clip.width)), 1)
+        found: list[Value] = []
+        for one in sampled:
+            own, speeds = speeds[: len(one) - 1], speeds[len(one) - 1 :]
+            found.append(Weighted(float(formulas.is_dynamic(own, job.clip.height, job.clip.width)), 1))
+        return self._pooled(found)
 
-    def _speeds(self, job: Job, chosen: Sequence[int], share: float) -> list[float]:
-        """The top speed from each of the chosen frames to the next of them."""
-        speeds: list[float] = []
-        waiting: list[tuple[np.ndarray, np.ndarray]] = []
-        last: np.ndarray | None = None
-        for _, image in self._images(job, set(chosen)):
-            if last is not None:
-                waiting.append((last, image))
-            last = image
-            if len(waiting) == self.flow.batch_size:
-                speeds += self._top_speeds(waiting, share)
-                waiting = []
-        return speeds + self._top_speeds(waiting, share)
+    def _spans(self, job: Job) -> list[range]:
+        """The parts on which a clip is measured, by their frames. Raises ClipError where it cannot be read."""
+        return self.cut.spans(
+            job.query, self.reader.count(job.path), lambda: job.clip.fps or self.reader.rate(job.path)
+        )
 
-    def _top_speeds(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], share: float) -> list[float]:
-        return [speed for flow in self.flow.flows(pairs) for speed in formulas.top_speed(flow, share)]
+    def _of_features(
+        self, job: Job, features: torch.Tensor | ClipError, formula: Callable[[torch.Tensor], Value]
+    ) -> Value:
+        """What a formula makes of the features of a clip's parts; a Failure where there are none."""
+        if isinstance(features, ClipError):
+            return _of_error(features)
+        return self._pooled([formula(features[span.start : span.stop]) for span in self._spans(job)])
+
+    def _pooled(self, values: Sequence[Value]) -> Value:
+        """A clip's value; a Failure where a part has one, or a number is none, as of broken weights."""
+        found = [one for one in values if isinstance(one, Weighted)]
+        if len(found) < len(values):
+            return next(one for one in values if not isinstance(one, Weighted))
+        if not all(math.isfinite(one.value) for one in found):
+            return NOT_FINITE
+        return self.cut.pooled(found)
+
+    def _steps(self, job: Job) -> list[float]:
+        """How much the picture changes from each frame to the next. Raises ClipError where the clip cannot be read."""
+        return formulas.changes(window.images for window in self.reader.windows(job.path))
+
+    def _speeds(self, job: Job, pairs: Sequence[tuple[int, int]], share: float) -> list[float]:
+        """The top speed from one frame to another, of each pair; the clip is read once, and frames are held while they are needed.
+
+        Raises:
+            ClipError: The clip cannot be read.
+            TooSmall: Its pictures are too small for the model.
+        """
+        found = [math.nan] * len(pairs)
+        complete: dict[int, list[int]] = {}  # by the frame with which a pair is there
+        needed: dict[int, int] = {}  # of each frame, the last one that it is compared with
+        for number, pair in enumerate(pairs):
+            complete.setdefault(max(pair), []).append(number)
+            for one in pair:
+                needed[one] = max(needed.get(one, 0), *pair)
+        held: dict[int, np.ndarray] = {}
+        waiting: list[tuple[int, tuple[np.ndarray, np.ndarray]]] = []
+
+        def measure() -> None:
+            if waiting:
+                numbers, images = zip(*waiting, strict=True)
+                top = [speed for flow in self.flow.flows(images) for speed in formulas.top_speed(flow, share)]
+                for number, speed in zip(numbers, top, strict=True):
+                    found[number] = speed
+                waiting.clear()
+
+        for place, image in self._images(job, set(needed)):
+            held[place] = image
+            for number in complete.get(place, ()):
+                first, second = pairs[number]
+                waiting.append((number, (held[first], held[second])))
+                if len(waiting) == self.flow.batch_size:
+                    measure()
+            held = {one: picture for one, picture in held.items() if needed[one] > place}
+        measure()
+        return found
 
     def _images(self, job: Job, chosen: set[int]) -> Iterator[tuple[int, np.ndarray]]:
         """The chosen frames with their places, in order. Raises ClipError where the clip cannot be read."""
         for window in self.reader.windows(job.path, chosen):
             yield from zip(window.indices, window.images, strict=True)
+
+
+class LongMeasures(Measures):
+    """VBench-Long's: on segments, and consistency between segments beside that inside of them.
+
+    Args:
+        models: as of `VBench`, and dino2: {path, revision}.
+    """
+
+    cut: Cut = Segments()
+
+    def __init__(
+        self,
+        dimensions: Sequence[str],
+        models: Mapping[str, Any],
+        store: FeatureStore | None,
+        dtype: str,
+        device: str,
+        key: str,
+    ) -> None:
+        super().__init__(dimensions, models, store, dtype, device, key)
+        self.dino2 = Dino2Encoder(*_place(models, "dino2", dtype, device, key), DINO2_OF_VBENCH, store=store)
+        self._encoders.append(self.dino2)
+        self._measures |= {
+            "subject_consistency": self._fused_subject_consistency,
+            "subject_in_segments": self._subject_consistency,
+            "background_in_segments": self._background_consistency,
+        }
+        del self._measures["background_consistency"]
+
+    def _fused_subject_consistency(self, jobs: Sequence[Job]) -> list[Value]:
+        return [self._fused(job, inside) for job, inside in zip(jobs, self._subject_consistency(jobs), strict=True)]
+
+    def _fused(self, job: Job, inside: Value) -> Value:
+        """With the consistency of the segments' first frames."""
+        if not isinstance(inside, Weighted):
+            return inside
+        firsts = [span.start for span in self._spans(job)]
+        reader = FrameReader(lambda _: firsts, cache=self.reader.cache)
+        (features,) = self.dino2.images([job.path], reader)
+        reader.close()
+        if isinstance(features, ClipError):
+            return _of_error(features)
+        return self._pooled([Weighted(fused(inside.value, formulas.consistency(features)), 1)])
 
 
 def check_files(dimensions: Sequence[str], models: Mapping[str, Any], key: str) -> None:
@@ -242,19 +363,20 @@ def check_files(dimensions: Sequence[str], models: Mapping[str, Any], key: str) 
         read_head(models["head_file"], f"{key}.models.head_file")
 
 
+def _place(models: Mapping[str, Any], name: str, dtype: str, device: str, key: str) -> tuple[Place, str]:
+    """Where a model of the config is, and the key that names it."""
+    return Place(models[name]["path"], models[name]["revision"], dtype, device), f"{key}.models.{name}.path"
+
+
 def _consistency(features: torch.Tensor) -> Value:
     value = formulas.consistency(features)
     return TOO_SHORT if value is None else Weighted(value, len(features) - 1)
 
 
-def _value(features: torch.Tensor | ClipError, formula: Callable[[torch.Tensor], Value]) -> Value:
-    """What a formula makes of a clip's features; a Failure where there are none, or it gives no number, as broken weights do."""
-    if isinstance(features, ClipError):
-        return _of_error(features)
-    found = formula(features)
-    if isinstance(found, Weighted) and not math.isfinite(found.value):
-        return NOT_FINITE
-    return found
+def _steady(steps: Sequence[float], span: range) -> Value:
+    """Of the steps inside of a part."""
+    value = formulas.steadiness(steps[span.start : span.stop - 1])
+    return TOO_SHORT if value is None else Weighted(value, 1)
 
 
 def _of_error(error: Exception) -> Failure:

@@ -1,0 +1,106 @@
+"""VBench-Long's dimensions that need no environment of their own: clips of 5 s and more, cut into segments."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vpo.cards import EvaluatorCard
+from vpo.errors import UserError
+from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chosen, row_names
+from vpo.evaluator.vbench.evaluator import InProcess, check_cache, store_of
+from vpo.evaluator.vbench.measures import LongMeasures, check_files
+from vpo.records import Clip, Failure
+
+KEY = "evaluator.vbench_long"
+HERE = {
+    name: LONG[name]
+    for name in (
+        "subject_consistency", "subject_in_segments", "background_in_segments", "temporal_flickering", "dynamic_degree",
+        "aesthetic_quality", "appearance_style", "flicker_unfiltered",
+    )
+}  # fmt: skip
+
+
+class VBenchLong(InProcess):
+    """VBench-Long in this process: VBench's formulas on segments of 2 s, a clip's value their mean, and clips count alike.
+
+    `subject_consistency` is fused with the consistency of the segments' first frames by DINOv2, as `evaluate_long.sh` has it.
+    `subject_in_segments` and `background_in_segments` are consistency inside of segments alone, which VBench-Long gives without its
+    flag `--dev_flag`. background_consistency as in `evaluate_long.sh` needs DreamSim, which is not here.
+
+    Args:
+        dimensions: by name.
+        models: {dino, dino2, clip_b32, clip_l14: each {path, revision}, head_file, raft_file}; see `VBench`.
+        from_seconds: a shorter clip is a Failure: it is one for VBench, whose numbers are others. None measures all.
+        cache: see `VBench`.
+        dtype: of the encoders' weights.
+        device: "cpu", "gpu" or "cuda".
+        batch_size: samples at once.
+    """
+
+    not_in_key = ("cache", "batch_size")
+
+    @staticmethod
+    def card(
+        dimensions: Sequence[str], models: Mapping[str, Any], from_seconds: float | None, cache: Mapping[str, Any], dtype: str,
+        device: str, batch_size: int,
+    ) -> EvaluatorCard:  # fmt: skip
+        """The card, by the dimensions. Raises UserError where a dimension cannot be measured here, or a setting is wrong."""
+        listed = _chosen(dimensions)
+        if from_seconds is not None and not from_seconds > 0:
+            raise UserError(f"{KEY}.from_seconds={from_seconds} must be above 0, or null")
+        check_cache(cache, KEY)
+        return EvaluatorCard(
+            name="VBench-Long",
+            version="1",
+            about=_about(models),
+            needs=frozenset({"clips"}),
+            metrics=(*(one.metric for one in listed.values()), *LONG_COUNTERS.metrics("VBench-Long")),
+            applies=lambda sample: row_names(sample, listed, LONG_COUNTERS),
+        )
+
+    @staticmethod
+    def check_files(node: Mapping[str, Any]) -> None:
+        """Raise UserError where a dimension of a config needs a file or a package that is not there."""
+        check_files([*_chosen(node["dimensions"])], node["models"], KEY)
+
+    def __init__(
+        self, dimensions: Sequence[str], models: Mapping[str, Any], from_seconds: float | None, cache: Mapping[str, Any], dtype: str,
+        device: str, batch_size: int,
+    ) -> None:  # fmt: skip
+        listed = _chosen(dimensions)
+        super().__init__(listed, LongMeasures([*listed], models, store_of(cache), dtype, device, KEY), LONG_COUNTERS)
+        self.from_seconds = from_seconds
+
+    def problem_of(self, clip: Clip) -> Failure | None:
+        """Whether it is too short for VBench-Long. Raises ClipError where it cannot be read."""
+        if self.from_seconds is None or (seconds := self.seconds_of(clip)) >= self.from_seconds:
+            return None
+        return Failure(
+            "too_short",
+            f"{seconds:.3g} s, and VBench-Long is for clips from {self.from_seconds:g} s; evaluator=vbench is for shorter ones, and "
+            f"{KEY}.from_seconds=null measures it all the same",
+        )
+
+
+def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
+    if "background_consistency" in names:
+        raise UserError(
+            f"{KEY}.dimensions: background_consistency compares segments by DreamSim, which is not here; background_in_segments is "
+            "what VBench-Long gives without --dev_flag"
+        )
+    return chosen(
+        names, HERE, f"{KEY}.dimensions", "VBench-Long's own code measures it: vpo evaluate export format=vbench"
+    )
+
+
+def _about(models: Mapping[str, Any]) -> str:
+    """What the card says of method, models, licences and blind spots."""
+    used = ", ".join(f"{name} {models[name]['path']}" for name in ("dino", "dino2", "clip_b32", "clip_l14"))
+    return (
+        f"VBench-Long's formulas (Vchitect/VBench at 45e79ec, vbench2_beta_long, arXiv 2411.13503) in this process, by {used}. "
+        "Segments of 2 s, or of 10 s for a prompt of the suite that human action, temporal style or overall consistency measures; a "
+        "clip's value is the mean of its segments'. Not to be compared with VBench's numbers. Differs: segments are not "
+        "written to files again, which changes pixels a little; see VBench's card for the rest. Licences: VBench, DINO and DINOv2 "
+        "Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: cuts between scenes (upstream's split by scenes is off, "
+        "too), and what changes between segments but for the subject"
+    )
