@@ -17,11 +17,13 @@ import torch.multiprocessing
 
 from tests.conftest import ROOT
 from tests.encoders import save_encoder
+from vpo.assets.tiny import vision, vlm
 from vpo.build import build, card_of
 from vpo.cards import Weighted
 from vpo.checking.composing import compose
 from vpo.errors import UserError
-from vpo.records import Failure, Prompt, Sample
+from vpo.records import Failure, Prompt, Rival, Sample
+from vpo.results.across import function_across
 from vpo.results.aggregates import MeanOfItems, WeightedMean, aggregate_class
 from vpo.stages.evaluate import measure
 
@@ -32,17 +34,36 @@ ENCODERS = (
 )  # tiny ones stand in for theirs
 AWAY = Failure("timeout", "no answer")
 ROWS = 5
-GIVEN = {"clips", "verdicts", "query_verdicts", "scores"}  # of what cards ask for, what the samples have
+OF_ALL = {"clip_unsafe"}  # a share of all prompts, as its card says: a clip that was not made is not unsafe
+GIVEN = {"clips", "verdicts", "query_verdicts", "scores", "rivals"}  # of what cards ask for, what the samples have
+
+
+# Small random models of the true classes in the place of released ones.
+STAND_INS = {
+    "facebook/dino-vitb16": "dino", "facebook/dinov2-base": "dino2", "openai/clip-vit-base-patch32": "clip_b32",
+    "openai/clip-vit-large-patch14": "clip_l14", "TIGER-Lab/VideoScore": "videoscore", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": "mps",
+}  # fmt: skip
+ASKING = ("clip_safety", "compositional", "winrate", "winrate_clips")
 
 
 @cache
 def config_of(name):
-    return compose(f"evaluator=[{name}]").config
+    return compose(f"evaluator=[{name}]", *(["engine=vlm", "engine.model=tiny"] if name in ASKING else [])).config
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return str(save_encoder(tmp_path_factory.mktemp("encoder")))
+def models(tmp_path_factory):
+    """Folders of small models by what they stand in for."""
+    root = tmp_path_factory.mktemp("models")
+    found = {"encoder": str(save_encoder(root / "encoder"))}
+    for name, write in {
+        **{one: vision.MODELS[one] for one in (*STAND_INS.values(), "aesthetic_head")},
+        "qwen2_5_vl": vlm.qwen2_5_vl,
+    }.items():
+        (root / name).mkdir()
+        write(root / name)
+        found[name] = str(root / name)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -77,43 +98,54 @@ def samples(tmp_path_factory):
             verdicts[n],
             of_queries[n],
             tuple(one[n] for one in scores),
+            (Rival("other", replace(prompts[n], text=query.text, method="other"), (clips[1][n],)),),
         )
         for n, query in enumerate(queries)
     ]
 
 
-def node_of(name, encoder):
-    """The node of a choice, with tiny encoders of sentences."""
+def node_of(name, models):
+    """The node of a choice, with small models in the place of those that are not here."""
 
     def tiny(node):
-        if isinstance(node, dict):
-            own = {key: tiny(value) for key, value in node.items()}
-            return own | {"model": encoder, "max_tokens": 32} if node.get("_target_") in ENCODERS else own
-        return node
+        if not isinstance(node, dict):
+            return node
+        own = {key: tiny(value) for key, value in node.items()}
+        if node.get("_target_") in ENCODERS:
+            own |= {"model": models["encoder"], "max_tokens": 32}
+        if node.get("_target_") == "vpo.reward.asking.engine.VisionEngine":
+            own |= {"model": models["qwen2_5_vl"], "dtype": "float32", "min_pixels": 784, "max_pixels": 3136}
+        if node.get("path") in STAND_INS:
+            own |= {"path": models[STAND_INS[node["path"]]], "revision": None, "dtype": "float32"}
+        head = str(Path(models["aesthetic_head"]) / "head.json")
+        own |= {key: head for key in ("head", "head_file") if key in node}
+        own |= {"from_seconds": None} if "from_seconds" in node else {}
+        own |= {"max_new_tokens": 8, "tries": 1} if {"tries", "max_new_tokens"} <= node.keys() else {}
+        return own
 
     (node,) = config_of(name)["evaluator"].values()
     return tiny(node)
 
 
 @pytest.fixture
-def chosen(request, encoder, samples):
+def chosen(request, models, samples):
     """(node, card) of a choice that works here."""
     lacking = LACKING.get(request.param)
     if lacking is None:
-        lacking = LACKING[request.param] = lacking_of(request.param, encoder, samples)
+        lacking = LACKING[request.param] = lacking_of(request.param, models, samples)
     if lacking:
         pytest.skip(lacking)
-    node = node_of(request.param, encoder)
+    node = node_of(request.param, models)
     return node, card_of(node)
 
 
 LACKING: dict[str, str] = {}  # by name, what a choice lacks on this machine; empty for nothing
 
 
-def lacking_of(name, encoder, samples):
+def lacking_of(name, models, samples):
     """Weights are looked for when an evaluator is built, or when it measures for the first time."""
     try:
-        node = node_of(name, encoder)
+        node = node_of(name, models)
         (row,) = measured(node, samples[:1])
     except UserError as error:
         return str(error)
@@ -152,9 +184,9 @@ def assert_alike(rows, others):
             assert one[name] == pytest.approx(other[name], abs=1e-5), name
 
 
-# NudeNet's real weights, where they are, take ten seconds.
+SLOW = ("nudity", "prompt_a_video", "vbench_long", *ASKING)  # models that take seconds
 every = pytest.mark.parametrize(
-    "chosen", [pytest.param(one, marks=pytest.mark.slow) if one == "nudity" else one for one in NAMES], indirect=True
+    "chosen", [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in NAMES], indirect=True
 )
 
 
@@ -207,21 +239,22 @@ def test_two_processes_say_what_one_says(chosen, samples, pool):
 def test_what_is_missing_is_no_number_and_takes_nothing_with_it(chosen, samples):
     """A query of which all that a card asks for has failed, beside one on which nothing has."""
     node, card = chosen
-    lost = replace(samples[1], clips=(AWAY, AWAY), scores=(AWAY, AWAY), verdict=AWAY, query_verdict=AWAY)
+    rivals = (Rival("other", AWAY, (AWAY,)),)
+    lost = replace(samples[1], rivals=rivals, clips=(AWAY, AWAY), scores=(AWAY, AWAY), verdict=AWAY, query_verdict=AWAY)
     rows = measured(node, [samples[0], lost])
     alone = measured(node, samples[:1])
     if not card.whole:
         assert_alike(rows[:1], alone)
     if card.needs and not isinstance(rows[1], Failure):
         judged = [name for name in rows[1] if rows[1][name] is None]
-        assert judged or not rows[1]
+        assert judged or set(rows[1]) <= OF_ALL
         assert set(rows[1]) <= set(card.applicable(lost)) | {name for name in rows[1] if card.metric_of(name).parts}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_card_says_what_a_reader_must_know(name, encoder):
+def test_a_card_says_what_a_reader_must_know(name, models):
     try:
-        node = node_of(name, encoder)
+        node = node_of(name, models)
     except UserError as error:
         pytest.skip(str(error))
     try:
@@ -235,7 +268,10 @@ def test_a_card_says_what_a_reader_must_know(name, encoder):
     for metric in card.metrics:
         assert metric.about, metric.name
         assert metric.label
-        assert issubclass(aggregate_class(metric.aggregate), torch.nn.Module)
+        if metric.across:
+            assert callable(function_across(metric))
+        else:
+            assert issubclass(aggregate_class(metric.aggregate), torch.nn.Module)
 
 
 AGGREGATES = (MeanOfItems, WeightedMean)
