@@ -163,6 +163,34 @@ def dinov2_transform(frame: np.ndarray) -> torch.Tensor:
     return normalised(image[top : top + 224, left : left + 224], IMAGENET_MEAN, IMAGENET_STD)
 
 
+def get_frame_indices(num_frames: int, vlen: int) -> list[int]:
+    """`sample="middle"`."""
+    acc_samples = min(num_frames, vlen)
+    intervals = np.linspace(start=0, stop=vlen, num=acc_samples + 1).astype(int)
+    ranges = [(interval, intervals[idx + 1] - 1) for idx, interval in enumerate(intervals[:-1])]
+    indices = [int((low + high) // 2) for low, high in ranges]
+    return indices + [indices[-1]] * (num_frames - len(indices))
+
+
+def clip_transform_of_whole(frame: np.ndarray) -> torch.Tensor:
+    """`clip_transform` of a tensor of uint8, which is resized to whole grey levels."""
+    height, width = sides(frame)
+    image = along(along(frame.astype(float), 0, height, cubic), 1, width, cubic)
+    return normalised(cropped(np.clip(np.rint(image), 0, 255)), OPENAI_MEAN, OPENAI_STD)
+
+
+@torch.no_grad()
+def overall_consistency(model: Any, text: torch.Tensor, videos: list[Video]) -> tuple[float, list[float]]:
+    """Of videos with the feature of a text, by a ViCLIP's towers; temporal_style is the same of other prompts."""
+    sim = []
+    for video in videos:
+        frames = load_video(video)
+        images = torch.cat([clip_transform_of_whole(frames[i]) for i in get_frame_indices(8, len(frames))])
+        feature = model.vision_encoder(images.unsqueeze(0).permute(0, 2, 1, 3, 4))
+        sim.append(float((feature / feature.norm(dim=-1, keepdim=True))[0] @ text))
+    return float(np.mean(sim)), sim
+
+
 class OfficialLong:
     """VBench-Long's dimensions over videos: (the dimension's number, the videos' numbers); see `Official`."""
 

@@ -57,7 +57,7 @@ def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     found = {"encoder": str(save_encoder(root / "encoder"))}
     for name, write in {
-        **{one: vision.MODELS[one] for one in (*STAND_INS.values(), "aesthetic_head")},
+        **{one: vision.MODELS[one] for one in (*STAND_INS.values(), "aesthetic_head", "viclip")},
         "qwen2_5_vl": vlm.qwen2_5_vl,
     }.items():
         (root / name).mkdir()
@@ -119,6 +119,7 @@ def node_of(name, models):
             own |= {"path": models[STAND_INS[node["path"]]], "revision": None, "dtype": "float32"}
         head = str(Path(models["aesthetic_head"]) / "head.json")
         own |= {key: head for key in ("head", "head_file") if key in node}
+        own |= {"viclip_file": str(Path(models["viclip"]) / "viclip.pth")} if "viclip_file" in node else {}
         own |= {"from_seconds": None} if "from_seconds" in node else {}
         own |= {"max_new_tokens": 8, "tries": 1} if {"tries", "max_new_tokens"} <= node.keys() else {}
         return own

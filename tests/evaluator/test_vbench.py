@@ -3,9 +3,9 @@
 import json
 import shutil
 import sys
-import types
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from tests.conftest import ROOT
-from tests.evaluator.official_vbench import Official
-from vpo.assets.tiny import vision
+from tests.evaluator.conftest import GreyFlow
+from tests.evaluator.official_vbench import Official, overall_consistency
 from vpo.build import build, card_of
 from vpo.cards import Weighted
 from vpo.errors import UserError
@@ -31,21 +31,17 @@ FEATURES = ["subject_consistency", "background_consistency", "aesthetic_quality"
 COUNTS = {"vbench_failed_clips", "vbench_outside_suite"}
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of tiny models."""
-    root = tmp_path_factory.mktemp("tiny")
-    for name in ("clip_b32", "clip_l14", "dino", "aesthetic_head"):
-        (root / name).mkdir()
-        vision.MODELS[name](root / name)
-    return root
+def files(tiny: Path) -> dict[str, str | None]:
+    """What a config names beside folders of models."""
+    head, viclip = tiny / "aesthetic_head/head.json", tiny / "viclip/viclip.pth"
+    return {"head_file": str(head), "raft_file": None, "viclip_file": str(viclip)}
 
 
 def node(tiny: Path, **values: Any) -> dict[str, Any]:
     """The node of conf/evaluator/vbench.yaml on tiny models, without a store of features."""
     own: dict[str, Any] = yaml.safe_load((ROOT / "conf/evaluator/vbench.yaml").read_text(encoding="utf-8"))
     models = {name: {"path": str(tiny / name), "revision": None} for name in ("dino", "clip_b32", "clip_l14")}
-    models |= {"head_file": str(tiny / "aesthetic_head/head.json"), "raft_file": None}
+    models |= files(tiny)
     return own | {"models": models, "cache": {"folder": None, "gigabytes": 1.0}, "device": "cpu"} | values
 
 
@@ -133,6 +129,30 @@ def test_the_numbers_are_those_of_vbenchs_own_way(tiny: Path, suite: list[Sample
     assert [row["aesthetic_quality"].weight for row in rows] == [1, 1, 1]
     means = sum(row["subject_consistency"].value for row in rows) / 3
     assert abs(means - dimension(rows, "subject_consistency", card)) > 1e-3, "the weights change nothing here"
+
+
+@pytest.mark.parametrize("name", ["overall_consistency", "temporal_style"])
+def test_consistency_with_the_text_is_vbenchs(tiny: Path, suite: list[Sample], name: str) -> None:
+    """Eight middle frames, whole grey levels, and the user's query, not the prompt that was rendered."""
+    own = node(tiny, dimensions=[name])
+    samples = [replace(one, query=query(number, [name])) for number, one in enumerate(suite)]
+    evaluator = build(own)
+    rows = evaluator.measure(samples)
+    model, texts = evaluator.measures.viclip.model, [one.query.text for one in samples]
+    expected = [
+        overall_consistency(model, text, [one.clip.path])[0]
+        for text, one in zip(evaluator.measures.viclip.texts(texts), samples, strict=True)
+    ]
+    evaluator.close()
+    assert [row[name].value for row in rows] == pytest.approx(
+        expected, abs=2e-4
+    )  # a grey level that is rounded up or down
+    assert [row[name].weight for row in rows] == [1, 1, 1]
+    assert len({round(one, 3) for one in expected}) == 3
+    assert dimension(rows, name, card_of(own)) == pytest.approx(sum(expected) / 3, abs=2e-4)
+    assert name not in measured(build(own), [replace(suite[0], query=query(9, None))])[0]  # of the suite alone
+    with pytest.raises(UserError, match=r"viclip_file=null; give ViClip-InternVid-10M-FLT\.pth: `hf download"):
+        VBench.check_files(own | {"models": own["models"] | {"viclip_file": None}})
 
 
 def test_clips_in_batches_or_alone_are_the_same(tiny: Path, suite: list[Sample]) -> None:
@@ -309,37 +329,6 @@ def test_clips_of_a_prompt_are_pooled_as_vbench_counts(tiny: Path, tmp_path: Pat
     assert pooled["aesthetic_quality"].weight == 2
     assert pooled["vbench_failed_clips"] == Weighted(0.5, 4)
     assert [row["aesthetic_quality"].weight for row in (suite, custom)] == [5, 6]
-
-
-class GreyFlow(torch.nn.Module):
-    """In the place of RAFT, whose weights are not here: to the right by as many pixels as the picture became brighter in levels."""
-
-    def forward(self, first: torch.Tensor, second: torch.Tensor, num_flow_updates: int = 12) -> list[torch.Tensor]:
-        assert num_flow_updates == 20
-        assert first.shape[2] % 8 == first.shape[3] % 8 == 0
-        assert -1 <= first.min() <= first.max() <= 1
-        step = (second - first).mean((1, 2, 3)) * 127.5
-        flow = torch.zeros(len(first), 2, *first.shape[2:])
-        flow[:, 0] = step[:, None, None]
-        return [torch.full_like(flow, torch.nan), flow]  # the last of the updates counts
-
-
-@pytest.fixture
-def raft(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torchvision whose RAFT is `GreyFlow`."""
-    module = types.ModuleType("torchvision.models.optical_flow")
-    module.Raft_Large_Weights = types.SimpleNamespace(C_T_V1="C_T_V1", DEFAULT="C_T_SKHT_V2")
-
-    def raft_large(*, weights: str | None, progress: bool = True) -> torch.nn.Module:
-        assert weights == "C_T_V1"
-        return GreyFlow()
-
-    module.raft_large = raft_large
-    models = types.ModuleType("torchvision.models")
-    models.optical_flow = module
-    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.models", models)
-    monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", module)
 
 
 def brightening(path: Path, step: int, count: int = 10, fps: float = 8) -> str:

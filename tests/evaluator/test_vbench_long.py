@@ -8,9 +8,8 @@ import torch
 import yaml
 
 from tests.conftest import ROOT
-from tests.evaluator.official_vbench import OfficialLong
-from tests.evaluator.test_vbench import GREY, brightening, dimension, measured, query, raft, sample, write  # noqa: F401
-from vpo.assets.tiny import vision
+from tests.evaluator.official_vbench import OfficialLong, overall_consistency, split_video_into_clips
+from tests.evaluator.test_vbench import GREY, brightening, dimension, files, measured, query, sample, write
 from vpo.build import build, card_of
 from vpo.cards import Weighted
 from vpo.errors import UserError
@@ -27,21 +26,11 @@ FROM_FRAMES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of tiny models."""
-    root = tmp_path_factory.mktemp("tiny")
-    for name in ("clip_b32", "clip_l14", "dino", "dino2", "aesthetic_head"):
-        (root / name).mkdir()
-        vision.MODELS[name](root / name)
-    return root
-
-
 def node(tiny: Path, **values: Any) -> dict[str, Any]:
     """The node of conf/evaluator/vbench_long.yaml on tiny models, without a store of features."""
     own: dict[str, Any] = yaml.safe_load((ROOT / "conf/evaluator/vbench_long.yaml").read_text(encoding="utf-8"))
     models = {name: {"path": str(tiny / name), "revision": None} for name in ("dino", "dino2", "clip_b32", "clip_l14")}
-    models |= {"head_file": str(tiny / "aesthetic_head/head.json"), "raft_file": None}
+    models |= files(tiny)
     return own | {"models": models, "cache": {"folder": None, "gigabytes": 1.0}, "device": "cpu"} | values
 
 
@@ -142,6 +131,20 @@ def test_a_prompt_of_longer_segments_is_cut_into_those(tiny: Path, clips_in: lis
     assert [row["long_aesthetic_quality"].value for row in rows] == pytest.approx(expected, abs=2e-5)
 
 
+def test_the_text_is_compared_with_each_segment(tiny: Path, clips_in: list[str]) -> None:
+    """Of 10 s, as the models of these dimensions read longer clips."""
+    own = node(tiny, dimensions=["overall_consistency"])
+    evaluator = build(own)
+    samples = [of_file(query(0, ["overall_consistency"]), clips_in[2], 1.0)]
+    (row,) = evaluator.measure(samples)
+    model, (text,) = evaluator.measures.viclip.model, evaluator.measures.viclip.texts([samples[0].query.text])
+    parts = split_video_into_clips(clips_in[2], 10)
+    expected, each = overall_consistency(model, text, parts)
+    evaluator.close()
+    assert len({round(one, 4) for one in each}) == 2
+    assert row["long_overall_consistency"] == Weighted(pytest.approx(expected, abs=2e-4), 1)
+
+
 def test_short_clips_are_for_vbench(tiny: Path, tmp_path: Path) -> None:
     short = write(tmp_path / "short.mp4", 0, 9, fps=2)  # 4.5 s
     (row,) = measured(build(node(tiny)), [of_file(query(0, None), short, 2.0)])
@@ -152,7 +155,7 @@ def test_short_clips_are_for_vbench(tiny: Path, tmp_path: Path) -> None:
     assert isinstance(row["long_subject_in_segments"], Weighted)
 
 
-def test_motion_is_looked_at_by_segment(tiny: Path, raft: None, tmp_path: Path) -> None:  # noqa: F811
+def test_motion_is_looked_at_by_segment(tiny: Path, raft: None, tmp_path: Path) -> None:
     """At 2 frames a second a part has 4; that of steps of 9 levels moves, a still one does not, whatever the others do."""
     import numpy as np
 

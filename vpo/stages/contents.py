@@ -40,5 +40,6 @@ def with_contents(node: Mapping[str, Any], *, ours: bool = False) -> dict[str, A
             inner[f"{key}_content"] = fingerprint(Path(node[key]).expanduser(), below=key == "path")
     for key in [*FILES, *(one for one in node if one.endswith("_file"))]:
         if isinstance(node.get(key), str) and Path(node[key]).expanduser().is_file():
-            inner[f"{key}_content"] = hashlib.sha256(Path(node[key]).expanduser().read_bytes()).hexdigest()
+            with Path(node[key]).expanduser().open("rb") as file:
+                inner[f"{key}_content"] = hashlib.file_digest(file, "sha256").hexdigest()
     return inner

@@ -1,4 +1,4 @@
-"""Small random models of the true classes that look at frames: CLIP, DINO, DINOv2, Idefics2 with VideoScore's head.
+"""Small random models of the true classes that look at frames: CLIP, DINO, DINOv2, ViCLIP, Idefics2 with VideoScore's head.
 
 Their scores mean nothing. They show that the code which reads the real models runs: a config names them by `reward.path=<folder>`.
 """
@@ -93,6 +93,36 @@ def dino2(folder: Path) -> None:
         initializer_range=0.5, layerscale_value=1.0,
     )  # fmt: skip
     Dinov2Model(config).save_pretrained(folder)
+
+
+def viclip(folder: Path) -> None:
+    """A ViCLIP state dict by its released names, `viclip.pth`, which reads 8 frames and 32 tokens."""
+    import torch
+
+    torch.manual_seed(0)
+    width, out, patch = 64, 32, 14
+    places = (IMAGE // patch) ** 2 + 1
+    shapes = {
+        "vision_encoder.conv1.weight": (width, 3, 1, patch, patch), "vision_encoder.class_embedding": (width,),
+        "vision_encoder.positional_embedding": (places, width), "vision_encoder.temporal_positional_embedding": (1, 8, width),
+        "vision_encoder.proj": (width, out), "text_encoder.token_embedding.weight": (512, width),
+        "text_encoder.positional_embedding": (32, width), "text_encoder.text_projection": (width, out), "temp": (),
+    }  # fmt: skip
+    norms = ["vision_encoder.ln_pre", "vision_encoder.ln_post", "text_encoder.ln_final"]
+    for tower in ("vision_encoder", "text_encoder"):
+        for layer in range(2):
+            block = f"{tower}.transformer.resblocks.{layer}"
+            norms += [f"{block}.ln_1", f"{block}.ln_2"]
+            shapes |= {
+                f"{block}.attn.in_proj_weight": (3 * width, width), f"{block}.attn.in_proj_bias": (3 * width,),
+                f"{block}.attn.out_proj.weight": (width, width), f"{block}.attn.out_proj.bias": (width,),
+                f"{block}.mlp.c_fc.weight": (4 * width, width), f"{block}.mlp.c_fc.bias": (4 * width,),
+                f"{block}.mlp.c_proj.weight": (width, 4 * width), f"{block}.mlp.c_proj.bias": (width,),
+            }  # fmt: skip
+    state = {name: 0.2 * torch.randn(shape) for name, shape in shapes.items()}
+    for name in norms:
+        state |= {f"{name}.weight": 1 + 0.1 * torch.randn(width), f"{name}.bias": 0.1 * torch.randn(width)}
+    torch.save({"model": state}, folder / "viclip.pth")
 
 
 def mps(folder: Path) -> None:
@@ -215,6 +245,7 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "aesthetic_head": aesthetic_head,
     "dino": dino,
     "dino2": dino2,
+    "viclip": viclip,
     "mps": mps,
     "imagereward": imagereward,
     "videoscore": videoscore,

@@ -22,7 +22,7 @@ from vpo.evaluator.vbench.dimensions import (
     labels_of,
     row_names,
 )
-from vpo.evaluator.vbench.measures import FLOW, Dropped, Job, Measures, check_files
+from vpo.evaluator.vbench.measures import FLOW, TEXT, Dropped, Job, Measures, check_files
 from vpo.records import Clip, Failure, Sample
 from vpo.storage.feature_store import FeatureStore
 from vpo.video.clips import ClipError
@@ -33,7 +33,7 @@ HERE = {
     name: DIMENSIONS[name]
     for name in (
         "subject_consistency", "background_consistency", "temporal_flickering", "dynamic_degree", "aesthetic_quality",
-        "appearance_style",
+        "appearance_style", "temporal_style", "overall_consistency",
     )
 } | {UNFILTERED.name: UNFILTERED}  # fmt: skip
 
@@ -134,7 +134,7 @@ class VBench(InProcess):
     Args:
         dimensions: by name: those of VBench that can be measured here, and "flicker_unfiltered".
         models: {dino, clip_b32, clip_l14: each {path, revision}, head_file: LAION's linear head of version 1, raft_file: RAFT's
-            weights, where None has torchvision fetch them}.
+            weights, where None has torchvision fetch them, viclip_file: ViCLIP's, for temporal_style and overall_consistency}.
         below_seconds: a clip as long as this, or longer, is a Failure: VBench is for shorter ones, and VBench-Long, which cuts clips,
             gives other numbers. None measures all.
         cache: {folder: of features that are kept between runs, None keeps none; gigabytes: at most}.
@@ -211,10 +211,11 @@ def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> st
     """What the card says of method, models, licences and blind spots."""
     used = ", ".join(f"{name} {models[name]['path']}" for name in ("dino", "clip_b32", "clip_l14"))
     flow = f", RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)" if dimensions.keys() & set(FLOW) else ""
+    flow += ", ViCLIP (InternVid-10M-FLT)" if dimensions.keys() & set(TEXT) else ""
     return (
         f"VBench's official formulas (Vchitect/VBench at 45e79ec, arXiv 2311.17982) in this process, by {used}{flow}. Differs in the "
         "third digit or so: VBench runs CLIP in float16 on a GPU, and interpolates DINO's positions by a factor, here for the target "
-        "size. Licences: VBench and DINO Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: whether what moves moves "
-        "as it should; consistency and steadiness are highest for a frozen clip, so read them beside dynamic degree; of wide clips "
-        "CLIP sees the middle square only"
+        "size. Licences: VBench and DINO Apache-2.0, CLIP, LAION's head MIT, RAFT BSD-3-Clause, ViCLIP's code Apache-2.0. Not seen: "
+        "whether what moves moves as it should; consistency and steadiness are highest for a frozen clip, so read them beside dynamic "
+        "degree; of wide clips CLIP sees the middle square only"
     )

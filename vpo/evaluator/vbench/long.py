@@ -3,21 +3,73 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vpo.cards import EvaluatorCard
+from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chosen, row_names
 from vpo.evaluator.vbench.evaluator import InProcess, check_cache, store_of
-from vpo.evaluator.vbench.measures import LongMeasures, check_files
+from vpo.evaluator.vbench.formulas import consistency
+from vpo.evaluator.vbench.measures import Job, Measures, Value, check_files, failure_of, place_of
+from vpo.evaluator.vbench.segments import Cut, Segments
+from vpo.evaluator.vbench.slow_fast import fused
 from vpo.records import Clip, Failure
+from vpo.storage.feature_store import FeatureStore
+from vpo.video.clips import ClipError
+from vpo.video.features import Dino2Encoder
+from vpo.video.frames import FrameReader
+from vpo.video.transforms import DINO2_OF_VBENCH
 
 KEY = "evaluator.vbench_long"
 HERE = {
     name: LONG[name]
     for name in (
         "subject_consistency", "subject_in_segments", "background_in_segments", "temporal_flickering", "dynamic_degree",
-        "aesthetic_quality", "appearance_style", "flicker_unfiltered",
+        "aesthetic_quality", "appearance_style", "temporal_style", "overall_consistency", "flicker_unfiltered",
     )
 }  # fmt: skip
+
+
+class LongMeasures(Measures):
+    """VBench-Long's: on segments, and consistency between segments beside that inside of them.
+
+    Args:
+        models: as of `VBench`, and dino2: {path, revision}.
+    """
+
+    cut: Cut = Segments()
+
+    def __init__(
+        self,
+        dimensions: Sequence[str],
+        models: Mapping[str, Any],
+        store: FeatureStore | None,
+        dtype: str,
+        device: str,
+        key: str,
+    ) -> None:
+        super().__init__(dimensions, models, store, dtype, device, key)
+        self.dino2 = Dino2Encoder(*place_of(models, "dino2", dtype, device, key), DINO2_OF_VBENCH, store=store)
+        self._encoders.append(self.dino2)
+        self._measures |= {
+            "subject_consistency": self._fused_subject_consistency,
+            "subject_in_segments": self._subject_consistency,
+            "background_in_segments": self._background_consistency,
+        }
+        del self._measures["background_consistency"]
+
+    def _fused_subject_consistency(self, jobs: Sequence[Job]) -> list[Value]:
+        return [self._fused(job, inside) for job, inside in zip(jobs, self._subject_consistency(jobs), strict=True)]
+
+    def _fused(self, job: Job, inside: Value) -> Value:
+        """With the consistency of the segments' first frames."""
+        if not isinstance(inside, Weighted):
+            return inside
+        firsts = [span.start for span in self._spans(job)]
+        reader = FrameReader(lambda _: firsts, cache=self.reader.cache)
+        (features,) = self.dino2.images([job.path], reader)
+        reader.close()
+        if isinstance(features, ClipError):
+            return failure_of(features)
+        return self._pooled([Weighted(fused(inside.value, consistency(features)), 1)])
 
 
 class VBenchLong(InProcess):

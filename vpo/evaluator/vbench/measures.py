@@ -1,6 +1,6 @@
 """How each dimension is measured on clips in this process: on all of a clip, or on its segments.
 
-The formulas are `vpo.evaluator.vbench.formulas`; what VBench-Long does differently is `LongMeasures`.
+The formulas are `vpo.evaluator.vbench.formulas`; what VBench-Long does differently is `vpo.evaluator.vbench.long`.
 """
 
 import math
@@ -18,19 +18,21 @@ from vpo.cards import Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench import formulas
 from vpo.evaluator.vbench.dimensions import CLIPS, UNFILTERED, label_of
-from vpo.evaluator.vbench.segments import Cut, Segments, Whole
-from vpo.evaluator.vbench.slow_fast import fused
+from vpo.evaluator.vbench.segments import Cut, Whole
 from vpo.records import Clip, Failure, Query
 from vpo.storage.feature_store import FeatureStore
 from vpo.video.aesthetic_head import read_head
 from vpo.video.clips import ClipError
-from vpo.video.features import ClipEncoder, Dino2Encoder, DinoEncoder
+from vpo.video.features import ClipEncoder, DinoEncoder
 from vpo.video.flow import Raft, TooSmall, check_raft
 from vpo.video.frames import FrameCache, FrameReader, groups
 from vpo.video.models import Place
-from vpo.video.transforms import CLIP, CLIP_OF_VBENCH, DINO2_OF_VBENCH
+from vpo.video.selection import middle
+from vpo.video.transforms import CLIP, CLIP_OF_VBENCH
+from vpo.video.viclip import Viclip, check_viclip
 
 FLOW = ("temporal_flickering", "dynamic_degree")  # need RAFT
+TEXT = ("temporal_style", "overall_consistency")  # need ViCLIP
 GROUP_BYTES = (
     1 << 28
 )  # of the frames of clips that are measured together; one clip may have more, up to what the cache keeps
@@ -104,7 +106,7 @@ class Measures:
         key: str,
     ) -> None:
         def place(name: str) -> tuple[Place, str]:
-            return _place(models, name, dtype, device, key)
+            return place_of(models, name, dtype, device, key)
 
         self.dimensions, self.key = tuple(dimensions), key
         self.reader = FrameReader("all", cache=FrameCache())
@@ -116,6 +118,9 @@ class Measures:
             self.dino, self.frames_of_b32, self.images_of_b32, self.frames_of_l14
         ]  # fmt: skip
         self.flow = Raft(models["raft_file"], device, f"{key}.models.raft_file")
+        self.viclip = Viclip(
+            models["viclip_file"], place("clip_l14")[0], device, f"{key}.models.viclip_file", place("clip_l14")[1]
+        )
         self._head_file = str(models["head_file"])
         self._head: tuple[torch.Tensor, float] | None = None
         self._accepted: Counter[int] = Counter()  # static clips, or segments, by sample
@@ -126,6 +131,7 @@ class Measures:
             "dynamic_degree": lambda jobs: [self._dynamic_degree(job) for job in jobs],
             "aesthetic_quality": self._aesthetic_quality,
             "appearance_style": self._appearance_style,
+            **dict.fromkeys(TEXT, self._text_consistency),
             UNFILTERED.name: lambda jobs: [self._steadiness(job) for job in jobs],
         }
 
@@ -143,7 +149,7 @@ class Measures:
 
     def close(self) -> None:
         """Free models and frames."""
-        for one in (*self._encoders, self.flow, self.reader):
+        for one in (*self._encoders, self.flow, self.viclip, self.reader):
             one.close()
 
     def _subject_consistency(self, jobs: Sequence[Job]) -> list[Value]:
@@ -185,12 +191,31 @@ class Measures:
 
         return [value(*one) for one in zip(jobs, names, texts, found, strict=True)]
 
+    def _text_consistency(self, jobs: Sequence[Job]) -> list[Value]:
+        """Of eight frames with the user's query, whatever prompt the clip was rendered from."""
+        return [self._consistency_with(job, text) for job, text in zip(jobs, self._queries(jobs), strict=True)]
+
+    def _queries(self, jobs: Sequence[Job]) -> list[torch.Tensor]:
+        """Embeddings of the queries' texts; of a text that several clips have, once."""
+        texts = list(dict.fromkeys(job.query.text for job in jobs))
+        found = dict(zip(texts, self.viclip.texts(texts), strict=True))
+        return [found[job.query.text] for job in jobs]
+
+    def _consistency_with(self, job: Job, text: torch.Tensor) -> Value:
+        try:
+            chosen = [[span[one] for one in middle(len(span), self.viclip.model.frames)] for span in self._spans(job)]
+            images = dict(self._images(job, {one for places in chosen for one in places}))
+            clips = self.viclip.clips([np.stack([images[one] for one in places]) for places in chosen])
+        except ClipError as error:
+            return failure_of(error)
+        return self._pooled([Weighted(float(one), 1) for one in clips.double() @ text.double()])
+
     def _steadiness(self, job: Job) -> Value:
         try:
             spans = self._spans(job)
             steps = self._steps(job)
         except ClipError as error:
-            return _of_error(error)
+            return failure_of(error)
         return self._pooled([_steady(steps, span) for span in spans])
 
     def _temporal_flickering(self, job: Job) -> Value:
@@ -206,7 +231,7 @@ class Measures:
                 return Dropped(seen=True)
             steps = self._steps(job)
         except (ClipError, TooSmall) as error:
-            return _of_error(error)
+            return failure_of(error)
         value = self._pooled([_steady(steps, span) for span in static[:wanted]])
         self._accepted[job.place] += len(static[:wanted]) if isinstance(value, Weighted) else 0
         return value
@@ -233,7 +258,7 @@ class Measures:
             sampled = [[span[place] for place in formulas.sampled(len(span), rate)] for span in self._spans(job)]
             speeds = self._speeds(job, [pair for one in sampled for pair in pairwise(one)], formulas.DYNAMIC_TOP)
         except (ClipError, TooSmall) as error:
-            return _of_error(error)
+            return failure_of(error)
         if not all(map(math.isfinite, speeds)):
             return NOT_FINITE
         found: list[Value] = []
@@ -253,7 +278,7 @@ class Measures:
     ) -> Value:
         """What a formula makes of the features of a clip's parts; a Failure where there are none."""
         if isinstance(features, ClipError):
-            return _of_error(features)
+            return failure_of(features)
         return self._pooled([formula(features[span.start : span.stop]) for span in self._spans(job)])
 
     def _pooled(self, values: Sequence[Value]) -> Value:
@@ -311,59 +336,17 @@ class Measures:
             yield from zip(window.indices, window.images, strict=True)
 
 
-class LongMeasures(Measures):
-    """VBench-Long's: on segments, and consistency between segments beside that inside of them.
-
-    Args:
-        models: as of `VBench`, and dino2: {path, revision}.
-    """
-
-    cut: Cut = Segments()
-
-    def __init__(
-        self,
-        dimensions: Sequence[str],
-        models: Mapping[str, Any],
-        store: FeatureStore | None,
-        dtype: str,
-        device: str,
-        key: str,
-    ) -> None:
-        super().__init__(dimensions, models, store, dtype, device, key)
-        self.dino2 = Dino2Encoder(*_place(models, "dino2", dtype, device, key), DINO2_OF_VBENCH, store=store)
-        self._encoders.append(self.dino2)
-        self._measures |= {
-            "subject_consistency": self._fused_subject_consistency,
-            "subject_in_segments": self._subject_consistency,
-            "background_in_segments": self._background_consistency,
-        }
-        del self._measures["background_consistency"]
-
-    def _fused_subject_consistency(self, jobs: Sequence[Job]) -> list[Value]:
-        return [self._fused(job, inside) for job, inside in zip(jobs, self._subject_consistency(jobs), strict=True)]
-
-    def _fused(self, job: Job, inside: Value) -> Value:
-        """With the consistency of the segments' first frames."""
-        if not isinstance(inside, Weighted):
-            return inside
-        firsts = [span.start for span in self._spans(job)]
-        reader = FrameReader(lambda _: firsts, cache=self.reader.cache)
-        (features,) = self.dino2.images([job.path], reader)
-        reader.close()
-        if isinstance(features, ClipError):
-            return _of_error(features)
-        return self._pooled([Weighted(fused(inside.value, formulas.consistency(features)), 1)])
-
-
 def check_files(dimensions: Sequence[str], models: Mapping[str, Any], key: str) -> None:
     """Raise UserError where a dimension needs a file or a package that is not there."""
     if set(FLOW) & set(dimensions):
         check_raft(models["raft_file"], f"{key}.models.raft_file")
+    if set(TEXT) & set(dimensions):
+        check_viclip(models["viclip_file"], f"{key}.models.viclip_file")
     if "aesthetic_quality" in dimensions:
         read_head(models["head_file"], f"{key}.models.head_file")
 
 
-def _place(models: Mapping[str, Any], name: str, dtype: str, device: str, key: str) -> tuple[Place, str]:
+def place_of(models: Mapping[str, Any], name: str, dtype: str, device: str, key: str) -> tuple[Place, str]:
     """Where a model of the config is, and the key that names it."""
     return Place(models[name]["path"], models[name]["revision"], dtype, device), f"{key}.models.{name}.path"
 
@@ -379,5 +362,6 @@ def _steady(steps: Sequence[float], span: range) -> Value:
     return TOO_SHORT if value is None else Weighted(value, 1)
 
 
-def _of_error(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
+    """Of a clip that cannot be read, or whose pictures are too small."""
     return Failure("too_small" if isinstance(error, TooSmall) else "unreadable", str(error))
