@@ -190,6 +190,38 @@ def test_frames_weigh_where_the_file_s_score_says_so(run, capsys):
     assert "gives" not in capsys.readouterr().err
 
 
+def test_vbench_long_has_columns_of_its_own(run, capsys):
+    """Its files have the segments' values and then the videos', or, of consistency, videos whose value is fused of two."""
+    segments = [
+        {"video_path": f"/videos/split_clip/{name}/{name}_{number:03d}.mp4", "video_results": value}
+        for name, values in {"A Cat-0": (60.0, 70.0), "the sea-1": (40.0, 50.0)}.items()
+        for number, value in enumerate(values)
+    ]
+    whole = [
+        {"video_path": f"{segments[0]['video_path']}/A Cat-0.mp4", "video_results": 65.0},
+        {"video_path": f"{segments[2]['video_path']}/the sea-1.mp4", "video_results": 45.0},
+    ]
+    fused = {"inclip_score": 0.9, "clip2clip_score": 0.5, "mapped_clip2clip_score": 0.93, "video_results": 0.915}
+    steady = [{"video_path": "x/A Cat-0.mp4", "video_results": 0.97}, {"long_video_cnt": 1}]
+    content = {
+        "imaging_quality": [0.55, segments, whole],
+        "subject_consistency": [0.915, [fused | {"video_path": "x/A Cat-0.mp4"}]],
+        "temporal_flickering": [0.97, segments[:2], steady],
+    }
+    code, results = imported(run, content, "method=ours")
+    assert code == 0, capsys.readouterr().err
+    ours = results["methods"]["ours"]
+    expected = {"imaging_quality": 0.55, "subject_consistency": 0.915, "temporal_flickering": 0.97}
+    assert {name: ours[f"official_long_{name}"]["mean"] for name in expected} == pytest.approx(expected)
+    assert not any(f"official_{name}" in ours for name in expected)
+    assert "VBench-Long imaging quality" in (run / "table.md").read_text(encoding="utf-8")
+    # VBench's own numbers of the same dimension stand beside them, and replace nothing
+    code, results = imported(run, official(imaging_quality=(0.7, [("A Cat-0.mp4", 70.0, {})])), "method=ours")
+    assert code == 0
+    both = [results["methods"]["ours"][f"official_{name}imaging_quality"]["mean"] for name in ("", "long_")]
+    assert both == pytest.approx([0.7, 0.55])
+
+
 def test_what_does_not_fit_is_said_and_the_rest_is_imported(run, capsys):
     videos = [("the sea-0.mp4", 0.5, {}), ("a stranger-0.mp4", 0.9, {}), ("A Cat-0.mp4", float("nan"), {})]
     code, results = imported(run, official(scene=(0.6, videos)), "method=ours")

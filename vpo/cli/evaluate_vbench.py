@@ -58,7 +58,7 @@ def export_command(arguments: list[str]) -> int:
 
 def import_command(arguments: list[str]) -> int:
     """Lay what VBench's own code has measured over a run's results. Returns the exit code."""
-    about = "the result file of VBench's own code becomes metrics of a run, called official_<dimension>"
+    about = "the result file of VBench's own code, or of VBench-Long's, becomes metrics of a run: official_[long_]<dimension>"
     parser = Parser("evaluate import", usage=IMPORT, description=about)
     _shared(parser)
     parser.option("file", "what VBench wrote", metavar="file", required=True)
@@ -89,7 +89,14 @@ def import_command(arguments: list[str]) -> int:
             }
             for query, pooled in one.rows.items()
         ]
-        keep(asked.run, f"vbench_{method}_{one.name}", one.card, rows, file=asked.file, score=one.score)
+        keep(
+            asked.run,
+            f"vbench_{method}_{one.metric.removeprefix('official_')}",
+            one.card,
+            rows,
+            file=asked.file,
+            score=one.score,
+        )
     write_again(asked.run)
     sys.stderr.write("".join(f"{line}\n" for one in found for line in one.notes))
     sys.stdout.write(f"{asked.run}: {len(found)} dimensions of VBench for {method}\n")

@@ -3,6 +3,9 @@
 `<name>_eval_results.json` is {dimension: [score, [{"video_path", "video_results", ...}]]}. A video belongs to the query whose text is
 its file's name. VBench weighs some dimensions by frames and others by videos, and not alike in all its modes: whichever gives the
 file's own score is taken.
+
+VBench-Long's file of the same name has a third part, of whole videos (the second is of their segments), or videos with an
+"inclip_score"; its numbers never stand in VBench's columns.
 """
 
 import json
@@ -34,6 +37,7 @@ class Dimension:
         rows: by query id.
         strangers: videos of prompts that the run does not have.
         unreadable: videos without a number.
+        long: whether VBench-Long wrote it.
     """
 
     name: str
@@ -42,20 +46,22 @@ class Dimension:
     rows: dict[str, Weighted] = field(default_factory=dict)
     strangers: list[str] = field(default_factory=list)
     unreadable: int = 0
+    long: bool = False
 
     @property
     def metric(self) -> str:
         """The name of its metric."""
-        return f"official_{self.name}"
+        return f"official_long_{self.name}" if self.long else f"official_{self.name}"
 
     @property
     def card(self) -> EvaluatorCard:
         """The card of its metric."""
-        label = f"VBench {self.name.replace('_', ' ')}"
+        benchmark = "VBench-Long" if self.long else "VBench"
+        label = f"{benchmark} {self.name.replace('_', ' ')}"
         return EvaluatorCard(
             name=EVALUATOR, version="1", needs=frozenset({"clips"}),
-            metrics=(share(self.metric, label, "higher", "by VBench's own code", aggregate=WEIGHTED_MEAN),),
-            about="VBench's own code (Vchitect/VBench, Apache-2.0), run outside of vpo; read from its result file, not normalised",
+            metrics=(share(self.metric, label, "higher", f"by {benchmark}'s own code", aggregate=WEIGHTED_MEAN),),
+            about=f"{benchmark}'s own code (Vchitect/VBench, Apache-2.0), run outside of vpo; from its result file, not normalised",
         )  # fmt: skip
 
     @property
@@ -110,7 +116,7 @@ def read_results(content: Mapping[str, Any], queries: Mapping[str, str], path: s
         UserError: it is not as VBench writes it, or none of its videos is of one of the queries.
     """
     ids = {comparison_key(text): id for text, id in queries.items()}
-    found = [_dimension(name, *_videos(content, name, path), ids) for name in content]
+    found = [_dimension(name, content[name], path, ids) for name in content]
     if not any(one.rows for one in found):
         strange = next((f", such as {one.strangers[0]!r}," for one in found if one.strangers), "")
         raise UserError(
@@ -119,10 +125,12 @@ def read_results(content: Mapping[str, Any], queries: Mapping[str, str], path: s
     return found
 
 
-def _dimension(name: str, score: float, videos: Sequence[Mapping[str, Any]], ids: Mapping[str, str]) -> Dimension:
+def _dimension(name: str, written: Any, path: str, ids: Mapping[str, str]) -> Dimension:
+    long = _is_long(written)
+    score, videos = _videos(_whole_videos(written) if long else written, name, path)
     good = [video for video in videos if math.isfinite(video["value"])]
     weights = _weights(good, score)
-    found = Dimension(name, score, _mean(good, weights), unreadable=len(videos) - len(good))
+    found = Dimension(name, score, _mean(good, weights), unreadable=len(videos) - len(good), long=long)
     of_query: dict[str, list[tuple[float, float]]] = {}
     for video, weight in zip(good, weights, strict=True):
         query = ids.get(comparison_key(video["prompt"]))
@@ -134,10 +142,23 @@ def _dimension(name: str, score: float, videos: Sequence[Mapping[str, Any]], ids
     return found
 
 
-def _videos(content: Mapping[str, Any], dimension: str, path: str) -> tuple[float, list[dict[str, Any]]]:
+def _is_long(written: Any) -> bool:
+    """Whether VBench-Long wrote this of a dimension: `reorganize_clips_results`, or `fuse_inclip_clip2clip`."""
+    if not isinstance(written, list) or len(written) < 2 or not isinstance(written[1], list):
+        return False
+    return len(written) == 3 or any(isinstance(row, dict) and "inclip_score" in row for row in written[1])
+
+
+def _whole_videos(written: list[Any]) -> list[Any]:
+    """Score and videos as VBench writes them; the last part is of videos, and may end with their number."""
+    last = written[-1] if isinstance(written[-1], list) else []
+    return [written[0], [row for row in last if not (isinstance(row, dict) and "long_video_cnt" in row)]]
+
+
+def _videos(written: Any, dimension: str, path: str) -> tuple[float, list[dict[str, Any]]]:
     try:
-        names = [Path(str(row["video_path"]).replace("\\", "/")).name for row in content[dimension][1]]
-        read = read_official(content, dimension, names, missing=())
+        names = [Path(str(row["video_path"]).replace("\\", "/")).name for row in written[1]]
+        read = read_official({dimension: written}, dimension, names, missing=())
     except (JobError, LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"evaluate: file={path}: {dimension} is not as VBench writes it (a score, and a list of videos called <prompt>-<0..4>.mp4 "
