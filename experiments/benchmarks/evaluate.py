@@ -44,7 +44,8 @@ from transformers.utils.logging import disable_progress_bar  # noqa: E402
 
 from vpo.assets.tiny import vision  # noqa: E402
 from vpo.build import build  # noqa: E402
-from vpo.evaluator.vbench.measures import GROUP_BYTES, Job  # noqa: E402
+from vpo.evaluator.vbench.jobs import Job  # noqa: E402
+from vpo.evaluator.vbench.measures import GROUP_BYTES  # noqa: E402
 from vpo.records import Clip, Prompt, Query, Sample  # noqa: E402
 from vpo.video.frames import decode, groups  # noqa: E402
 

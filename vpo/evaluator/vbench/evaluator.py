@@ -22,7 +22,8 @@ from vpo.evaluator.vbench.dimensions import (
     labels_of,
     row_names,
 )
-from vpo.evaluator.vbench.measures import FLOW, TEXT, Dropped, Job, Measures, check_files
+from vpo.evaluator.vbench.jobs import Dropped, Job
+from vpo.evaluator.vbench.measures import FLOW, TEXT, Measures, check_files
 from vpo.records import Clip, Failure, Sample
 from vpo.storage.feature_store import FeatureStore
 from vpo.video.clips import ClipError

@@ -8,7 +8,8 @@ from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chosen, row_names
 from vpo.evaluator.vbench.evaluator import InProcess, check_cache, store_of
 from vpo.evaluator.vbench.formulas import consistency
-from vpo.evaluator.vbench.measures import Job, Measures, Value, check_files, failure_of, place_of
+from vpo.evaluator.vbench.jobs import Job, Value, failure_of
+from vpo.evaluator.vbench.measures import Measures, check_files, place_of
 from vpo.evaluator.vbench.segments import Cut, Segments
 from vpo.evaluator.vbench.slow_fast import fused
 from vpo.records import Clip, Failure
@@ -63,13 +64,13 @@ class LongMeasures(Measures):
         """With the consistency of the segments' first frames."""
         if not isinstance(inside, Weighted):
             return inside
-        firsts = [span.start for span in self._spans(job)]
+        firsts = [span.start for span in self.parts.spans(job)]
         reader = FrameReader(lambda _: firsts, cache=self.reader.cache)
         (features,) = self.dino2.images([job.path], reader)
         reader.close()
         if isinstance(features, ClipError):
             return failure_of(features)
-        return self._pooled([Weighted(fused(inside.value, consistency(features)), 1)])
+        return self.parts.pooled([Weighted(fused(inside.value, consistency(features)), 1)])
 
 
 class VBenchLong(InProcess):
