@@ -59,7 +59,7 @@ def node(models: Path, cache: Path | None, dimensions: Sequence[str] = DIMENSION
     """The node of conf/evaluator/vbench.yaml on small models."""
     own = yaml.safe_load((ROOT / "conf/evaluator/vbench.yaml").read_text(encoding="utf-8"))
     named: dict[str, Any] = {name: {"path": str(models / name), "revision": None} for name in MODELS[:3]}
-    named |= {"head_file": str(models / "aesthetic_head/head.json"), "raft_file": None}
+    named |= {"head_file": str(models / "aesthetic_head/head.json"), "raft_file": None, "viclip_file": None}
     folder = None if cache is None else str(cache)
     changed = {"models": named, "cache": {"folder": folder, "gigabytes": 8.0}, "below_seconds": None, "device": "cpu"}
     return own | changed | {"dimensions": list(dimensions)}

@@ -194,32 +194,40 @@ def test_vbench_long_has_columns_of_its_own(run, capsys):
     """Its files have the segments' values and then the videos', or, of consistency, videos whose value is fused of two."""
     segments = [
         {"video_path": f"/videos/split_clip/{name}/{name}_{number:03d}.mp4", "video_results": value}
-        for name, values in {"A Cat-0": (60.0, 70.0), "the sea-1": (40.0, 50.0)}.items()
+        for name, values in {"A Cat-0": (60.0, 70.0, 80.0), "the sea-1": (40.0,)}.items()
         for number, value in enumerate(values)
     ]
-    whole = [
-        {"video_path": f"{segments[0]['video_path']}/A Cat-0.mp4", "video_results": 65.0},
-        {"video_path": f"{segments[2]['video_path']}/the sea-1.mp4", "video_results": 45.0},
-    ]
-    fused = {"inclip_score": 0.9, "clip2clip_score": 0.5, "mapped_clip2clip_score": 0.93, "video_results": 0.915}
-    steady = [{"video_path": "x/A Cat-0.mp4", "video_results": 0.97}, {"long_video_cnt": 1}]
+    # As `reorganize_clips_results` names videos: by the segment's path, so that each segment has a row.
+    whole = [row | {"video_path": f"{row['video_path']}/{row['video_path'].split('/')[-2]}.mp4"} for row in segments]
+    fused = {"inclip_score": 0.9, "clip2clip_score": 0.5, "mapped_clip2clip_score": 0.93}
+    steady = [{"video_path": "/videos/A Cat-0.mp4", "video_results": 0.97}, {"long_video_cnt": 1}]
     content = {
-        "imaging_quality": [0.55, segments, whole],
-        "subject_consistency": [0.915, [fused | {"video_path": "x/A Cat-0.mp4"}]],
+        "imaging_quality": [2.5 / 4, segments, whole],
+        "subject_consistency": [
+            (0.91 + 0.93) / 2,
+            [fused | {"video_path": whole[n]["video_path"], "video_results": (0.91, 0.93)[n]} for n in range(2)],
+        ],
         "temporal_flickering": [0.97, segments[:2], steady],
     }
     code, results = imported(run, content, "method=ours")
     assert code == 0, capsys.readouterr().err
     ours = results["methods"]["ours"]
-    expected = {"imaging_quality": 0.55, "subject_consistency": 0.915, "temporal_flickering": 0.97}
+    expected = {"imaging_quality": 0.625, "subject_consistency": 0.92, "temporal_flickering": 0.97}
     assert {name: ours[f"official_long_{name}"]["mean"] for name in expected} == pytest.approx(expected)
     assert not any(f"official_{name}" in ours for name in expected)
+    assert ours["official_long_imaging_quality"]["n"] == 2
+    assert "gives" not in capsys.readouterr().err  # videos weigh by their segments, which gives the file's score
     assert "VBench-Long imaging quality" in (run / "table.md").read_text(encoding="utf-8")
+    about = {name: results["evaluators"][name]["about"] for name in ("vbench_long_import",)}
+    assert about["vbench_long_import"].startswith("VBench-Long's own code")
+    # of consistency, where no video has two segments: a score and the segments
+    alone = {"subject_consistency": [0.8, [segments[3] | {"video_results": 0.8}]]}
+    assert imported(run, alone, "method=ours")[0] == 2  # names of segments are no videos' names
     # VBench's own numbers of the same dimension stand beside them, and replace nothing
     code, results = imported(run, official(imaging_quality=(0.7, [("A Cat-0.mp4", 70.0, {})])), "method=ours")
     assert code == 0
     both = [results["methods"]["ours"][f"official_{name}imaging_quality"]["mean"] for name in ("", "long_")]
-    assert both == pytest.approx([0.7, 0.55])
+    assert both == pytest.approx([0.7, 0.625])
 
 
 def test_what_does_not_fit_is_said_and_the_rest_is_imported(run, capsys):

@@ -199,19 +199,19 @@ class OfficialLong:
         self.dino2 = Dinov2Model.from_pretrained(models / "dino2").eval()
 
     def over_clips(self, videos: list[str], measure: Any, duration: int = 2) -> tuple[float, list[float]]:
-        """The mean of each video's parts by a dimension of VBench, and the mean over videos (`reorganize_clips_results`)."""
-        averages = []
-        for video in videos:
-            scores = [measure(part) for part in split_video_into_clips(video, duration)]
-            averages.append(sum(scores) / len(scores))
-        return sum(averages) / len(averages), averages
+        """The mean over all parts of all videos, and each video's own.
+
+        `reorganize_clips_results` groups rows by `os.path.join(<path of the part>, <name of the video>)`: each part is a group.
+        """
+        scores = [[measure(part) for part in split_video_into_clips(video, duration)] for video in videos]
+        rows = [score for own in scores for score in own]
+        return sum(rows) / len(rows), [sum(own) / len(own) for own in scores]
 
     @torch.no_grad()
     def subject_consistency(self, videos: list[str]) -> tuple[float, list[float]]:
         """Fused, as `--dev_flag` has it; by the sorted keys of the table and linear interpolation."""
-        _, inside = self.over_clips(videos, lambda part: self.short.subject_consistency([part])[0])
-        fused = []
-        for video, score in zip(videos, inside, strict=True):
+        rows, means = [], []
+        for video in videos:
             parts = split_video_into_clips(video, 2)
             between = 0.0
             if len(parts) > 1:
@@ -226,5 +226,10 @@ class OfficialLong:
             else:
                 k0, k1 = keys[above - 1], keys[above]
                 mapped = self.mapping[k0] + (self.mapping[k1] - self.mapping[k0]) * (between - k0) / (k1 - k0)
-            fused.append(score * 0.5 + mapped * 0.5 if mapped != 0.0 else score)
-        return sum(fused) / len(fused), fused
+            own = []
+            for part in parts:  # a row each, fused with the number of the whole video
+                score = self.short.subject_consistency([part])[0]
+                own.append(score * 0.5 + mapped * 0.5 if mapped != 0.0 else score)
+            rows += own
+            means.append(sum(own) / len(own))
+        return sum(rows) / len(rows), means

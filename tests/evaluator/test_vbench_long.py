@@ -106,7 +106,7 @@ def test_the_numbers_are_those_of_vbench_longs_own_way(tiny: Path, clips_in: lis
     for name, (whole, of_videos) in expected.items():
         metric = f"long_{name}"
         assert [row[metric].value for row in rows] == pytest.approx(of_videos, abs=2e-5), name
-        assert [row[metric].weight for row in rows] == [1, 1, 1]
+        assert [row[metric].weight for row in rows] == [5, 3, 6], name  # segments: 4 and one that shares, 2 and one, 6
         assert dimension(rows, metric, card) == pytest.approx(whole, abs=2e-5), name
     differ = [abs(row["long_subject_consistency"].value - row["long_subject_in_segments"].value) > 1e-3 for row in rows]
     assert all(differ), "what is between segments changes nothing here"
@@ -142,7 +142,7 @@ def test_the_text_is_compared_with_each_segment(tiny: Path, clips_in: list[str])
     expected, each = overall_consistency(model, text, parts)
     evaluator.close()
     assert len({round(one, 4) for one in each}) == 2
-    assert row["long_overall_consistency"] == Weighted(pytest.approx(expected, abs=2e-4), 1)
+    assert row["long_overall_consistency"] == Weighted(pytest.approx(expected, abs=2e-4), 2)
 
 
 def test_short_clips_are_for_vbench(tiny: Path, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_motion_is_looked_at_by_segment(tiny: Path, raft: None, tmp_path: Path) 
             sample(query(1, ["temporal_flickering"]), still, still, still, **facts),
         ],
     )
-    assert rows[0]["long_dynamic_degree"] == Weighted(pytest.approx((1 / 3 + 0) / 2), 2)
+    assert rows[0]["long_dynamic_degree"] == Weighted(pytest.approx(1 / 6), 6)  # of six parts one
     assert rows[0]["long_temporal_flickering"] == Weighted(1.0, 2)  # the moving part is left out
     assert rows[0]["vbench_long_static_clips"] == Weighted(1.0, 2)
     assert rows[0]["long_flicker_unfiltered"].value < 0.995

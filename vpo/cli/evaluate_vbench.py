@@ -91,7 +91,7 @@ def import_command(arguments: list[str]) -> int:
         ]
         keep(
             asked.run,
-            f"vbench_{method}_{one.metric.removeprefix('official_')}",
+            f"{'vbenchlong' if one.long else 'vbench'}_{method}_{one.name}",
             one.card,
             rows,
             file=asked.file,

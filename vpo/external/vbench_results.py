@@ -5,7 +5,7 @@ its file's name. VBench weighs some dimensions by frames and others by videos, a
 file's own score is taken.
 
 VBench-Long's file of the same name has a third part, of whole videos (the second is of their segments), or videos with an
-"inclip_score"; its numbers never stand in VBench's columns.
+"inclip_score", or segments as videos; its numbers never stand in VBench's columns.
 """
 
 import json
@@ -21,8 +21,9 @@ from vpo.errors import UserError
 from vpo.workers.contract import JobError
 from vpo.workers.vbench.script import DIMENSIONS, read_official
 
-EVALUATOR = "vbench_import"
-WEIGHTS = ("cnt_per_video", "frame_count")  # what VBench calls the number of frames that a video's value is of
+EVALUATOR, LONG_EVALUATOR = "vbench_import", "vbench_long_import"
+# What VBench calls the number of frames that a video's value is of; and of how many segments VBench-Long's is.
+WEIGHTS = ("cnt_per_video", "frame_count", "segments")
 NEAR = 1e-4  # of a score and of what its videos give: VBench sums single-precision numbers
 
 
@@ -59,7 +60,7 @@ class Dimension:
         benchmark = "VBench-Long" if self.long else "VBench"
         label = f"{benchmark} {self.name.replace('_', ' ')}"
         return EvaluatorCard(
-            name=EVALUATOR, version="1", needs=frozenset({"clips"}),
+            name=LONG_EVALUATOR if self.long else EVALUATOR, version="1", needs=frozenset({"clips"}),
             metrics=(share(self.metric, label, "higher", f"by {benchmark}'s own code", aggregate=WEIGHTED_MEAN),),
             about=f"{benchmark}'s own code (Vchitect/VBench, Apache-2.0), run outside of vpo; from its result file, not normalised",
         )  # fmt: skip
@@ -127,7 +128,7 @@ def read_results(content: Mapping[str, Any], queries: Mapping[str, str], path: s
 
 def _dimension(name: str, written: Any, path: str, ids: Mapping[str, str]) -> Dimension:
     long = _is_long(written)
-    score, videos = _videos(_whole_videos(written) if long else written, name, path)
+    score, videos = _videos(written, name, path)
     good = [video for video in videos if math.isfinite(video["value"])]
     weights = _weights(good, score)
     found = Dimension(name, score, _mean(good, weights), unreadable=len(videos) - len(good), long=long)
@@ -146,17 +147,29 @@ def _is_long(written: Any) -> bool:
     """Whether VBench-Long wrote this of a dimension: `reorganize_clips_results`, or `fuse_inclip_clip2clip`."""
     if not isinstance(written, list) or len(written) < 2 or not isinstance(written[1], list):
         return False
-    return len(written) == 3 or any(isinstance(row, dict) and "inclip_score" in row for row in written[1])
+    rows = [row for row in written[1] if isinstance(row, dict)]
+    return len(written) == 3 or any("inclip_score" in row or "split_clip" in str(row.get("video_path")) for row in rows)
 
 
 def _whole_videos(written: list[Any]) -> list[Any]:
-    """Score and videos as VBench writes them; the last part is of videos, and may end with their number."""
-    last = written[-1] if isinstance(written[-1], list) else []
-    return [written[0], [row for row in last if not (isinstance(row, dict) and "long_video_cnt" in row)]]
+    """Score and videos as VBench writes them; the last part is of videos, and may end with their number.
+
+    A video has a row for each of its segments there, all under the video's name: its value is their mean.
+    """
+    of_video: dict[str, list[Any]] = {}
+    for row in written[-1]:
+        if "long_video_cnt" not in row:
+            of_video.setdefault(Path(str(row["video_path"]).replace("\\", "/")).name, []).append(row["video_results"])
+    videos = [
+        {"video_path": name, "video_results": sum(values) / len(values), "segments": len(values)}
+        for name, values in of_video.items()
+    ]
+    return [written[0], videos]
 
 
 def _videos(written: Any, dimension: str, path: str) -> tuple[float, list[dict[str, Any]]]:
     try:
+        written = _whole_videos(written) if _is_long(written) else written
         names = [Path(str(row["video_path"]).replace("\\", "/")).name for row in written[1]]
         read = read_official({dimension: written}, dimension, names, missing=())
     except (JobError, LookupError, TypeError, ValueError) as error:

@@ -171,7 +171,8 @@ class FrameEncoding:
 
     def asked(self, path: Path) -> dict[str, Any]:
         """What the features of a clip depend on."""
-        transform = {key: list(one) if isinstance(one, tuple) else one for key, one in asdict(self.transform).items()}
+        named = asdict(self.transform).items()
+        transform = {key: list(one) if isinstance(one, tuple) else one for key, one in named if one is not None}
         own = {"kind": self.kind, "dtype": self.dtype, "transform": transform, "version": VERSION}
         return own | {"weights": self.shared.fingerprint, "clip": _sha256(key_of(path))}
 

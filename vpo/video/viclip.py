@@ -44,6 +44,10 @@ class Viclip:
     def model(self) -> "ViclipModel":
         """The towers. Raises UserError where they cannot be loaded."""
         if self._model is None:
+            if self.device.startswith("cuda") and not torch.cuda.is_available():
+                raise UserError(
+                    f"{self.key}: device={self.device}, and there is no GPU; set the evaluator's device=cpu"
+                )
             self._model = load_viclip(self.file, self.key).to(self.device)
         return self._model
 
@@ -55,15 +59,12 @@ class Viclip:
         return AutoTokenizer.from_pretrained(find(self._place, self._place_key))
 
     @torch.inference_mode()
-    def clips(self, frames: Sequence[np.ndarray]) -> Tensor:
-        """Embeddings of length 1, float32 (n, d), of n clips: uint8 (T, H, W, 3), where T is `model.frames`."""
+    def embedding(self, frames: np.ndarray) -> Tensor:
+        """The embedding of length 1, float32 (d,), of a clip: uint8 (T, H, W, 3), where T is `model.frames`."""
         vision = self.model.vision_encoder
         transform: Transform = VICLIP_OF_VBENCH.of_size(vision.size)
-        found = []
-        for one in frames:  # of one size each; eight frames are a batch
-            pixels = transform(one).movedim(0, 1).unsqueeze(0).to(self.device)
-            found.append(vision(pixels).float().cpu())
-        return nn.functional.normalize(torch.cat(found), dim=-1)
+        pixels = transform(frames).movedim(0, 1).unsqueeze(0).to(self.device)
+        return nn.functional.normalize(vision(pixels).float().cpu()[0], dim=-1)
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -194,12 +195,12 @@ def load_viclip(file: str | None, key: str) -> ViclipModel:
     where = f"{key}={file}"
     path = check_viclip(file, key)
     state: dict[str, Any] = read_state(path, where, _CURE)
-    state = dict(state.get("model", state))
     try:
+        state = dict(state.get("model", state))
         with torch.device("meta"):
             model = ViclipModel(state)
         model.load_state_dict(state, assign=True)
-    except (KeyError, ValueError, RuntimeError, AttributeError, TypeError, ZeroDivisionError) as error:
+    except (KeyError, ValueError, RuntimeError, AttributeError, TypeError, AssertionError, ZeroDivisionError) as error:
         raise UserError(f"{where}: is no ViCLIP ({in_short(error)}); {_CURE}") from error
     return model.float().eval().requires_grad_(False)
 

@@ -2,9 +2,9 @@
 
 Source: Vchitect/VBench at 45e79ec (`vbench`, `vbench2_beta_long`), arXiv 2311.17982 and 2411.13503.
 
-A query of VBench's suite says in its labels ("dimension", "auxiliary_info"; `dataset=vbench` reads them) on which dimensions VBench
-measures it, and these alone are measured. On any other query those dimensions are measured that VBench's `custom_input` has, which
-read no text and no label of the suite.
+A query of VBench's suite says in its labels ("dimension", "auxiliary_info"; `dataset=vbench_suite` reads them) on which dimensions
+VBench measures it, and these alone are measured. On any other query those dimensions are measured that VBench's `custom_input` has
+(VBench-Long's `long_custom_input`), which read no text and no label of the suite.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +31,7 @@ class Dimension:
         scope: "prompt-free": any clip; "prompt-aware": VBench reads the query's text; "suite": it reads labels that the suite's
             queries alone have, or makes sense on its prompts alone.
         prompts: how many of the suite it is measured on; a run on fewer says so by its n.
-        counts: what the number of the dimension is a mean over: "frames" (of all clips together) or "clips".
+        counts: what the number of the dimension is a mean over: "frames" or "segments" (of all clips together), or "clips".
         needs: what measures it.
         custom: whether VBench measures it on prompts outside of its suite, too.
         of: the dimension of the suite on whose prompts it is measured; None for its own.
@@ -41,7 +41,7 @@ class Dimension:
     label: str
     scope: Scope
     prompts: int
-    counts: Literal["frames", "clips"]
+    counts: Literal["frames", "clips", "segments"]
     needs: str
     custom: bool = False
     of: str | None = None
@@ -96,20 +96,22 @@ UNFILTERED = Dimension(
     True,
 )
 
-# VBench-Long's, in other columns than VBench's: its numbers of the same clips are others. Each is a mean over clips, a clip's the mean
-# of its segments'. The last two are what it gives without its flag `--dev_flag`: consistency inside of segments alone.
+# VBench-Long's, in other columns than VBench's: its numbers of the same clips are others. Each is a mean over the segments of all
+# clips, as its code has it, but for temporal flickering, which is averaged over a clip's segments first. The last two are what it
+# gives without its flag `--dev_flag`: consistency inside of segments alone.
 LONG = {
-    one.in_suite: replace(one, name=f"long_{one.name}", label=f"{one.label} (long)", counts="clips", of=one.name)
+    one.in_suite: replace(one, name=f"long_{one.name}", label=f"{one.label} (long)", counts="segments", of=one.name)
     for one in (*DIMENSIONS.values(), UNFILTERED)
 } | {
     f"{name}_in_segments": replace(
-        DIMENSIONS[of], name=f"long_{name}_in_segments", label=f"{label} in segments", counts="clips", of=of
+        DIMENSIONS[of], name=f"long_{name}_in_segments", label=f"{label} in segments", counts="segments", of=of
     )
     for name, label, of in (
         ("subject", "Subject consistency", "subject_consistency"),
         ("background", "Background consistency", "background_consistency"),
     )
 }
+LONG["temporal_flickering"] = replace(LONG["temporal_flickering"], counts="clips")
 LONG["subject_consistency"] = replace(LONG["subject_consistency"], needs="DINO ViT-B/16, DINOv2 ViT-B/14")
 
 

@@ -139,7 +139,7 @@ class VBench(InProcess):
         below_seconds: a clip as long as this, or longer, is a Failure: VBench is for shorter ones, and VBench-Long, which cuts clips,
             gives other numbers. None measures all.
         cache: {folder: of features that are kept between runs, None keeps none; gigabytes: at most}.
-        dtype: of the encoders' weights.
+        dtype: of the encoders' weights; RAFT's and ViCLIP's are float32.
         device: "cpu", "gpu" or "cuda".
         batch_size: samples at once.
     """
@@ -208,13 +208,21 @@ def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
     )
 
 
+def models_used(dimensions: Mapping[str, Dimension], models: Mapping[str, Any], encoders: Sequence[str]) -> str:
+    """How a card names the models."""
+    named = [f"{name} {models[name]['path']}" for name in encoders]
+    if dimensions.keys() & set(FLOW):
+        named.append(f"RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)")
+    if dimensions.keys() & set(TEXT):
+        named.append("ViCLIP (InternVid-10M-FLT, in float32)")
+    return ", ".join(named)
+
+
 def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> str:
     """What the card says of method, models, licences and blind spots."""
-    used = ", ".join(f"{name} {models[name]['path']}" for name in ("dino", "clip_b32", "clip_l14"))
-    flow = f", RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)" if dimensions.keys() & set(FLOW) else ""
-    flow += ", ViCLIP (InternVid-10M-FLT)" if dimensions.keys() & set(TEXT) else ""
+    used = models_used(dimensions, models, ("dino", "clip_b32", "clip_l14"))
     return (
-        f"VBench's official formulas (Vchitect/VBench at 45e79ec, arXiv 2311.17982) in this process, by {used}{flow}. Differs in the "
+        f"VBench's official formulas (Vchitect/VBench at 45e79ec, arXiv 2311.17982) in this process, by {used}. Differs in the "
         "third digit or so: VBench runs CLIP in float16 on a GPU, and interpolates DINO's positions by a factor, here for the target "
         "size. Licences: VBench and DINO Apache-2.0, CLIP, LAION's head MIT, RAFT BSD-3-Clause, ViCLIP's code Apache-2.0. Not seen: "
         "whether what moves moves as it should; consistency and steadiness are highest for a frozen clip, so read them beside dynamic "

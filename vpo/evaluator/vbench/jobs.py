@@ -1,9 +1,10 @@
 """Clips that are measured, the parts of them on which a dimension looks, and what is found."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from vpo.video.frames import FrameReader
 
 TOO_SHORT = Failure("too_short", "the clip has one frame, and the dimension compares frames")
 NOT_FINITE = Failure("not_finite", "the model gives what is no number")
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,20 @@ class Parts:
         """The chosen frames with their places, in order. Raises ClipError where the clip cannot be read."""
         for window in self.reader.windows(job.path, chosen):
             yield from zip(window.indices, window.images, strict=True)
+
+    def settled(self, job: Job, work: Callable[[], Found]) -> Found:
+        """What some work on a clip gives; once more where, when it was read, it had other frames than its index had named.
+
+        Raises ClipError where it cannot be read.
+        """
+        count = self.reader.count(job.path)
+        try:
+            found = work()
+        except ClipError:
+            if self.reader.count(job.path) == count:
+                raise
+            return work()
+        return found if self.reader.count(job.path) == count else work()
 
     def images_at(self, job: Job, chosen: set[int]) -> dict[int, np.ndarray]:
         """The chosen frames at once. Raises ClipError where the clip cannot be read, or has not all of them."""

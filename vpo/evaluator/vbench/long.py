@@ -6,7 +6,7 @@ from typing import Any
 from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chosen, row_names
-from vpo.evaluator.vbench.evaluator import InProcess, check_cache, store_of
+from vpo.evaluator.vbench.evaluator import InProcess, check_cache, models_used, store_of
 from vpo.evaluator.vbench.formulas import consistency
 from vpo.evaluator.vbench.jobs import Job, Value, failure_of
 from vpo.evaluator.vbench.measures import Measures, check_files, place_of
@@ -64,17 +64,21 @@ class LongMeasures(Measures):
         """With the consistency of the segments' first frames."""
         if not isinstance(inside, Weighted):
             return inside
-        firsts = [span.start for span in self.parts.spans(job)]
+        try:
+            firsts = [span.start for span in self.parts.spans(job)]
+        except ClipError as error:
+            return failure_of(error)
         reader = FrameReader(lambda _: firsts, cache=self.reader.cache)
         (features,) = self.dino2.images([job.path], reader)
         reader.close()
         if isinstance(features, ClipError):
             return failure_of(features)
-        return self.parts.pooled([Weighted(fused(inside.value, consistency(features)), 1)])
+        value = self.parts.pooled([Weighted(fused(inside.value, consistency(features)), 1)])
+        return Weighted(value.value, inside.weight) if isinstance(value, Weighted) else value
 
 
 class VBenchLong(InProcess):
-    """VBench-Long in this process: VBench's formulas on segments of 2 s, a clip's value their mean, and clips count alike.
+    """VBench-Long in this process: VBench's formulas on segments of 2 s (10 s for some prompts), and the mean over all segments.
 
     `subject_consistency` is fused with the consistency of the segments' first frames by DINOv2, as `evaluate_long.sh` has it.
     `subject_in_segments` and `background_in_segments` are consistency inside of segments alone, which VBench-Long gives without its
@@ -82,7 +86,7 @@ class VBenchLong(InProcess):
 
     Args:
         dimensions: by name.
-        models: {dino, dino2, clip_b32, clip_l14: each {path, revision}, head_file, raft_file}; see `VBench`.
+        models: {dino, dino2, clip_b32, clip_l14: each {path, revision}, head_file, raft_file, viclip_file}; see `VBench`.
         from_seconds: a shorter clip is a Failure: it is one for VBench, whose numbers are others. None measures all.
         cache: see `VBench`.
         dtype: of the encoders' weights.
@@ -105,7 +109,7 @@ class VBenchLong(InProcess):
         return EvaluatorCard(
             name="VBench-Long",
             version="1",
-            about=_about(models),
+            about=_about(listed, models),
             needs=frozenset({"clips"}),
             metrics=(*(one.metric for one in listed.values()), *LONG_COUNTERS.metrics("VBench-Long")),
             applies=lambda sample: row_names(sample, listed, LONG_COUNTERS),
@@ -146,14 +150,14 @@ def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
     )
 
 
-def _about(models: Mapping[str, Any]) -> str:
+def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> str:
     """What the card says of method, models, licences and blind spots."""
-    used = ", ".join(f"{name} {models[name]['path']}" for name in ("dino", "dino2", "clip_b32", "clip_l14"))
+    used = models_used(dimensions, models, ("dino", "dino2", "clip_b32", "clip_l14"))
     return (
         f"VBench-Long's formulas (Vchitect/VBench at 45e79ec, vbench2_beta_long, arXiv 2411.13503) in this process, by {used}. "
-        "Segments of 2 s, or of 10 s for a prompt of the suite that human action, temporal style or overall consistency measures; a "
-        "clip's value is the mean of its segments'. Not to be compared with VBench's numbers. Differs: segments are not "
-        "written to files again, which changes pixels a little; see VBench's card for the rest. Licences: VBench, DINO and DINOv2 "
-        "Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: cuts between scenes (upstream's split by scenes is off, "
-        "too), and what changes between segments but for the subject"
+        "Segments of 2 s, or of 10 s for a prompt of the suite that human action, temporal style or overall consistency measures; the "
+        "mean over all segments of all clips, as the code has it, of temporal flickering over clips. Not to be compared with VBench's "
+        "numbers. Differs: segments are not written to files again, which changes pixels a little; see VBench's card for the rest. "
+        "Licences: VBench, DINO, DINOv2 and ViCLIP's code Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: cuts "
+        "between scenes (upstream's split by scenes is off, too), and what changes between segments but for the subject"
     )

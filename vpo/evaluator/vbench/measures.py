@@ -158,22 +158,31 @@ class Measures:
 
     def _consistency_with(self, job: Job, text: torch.Tensor) -> Value:
         try:
-            chosen = [
-                [span[one] for one in middle(len(span), self.viclip.model.frames)] for span in self.parts.spans(job)
-            ]
-            images = self.parts.images_at(job, {one for places in chosen for one in places})
-            clips = self.viclip.clips([np.stack([images[one] for one in places]) for places in chosen])
+            embeddings = self.parts.settled(job, lambda: self._embeddings(job))
         except ClipError as error:
             return failure_of(error)
-        return self.parts.pooled([Weighted(float(one), 1) for one in clips.double() @ text.double()])
+        return self.parts.pooled([Weighted(float(one.double() @ text.double()), 1) for one in embeddings])
+
+    def _embeddings(self, job: Job) -> list[torch.Tensor]:
+        """Of the middle frames of each part, one part after the other."""
+        found = []
+        for span in self.parts.spans(job):
+            places = [span[one] for one in middle(len(span), self.viclip.model.frames)]
+            images = self.parts.images_at(job, set(places))
+            found.append(self.viclip.embedding(np.stack([images[one] for one in places])))
+        return found
 
     def _of_features(
         self, job: Job, features: torch.Tensor | ClipError, formula: Callable[[torch.Tensor], Value]
     ) -> Value:
         """What a formula makes of the features of a clip's parts; a Failure where there are none."""
-        if isinstance(features, ClipError):
-            return failure_of(features)
-        return self.parts.pooled([formula(features[span.start : span.stop]) for span in self.parts.spans(job)])
+        try:
+            if isinstance(features, ClipError):
+                raise features
+            spans = self.parts.spans(job)
+        except ClipError as error:
+            return failure_of(error)
+        return self.parts.pooled([formula(features[span.start : span.stop]) for span in spans])
 
 
 def check_files(dimensions: Sequence[str], models: Mapping[str, Any], key: str) -> None:

@@ -35,8 +35,8 @@ class Motion:
     def steadiness(self, job: Job) -> Value:
         """How little the picture changes from frame to frame."""
         try:
-            spans = self.parts.spans(job)
             steps = self._steps(job)
+            spans = self.parts.spans(job)
         except ClipError as error:
             return failure_of(error)
         return self.parts.pooled([_steady(steps, span) for span in spans])
@@ -47,7 +47,7 @@ class Motion:
         if wanted <= 0:
             return Dropped(seen=False)
         try:
-            static = self._static(job)
+            static = self.parts.settled(job, lambda: self._static(job))
             if not isinstance(static, list):
                 return static
             if not static:
@@ -56,8 +56,10 @@ class Motion:
         except (ClipError, TooSmall) as error:
             return failure_of(error)
         value = self.parts.pooled([_steady(steps, span) for span in static[:wanted]])
-        self._accepted[job.place] += len(static[:wanted]) if isinstance(value, Weighted) else 0
-        return value
+        if not isinstance(value, Weighted):
+            return value
+        self._accepted[job.place] += len(static[:wanted])
+        return Weighted(value.value, 1)  # clips count alike, here of VBench-Long, too
 
     def _static(self, job: Job) -> list[range] | Failure:
         """The parts of a clip that the static filter accepts."""
@@ -77,9 +79,7 @@ class Motion:
     def dynamic_degree(self, job: Job) -> Value:
         """1 for a clip that moves, 0 for one that does not; of segments, the share of those that move."""
         try:
-            rate = job.clip.fps or self.parts.reader.rate(job.path)
-            sampled = [[span[place] for place in formulas.sampled(len(span), rate)] for span in self.parts.spans(job)]
-            speeds = self._speeds(job, [pair for one in sampled for pair in pairwise(one)], formulas.DYNAMIC_TOP)
+            sampled, speeds = self.parts.settled(job, lambda: self._sampled_speeds(job))
         except (ClipError, TooSmall) as error:
             return failure_of(error)
         if not all(map(math.isfinite, speeds)):
@@ -89,6 +89,13 @@ class Motion:
             own, speeds = speeds[: len(one) - 1], speeds[len(one) - 1 :]
             found.append(Weighted(float(formulas.is_dynamic(own, job.clip.height, job.clip.width)), 1))
         return self.parts.pooled(found)
+
+    def _sampled_speeds(self, job: Job) -> tuple[list[list[int]], list[float]]:
+        """Which frames of each part dynamic degree looks at, and the top speed from each of them to the next."""
+        rate = self.parts.cut.rate(job.clip.fps or self.parts.reader.rate(job.path))
+        sampled = [[span[place] for place in formulas.sampled(len(span), rate)] for span in self.parts.spans(job)]
+        pairs = [pair for one in sampled for pair in pairwise(one)]
+        return sampled, self._speeds(job, pairs, formulas.DYNAMIC_TOP)
 
     def _steps(self, job: Job) -> list[float]:
         """How much the picture changes from each frame to the next. Raises ClipError where the clip cannot be read."""

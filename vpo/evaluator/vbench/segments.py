@@ -21,6 +21,10 @@ class Cut(Protocol):
         """The parts of a clip of `count` frames by their frames; `rate` tells its frames a second."""
         ...
 
+    def rate(self, fps: float) -> float:
+        """Frames a second of a part, as the code that measures it reads them."""
+        ...
+
     def pooled(self, values: Sequence[Weighted]) -> Weighted:
         """A clip's value from those of one part or more."""
         ...
@@ -32,6 +36,10 @@ class Whole:
     def spans(self, query: Query, count: int, rate: Callable[[], float]) -> list[range]:
         """The whole clip."""
         return [range(count)]
+
+    def rate(self, fps: float) -> float:
+        """The clip's own."""
+        return fps
 
     def pooled(self, values: Sequence[Weighted]) -> Weighted:
         """The only value."""
@@ -47,9 +55,17 @@ class Segments:
         seconds = max(LONGER.get(name, SECONDS) for name in labels_of(query) or [""])
         return segments(count, rate(), seconds)
 
+    def rate(self, fps: float) -> float:
+        """Whole frames, with which segments are written."""
+        return whole_rate(fps)
+
     def pooled(self, values: Sequence[Weighted]) -> Weighted:
-        """The mean; clips count alike (`reorganize_clips_results`)."""
-        return Weighted(sum(one.value for one in values) / len(values), 1)
+        """The mean, with the number of segments as its weight.
+
+        `reorganize_clips_results` means to average over a clip first, but names each segment by a path of its own: what it returns is
+        the mean over all segments of all clips.
+        """
+        return Weighted(sum(one.value for one in values) / len(values), len(values))
 
 
 def segments(count: int, fps: float, seconds: int) -> list[range]:
@@ -62,8 +78,13 @@ def segments(count: int, fps: float, seconds: int) -> list[range]:
         fps: frames a second.
         seconds: of a part.
     """
-    length = max(1, int(round(fps, 3))) * seconds
+    length = whole_rate(fps) * seconds
     if count < length:
         return [range(count)]
     starts = [*range(0, count - length + 1, length), *([count - length] if count % length else [])]
     return [range(start, start + length) for start in starts]
+
+
+def whole_rate(fps: float) -> int:
+    """int(fps), at least 1; what is less than half a thousandth below a whole number is taken for it, as a rate read from times is."""
+    return max(1, int(round(fps, 3)))
