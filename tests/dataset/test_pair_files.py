@@ -100,6 +100,28 @@ def test_llama_factory_finds_the_file_by_its_info(tmp_path, form, row, columns):
     }
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"rejected": "abc"},
+        {"chosen": {"verdict": "no"}},
+        {"rejected": {"verdict": {"reasons": [{"aspect": "helpful"}]}}},
+        {"rejected": {"verdict": {"reasons": "none"}}},
+        {"chosen": {"score": {"dimensions": {"x": "much"}}}},
+        {"chosen_score": "5"},
+        {"versions": []},
+        {"rule": "mine"},
+    ],
+)
+def test_a_provenance_of_another_form_is_not_ours(tmp_path, odd):
+    """It is read by cards later on, which expect what an export writes."""
+    told = json.dumps({"template": None, "source": "text", **odd})
+    rows = [{"prompt": "a dog", "chosen": "A", "rejected": "B", "provenance": told}]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    (pair,) = read_back(tmp_path / "q.json")
+    assert (pair.source, pair.chosen_score, set(pair.provenance)) == ("given", None, {"rule"})
+
+
 def test_pairs_of_others_are_given_ones(tmp_path):
     rows = [
         {"prompt": "a dog", "chosen": "A", "rejected": "B", "provenance": "found in a book"},

@@ -64,6 +64,12 @@ def test_text_pairs_are_refined_over_flawed_one_a_query():
     ]
 
 
+def test_an_empty_candidate_is_no_side_of_a_text_pair():
+    """Not even where the judge wrote a prompt in its place: nothing can be learnt from its tokens."""
+    prompts = [Prompt("p0", "q", "a dog", " \n", "candidate", 0)]
+    assert text_pairs(prompts, [Refinement("p0", "q", "A dog runs.")], seed=0, prepended=True) == []
+
+
 def test_a_refinement_in_front_of_the_flawed_text_is_preferred_only_on_request():
     flawed = "A white boat is flying over the woods. The camera stays fixed."
     prompts = [prompt("a", 0, flawed), prompt("b", 0, flawed), prompt("b", 1, "A second text that is flawed.")]

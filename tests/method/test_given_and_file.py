@@ -58,6 +58,7 @@ def test_json_lines_bring_both_texts(tmp_path):
         ({"r.jsonl": "{}\n", "q.txt": "one\n"}, "r.jsonl", "q.txt", "give JSON lines"),
         ({"r.jsonl": '{"query": "a"}\n'}, "r.jsonl", None, "line 1 needs the texts query and rewrite"),
         ({"r.jsonl": '{"query": "a", "rewrite": "b"}\nx\n'}, "r.jsonl", None, "line 2 is not JSON"),
+        ({"r.jsonl": "[" * 100_000 + "\n"}, "r.jsonl", None, "line 1 is not JSON"),
         ({}, "r.jsonl", None, "r.jsonl: No such file or directory; give a file of rewrites"),
     ],
 )  # fmt: skip

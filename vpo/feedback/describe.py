@@ -118,7 +118,7 @@ def _why_none(
         return "the judge failed on a candidate, and the others differ too little"
     if False in judged and not any(one.id in refined for one in candidates if fine_of.get(one.id) is False):
         return "flawed candidates that could not be refined, and no other preference"
-    if any(one.id in scored for one in candidates):
+    if sum(one.id in scored for one in candidates) > 1:
         return "scores of the clips too close, or none dominates another"
     if fine_of and all(judged):
         return "all candidates are fine, and no clips were compared"

@@ -51,7 +51,8 @@ def text_pairs(
     """Text-level pairs: refined over flawed, at most one a query, drawn at random among its flawed candidates.
 
     The released code drops refinements that hold a newline after it has chosen one per query, and so loses queries that had
-    another usable one; here they are dropped first. It would also keep a refinement that changes nothing.
+    another usable one; here they are dropped first. It would also keep a refinement that changes nothing, and an empty candidate,
+    which is no text to be trained away from.
 
     Args:
         prepended: whether a refinement counts that puts a sentence in front and leaves the flawed text's opening standing.
@@ -65,7 +66,9 @@ def text_pairs(
     rule = {"name": "refined over flawed", "prepended": prepended, "per_query": per_query}
     pairs = []
     for candidates in by_query(prompts).values():
-        flawed = [one for one in candidates if one.id in refined and refined[one.id] != one.text.strip()]
+        flawed = [
+            one for one in candidates if one.text.strip() and refined.get(one.id, one.text).strip() != one.text.strip()
+        ]
         if not prepended:
             flawed = [one for one in flawed if not _leaves_opening(refined[one.id], one.text.strip())]
         rng = random.Random(seed_of("text pair", seed, candidates[0].query_id))

@@ -70,7 +70,7 @@ def _json_lines(path: str) -> Iterator[tuple[str, str]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"method: {path}: line {number} is not JSON ({error}); correct it") from error
         values = [row.get(field) for field in FIELDS] if isinstance(row, dict) else [None]
         if not all(isinstance(one, str) for one in values):

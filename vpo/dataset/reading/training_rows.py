@@ -138,7 +138,31 @@ def _provenance(given: Any) -> Mapping[str, Any]:
         found = json.loads(given) if isinstance(given, str) else None
     except (ValueError, RecursionError):
         found = None
-    return found if isinstance(found, dict) and TEMPLATE in found and "source" in found else {}
+    return found if isinstance(found, dict) and TEMPLATE in found and "source" in found and _is_ours(found) else {}
+
+
+def _is_ours(found: Mapping[str, Any]) -> bool:
+    """Whether the parts that are read later have the forms of `vpo.feedback.provenance`."""
+    scores = [found.get(f"{name}_score") for name in (CHOSEN, REJECTED)]
+    parts = [found.get(name, {}) for name in ("rule", "versions", CHOSEN, REJECTED)]
+    if not all(map(_is_number, scores)) or not all(isinstance(one, Mapping) for one in parts):
+        return False
+    facts = [one.get(name, {}) for one in parts[2:] for name in ("verdict", "score")]
+    if not all(isinstance(one, Mapping) for one in facts):
+        return False
+    reasons = [one.get("reasons", []) for one in facts]
+    dimensions = [one.get("dimensions", {}) for one in facts]
+    return all(isinstance(one, list) and all(map(_is_reason, one)) for one in reasons) and all(
+        isinstance(one, Mapping) and all(map(_is_number, one.values())) for one in dimensions
+    )
+
+
+def _is_reason(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in ("aspect", "kind"))
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _pair(fields: Mapping[str, Any], origin: Mapping[str, Any], changes: list[str]) -> Pairing | None:
