@@ -213,11 +213,13 @@ def test_one_bad_request_among_answers_of_the_cache_fails_alone(tmp_path):
     """As after a kill: all others are answered already, so the server is one of the right kind."""
 
     def replies(number, body):
-        return Reply(body="<html>") if body["seed"] == 2 else Reply(after=5 if body["seed"] == 3 else 0)
+        if body["seed"] == 2:  # not before another answer has shown what the server is
+            return Reply(body="<html>", after=0.5)
+        return Reply(after=8 if body["seed"] == 3 else 0)
 
     with chat_server(replies) as server:
         requests = [asked(seed=n) for n in range(4)]
-        values = {"cache": str(tmp_path), "max_retries": 0, "timeout": 0.5}
+        values = {"cache": str(tmp_path), "max_retries": 0, "timeout": 2.0}
         first = generate(server, *requests, **values)
         assert [getattr(one, "kind", "text") for one in first] == ["text", "text", "bad_answer", "timeout"]
         assert generate(server, *requests, **values) == first
