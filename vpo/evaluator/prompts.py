@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vpo.cards import EvaluatorCard, Metric, Weighted, share
+from vpo.evaluator.safety import refused_of
 from vpo.evaluator.text import TextMetrics
 from vpo.interfaces import Judge
 from vpo.language.answers import ENCLOSING, LEAD_IN, unwrap
 from vpo.language.diversity import self_bleu, vendi, words
 from vpo.language.embedding import SentenceEncoder
-from vpo.records import Failure, Prompt, Sample, Verdict
+from vpo.records import Prompt, Sample
 from vpo.storage.jsonio import canonical
 
 ORDER = 4  # longest n-gram of self-BLEU
@@ -54,7 +55,7 @@ class Prompts(TextMetrics):
         model, refuses = encoder.get("model"), str(judge.get("_target_")).rpartition(".")[2]
         return EvaluatorCard(
             name="prompts",
-            version=f"1-{text.version}-{asked}",
+            version=f"2-{text.version}-{asked}",
             about=f"{text.about}; meaning by {model}, which reads the first {encoder.get('max_tokens')} tokens, refusals by "
             f"{refuses}. Diversity of longer prompts is not comparable with that of shorter ones",
             whole=True,
@@ -81,7 +82,7 @@ class Prompts(TextMetrics):
         verdicts = self.judge.critique([prompt for _, prompt in prompts]) if prompts else []
         cosines = self.encoder.cosines([(prompt.query, prompt.text) for _, prompt in prompts])
         for (row, prompt), verdict, cosine in zip(prompts, verdicts, cosines, strict=True):
-            row |= _form(prompt) | {"refused": _refused(verdict), "distance": 1 - cosine}
+            row |= _form(prompt) | {"refused": refused_of(verdict), "distance": 1 - cosine}
         if len(texts) > 1:
             vectors = self.encoder.embed_plain(texts).double().numpy()
             for (row, _), bleu, score in zip(prompts, self_bleu(texts, ORDER), vendi(vectors), strict=True):
@@ -103,7 +104,3 @@ def _form(prompt: Prompt) -> dict[str, float]:
         "wrapped": float(bool(kinds & ENCLOSING)),
         "query_kept": len(asked & written) / len(asked) if asked else 1.0,
     }
-
-
-def _refused(verdict: Verdict | Failure) -> float | None:
-    return float(verdict.refusal) if isinstance(verdict, Verdict) else None
