@@ -128,7 +128,7 @@ def read_results(content: Mapping[str, Any], queries: Mapping[str, str], path: s
 
 def _dimension(name: str, written: Any, path: str, ids: Mapping[str, str]) -> Dimension:
     long = _is_long(written)
-    score, videos = _videos(written, name, path)
+    score, videos = _videos(written, long, name, path)
     good = [video for video in videos if math.isfinite(video["value"])]
     weights = _weights(good, score)
     found = Dimension(name, score, _mean(good, weights), unreadable=len(videos) - len(good), long=long)
@@ -167,9 +167,9 @@ def _whole_videos(written: list[Any]) -> list[Any]:
     return [written[0], videos]
 
 
-def _videos(written: Any, dimension: str, path: str) -> tuple[float, list[dict[str, Any]]]:
+def _videos(written: Any, long: bool, dimension: str, path: str) -> tuple[float, list[dict[str, Any]]]:
     try:
-        written = _whole_videos(written) if _is_long(written) else written
+        written = _whole_videos(written) if long else written
         names = [Path(str(row["video_path"]).replace("\\", "/")).name for row in written[1]]
         read = read_official({dimension: written}, dimension, names, missing=())
     except (JobError, LookupError, TypeError, ValueError) as error:

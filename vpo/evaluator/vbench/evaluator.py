@@ -23,7 +23,7 @@ from vpo.evaluator.vbench.dimensions import (
     row_names,
 )
 from vpo.evaluator.vbench.jobs import Dropped, Job
-from vpo.evaluator.vbench.measures import FLOW, TEXT, Measures, check_files
+from vpo.evaluator.vbench.measures import FLOW, TEXT, Measures, Setup, check_files
 from vpo.records import Clip, Failure, Sample
 from vpo.storage.feature_store import FeatureStore
 from vpo.video.clips import ClipError
@@ -71,9 +71,9 @@ class InProcess:
         for place, sample in enumerate(samples):
             for number, clip in enumerate(sample.clips):
                 names = tuple(applicable_to_clip(sample.query, number, self.dimensions))
-                usable = self._usable(clip)
                 if not names:
                     continue
+                usable = self._usable(clip)
                 if isinstance(usable, Failure):
                     failed.setdefault(place, []).append(usable)
                 else:
@@ -176,7 +176,7 @@ class VBench(InProcess):
         device: str, batch_size: int,
     ) -> None:  # fmt: skip
         listed = _chosen(dimensions)
-        super().__init__(listed, Measures([*listed], models, store_of(cache), dtype, device, KEY), COUNTERS)
+        super().__init__(listed, Measures([*listed], Setup(models, store_of(cache), dtype, device, KEY)), COUNTERS)
         self.below_seconds = below_seconds
 
     def problem_of(self, clip: Clip) -> Failure | None:

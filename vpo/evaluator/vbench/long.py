@@ -9,15 +9,13 @@ from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chos
 from vpo.evaluator.vbench.evaluator import InProcess, check_cache, models_used, store_of
 from vpo.evaluator.vbench.formulas import consistency
 from vpo.evaluator.vbench.jobs import Job, Value, failure_of
-from vpo.evaluator.vbench.measures import Measures, check_files, place_of
+from vpo.evaluator.vbench.measures import Measures, Setup, check_files
 from vpo.evaluator.vbench.segments import Cut, Segments
 from vpo.evaluator.vbench.slow_fast import fused
 from vpo.records import Clip, Failure
-from vpo.storage.feature_store import FeatureStore
 from vpo.video.clips import ClipError
 from vpo.video.features import Dino2Encoder
 from vpo.video.frames import FrameReader
-from vpo.video.transforms import DINO2_OF_VBENCH
 
 KEY = "evaluator.vbench_long"
 HERE = {
@@ -30,25 +28,13 @@ HERE = {
 
 
 class LongMeasures(Measures):
-    """VBench-Long's: on segments, and consistency between segments beside that inside of them.
-
-    Args:
-        models: as of `VBench`, and dino2: {path, revision}.
-    """
+    """VBench-Long's: on segments, and consistency between segments, by the model `dino2`, beside that inside of them."""
 
     cut: Cut = Segments()
 
-    def __init__(
-        self,
-        dimensions: Sequence[str],
-        models: Mapping[str, Any],
-        store: FeatureStore | None,
-        dtype: str,
-        device: str,
-        key: str,
-    ) -> None:
-        super().__init__(dimensions, models, store, dtype, device, key)
-        self.dino2 = Dino2Encoder(*place_of(models, "dino2", dtype, device, key), DINO2_OF_VBENCH, store=store)
+    def __init__(self, dimensions: Sequence[str], setup: Setup) -> None:
+        super().__init__(dimensions, setup)
+        self.dino2 = Dino2Encoder(*setup.place("dino2"), store=setup.store)
         self._encoders.append(self.dino2)
         self._measures |= {
             "subject_consistency": self._fused_subject_consistency,
@@ -89,7 +75,7 @@ class VBenchLong(InProcess):
         models: {dino, dino2, clip_b32, clip_l14: each {path, revision}, head_file, raft_file, viclip_file}; see `VBench`.
         from_seconds: a shorter clip is a Failure: it is one for VBench, whose numbers are others. None measures all.
         cache: see `VBench`.
-        dtype: of the encoders' weights.
+        dtype: of the encoders' weights; RAFT's and ViCLIP's are float32.
         device: "cpu", "gpu" or "cuda".
         batch_size: samples at once.
     """
@@ -125,7 +111,9 @@ class VBenchLong(InProcess):
         device: str, batch_size: int,
     ) -> None:  # fmt: skip
         listed = _chosen(dimensions)
-        super().__init__(listed, LongMeasures([*listed], models, store_of(cache), dtype, device, KEY), LONG_COUNTERS)
+        super().__init__(
+            listed, LongMeasures([*listed], Setup(models, store_of(cache), dtype, device, KEY)), LONG_COUNTERS
+        )
         self.from_seconds = from_seconds
 
     def problem_of(self, clip: Clip) -> Failure | None:

@@ -4,6 +4,7 @@ The formulas are `vpo.evaluator.vbench.formulas`; what VBench-Long does differen
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,11 @@ GROUP_BYTES = (
 NO_STYLE = Failure("no_label", "the query's auxiliary_info names no appearance_style, as VBench_full_info.json does")
 
 
-class Measures:
-    """The models of the dimensions, each loaded when it is needed first, and what they find.
+@dataclass(frozen=True)
+class Setup:
+    """Where the models of the dimensions are, and how they run.
 
-    Args:
-        dimensions: the names of those that are asked for.
+    Attributes:
         models: as of `VBench`.
         store: where features are kept; None for nowhere.
         dtype: of the encoders' weights.
@@ -48,20 +49,30 @@ class Measures:
         key: of the evaluator in the config, for messages.
     """
 
+    models: Mapping[str, Any]
+    store: FeatureStore | None
+    dtype: str
+    device: str
+    key: str
+
+    def place(self, name: str) -> tuple[Place, str]:
+        """Where a model of the config is, and the key that names it."""
+        model = self.models[name]
+        return Place(model["path"], model["revision"], self.dtype, self.device), f"{self.key}.models.{name}.path"
+
+
+class Measures:
+    """The models of the dimensions, each loaded when it is needed first, and what they find.
+
+    Args:
+        dimensions: the names of those that are asked for.
+        setup: of the models.
+    """
+
     cut: Cut = Whole()
 
-    def __init__(
-        self,
-        dimensions: Sequence[str],
-        models: Mapping[str, Any],
-        store: FeatureStore | None,
-        dtype: str,
-        device: str,
-        key: str,
-    ) -> None:
-        def place(name: str) -> tuple[Place, str]:
-            return place_of(models, name, dtype, device, key)
-
+    def __init__(self, dimensions: Sequence[str], setup: Setup) -> None:
+        models, store, device, key, place = setup.models, setup.store, setup.device, setup.key, setup.place
         self.dimensions, self.key = tuple(dimensions), key
         self.reader = FrameReader("all", cache=FrameCache())
         self.dino = DinoEncoder(*place("dino"), store=store)
@@ -74,9 +85,9 @@ class Measures:
         self.parts = Parts(self.reader, self.cut)
         self.flow = Raft(models["raft_file"], device, f"{key}.models.raft_file")
         self.motion = Motion(self.parts, self.flow)
-        self.viclip = Viclip(
-            models["viclip_file"], place("clip_l14")[0], device, f"{key}.models.viclip_file", place("clip_l14")[1]
-        )
+        tokenizer, tokenizer_key = place("clip_l14")
+        viclip_key = f"{key}.models.viclip_file"
+        self.viclip = Viclip(models["viclip_file"], tokenizer, device, viclip_key, tokenizer_key)
         self._head_file = str(models["head_file"])
         self._head: tuple[torch.Tensor, float] | None = None
         self._measures: dict[str, Callable[[Sequence[Job]], list[Value]]] = {
@@ -193,11 +204,6 @@ def check_files(dimensions: Sequence[str], models: Mapping[str, Any], key: str) 
         check_viclip(models["viclip_file"], f"{key}.models.viclip_file")
     if "aesthetic_quality" in dimensions:
         read_head(models["head_file"], f"{key}.models.head_file")
-
-
-def place_of(models: Mapping[str, Any], name: str, dtype: str, device: str, key: str) -> tuple[Place, str]:
-    """Where a model of the config is, and the key that names it."""
-    return Place(models[name]["path"], models[name]["revision"], dtype, device), f"{key}.models.{name}.path"
 
 
 def _consistency(features: torch.Tensor) -> Value:
