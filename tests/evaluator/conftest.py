@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from vpo.assets.tiny import vision
+from tests.vision_models import write_models
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of tiny models."""
-    root = tmp_path_factory.mktemp("tiny")
-    for name in ("clip_b32", "clip_l14", "dino", "dino2", "viclip", "aesthetic_head"):
-        (root / name).mkdir()
-        vision.MODELS[name](root / name)
-    return root
+    names = ("clip_b32", "clip_l14", "dino", "dino2", "viclip", "aesthetic_head")
+    return write_models(tmp_path_factory.mktemp("tiny"), *names)
 
 
 class GreyFlow(torch.nn.Module):

@@ -8,7 +8,7 @@ import pytest
 from tests.checking.test_config import composed
 from tests.conftest import SHARED, run_vpo
 from tests.pipeline.test_pipeline import rows, run_folder
-from vpo.assets.tiny import vision
+from tests.vision_models import write_models
 from vpo.build import build
 from vpo.evaluator.vbench.dimensions import DIMENSIONS, applicable, label_of
 from vpo.stages.queries import check_splits
@@ -18,9 +18,7 @@ CHEAP = ["experiment=smoke", "method=[original]", "evaluator=[vbench]", "clips_p
 
 def models_in(folder: Path) -> list[str]:
     """Overrides that name small random models, which are made in a folder."""
-    for name in ("clip_b32", "clip_l14", "dino", "aesthetic_head"):
-        (folder / name).mkdir()
-        vision.MODELS[name](folder / name)
+    write_models(folder, "clip_b32", "clip_l14", "dino", "aesthetic_head")
     key = "evaluator.vbench.models"
     named = [f"{key}.{name}.path={folder / name}" for name in ("dino", "clip_b32", "clip_l14")]
     return [*named, f"{key}.head_file={folder / 'aesthetic_head/head.json'}"]

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoTokenizer, CLIPModel, ViTModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from vpo.assets.tiny import vision
+from tests.vision_models import write_models
 from vpo.errors import UserError
 from vpo.video import clips, features, frames, models
 from vpo.video.features import ClipEncoder, DinoEncoder
@@ -23,11 +23,7 @@ from vpo.video.transforms import DINO_OF_VBENCH
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of tiny models."""
-    root = tmp_path_factory.mktemp("tiny")
-    for name in ("clip_b32", "dino"):
-        (root / name).mkdir()
-        vision.MODELS[name](root / name)
-    return root
+    return write_models(tmp_path_factory.mktemp("tiny"), "clip_b32", "dino")
 
 
 def write(path: Path, seed: int, count: int = 6, height: int = 64, width: int = 96) -> str:

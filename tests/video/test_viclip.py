@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from vpo.assets.tiny import vision
+from tests.vision_models import write_models
 from vpo.errors import UserError
 from vpo.video.models import Place
 from vpo.video.viclip import Viclip, load_viclip
@@ -22,11 +22,7 @@ LINEAR = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("models")
-    for name in ("viclip", "clip_l14"):
-        (root / name).mkdir()
-        vision.MODELS[name](root / name)
-    return root
+    return write_models(tmp_path_factory.mktemp("models"), "viclip", "clip_l14")
 
 
 @pytest.fixture(scope="module")
