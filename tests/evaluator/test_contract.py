@@ -51,19 +51,26 @@ def config_of(name):
     return compose(f"evaluator=[{name}]", *(["engine=vlm", "engine.model=tiny"] if name in ASKING else [])).config
 
 
+class Models:
+    """Folders of small models by what they stand in for, each written when it is asked for first."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def __getitem__(self, name):
+        folder = self.root / name
+        if not folder.is_dir():
+            if name == "encoder":
+                save_encoder(folder)
+            else:
+                folder.mkdir()
+                (vision.MODELS | {"qwen2_5_vl": vlm.qwen2_5_vl})[name](folder)
+        return str(folder)
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Folders of small models by what they stand in for."""
-    root = tmp_path_factory.mktemp("models")
-    found = {"encoder": str(save_encoder(root / "encoder"))}
-    for name, write in {
-        **{one: vision.MODELS[one] for one in (*STAND_INS.values(), "aesthetic_head", "viclip")},
-        "qwen2_5_vl": vlm.qwen2_5_vl,
-    }.items():
-        (root / name).mkdir()
-        write(root / name)
-        found[name] = str(root / name)
-    return found
+    return Models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +124,8 @@ def node_of(name, models):
             own |= {"model": models["qwen2_5_vl"], "dtype": "float32", "min_pixels": 784, "max_pixels": 3136}
         if node.get("path") in STAND_INS:
             own |= {"path": models[STAND_INS[node["path"]]], "revision": None, "dtype": "float32"}
-        head = str(Path(models["aesthetic_head"]) / "head.json")
-        own |= {key: head for key in ("head", "head_file") if key in node}
+        for key in {"head", "head_file"} & node.keys():
+            own[key] = str(Path(models["aesthetic_head"]) / "head.json")
         own |= {"viclip_file": str(Path(models["viclip"]) / "viclip.pth")} if "viclip_file" in node else {}
         own |= {"from_seconds": None} if "from_seconds" in node else {}
         own |= {"max_new_tokens": 8, "tries": 1} if {"tries", "max_new_tokens"} <= node.keys() else {}
