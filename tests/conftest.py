@@ -1,11 +1,14 @@
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from vpo.processes.signals import ALL
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -16,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # The environment of a child that imports tests: this process may leave its children without the folder that they start in.
 SEES_TESTS = {**os.environ, "PYTHONPATH": str(ROOT)}
 SHARED = ROOT.parent / "shared"
+SAFE_PATH = os.environ.get("PYTHONSAFEPATH")
+HANDLERS = {number: signal.getsignal(number) for number in ALL}
 OWN = ROOT / "tests/data"  # stands in for the shared files where they are missing
 QUERIES = next(one for one in (SHARED / "data/vpo/sft_queries.sample.json", OWN / "queries.json") if one.exists())
 
@@ -33,14 +38,20 @@ def run_vpo(*arguments: str, cwd: Path, timeout: float = 400, **environment: str
 
 
 @pytest.fixture(autouse=True)
-def children_see_their_folder() -> Iterator[None]:
-    """A command of ours in this process keeps children from importing what lies beside a script: those of other tests may."""
-    before = os.environ.get("PYTHONSAFEPATH")
+def commands_leave_nothing() -> Iterator[None]:
+    """A command of ours, run in this process by a test or a fixture, changes it; after each test it is as at the start.
+
+    Its handlers of signals would be those of a forked child, too, and one that comes while the child begins to wait for a lock is not
+    seen: a pool of processes then waits for ever for a child that it has told to end. With PYTHONSAFEPATH a script does not see the
+    modules beside it.
+    """
     yield
-    if before is None:
+    for number, handler in HANDLERS.items():
+        signal.signal(number, handler)
+    if SAFE_PATH is None:
         os.environ.pop("PYTHONSAFEPATH", None)
     else:
-        os.environ["PYTHONSAFEPATH"] = before
+        os.environ["PYTHONSAFEPATH"] = SAFE_PATH
 
 
 @pytest.fixture(scope="session")
