@@ -1,5 +1,6 @@
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from vpo.processes.signals import ALL
 
@@ -56,11 +58,16 @@ def commands_leave_nothing() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
-    """A folder in which `vpo run experiment=smoke` has been run: store/ and runs/."""
-    folder = tmp_path_factory.mktemp("smoke")
-    done = run_vpo("run", "experiment=smoke", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder
+    """A folder in which `vpo run experiment=smoke` has been run: store/ and runs/. Run once; each test process has its own copy."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke_made"
+    with FileLock(f"{made}.lock"):
+        if not (made / "whole").exists():
+            made.mkdir(exist_ok=True)
+            done = run_vpo("run", "experiment=smoke", cwd=made)
+            assert done.returncode == 0, done.stderr
+            (made / "whole").touch()
+    return shutil.copytree(made, base / "smoke", ignore=shutil.ignore_patterns("whole"))
 
 
 @pytest.fixture

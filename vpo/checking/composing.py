@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -30,8 +31,9 @@ def compose(*overrides: str) -> Composed:
     """
     asked = own_configs([readable(one) for one in overrides])
     try:
-        check_ahead(asked)
+        check_override_secrets(asked)
         cfg = composed_by_hydra(asked)
+        check_composed(cfg)
         choices = dict(cfg.hydra.runtime.choices)
         plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
         return Composed(resolve(plain, list(overrides)), tuple(overrides), choices)
@@ -58,10 +60,22 @@ def own_configs(overrides: Sequence[str]) -> list[str]:
 def check_ahead(overrides: Sequence[str]) -> None:
     """Raise UserError for secrets, which Hydra would write and show, and for settings of Hydra that run code."""
     check_override_secrets(overrides)
-    config = compose_ahead(list(overrides))
-    if config is not None:
-        check_hydra_settings(config["hydra"])
-        check_secrets(config)
+    cfg = compose_ahead(list(overrides))
+    if cfg is not None:
+        check_composed(cfg)
+
+
+def check_composed(cfg: DictConfig) -> None:
+    """Raise UserError for secrets and for settings of Hydra that run code, in a config with Hydra's own node.
+
+    Interpolations are taken as they are written, but in what Hydra builds of its own node.
+    """
+    plain = cast(dict[str, Any], OmegaConf.to_container(cfg))
+    for name in ("launcher", "sweeper"):
+        with suppress(OmegaConfBaseException):
+            plain["hydra"][name] = OmegaConf.to_container(cfg.hydra[name], resolve=True)
+    check_hydra_settings(plain["hydra"])
+    check_secrets(plain)
 
 
 def resolve(cfg: DictConfig, overrides: Sequence[str] | None = None) -> dict[str, Any]:

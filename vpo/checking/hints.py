@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -105,24 +105,17 @@ def default_config(choices: list[str], resolve: bool = False) -> Mapping[str, An
         return OmegaConf.to_container(compose("config", overrides=[*choices, *paths]), resolve=resolve)
 
 
-def compose_ahead(overrides: list[str]) -> Mapping[str, Any] | None:
+def compose_ahead(overrides: list[str]) -> DictConfig | None:
     """The config of a command before Hydra acts on it, Hydra's own node included; of a sweep, that of its first job.
 
-    Interpolations stand in it as they were written, but in what Hydra builds of its own node. None where it cannot be
-    composed: Hydra itself will say why.
+    None where it cannot be composed: Hydra itself will say why.
     """
     try:
         firsts = []
         for one in OverridesParser.create().parse_overrides(overrides):
             swept = one.is_discrete_sweep() and not isinstance(one.value(), Glob)
             firsts.append(f"{one.get_key_element()}={next(one.sweep_string_iterator())}" if swept else one.input_line)
-        with _search_path():
-            config = compose("config", overrides=firsts, return_hydra_config=True)
-        plain = OmegaConf.to_container(config)
-        for name in ("launcher", "sweeper"):
-            with suppress(OmegaConfBaseException):
-                plain["hydra"][name] = OmegaConf.to_container(config.hydra[name], resolve=True)
-        return plain
+        return composed_by_hydra(firsts)
     except (HydraException, OmegaConfBaseException):
         return None
 

@@ -16,6 +16,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "***"
@@ -64,7 +65,12 @@ _OVERRIDE = re.compile(r"([+~]{0,2}[\w./@-]+=)(.+)", re.DOTALL)
 
 def is_secret_key(name: object) -> bool:
     """Whether a key of this name holds a secret: `judge.api_key`, `X-Api-Key`, `hubToken`; not `api_key_env`, `pad_token`."""
-    words = _words(str(name))
+    return _names_a_secret(str(name))
+
+
+@lru_cache(4096)  # a config is asked for every name of the environment at every one of its texts
+def _names_a_secret(name: str) -> bool:
+    words = _words(name)
     if words and words[-1] == "token":
         return len(words) == 1 or words[-2] not in _WORDS_BEFORE_TOKEN
     text = " ".join(words)
