@@ -40,7 +40,7 @@ from vpo.curation.report import Report  # noqa: E402
 from vpo.curation.safety import COLUMNS  # noqa: E402
 from vpo.curation.selecting import Pools, compared, confirmed, dealt, screened  # noqa: E402
 from vpo.dataset.reading.text import tidy  # noqa: E402
-from vpo.records import Prompt, Query, Verdict  # noqa: E402
+from vpo.records import Prompt, Query  # noqa: E402
 
 SHARED = ROOT.parent / "shared/data"
 FLAGS = ("-ar 16:9", "-motion 2", "-gs 14 -fps 24", "-neg blur, text", "--ar 9:16 -camera zoom in")
@@ -137,7 +137,7 @@ def curate(count: int, *, stream: bool) -> dict[str, Any]:
             pools = compared(pools, {**node, "near": None}, (), report)
         with clock.part("judge and split"):
             prompts = [Prompt(one.id, one.id, one.text, one.text, "query") for one in pools.labelled]
-            verdicts = {one.prompt_id: one for one in judge.critique(prompts) if isinstance(one, Verdict)}
+            verdicts = {one.id: verdict for one, verdict in zip(prompts, judge.critique(prompts), strict=True)}
             pools = Pools(pools.general, confirmed(pools.labelled, verdicts, report))
             dealt(pools, node, ("sft", "dpo", "test"), report)
     left = {step.rule: step.after for step in report.steps}

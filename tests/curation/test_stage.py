@@ -18,7 +18,8 @@ from vpo.errors import UserError
 from vpo.records import Query
 from vpo.stages.context import Context
 from vpo.stages.curate import queries_of
-from vpo.storage.store import Store
+from vpo.storage.items import read_failures
+from vpo.storage.store import Store, read_manifest
 
 pytestmark = needs_packages
 
@@ -110,7 +111,7 @@ def test_the_report_is_for_people_too(labelled, tmp_path):
     assert next(step for step in report["steps"] if step["rule"] == "diversity")["dropped"] > 0
     page = (entry.folder / "curation/report.md").read_text()
     for step in report["steps"]:
-        assert f"| {step['rule']} | {step['before']} | {step['dropped']} | {step['after']} |" in page
+        assert f"| {step['rule']} | {step['before']} | {step['dropped']} | 0 | {step['after']} |" in page
     assert "join discord.gg/cats for more cats | the keyword 'discord.gg' |" in page
     with Image.open(entry.folder / "curation/lengths.png") as picture:
         assert min(picture.size) > 300
@@ -138,17 +139,20 @@ def test_the_draw_is_that_of_the_seed_in_whatever_order_rows_come(tmp_path):
 def test_a_busy_judge_is_asked_again_and_nothing_is_a_safety_query_without_a_verdict(labelled, tmp_path):
     free = tmp_path / "free"
     labelled["judge"] |= {"_target_": "tests.curation.labelled.BusyJudge", "free": str(free)}
-    _, splits, report = made(labelled, tmp_path)
+    entry, splits, report = made(labelled, tmp_path)
     busy = [text for text in UNSAFE if hashlib.sha256(text.encode()).hexdigest() < "8"]
-    reasons = {one["reason"] for one in report["steps"][-2]["examples"]}
-    assert "the judge gave no verdict" in reasons
+    safety = report["steps"][-2]
+    assert {one["reason"] for one in safety["failures"]} == {"busy: come back later"}
+    failed = len(read_failures(entry.folder / "curation/verdicts.jsonl"))
+    assert read_manifest(entry.folder)["counts"]["failed"] == safety["failed"] == failed > 0
     used = {query.text for queries in splits.values() for query in queries}
     assert busy
     assert not used & set(busy)
     free.touch()
     entry = Context(Store(tmp_path / "store"), retry_failed=True).make(queries_of(labelled))
     again = json.loads((entry.folder / "curation/report.json").read_text())["steps"][-2]
-    assert (again["rule"], again["dropped"]) == ("safety", len(MISLABELLED))
+    assert (again["rule"], again["dropped"], again["failed"]) == ("safety", len(MISLABELLED), 0)
+    assert read_manifest(entry.folder)["counts"]["failed"] == 0
 
 
 def texts_of(splits):

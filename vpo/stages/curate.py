@@ -65,8 +65,10 @@ class CuratedQueries(Queries):
         for name, split in splits.items():
             write_rows(folder / f"{name}.jsonl", split)
         dropped = {f"dropped by {step.rule}": step.dropped for step in report.steps if step.dropped}
+        failed = sum(step.failed for step in report.steps)
         changes = {**getattr(self._source, "left_out", {}), **getattr(self._source, "changed", {})}
-        return {name: len(split) for name, split in splits.items()} | dropped | changes
+        counts = {name: len(split) for name, split in splits.items()} | dropped | changes
+        return counts | ({"failed": failed} if self.judge is not None else {})
 
     def _read(self) -> tuple[dict[str, Sequence[Query]], Iterable[Query]]:
         """The splits that stay as they are, and the queries to curate."""
@@ -82,7 +84,7 @@ class CuratedQueries(Queries):
             prompts, folder / "verdicts.jsonl", kind=Verdict, make=Spec(self.judge), call=critique_prompts,
             item_id=attrgetter("id"), batch_size=batch_size_of(self.judge), label="verdicts on labelled queries",
         )  # fmt: skip
-        return confirmed(labelled, {one.prompt_id: one for one in done.records}, report)
+        return confirmed(labelled, {one.prompt_id: one for one in done.records} | done.failures, report)
 
     def _check(self, splits: Mapping[str, Sequence[Query]], report: Report, folder: Path) -> None:
         """Raise UserError where no queries are left for a split, or where the splits are not apart."""
