@@ -14,11 +14,13 @@ from tests.conftest import QUERIES, run_vpo
 from tests.curation.conftest import needs_packages
 from tests.curation.labelled import write_csv
 from vpo import targets
+from vpo.curation.safety import COLUMNS
 from vpo.errors import UserError
 from vpo.records import Query
 from vpo.stages.context import Context
 from vpo.stages.curate import queries_of
 from vpo.storage.items import read_failures
+from vpo.storage.rows import read_rows
 from vpo.storage.store import Store, read_manifest
 
 pytestmark = needs_packages
@@ -69,8 +71,7 @@ def labelled(tmp_path):
 
 
 def config_of(path):
-    config = composed("curation=vpo", "curation.near.least=0.9", "curation.diversity=null")
-    config["dataset"] = {"_target_": "tests.curation.labelled.LabelledRows", "path": str(path)}
+    config = composed("dataset=vidprom", f"dataset.path={path}", "curation.near.least=0.9", "curation.diversity=null")
     config["curation"] |= SMALL
     return config
 
@@ -201,6 +202,26 @@ def test_an_unconfirmed_label_is_never_a_safety_query(labelled, tmp_path):
     texts = {query.text for queries in splits.values() for query in queries}
     assert texts & set(MISLABELLED)
     assert "safety" not in {step["rule"] for step in report["steps"]}
+
+
+@pytest.mark.slow
+def test_a_copy_of_vidprom_is_curated_by_one_command(tmp_path):
+    """The command of the README, on a small file with the columns of the real one; a second start makes nothing again."""
+    write_csv(tmp_path / "rows.csv", [(text, 0.01) for text in GENERAL] + [(text, 0.9) for text in UNSAFE])
+    sizes = {"sft": 12, "dpo": 8, "test": 4}
+    splits = [f"curation.split.{name}={size}" for name, size in sizes.items()]
+    command = ["run", "dataset=vidprom", "dataset.path=rows.csv", "stop_after=queries", "logger=[csv]", *splits]
+    first, second = (run_vpo(*command, cwd=tmp_path) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    (folder,) = (one for one in (tmp_path / "store/queries").iterdir() if one.is_dir())
+    rows = {name: read_rows(folder / f"{name}.jsonl", Query) for name in sizes}
+    assert {name: len(queries) for name, queries in rows.items()} == sizes
+    assert rows["sft"][0].meta.keys() == set(COLUMNS)
+    assert f"safety{'':13}" in first.stderr  # the counts on the console
+    assert "curation/report.md" in first.stderr
+    refused = run_vpo(*command, "dataset.sft=5", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "set curation.split.sft=5 in its place" in refused.stderr
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from vpo.stages.queries import SPLITS, TRAINED, Queries, check_splits
 from vpo.stages.stage import Node, Stage
 from vpo.storage.progress import Bar
 from vpo.storage.rows import write_rows
+from vpo.targets import has_method
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +130,22 @@ def check_curation(config: Mapping[str, Any]) -> None:
     blank = [one for one in curation["keywords"] or [] if not one.strip()]
     if blank:
         raise UserError(f"config: curation.keywords holds {blank[0]!r}, which every query has; take it out")
+    check_amounts(config["dataset"], split)
     least = [name for name in TRAINED if not split[name]]
     if least:
         raise UserError(f"config: curation.split.{least[0]}=0 leaves nothing to train on; set it to at least 1")
+
+
+def check_amounts(dataset: Node, split: Mapping[str, int]) -> None:
+    """Raise UserError where a data set that is streamed is asked for other numbers of queries than the curation, which deals them."""
+    if not has_method(dataset["_target_"], "stream"):
+        return
+    for name in SPLITS:
+        if name in dataset and dataset[name] != split[name]:
+            raise UserError(
+                f"config: dataset.{name}={dataset[name]} is not what is dealt, as curation.split.{name}={split[name]}; set "
+                f"curation.split.{name}={dataset[name]} in its place, or take the data set as it is by curation=none"
+            )
 
 
 def _counted(queries: Iterable[Query], bar: Bar) -> Iterator[Query]:
