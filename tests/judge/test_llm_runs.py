@@ -133,9 +133,9 @@ def server_engine(server, cache: Path) -> dict:
 @pytest.mark.slow
 @with_data
 def test_every_real_query_ends_with_its_records_behind_a_server(tmp_path):
-    """VPO's 400 queries and the first of VBench's."""
-    queries = real_queries(400, 46)
-    assert len(queries) == 446
+    """VPO's 400 queries and VBench's 946."""
+    queries = real_queries(400, 946)
+    assert len(queries) == 1346
     with chat_server(Server()) as server:
         entries = stages(tmp_path / "store", server_engine(server, tmp_path / "cache"), queries)
         found = outcomes(entries)
