@@ -245,6 +245,7 @@ def test_dealing(seed):
         assert unsafe == min(len(safety), round(share * wanted))
     for name, size in sizes.items():
         assert abs(len(dealt[name]) - len(ids) * size / wanted) < 2  # of either kind less than one
+        assert len(dealt[name]) <= size
     assert deal(general[::-1], safety, sizes, share=share, seed=seed).keys() == dealt.keys()
     assert {name: {one.id for one in queries} for name, queries in dealt.items()} == {
         name: {one.id for one in queries}
