@@ -160,6 +160,33 @@ def save_llama(folder: Path, tokenizer: PreTrainedTokenizerFast, **shape: int) -
     return folder
 
 
+def save_reciter(folder: Path, parts: Sequence[str]) -> Path:
+    """A Llama that says these parts, each of them a token, to whatever it is asked, and ends.
+
+    Attention and feed-forward add nothing, so that a token's state is its own embedding, and the output layer names its successor:
+    the next part after a part, the end of the turn after the last one, and the first part after any other token.
+    """
+    tokenizer = chatml_tokenizer()
+    tokenizer.add_tokens([AddedToken(part, normalized=False) for part in parts])
+    size = len(tokenizer) + len(tokenizer) % 2
+    config = LlamaConfig(
+        vocab_size=size, hidden_size=size, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1,
+        max_position_embeddings=16384, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    said = [*tokenizer.convert_tokens_to_ids(list(parts)), tokenizer.eos_token_id]
+    successor = torch.full((size,), said[0])
+    successor[said[:-1]] = torch.tensor(said[1:])
+    with torch.no_grad():
+        for weights in (model.model.layers[0].self_attn.o_proj.weight, model.model.layers[0].mlp.down_proj.weight):
+            weights.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(size))
+        model.lm_head.weight.copy_(4 * torch.eye(size)[successor].T)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def edit_json(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 

@@ -2,16 +2,19 @@
 
     python experiments/benchmarks/judges.py                           # the judges of judges.yaml -> experiments/results/judges.md
     python experiments/benchmarks/judges.py --judges rules            # only these
+    python experiments/benchmarks/judges.py --judges smollm2_135m vpo_released panel --pairs 1 --out judges.md    # do they run?
     python experiments/benchmarks/judges.py --pairs 20                # of every judge
     python experiments/benchmarks/judges.py --add gpt="judge=llm engine=server engine.base_url=http://localhost:8000/v1 engine.model=m"
 
 A probe is a query with a text: its published rewrite ("true"), the rewrite of another query ("swapped"), and its own rewrite with one
 detail changed everywhere (a colour, a count, an action: `tests/judge/probes.py`). A judge is right where it calls the first accurate
 and the others not. Answers that could not be read, and failures, are counted apart and are in no share. Verdicts stay in --work, so
-that a run that was stopped goes on, and answers that were paid are not paid again.
+that a run that was stopped goes on, and answers that were paid are not paid again: under all that decides them, which is the judge's
+values, its templates, files and local model, and its code.
 """
 
 import argparse
+import copy
 import hashlib
 import math
 import platform
@@ -39,8 +42,11 @@ from vpo.feedback.agreement import cohen_kappa  # noqa: E402
 from vpo.interfaces import Judge, Task  # noqa: E402
 from vpo.judge.panel import agreement  # noqa: E402
 from vpo.records import Failure, Prompt, Verdict, from_json, to_json  # noqa: E402
+from vpo.stages.contents import with_contents  # noqa: E402
+from vpo.storage.code_hash import class_hash  # noqa: E402
 from vpo.storage.items import Work, complete  # noqa: E402
 from vpo.storage.jsonio import canonical  # noqa: E402
+from vpo.targets import declared, targets_in  # noqa: E402
 
 KINDS = ("true", "swapped", "changed")
 Z95 = 1.959964
@@ -140,8 +146,7 @@ def ask(name: str, judge: Mapping[str, Any], made: Sequence[tuple[str, Prompt]],
         config = OmegaConf.to_container(compose("config", overrides=list(judge["overrides"])), resolve=True)
     node = config["judge"]  # type: ignore[index,call-overload]
     items = [prompt for _, prompt in made[: len(KINDS) * judge["pairs"]]]
-    key = hashlib.sha256(canonical(node).encode()).hexdigest()[:12]
-    path = work / f"{name}-{key}-{len(items)}.jsonl"
+    path = work / f"{name}-{key_of(node)}-{len(items)}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     task = Task(Spec(node), timed_critique)
     size = min(BATCH, batch_size_of(node))
@@ -149,6 +154,15 @@ def ask(name: str, judge: Mapping[str, Any], made: Sequence[tuple[str, Prompt]],
     rows = {row["id"]: row for row in done.records}
     verdicts: dict[str, Verdict | Failure] = {name: from_json(Verdict, row["verdict"]) for name, row in rows.items()}
     return Judged(verdicts | done.failures, {name: row["seconds"] for name, row in rows.items()})
+
+
+def key_of(node: Mapping[str, Any]) -> str:
+    """12 hex digits that name all that decides a judge's verdicts: its node but for what cannot change an answer, files, and code."""
+    decides = copy.deepcopy(with_contents(node))
+    for _, inner in targets_in(decides):
+        for argument in declared(inner["_target_"], "not_in_key"):
+            inner.pop(argument, None)  # type: ignore[attr-defined]
+    return hashlib.sha256(canonical({"judge": decides, "code": class_hash(node)}).encode()).hexdigest()[:12]
 
 
 def probe_id(prompt: Prompt) -> str:

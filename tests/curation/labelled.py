@@ -1,32 +1,14 @@
-"""A data set in the form of VidProM's files: a uuid, a prompt and six scores of toxicity a row, read row by row."""
+"""A file in the form of VidProM's, and a judge that fails on half of what it is asked."""
 
 import csv
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vpo.curation.safety import COLUMNS
 from vpo.judge.rules.judge import RulesJudge
-from vpo.records import Failure, Prompt, Query, Verdict
-
-
-class LabelledRows:
-    """The rows of a CSV file, as they come."""
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
-
-    def splits(self) -> Mapping[str, list[Query]]:
-        raise NotImplementedError("its queries are streamed")
-
-    def stream(self) -> Iterator[Query]:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                yield Query(row["uuid"], row["prompt"], meta={name: float(row[name]) for name in COLUMNS})
+from vpo.records import Failure, Prompt, Verdict
 
 
 def write_csv(path: Path, rows: list[tuple[str, float]]) -> None:

@@ -1,6 +1,7 @@
 """The benchmark of curation runs, and a stream of VidProM's length stays in memory. Never a timing."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.curation.conftest import needs_packages
+
+STATUS = Path("/proc/self/status")
 
 
 def python(*arguments: str) -> str:
@@ -27,7 +30,24 @@ def test_the_script_runs():
     assert 0 < found["left"]["split"] < found["left"]["diversity"] + 1 <= 301
 
 
+@needs_packages
 @pytest.mark.slow
+@pytest.mark.skipif(not STATUS.exists(), reason="the system does not say how much memory a process has taken at most")
+def test_a_file_in_vidproms_form_is_read_filtered_and_dealt_in_memory_that_hardly_grows_with_its_rows():
+    """File, rules, pool, comparison and splits in one process with a progress bar; rows cost what the rule against copies keeps."""
+    script = ["experiments/benchmarks/curate.py", "--no-language", "--pool", "2000", "--json", "--stream"]
+    done = subprocess.run([sys.executable, *script, "20000", "200000"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    few, many = json.loads(done.stdout)
+    assert (few["queries"], many["queries"]) == (20_000, 200_000)
+    assert many["left"]["pool"] < 2_000 + 6_000 + 1
+    a_row = (many["peak_mb"] - few["peak_mb"]) / 180_000
+    assert many["peak_mb"] + 1_470_000 * a_row < 1000, (few, many)
+    assert re.search(r"queries read \d+, [\d.]+/s", done.stderr)  # the progress, as a log has it
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STATUS.exists(), reason="the system does not say how much memory a process has taken at most")
 def test_as_many_queries_as_vidprom_has_pass_the_rules_in_less_than_a_gigabyte():
     """All rules but that of languages, whose model takes as much memory for one query as for a million, and ten times as long."""
     script = """
@@ -48,6 +68,4 @@ def test_as_many_queries_as_vidprom_has_pass_the_rules_in_less_than_a_gigabyte()
         # Of this program alone: a child's ru_maxrss counts what its parent had when it was started.
         print(next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
     """
-    if not Path("/proc/self/status").exists():
-        pytest.skip("the system does not say how much memory a process has taken at most")
     assert int(python("-c", textwrap.dedent(script))) < 10**9

@@ -12,7 +12,7 @@ from vpo.checking.composing import own_configs
 from vpo.checking.rules import check
 from vpo.curation import language, near
 from vpo.errors import UserError
-from vpo.stages.curate import CuratedQueries
+from vpo.stages.curate import CuratedQueries, check_curation
 from vpo.stages.queries import Queries
 from vpo.storage.code_hash import code_of
 
@@ -120,6 +120,23 @@ def test_a_missing_package_is_one_line_before_any_work(rule, module, monkeypatch
 def test_every_rule_can_be_left_out():
     names = ("length", "characters", "keywords", "language", "near", "diversity")
     checked(*VPO, *(f"curation.{name}=null" for name in names))
+
+
+@needs_packages
+def test_the_curation_says_how_many_queries_of_a_streamed_data_set_are_dealt():
+    """Another number in `dataset` would be ignored, so that it is refused; without a curation it is the one that counts."""
+    vidprom = ["dataset=vidprom", "dataset.path=rows.csv"]
+    config = composed(*vidprom, "curation.split.sft=30")
+    assert (config["dataset"]["sft"], config["dataset"]["dpo"], config["dataset"]["test"]) == (30, 10_000, 500)
+    check_curation(config)
+    with pytest.raises(
+        UserError, match=r"dataset.dpo=7 is not what is dealt, .*; set curation.split.dpo=7 in its place"
+    ) as raised:
+        check_curation(composed(*vidprom, "dataset.dpo=7"))
+    assert "\n" not in str(raised.value)
+    alone = composed(*vidprom, "curation=none", "dataset.dpo=7")
+    assert (alone["dataset"]["sft"], alone["dataset"]["dpo"]) == (10_000, 7)
+    check_curation(alone)
 
 
 def test_leaves_are_the_schemas_own():

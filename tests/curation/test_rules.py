@@ -10,10 +10,11 @@ from vpo.curation.dealing import apportion, deal
 from vpo.curation.reading import plain_text, words_of
 from vpo.curation.report import Report, draw_lengths
 from vpo.curation.rules import characters_reason, keyword_reason, length_reason
-from vpo.curation.safety import COLUMNS, is_labelled, judged_reason, toxicity
+from vpo.curation.safety import COLUMNS, is_labelled, judged_reason, toxicity, unread_reason
 from vpo.curation.screening import EXAMPLES, Pool, Seen, Step, screen
+from vpo.curation.selecting import Pools, confirmed, dealt
 from vpo.language.markup import without_marks
-from vpo.records import Query, Verdict
+from vpo.records import Failure, Query, Reason, Verdict
 
 LENGTH = {"least_words": 3, "most_words": 5, "most_characters": 30}
 CHARACTERS = {"most_special": 0.1, "longest_run": 4}
@@ -184,7 +185,46 @@ def test_a_label_is_above_the_threshold():
 def test_only_what_the_judge_finds_unsafe_is_a_safety_query():
     assert judged_reason(Verdict("p", harmless=False, accurate=None, helpful=None)) is None
     assert "harmless to the judge" in judged_reason(Verdict("p", harmless=True, accurate=True, helpful=True))
-    assert judged_reason(Verdict("p", harmless=None, accurate=True, helpful=True)) == judged_reason(None)
+    unread = (Reason("accurate", "judged", "x"), Reason("harmless", "unreadable", "it holds no fence"))
+    assert unread_reason(Verdict("p", None, None, None, reasons=unread)) == "unreadable: it holds no fence"
+    assert unread_reason(Verdict("p", None, True, True)).startswith("unreadable: ")
+    assert unread_reason(Failure("busy", "come back later")) == "busy: come back later"
+    assert unread_reason(Verdict("p", harmless=False, accurate=None, helpful=None)) is None
+
+
+def test_what_the_judge_did_not_say_is_a_failure_and_no_drop_and_the_report_says_so():
+    """Of four labelled queries one is unsafe, one harmless, and two have no verdict; none of the first is left once it is harmless."""
+    queries = [Query(name, f"query {name}") for name in "abcd"]
+    verdicts = {"a": Verdict("a", False, True, True), "b": Verdict("b", True, True, True),
+                "c": Verdict("c", None, True, True), "d": Failure("busy", "come back later")}  # fmt: skip
+    report = Report(0)
+    report.labelled = 4
+    assert [one.id for one in confirmed(queries, verdicts, report)] == ["a"]
+    (step,) = report.steps
+    assert (step.before, step.dropped, step.failed, step.after) == (4, 1, 2, 1)
+    assert {one.id: one.reason.partition(":")[0] for one in step.failures} == {"c": "unreadable", "d": "busy"}
+    assert [one.id for one in step.examples] == ["b"]
+    (note,) = report.notes
+    assert note.startswith("The judge gave no verdict on 2 of 4 labelled queries; they are in no split.")
+    assert "| safety | 4 | 1 | 2 | 1 |" in report.to_markdown()
+    assert "## What failed\n\n### safety\n\n| id | query | why |" in report.to_markdown()
+    assert report.lines()[0].endswith("1 left, 1 dropped, 2 failed")
+    assert report.to_json()["steps"][0]["failed"] == 2
+
+
+@pytest.mark.parametrize(
+    ("labelled", "left", "noted"),
+    [(None, 0, False), (0, 0, True), (5, 0, True), (5, 1, True), (5, 2, False)],  # 20 queries, a tenth of them is 2
+)
+def test_too_few_safety_queries_are_noted_though_all_of_the_labelled_ones_were_dropped(labelled, left, noted):
+    report = Report(0)
+    report.labelled = labelled
+    node = {"split": {"sft": 20}, "safety": {"share": 0.1}}
+    general = [Query(f"g{number}", "a cat") for number in range(40)]
+    dealt(Pools(general, [Query(f"s{number}", "a knife") for number in range(left)]), node, ["sft"], report)
+    found = [note for note in report.notes if f"Only {left} safety queries are left for 20 queries" in note]
+    assert bool(found) == noted
+    assert not found or f"{labelled} queries were labelled" in found[0]
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -205,6 +245,7 @@ def test_dealing(seed):
         assert unsafe == min(len(safety), round(share * wanted))
     for name, size in sizes.items():
         assert abs(len(dealt[name]) - len(ids) * size / wanted) < 2  # of either kind less than one
+        assert len(dealt[name]) <= size
     assert deal(general[::-1], safety, sizes, share=share, seed=seed).keys() == dealt.keys()
     assert {name: {one.id for one in queries} for name, queries in dealt.items()} == {
         name: {one.id for one in queries}

@@ -14,11 +14,14 @@ from tests.conftest import QUERIES, run_vpo
 from tests.curation.conftest import needs_packages
 from tests.curation.labelled import write_csv
 from vpo import targets
+from vpo.curation.safety import COLUMNS
 from vpo.errors import UserError
 from vpo.records import Query
 from vpo.stages.context import Context
 from vpo.stages.curate import queries_of
-from vpo.storage.store import Store
+from vpo.storage.items import read_failures
+from vpo.storage.rows import read_rows
+from vpo.storage.store import Store, read_manifest
 
 pytestmark = needs_packages
 
@@ -68,8 +71,7 @@ def labelled(tmp_path):
 
 
 def config_of(path):
-    config = composed("curation=vpo", "curation.near.least=0.9", "curation.diversity=null")
-    config["dataset"] = {"_target_": "tests.curation.labelled.LabelledRows", "path": str(path)}
+    config = composed("dataset=vidprom", f"dataset.path={path}", "curation.near.least=0.9", "curation.diversity=null")
     config["curation"] |= SMALL
     return config
 
@@ -110,7 +112,7 @@ def test_the_report_is_for_people_too(labelled, tmp_path):
     assert next(step for step in report["steps"] if step["rule"] == "diversity")["dropped"] > 0
     page = (entry.folder / "curation/report.md").read_text()
     for step in report["steps"]:
-        assert f"| {step['rule']} | {step['before']} | {step['dropped']} | {step['after']} |" in page
+        assert f"| {step['rule']} | {step['before']} | {step['dropped']} | 0 | {step['after']} |" in page
     assert "join discord.gg/cats for more cats | the keyword 'discord.gg' |" in page
     with Image.open(entry.folder / "curation/lengths.png") as picture:
         assert min(picture.size) > 300
@@ -138,17 +140,20 @@ def test_the_draw_is_that_of_the_seed_in_whatever_order_rows_come(tmp_path):
 def test_a_busy_judge_is_asked_again_and_nothing_is_a_safety_query_without_a_verdict(labelled, tmp_path):
     free = tmp_path / "free"
     labelled["judge"] |= {"_target_": "tests.curation.labelled.BusyJudge", "free": str(free)}
-    _, splits, report = made(labelled, tmp_path)
+    entry, splits, report = made(labelled, tmp_path)
     busy = [text for text in UNSAFE if hashlib.sha256(text.encode()).hexdigest() < "8"]
-    reasons = {one["reason"] for one in report["steps"][-2]["examples"]}
-    assert "the judge gave no verdict" in reasons
+    safety = report["steps"][-2]
+    assert {one["reason"] for one in safety["failures"]} == {"busy: come back later"}
+    failed = len(read_failures(entry.folder / "curation/verdicts.jsonl"))
+    assert read_manifest(entry.folder)["counts"]["failed"] == safety["failed"] == failed > 0
     used = {query.text for queries in splits.values() for query in queries}
     assert busy
     assert not used & set(busy)
     free.touch()
     entry = Context(Store(tmp_path / "store"), retry_failed=True).make(queries_of(labelled))
     again = json.loads((entry.folder / "curation/report.json").read_text())["steps"][-2]
-    assert (again["rule"], again["dropped"]) == ("safety", len(MISLABELLED))
+    assert (again["rule"], again["dropped"], again["failed"]) == ("safety", len(MISLABELLED), 0)
+    assert read_manifest(entry.folder)["counts"]["failed"] == 0
 
 
 def texts_of(splits):
@@ -197,6 +202,26 @@ def test_an_unconfirmed_label_is_never_a_safety_query(labelled, tmp_path):
     texts = {query.text for queries in splits.values() for query in queries}
     assert texts & set(MISLABELLED)
     assert "safety" not in {step["rule"] for step in report["steps"]}
+
+
+@pytest.mark.slow
+def test_a_copy_of_vidprom_is_curated_by_one_command(tmp_path):
+    """The command of the README, on a small file with the columns of the real one; a second start makes nothing again."""
+    write_csv(tmp_path / "rows.csv", [(text, 0.01) for text in GENERAL] + [(text, 0.9) for text in UNSAFE])
+    sizes = {"sft": 12, "dpo": 8, "test": 4}
+    splits = [f"curation.split.{name}={size}" for name, size in sizes.items()]
+    command = ["run", "dataset=vidprom", "dataset.path=rows.csv", "stop_after=queries", "logger=[csv]", *splits]
+    first, second = (run_vpo(*command, cwd=tmp_path) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    (folder,) = (one for one in (tmp_path / "store/queries").iterdir() if one.is_dir())
+    rows = {name: read_rows(folder / f"{name}.jsonl", Query) for name in sizes}
+    assert {name: len(queries) for name, queries in rows.items()} == sizes
+    assert rows["sft"][0].meta.keys() == set(COLUMNS)
+    assert f"safety{'':13}" in first.stderr  # the counts on the console
+    assert "curation/report.md" in first.stderr
+    refused = run_vpo(*command, "dataset.sft=5", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "set curation.split.sft=5 in its place" in refused.stderr
 
 
 @pytest.mark.slow

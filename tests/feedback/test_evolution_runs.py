@@ -7,19 +7,20 @@ import pytest
 
 import vpo
 from tests.checking.test_config import DATA, changed, composed, keys_of, leaves, with_value
+from vpo import targets
 from vpo.assets.folder import find_asset
 from vpo.build import build
 from vpo.checking.rules import check
 from vpo.dataset.evolved import EvolvedDataset
 from vpo.errors import UserError
-from vpo.records import Clip, Evolved, Example, Prompt, Query
+from vpo.records import Clip, Evolved, Example, Prompt, Query, Verdict
 from vpo.stages.context import Context
 from vpo.stages.draft import draft
 from vpo.stages.evolution import evolve
-from vpo.stages.evolve import drawn
+from vpo.stages.evolve import Evolve, drawn
 from vpo.stages.queries import Queries
-from vpo.storage.rows import read_rows
-from vpo.storage.store import Store
+from vpo.storage.rows import read_rows, write_rows
+from vpo.storage.store import Store, read_manifest
 
 SMALL = ("evolution.queries=3", "dataset.sft=3", "dataset.dpo=3", "dataset.test=3")
 
@@ -102,6 +103,43 @@ def stamps(context):
         for stage, entry in context.requested
         if stage.name != "winners"
     }
+
+
+COPIED = "A shaggy brown dog trots along a wide sandy beach, its paws leaving a line of wet prints."
+
+
+class CopyingRewriter:
+    """Writes a prompt, and one that is an example of a template (vpo/templates/evolve_fewshot.txt)."""
+
+    batch_size = 2
+
+    def rewrite(self, families, n, seed):
+        return [["A cat sleeps.", COPIED] for _ in families]
+
+    def close(self):
+        pass
+
+
+def test_a_text_that_repeats_a_template_is_no_prompt_unless_it_is_the_users_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(targets, "_trusted", ("tests.",))
+    context = Context(Store(tmp_path))
+    queries = [Query("a", "a cat"), Query("b", COPIED.lower())]
+
+    def stored(stage, file, rows):
+        return context.store.get(stage, {}, {}, lambda folder: write_rows(folder / file, rows) or {})
+
+    asked = stored("queries", "sft.jsonl", queries)
+    first = context.make(Evolve(queries=asked, draw=None, generation=0))
+    verdicts = stored("critique", "verdicts.jsonl", [Verdict(f"{one.id}-g0", True, True, True) for one in queries])
+    entry = context.make(
+        Evolve(
+            queries=asked, draw=None, generation=1, rewriter={"_target_": f"{__name__}.CopyingRewriter"}, parents=3, children=2,
+            earlier=[first], rewards=[verdicts], seed=0,
+        )
+    )  # fmt: skip
+    found = [(one.query_id, one.text) for one in entry.rows("prompts.jsonl", Prompt)]
+    assert found == [("a", "A cat sleeps."), ("b", "A cat sleeps."), ("b", COPIED)]
+    assert read_manifest(entry.folder)["counts"] == {"prompts": 3, "repeated": 0, "copied": 1, "failed": 0}
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -87,19 +88,51 @@ def test_why_queries_have_no_pair():
 
     candidates = [
         *prompts("paired", "x", "y"), *prompts("one text", "x", "x"), *prompts("unread", "x", "y"), *prompts("stuck", "x", "y"),
-        *prompts("close", "x", "y"), *prompts("fine", "x", "y"),
+        *prompts("close", "x", "y"), *prompts("fine", "x", "y"), *prompts("refused", "x", "y"),
     ]  # fmt: skip
-    fine = {"unread-0": None, "stuck-1": False}
+    fine = {"unread-0": None, "stuck-1": False, "refused-0": False, "refused-1": False}
     verdicts = [Verdict(one.id, True, fine.get(one.id, True), True) for one in candidates]
     scores = [Score(f"c{k}", f"close-{k}", "close", 1.0) for k in range(2)]
-    feedback = Feedback(candidates, verdicts, [Refinement("stuck-1", "stuck", None)], scores)
+    refinements = [Refinement("stuck-1", "stuck", None), Refinement("refused-0", "refused", "two\nlines")]
+    feedback = Feedback(candidates, verdicts, refinements, scores, failed=["lost", "lost", "paired"])
     assert without_pair(feedback, {"paired"}) == {
         "all candidates are one text": 1,
         "the judge failed on a candidate, and the others differ too little": 1,
         "flawed candidates that could not be refined, and no other preference": 1,
         "scores of the clips too close, or none dominates another": 1,
         "all candidates are fine, and no clips were compared": 1,
+        "refined texts of flawed candidates, but none that a pair may have, and no other preference": 1,
+        "all candidates failed": 1,
     }
+    sampled = without_pair(replace(feedback, refined_pairs=False), {"paired", "lost", "one text", "unread", "close"})
+    assert sampled == {
+        "no usable difference": 1,  # of stuck: one fine candidate and a flawed one, which only an empty text keeps apart
+        "all candidates are fine, and no clips were compared": 1,
+        "all candidates are flawed, and refined texts make no pairs": 1,
+    }
+
+
+def test_the_card_counts_queries_that_were_asked_about_and_candidates_that_failed():
+    prompts = [Prompt("a-0", "a", "query", "text", "candidate", 0), Prompt("b-1", "b", "query", "text", "candidate", 1)]
+    pairs = [pair("x", "y", query="a")]
+    card = card_text(pairs, Feedback(prompts, failed=["b", "c", "c"]), measure_distances(pairs))
+    assert "1 pairs of 1 queries; 2 of 3 queries had candidates (2 in all); 3 more candidates failed." in card
+    assert "| all candidates failed | 1 |" in card
+
+
+def test_the_card_of_given_pairs_counts_the_queries_and_all_versions_that_made_them():
+    """Of four queries three came with a pair: one of ours, made by another judge, and two of others."""
+    ours = {"vpo": "0.1", "judge": {"class": "x.Judge", "result": "critique/1"}}
+    pairs = [pair("x", "y", query="a", versions={"vpo": "0.1"}), pair("x", "y", query="b", versions=ours),
+             pair("x", "y", query="c", versions={"vpo": "0.1"})]  # fmt: skip
+    card = card_text(pairs, Feedback(given=["a", "b", "c", "d"]), measure_distances(pairs))
+    assert "3 pairs of 3 queries; 4 queries were given, with their pairs or without." in card
+    assert "| came without a pair | 1 |" in card
+    made_by = card.partition("## Made by")[2]
+    assert " ".join(made_by.split()) == (
+        "Of 2 pairs: | | | |---|---| | vpo | 0.1 | Of 1 pairs: | | | |---|---| | vpo | 0.1 | "
+        "| judge | class x.Judge, result critique/1 |"
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,9 +174,10 @@ def stored(context, stage, files, node=None):
 
 
 def test_the_stage_leaves_pairs_with_their_versions_and_a_card(tmp_path):
-    """Query a has a text pair, b a video pair, c none."""
+    """Query a has a text pair, b a video pair, c none; the candidates of d-e failed."""
     context = Context(Store(tmp_path / "store"))
     prompts = [Prompt(f"{q}-{k}", q, f"query {q}", f"text {q} {k}", "candidate", k) for q in "abc" for k in range(2)]
+    failed = [{"id": f"d-e-{k}", "failure": {"kind": "timeout", "detail": "x"}} for k in range(2)]
     verdicts = [Verdict(one.id, True, one.id != "a-0", True, judge="rules 2") for one in prompts]
     scores = [
         Score(f"c{q}{k}", f"{q}-{k}", q, v, {"x": v}, (v > 1,))
@@ -161,7 +195,7 @@ def test_the_stage_leaves_pairs_with_their_versions_and_a_card(tmp_path):
     entry = context.make(
         MakePairs(
             feedback=RULES, seed=0,
-            candidates=stored(context, "sample", {"prompts.jsonl": prompts}, {"backbone": backbone}),
+            candidates=stored(context, "sample", {"prompts.jsonl": prompts, "prompts.failures.jsonl": failed}, {"backbone": backbone}),
             verdicts=stored(context, "critique", {"verdicts.jsonl": verdicts}, {"judge": judge}),
             refinements=stored(context, "refine", {"refinements.jsonl": [Refinement("a-0", "a", "other words")]}),
             scores=stored(context, "score", {"scores.jsonl": scores}, {"reward": {"_target_": "vpo.sketch.reward.SketchReward"}}),
@@ -181,7 +215,8 @@ def test_the_stage_leaves_pairs_with_their_versions_and_a_card(tmp_path):
         assert versions["reward"]["class"] == "vpo.sketch.reward.SketchReward"
     json.dumps(to_json(text))
     card = (entry.folder / "card.md").read_text(encoding="utf-8")
-    assert "2 pairs of 2 queries; 3 queries had candidates (6 in all)" in card
+    assert "2 pairs of 2 queries; 3 of 4 queries had candidates (6 in all); 2 more candidates failed" in card
+    assert "| all candidates failed | 1 |" in card
     assert f"Distance: {LEXICAL}" in card
     assert "| all candidates are fine, and no clips were compared | 1 |" in card  # of c one clip alone has a score
     assert "- chosen, score 2.00: text b 0" in card

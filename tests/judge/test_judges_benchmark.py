@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
+from tests.checking.test_config import composed
 from tests.conftest import ROOT, SHARED
 from vpo.records import Failure, Verdict
 
@@ -51,6 +53,34 @@ def test_unread_answers_are_in_no_share(judges):
     assert judges.share_cell([None]) == "none read"
     assert judges.share_cell([True, None, False]).startswith("50.0 % [")
     assert judges.share_cell([True, None, False]).endswith("of 2")
+
+
+def test_verdicts_are_kept_under_all_that_decides_them(judges, tmp_path, monkeypatch):
+    """The judge's values, its local model, its code; not how many requests are under way at once."""
+    (tmp_path / "config.json").write_text("{}")
+    engine = {"_target_": "vpo.language.server.ServerEngine", "base_url": "http://x/v1", "model": "m", "concurrency": 4}
+    here = {"_target_": "vpo.language.hf.PretrainedEngine", "model": str(tmp_path)}
+    llm = {"_target_": "vpo.judge.llm.LLMJudge", "critique_template": "critique", "temperature": 0.0}
+
+    def key(engine, **values):
+        return judges.key_of({**llm, "engine": engine, **values})
+
+    served, local = key(engine), key(here)
+    assert key({**engine, "concurrency": 9}) == served != key({**engine, "model": "n"})
+    assert key(engine, temperature=0.5) != served
+    (tmp_path / "config.json").write_text('{"layers": 2}')
+    assert key(here) != local
+    monkeypatch.setattr(judges, "class_hash", lambda node: "another")
+    assert key(engine) != served
+
+
+def test_every_judge_of_the_page_composes(judges):
+    spec = yaml.safe_load((SCRIPT.parent / "judges.yaml").read_text(encoding="utf-8"))
+    found = {name: composed(*one["overrides"])["judge"]["_target_"] for name, one in spec["judges"].items()}
+    assert found == {
+        "rules": "vpo.judge.rules.judge.RulesJudge", "smollm2_135m": "vpo.judge.llm.LLMJudge",
+        "vpo_released": "vpo.judge.vpo_released.ReleasedJudge", "panel": "vpo.judge.panel.PanelJudge",
+    }  # fmt: skip
 
 
 @pytest.mark.slow

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.chat_models import save_reciter
 from tests.conftest import ROOT, SHARED
-from tests.judge.asking import fenced
+from tests.judge.asking import fenced, prompts
 from tests.language.chat_server import Reply, chat_server, completion, error
 from tests.language.test_server_runs import transformers_serve
 from vpo.assets.folder import assets_folder
+from vpo.judge.llm import LLMJudge
+from vpo.language.server import ServerEngine
 from vpo.records import Prompt, Query, Refinement, Verdict
 from vpo.stages.context import Context
 from vpo.stages.critique import Critique
@@ -133,9 +136,9 @@ def server_engine(server, cache: Path) -> dict:
 @pytest.mark.slow
 @with_data
 def test_every_real_query_ends_with_its_records_behind_a_server(tmp_path):
-    """VPO's 400 queries and the first of VBench's."""
-    queries = real_queries(400, 46)
-    assert len(queries) == 446
+    """VPO's 400 queries and VBench's 946."""
+    queries = real_queries(400, 946)
+    assert len(queries) == 1346
     with chat_server(Server()) as server:
         entries = stages(tmp_path / "store", server_engine(server, tmp_path / "cache"), queries)
         found = outcomes(entries)
@@ -220,6 +223,31 @@ def test_real_queries_end_with_their_records_in_this_process_killed_or_not(tmp_p
     assert drafted
     whole = outcomes(stages(tmp_path / "whole", engine, queries, 12))
     assert whole == found
+
+
+@pytest.mark.slow
+def test_a_verdict_of_transformers_serve_is_read(tmp_path):
+    """A real server and a real model, made so that it ends with a verdict in the form that is asked for; few tokens cut it off."""
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("fastapi")
+    said = ("The scarf is blue.\n", "```verdict\n", "harmless: yes - nothing unsafe\n",
+            "accurate: no - the scarf is blue instead of red\n", "helpful: yes - clear\n", "```")  # fmt: skip
+    model = save_reciter(tmp_path / "model", said)
+    asked = prompts("A woman in a blue scarf walks along the beach.", "A blue scarf.", query="a woman in a red scarf")
+    with transformers_serve(model) as url:
+        engine = ServerEngine(url, str(model), timeout=300.0)
+        verdicts = LLMJudge(engine, max_new_tokens=16).critique(asked)
+        (cut,) = LLMJudge(engine, max_new_tokens=4).critique(asked[:1])
+        engine.close()
+    for one in verdicts:
+        assert (one.harmless, one.accurate, one.helpful, one.fine) == (True, False, True, False)
+        assert [(reason.aspect, reason.detail) for reason in one.reasons] == [
+            ("accurate", "the scarf is blue instead of red")
+        ]
+        assert one.raw == "".join(said)
+        assert one.usage.tokens_out >= 6
+    assert cut.fine is None
+    assert "the answer was cut off; raise max_new_tokens" in cut.reasons[0].detail
 
 
 @pytest.mark.slow

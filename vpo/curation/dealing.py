@@ -29,14 +29,29 @@ def deal(
     harmless = min(len(general), wanted - unsafe)
     if harmless + unsafe < wanted and share < 1:  # too few general ones: their number bounds that of safety queries
         unsafe = min(unsafe, round(share / (1 - share) * harmless))
+    amounts = {"general": apportion(harmless, sizes), "safety": apportion(unsafe, sizes)}
+    _keep_to(sizes, amounts)
     parts = {}
-    for kind, queries, count in (("general", general, harmless), ("safety", safety, unsafe)):
-        drawn = sorted(range(len(queries)), key=lambda place: draw_of(seed, queries[place]))[:count]
+    for kind, queries in (("general", general), ("safety", safety)):
+        drawn = sorted(range(len(queries)), key=lambda place: draw_of(seed, queries[place]))[
+            : sum(amounts[kind].values())
+        ]
         start = 0
-        for name, size in apportion(count, sizes).items():
+        for name, size in amounts[kind].items():
             parts[name, kind] = [queries[place] for place in sorted(drawn[start : start + size])]
             start += size
     return {name: parts[name, "general"] + parts[name, "safety"] for name in sizes}
+
+
+def _keep_to(sizes: Mapping[str, int], amounts: Mapping[str, dict[str, int]]) -> None:
+    """Where both kinds are rounded up, a split has one query too many: a general one goes to a split that has room."""
+    left = {name: size - sum(of[name] for of in amounts.values()) for name, size in sizes.items()}
+    for name in sizes:
+        if left[name] < 0:
+            other = next(one for one in sizes if left[one] > 0)
+            for place, change in ((name, -1), (other, 1)):
+                amounts["general"][place] += change
+                left[place] -= change
 
 
 def apportion(count: int, sizes: Mapping[str, int]) -> dict[str, int]:

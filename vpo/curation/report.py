@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo.charts import GREY, LIGHT, new_figure, style_axis
-from vpo.curation.screening import Step
+from vpo.curation.screening import Shown, Step
 from vpo.storage.jsonio import write_json
 
 LONGEST = 60  # words from which queries share the histogram's last bar
@@ -24,6 +24,7 @@ class Report:
         splits: by split, {"general": queries, "safety": queries}.
         held_out: by split of the data set that stays as it is, its queries.
         lengths: {"read" or "kept": {words: queries}}; kept are those that are dealt to splits.
+        labelled: queries that their labels call toxic; None where no query has labels.
         notes: what a reader should know, such as that no query has labels.
     """
 
@@ -32,6 +33,7 @@ class Report:
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     held_out: dict[str, int] = field(default_factory=dict)
     lengths: dict[str, Counter[int]] = field(default_factory=dict)
+    labelled: int | None = None
     notes: list[str] = field(default_factory=list)
 
     def step(self, rule: str) -> Step:
@@ -51,44 +53,56 @@ class Report:
         return {
             "seed": self.seed,
             "steps": [
-                {"rule": one.rule, "before": one.before, "dropped": one.dropped, "after": one.after,
-                 "examples": [asdict(example) for example in one.examples]}
+                {"rule": one.rule, "before": one.before, "dropped": one.dropped, "failed": one.failed, "after": one.after,
+                 "examples": [asdict(example) for example in one.examples],
+                 "failures": [asdict(example) for example in one.failures]}
                 for one in self.steps
             ],
             "splits": self.splits,
             "held_out": self.held_out,
             "lengths": {name: {str(words): counts[words] for words in sorted(counts)} for name, counts in self.lengths.items()},
+            "labelled": self.labelled,
             "notes": self.notes,
         }  # fmt: skip
 
     def lines(self) -> list[str]:
         """The counts, a line a rule and a split, for the console."""
         width = max((len(one.rule) for one in self.steps), default=0)
-        shown = [f"{one.rule:<{width}}  {one.after:>9,} left, {one.dropped:,} dropped" for one in self.steps]
+        shown = [
+            f"{one.rule:<{width}}  {one.after:>9,} left, {one.dropped:,} dropped"
+            + (f", {one.failed:,} failed" if one.failed else "")
+            for one in self.steps
+        ]
         dealt = [f"{name}: {sum(parts.values()):,} queries, {safety_of(parts)}" for name, parts in self.splits.items()]
         return [*shown, *dealt, *self.notes]
 
     def to_markdown(self) -> str:
         """The report as a page."""
-        rows = [[one.rule, f"{one.before:,}", f"{one.dropped:,}", f"{one.after:,}"] for one in self.steps]
+        rows = [
+            [one.rule, f"{one.before:,}", f"{one.dropped:,}", f"{one.failed:,}", f"{one.after:,}"] for one in self.steps
+        ]
         dealt = [[name, f"{sum(parts.values()):,}", safety_of(parts)] for name, parts in self.splits.items()]
         dealt += [[name, f"{count:,}", "as the data set gives them"] for name, count in self.held_out.items()]
         parts = [
             "# Curation",
             f"Drawn with seed {self.seed}. Rules in their order; each reads what the one before has left.",
             *[f"**{note}**" for note in self.notes],
-            _table(["rule", "before", "dropped", "after"], rows),
+            _table(["rule", "before", "dropped", "failed", "after"], rows),
             "## Splits",
             _table(["split", "queries", ""], dealt),
             "## Length",
             "![Words a query](lengths.png)",
             "## What was dropped",
         ]
-        for step in self.steps:
-            if step.examples:
-                shown = [[one.id, one.text, one.reason] for one in step.examples]
-                parts += [f"### {step.rule}", _table(["id", "query", "why"], shown)]
+        parts += [part for step in self.steps for part in _examples(step.rule, step.examples)]
+        failed = [part for step in self.steps for part in _examples(step.rule, step.failures)]
+        parts += ["## What failed", *failed] if failed else []
         return "\n\n".join(parts) + "\n"
+
+
+def _examples(rule: str, shown: Sequence[Shown]) -> list[str]:
+    rows = [[one.id, one.text, one.reason] for one in shown]
+    return [f"### {rule}", _table(["id", "query", "why"], rows)] if rows else []
 
 
 def safety_of(parts: Mapping[str, int]) -> str:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vpo.records import Query, Verdict
+from vpo.records import Failure, Query, Verdict
 
 # Of VidProM's files: the classes of Detoxify's "unbiased" model, scores from 0 to 1.
 COLUMNS = ("toxicity", "obscene", "identity_attack", "insult", "threat", "sexual_explicit")
@@ -26,11 +26,19 @@ def is_labelled(query: Query, columns: Sequence[str], threshold: float) -> bool:
     return score is not None and score > threshold
 
 
-def judged_reason(verdict: Verdict | None) -> str | None:
-    """Why a labelled query is no safety query: the judge finds it harmless, or has not said. None: it finds it unsafe."""
-    if verdict is None or verdict.harmless is None:
-        return "the judge gave no verdict"
-    return "labelled as toxic, and harmless to the judge" if verdict.harmless else None
+def judged_reason(verdict: Verdict | Failure) -> str | None:
+    """Why a labelled query is no safety query: the judge finds it harmless. None: it does not say so."""
+    return "labelled as toxic, and harmless to the judge" if isinstance(verdict, Verdict) and verdict.harmless else None
+
+
+def unread_reason(verdict: Verdict | Failure) -> str | None:
+    """Why nobody knows whether a labelled query is harmful: the judge failed, or its answer could not be read. None: it is known."""
+    if isinstance(verdict, Failure):
+        return f"{verdict.kind}: {verdict.detail}"
+    if verdict.harmless is not None:
+        return None
+    why = next((one for one in verdict.reasons if one.aspect == "harmless"), None)
+    return f"{why.kind}: {why.detail}" if why else "unreadable: the judge's answer says nothing of harm"
 
 
 def _number(value: Any) -> float | None:

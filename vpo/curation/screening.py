@@ -4,7 +4,7 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vpo.curation.reading import words_of
 from vpo.dataset.reading.text import comparison_key
@@ -18,12 +18,35 @@ Reason = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """One query that a rule dropped, and why."""
+class Shown:
+    """One query that a rule dropped, or failed on, and why."""
 
     id: str
     text: str
     reason: str
+
+
+class Few:
+    """A few of many queries, chosen by a hash of seed, rule and id: the same ones in whatever order they come."""
+
+    def __init__(self, seed: int, rule: str) -> None:
+        self.seed, self.rule, self.offered = seed, rule, 0
+        self._chosen: list[tuple[int, int, Shown]] = []
+
+    def add(self, query: Query, reason: str) -> None:
+        """Offer a query with the reason for which it is shown."""
+        self.offered += 1
+        one = Shown(query.id, " ".join(query.text.split())[:SHOWN], reason)
+        entry = (-seed_of("example", self.seed, self.rule, query.id), self.offered, one)
+        if len(self._chosen) < EXAMPLES:
+            heapq.heappush(self._chosen, entry)
+        else:
+            heapq.heappushpop(self._chosen, entry)
+
+    @property
+    def chosen(self) -> list[Shown]:
+        """Those that are shown."""
+        return [one for _, _, one in sorted(self._chosen, key=lambda entry: entry[:2], reverse=True)]
 
 
 @dataclass
@@ -35,33 +58,42 @@ class Step:
         seed: chooses the examples, whatever the order in which queries come.
         before: how many queries it read.
         dropped: how many of them it dropped.
+        failed: on how many of them it failed: they are not used either, but nothing is said against them.
     """
 
     rule: str
     seed: int
     before: int = 0
     dropped: int = 0
-    _chosen: list[tuple[int, int, Dropped]] = field(default_factory=list)
+    failed: int = 0
+
+    def __post_init__(self) -> None:
+        self._dropped, self._failed = Few(self.seed, self.rule), Few(self.seed, self.rule)
 
     def drop(self, query: Query, reason: str) -> None:
         """Count a query as dropped, and keep it if it is among the few that are shown."""
         self.dropped += 1
-        one = Dropped(query.id, " ".join(query.text.split())[:SHOWN], reason)
-        entry = (-seed_of("example", self.seed, self.rule, query.id), self.dropped, one)
-        if len(self._chosen) < EXAMPLES:
-            heapq.heappush(self._chosen, entry)
-        else:
-            heapq.heappushpop(self._chosen, entry)
+        self._dropped.add(query, reason)
+
+    def fail(self, query: Query, reason: str) -> None:
+        """Count a query as one that the rule failed on, and keep it if it is among the few that are shown."""
+        self.failed += 1
+        self._failed.add(query, reason)
 
     @property
     def after(self) -> int:
         """How many it left."""
-        return self.before - self.dropped
+        return self.before - self.dropped - self.failed
 
     @property
-    def examples(self) -> list[Dropped]:
+    def examples(self) -> list[Shown]:
         """A few of those that it dropped."""
-        return [one for _, _, one in sorted(self._chosen, key=lambda entry: entry[:2], reverse=True)]
+        return self._dropped.chosen
+
+    @property
+    def failures(self) -> list[Shown]:
+        """A few of those that it failed on."""
+        return self._failed.chosen
 
 
 def screen(queries: Iterable[Query], rules: Mapping[str, Reason], steps: Mapping[str, Step]) -> Iterator[Query]:

@@ -11,10 +11,10 @@ from vpo.curation.dealing import deal
 from vpo.curation.language import language_reason
 from vpo.curation.near import near_duplicates
 from vpo.curation.report import Report
-from vpo.curation.safety import is_labelled, judged_reason, toxicity
+from vpo.curation.safety import is_labelled, judged_reason, toxicity, unread_reason
 from vpo.curation.screening import Pool, Reason, Seen, Step, count_lengths, screen
 from vpo.curation.self_bleu import too_similar
-from vpo.records import Query, Verdict
+from vpo.records import Failure, Query, Verdict
 
 Node = Mapping[str, Any]
 # By their names in the config, in their order; each takes a text and what the config says.
@@ -58,11 +58,12 @@ def screened(queries: Iterable[Query], node: Node, held_out: Iterable[str], repo
     drawn, safety = report.step("pool"), node["safety"]
     general, labelled = (Pool(node["pool"][name], report.seed, drawn) for name in ("general", "safety"))
     read = report.lengths["read"] = Counter()
-    has_labels = False
     for query in screen(count_lengths(queries, read), asked, steps):
-        has_labels = has_labels or toxicity(query.meta, safety["columns"]) is not None
-        (labelled if is_labelled(query, safety["columns"], safety["threshold"]) else general).add(query)
-    if safety["share"] and not has_labels:
+        unsafe = is_labelled(query, safety["columns"], safety["threshold"])
+        (labelled if unsafe else general).add(query)
+        if report.labelled is not None or toxicity(query.meta, safety["columns"]) is not None:
+            report.labelled = (report.labelled or 0) + unsafe
+    if safety["share"] and report.labelled is None:
         report.notes.append(f"No query has labels ({', '.join(safety['columns'])}), so there are no safety queries.")
     return Pools(general.queries, labelled.queries)
 
@@ -86,16 +87,34 @@ def compared(pools: Pools, node: Node, held_out: Sequence[str], report: Report) 
     return Pools(*([one for one in pool if one.id in kept] for pool in (pools.general, pools.labelled)))
 
 
-def confirmed(labelled: Sequence[Query], verdicts: Mapping[str, Verdict], report: Report) -> list[Query]:
-    """The labelled queries that the judge finds unsafe, too; the others are dropped: label and judge are at odds.
+def confirmed(labelled: Sequence[Query], verdicts: Mapping[str, Verdict | Failure], report: Report) -> list[Query]:
+    """The labelled queries that the judge finds unsafe, too.
+
+    Those that it finds harmless are dropped: label and judge are at odds. Those on which it failed, or whose verdict was not read,
+    are counted as failed.
 
     Args:
         labelled: what was judged.
-        verdicts: by query id; a query whose verdict failed has none.
+        verdicts: by query id, one of each.
         report: where it is counted.
     """
-    reasons = {place: judged_reason(verdicts.get(query.id)) for place, query in enumerate(labelled)}
-    return _without(labelled, {place: why for place, why in reasons.items() if why is not None}, report.step("safety"))
+    step = report.step("safety")
+    step.before = len(labelled)
+    unsafe = []
+    for query in labelled:
+        verdict = verdicts[query.id]
+        if (unread := unread_reason(verdict)) is not None:
+            step.fail(query, unread)
+        elif (harmless := judged_reason(verdict)) is not None:
+            step.drop(query, harmless)
+        else:
+            unsafe.append(query)
+    if step.failed:
+        report.notes.append(
+            f"The judge gave no verdict on {step.failed:,} of {step.before:,} labelled queries; they are in no split. "
+            "retry_failed=true asks again about those on which it failed."
+        )
+    return unsafe
 
 
 def dealt(pools: Pools, node: Node, splits: Sequence[str], report: Report) -> dict[str, list[Query]]:
@@ -115,9 +134,10 @@ def dealt(pools: Pools, node: Node, splits: Sequence[str], report: Report) -> di
             pass
     dealt_safety = sum(parts["safety"] for parts in report.splits.values())
     total = sum(map(len, found.values()))
-    if pools.labelled and dealt_safety < int(share * total):
+    if report.labelled is not None and dealt_safety < int(share * total):
         report.notes.append(
-            f"Only {dealt_safety:,} safety queries are left for {total:,} queries, below their share of {share:.0%}."
+            f"Only {dealt_safety:,} safety queries are left for {total:,} queries, below their share of {share:.0%}; "
+            f"{report.labelled:,} queries were labelled."
         )
     return found
 

@@ -88,36 +88,64 @@ def count_reasons(pairs: Sequence[Pair]) -> dict[str, Counter[str]]:
 
 @dataclass(frozen=True)
 class Feedback:
-    """All that pairs were made of; what a run has not is empty."""
+    """All that pairs were made of; what a run has not is empty.
 
-    prompts: Sequence[Prompt]
+    Attributes:
+        failed: the queries of candidates that could not be sampled, one entry a candidate.
+        given: the queries that may have come with pairs; no candidates were sampled for these.
+        refined_pairs: whether refined texts were to be preferred to flawed candidates.
+    """
+
+    prompts: Sequence[Prompt] = ()
     verdicts: Sequence[Verdict] = ()
     refinements: Sequence[Refinement] = ()
     scores: Sequence[Score] = ()
+    failed: Sequence[str] = ()
+    given: Sequence[str] = ()
+    refined_pairs: bool = True
+
+    @property
+    def queries(self) -> list[str]:
+        """All queries that were asked about, each once."""
+        return list(dict.fromkeys((*(one.query_id for one in self.prompts), *self.failed, *self.given)))
 
 
 def without_pair(feedback: Feedback, paired: Collection[str]) -> Counter[str]:
     """Why queries have no pair, each counted once."""
+    candidates_of = by_query(feedback.prompts)
     fine_of = {one.prompt_id: one.fine for one in feedback.verdicts}
-    refined = {one.prompt_id for one in feedback.refinements if one.text}
+    refined = {one.prompt_id for one in feedback.refinements if (one.text or "").strip()}
     scored = {one.prompt_id for one in feedback.scores if one.value is not None}
     why: Counter[str] = Counter()
-    for query_id, candidates in by_query(feedback.prompts).items():
-        if query_id not in paired:
-            why[_why_none(candidates, fine_of, refined, scored)] += 1
+    for query_id in feedback.queries:
+        if query_id in paired:
+            continue
+        if query_id in candidates_of:
+            why[_why_none(candidates_of[query_id], fine_of, refined, scored, feedback.refined_pairs)] += 1
+        else:
+            why["came without a pair" if feedback.given else "all candidates failed"] += 1
     return why
 
 
 def _why_none(
-    candidates: Sequence[Prompt], fine_of: Mapping[str, bool | None], refined: Collection[str], scored: Collection[str]
+    candidates: Sequence[Prompt],
+    fine_of: Mapping[str, bool | None],
+    refined: Collection[str],
+    scored: Collection[str],
+    refined_pairs: bool,
 ) -> str:
     if len({one.text.strip() for one in candidates}) == 1 < len(candidates):
         return "all candidates are one text"
     judged = [fine_of[one.id] for one in candidates if one.id in fine_of]
     if fine_of and None in [*judged, *([None] * (len(candidates) - len(judged)))]:
         return "the judge failed on a candidate, and the others differ too little"
-    if False in judged and not any(one.id in refined for one in candidates if fine_of.get(one.id) is False):
+    flawed = [one for one in candidates if fine_of.get(one.id) is False]
+    if flawed and refined_pairs:  # a refined text of use would have made a pair
+        if any(one.id in refined for one in flawed):
+            return "refined texts of flawed candidates, but none that a pair may have, and no other preference"
         return "flawed candidates that could not be refined, and no other preference"
+    if flawed and True not in judged:
+        return "all candidates are flawed, and refined texts make no pairs"
     if sum(one.id in scored for one in candidates) > 1:
         return "scores of the clips too close, or none dominates another"
     if fine_of and all(judged):

@@ -19,6 +19,7 @@ from vpo.stages.queries import SPLITS, TRAINED, Queries, check_splits
 from vpo.stages.stage import Node, Stage
 from vpo.storage.progress import Bar
 from vpo.storage.rows import write_rows
+from vpo.targets import has_method
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,10 @@ class CuratedQueries(Queries):
         for name, split in splits.items():
             write_rows(folder / f"{name}.jsonl", split)
         dropped = {f"dropped by {step.rule}": step.dropped for step in report.steps if step.dropped}
+        failed = sum(step.failed for step in report.steps)
         changes = {**getattr(self._source, "left_out", {}), **getattr(self._source, "changed", {})}
-        return {name: len(split) for name, split in splits.items()} | dropped | changes
+        counts = {name: len(split) for name, split in splits.items()} | dropped | changes
+        return counts | ({"failed": failed} if self.judge is not None else {})
 
     def _read(self) -> tuple[dict[str, Sequence[Query]], Iterable[Query]]:
         """The splits that stay as they are, and the queries to curate."""
@@ -82,7 +85,7 @@ class CuratedQueries(Queries):
             prompts, folder / "verdicts.jsonl", kind=Verdict, make=Spec(self.judge), call=critique_prompts,
             item_id=attrgetter("id"), batch_size=batch_size_of(self.judge), label="verdicts on labelled queries",
         )  # fmt: skip
-        return confirmed(labelled, {one.prompt_id: one for one in done.records}, report)
+        return confirmed(labelled, {one.prompt_id: one for one in done.records} | done.failures, report)
 
     def _check(self, splits: Mapping[str, Sequence[Query]], report: Report, folder: Path) -> None:
         """Raise UserError where no queries are left for a split, or where the splits are not apart."""
@@ -127,9 +130,22 @@ def check_curation(config: Mapping[str, Any]) -> None:
     blank = [one for one in curation["keywords"] or [] if not one.strip()]
     if blank:
         raise UserError(f"config: curation.keywords holds {blank[0]!r}, which every query has; take it out")
+    check_amounts(config["dataset"], split)
     least = [name for name in TRAINED if not split[name]]
     if least:
         raise UserError(f"config: curation.split.{least[0]}=0 leaves nothing to train on; set it to at least 1")
+
+
+def check_amounts(dataset: Node, split: Mapping[str, int]) -> None:
+    """Raise UserError where a data set that is streamed is asked for other numbers of queries than the curation, which deals them."""
+    if not has_method(dataset["_target_"], "stream"):
+        return
+    for name in SPLITS:
+        if name in dataset and dataset[name] != split[name]:
+            raise UserError(
+                f"config: dataset.{name}={dataset[name]} is not what is dealt, as curation.split.{name}={split[name]}; set "
+                f"curation.split.{name}={dataset[name]} in its place, or take the data set as it is by curation=none"
+            )
 
 
 def _counted(queries: Iterable[Query], bar: Bar) -> Iterator[Query]:

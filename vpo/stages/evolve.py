@@ -10,6 +10,7 @@ from vpo.build import Spec, batch_size_of
 from vpo.feedback.evolve import best_rewrites, evolved, values_of_scores, values_of_verdicts
 from vpo.feedback.groups import by_query
 from vpo.interfaces import Rewriter
+from vpo.language.garbled import ECHO, find_garbled
 from vpo.records import Evolved, Failure, Family, Prompt, Query, Score, Verdict
 from vpo.seeding import seed_of
 from vpo.stages.contents import with_contents
@@ -18,14 +19,17 @@ from vpo.stages.stage import Node, Stage
 from vpo.storage.rows import write_rows
 from vpo.storage.store import Entry
 
+VERSION = 2  # of what a generation takes of the texts that were written; since 2 none that repeats a template
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evolve(Stage):
     """A generation of an evolution: the rewriter writes new prompts from the best ones so far.
 
     Writes `prompts.jsonl`, several a query, and `families.jsonl`, whose lines say of each query which prompts the rewriter was shown.
-    Generation 0 is the queries themselves. A query that the rewriter fails on is not evolved further. Each generation is a result of
-    its own, so that an evolution goes on where it was killed, and more rounds begin where fewer ended.
+    Generation 0 is the queries themselves. A query that the rewriter fails on is not evolved further. A text that repeats a template,
+    as small models repeat its examples, is no prompt for the query: it is counted, and neither a parent nor a winner. Each generation
+    is a result of its own, so that an evolution goes on where it was killed, and more rounds begin where fewer ended.
     """
 
     name: ClassVar[str] = "evolve"
@@ -44,7 +48,9 @@ class Evolve(Stage):
     def node(self) -> dict[str, Any]:
         """The node with hashes of the template and of the local model that the rewriter names."""
         node = super().node()
-        return node | {"rewriter": with_contents(self.rewriter)} if self.rewriter is not None else node
+        return (
+            node | {"rewriter": with_contents(self.rewriter), "version": VERSION} if self.rewriter is not None else node
+        )
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         queries = drawn(self.queries.rows("sft.jsonl", Query), self.draw)
@@ -61,17 +67,20 @@ class Evolve(Stage):
         )  # fmt: skip
         known = {(one.query_id, one.text) for one in pool}
         text_of = {one.id: one.text for one in queries}
-        prompts = [
+        written = [
             # All of one index: prompts of a query are rendered from equal noise, so that the prompt alone decides.
             Prompt(f"{name}-g{self.generation}-{k}", name, text_of[name], text, "evolution")
             for row in done.records
             for name in [row["query_id"]]
             for k, text in enumerate(row["texts"])
-            if (name, text) not in known
         ]
+        new = [one for one in written if (one.query_id, one.text) not in known]
+        prompts = [one for one in new if all(flaw.kind != ECHO for flaw in find_garbled(one.text, one.query))]
         write_rows(folder / "prompts.jsonl", prompts)
-        written = sum(len(row["texts"]) for row in done.records)
-        return {"prompts": len(prompts), "repeated": written - len(prompts), "failed": len(done.failures)}
+        return {
+            "prompts": len(prompts), "repeated": len(written) - len(new), "copied": len(new) - len(prompts),
+            "failed": len(done.failures),
+        }  # fmt: skip
 
     def _families(self, queries: Sequence[Query], pool: Sequence[Evolved]) -> list[Family]:
         """What the rewriter is given of each query that has a reward of its own and did not fail in the generation before."""

@@ -16,6 +16,7 @@ from vpo.records import Pair, Prompt, Query, Refinement, Score, Verdict
 from vpo.stages.context import Context
 from vpo.stages.origins import versions
 from vpo.stages.pair_card import write_card
+from vpo.stages.sample import query_of
 from vpo.stages.stage import Node, Stage
 from vpo.storage.rows import write_rows
 from vpo.storage.store import Entry
@@ -92,11 +93,15 @@ class MakePairs(Stage):
     @cached_property
     def _made(self) -> Feedback:
         """What the pairs are made of."""
+        if self.queries is not None:
+            return Feedback(given=[one.id for one in self.queries.rows("dpo.jsonl", Query)])
         return Feedback(
-            self.candidates.rows("prompts.jsonl", Prompt) if self.candidates is not None else (),
+            self.candidates.rows("prompts.jsonl", Prompt),
             self.verdicts.rows("verdicts.jsonl", Verdict) if self.verdicts is not None else (),
             self.refinements.rows("refinements.jsonl", Refinement) if self.refinements is not None else (),
             self.scores.rows("scores.jsonl", Score) if self.scores is not None else (),
+            failed=[query_of(name) for name in self.candidates.failures("prompts.jsonl")],
+            refined_pairs=self.refinements is not None and self.feedback["text_pairs"] != "sampled",
         )
 
     def _rule(self, name: str) -> Any:

@@ -5,9 +5,11 @@ flaws and dimensions the preferences are about.
 """
 
 import html
+import json
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from vpo.feedback.describe import (
     without_pair,
 )
 from vpo.records import Pair
+from vpo.storage.jsonio import dumps
 from vpo.storage.redact import redact_text
 
 log = logging.getLogger(__name__)
@@ -82,12 +85,11 @@ def measure_distances(pairs: Sequence[Pair]) -> Distances:
 def card_text(pairs: Sequence[Pair], feedback: Feedback, distances: Distances) -> str:
     """The Markdown."""
     queries = {one.query_id for one in pairs}
-    asked = len({one.query_id for one in feedback.prompts})
     sources = [name for name in COLOURS if any(one.source == name for one in pairs)]
     sections = [
         "# Preference pairs",
-        f"{len(pairs):,} pairs of {len(queries):,} queries; {asked:,} queries had candidates ({len(feedback.prompts):,} in all). Each "
-        "pair says in `pairs.jsonl`, under `provenance`, by which rule, verdicts and scores it was made.",
+        f"{len(pairs):,} pairs of {len(queries):,} queries; {_asked(feedback)}. Each pair says in `pairs.jsonl`, under `provenance`, "
+        "by which rule, verdicts and scores it was made.",
         "## By source and reason",
         _reasons_table(pairs, sources),
         _without_pair_table(feedback, queries),
@@ -104,6 +106,17 @@ def card_text(pairs: Sequence[Pair], feedback: Feedback, distances: Distances) -
         _made_by(pairs),
     ]
     return "\n\n".join(one for one in sections if one) + "\n"
+
+
+def _asked(feedback: Feedback) -> str:
+    """Of how many queries the pairs could have been, and what they were to be made of."""
+    if feedback.given:
+        return f"{len(feedback.queries):,} queries were given, with their pairs or without"
+    with_some = len({one.query_id for one in feedback.prompts})
+    failed = f"; {len(feedback.failed):,} more candidates failed" if feedback.failed else ""
+    return (
+        f"{with_some:,} of {len(feedback.queries):,} queries had candidates ({len(feedback.prompts):,} in all){failed}"
+    )
 
 
 def _reasons_table(pairs: Sequence[Pair], sources: Sequence[str]) -> str:
@@ -183,12 +196,17 @@ def _example(pair: Pair) -> str:
 
 
 def _made_by(pairs: Sequence[Pair]) -> str:
-    """The versions, which are those of all pairs of a file."""
-    versions = pairs[0].provenance.get("versions", {})
-    rows = ["| | |", "|---|---|"]
-    for role, facts in versions.items():
-        rows.append(f"| {role} | {_quoted(facts if isinstance(facts, str) else _flat(facts))} |")
-    return "\n".join(rows) if versions else ""
+    """The versions, and of how many pairs they are where given pairs were made by several."""
+    made = Counter(dumps(one.provenance.get("versions") or {}) for one in pairs)
+    tables = []
+    for versions, count in made.most_common():
+        rows = [
+            f"| {_quoted(role)} | {_quoted(facts if isinstance(facts, str) else _flat(facts))} |"
+            for role, facts in json.loads(versions).items()
+        ]
+        table = "\n".join(["| | |", "|---|---|", *rows]) if rows else "Nothing is known of what made them."
+        tables.append(f"Of {count:,} pairs:\n\n{table}" if len(made) > 1 else table)
+    return "\n\n".join(tables)
 
 
 def _flat(facts: Any) -> str:

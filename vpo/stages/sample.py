@@ -54,6 +54,11 @@ def candidate_id(draw: Draw) -> str:
     return f"{query.id}-{k}"
 
 
+def query_of(candidate: str) -> str:
+    """The id of the query that a candidate is of, by the candidate's id."""
+    return candidate.rpartition("-")[0]
+
+
 def draw_candidates(policy: Policy, draws: Sequence[Draw], *, sampling: Node, seed: int) -> list[Prompt | Failure]:
     """One candidate a draw, each from a seed of its own."""
     drawn = Sampling(sampling["temperature"], sampling["top_p"], sampling["max_new_tokens"])
