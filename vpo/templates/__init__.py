@@ -1,4 +1,5 @@
-"""The texts for language models, as files; a template's hash goes into every manifest that depends on it.
+"""The texts for language models, as files. Version (`versions.py`) and hash of a template stand in the manifest of every result that
+depends on it, and in the provenance of pairs.
 
 `optimizer.txt` is interface data of the released VPO models: thu-coai/VPO (Apache-2.0), README and `src/process_data.py`,
 byte for byte (sha256 d8f31468...). `prompt_a_video.txt` has that paper's field labels and our own wording (its repository has no
@@ -19,10 +20,11 @@ evaluator clip_safety), `questions.txt` and `seen.txt` (evaluator compositional)
 import hashlib
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vpo.errors import UserError
 from vpo.records import Message
+from vpo.templates.versions import VERSIONS
 
 FOLDER = Path(__file__).parent
 _TURN = re.compile(r"^\[\[(system|user|assistant)\]\][ \t]*$", re.M)
@@ -93,6 +95,11 @@ def fill(template: str, *values: str) -> str:
 def template_hash(name: str) -> str:
     """The sha256 of the template's text."""
     return hashlib.sha256(_text_of(name).encode()).hexdigest()
+
+
+def template_facts(name: str) -> dict[str, Any]:
+    """What says which text a template is: {"version": None for one of a user's own, "sha256": of the text}."""
+    return {"version": VERSIONS.get(name), "sha256": template_hash(name)}
 
 
 def _text_of(name: str) -> str:

@@ -1,0 +1,28 @@
+"""The version of each template: to be raised with every change of its text, which `tests/test_templates.py` holds."""
+
+VERSIONS = {
+    "classes": 1,
+    "clip_safety": 1,
+    "cogvideox_style": 1,
+    "compare_clips": 1,
+    "compare_prompts": 1,
+    "critique": 1,
+    "evolve": 1,
+    "evolve_fewshot": 1,
+    "fewshot": 1,
+    "hunyuanvideo_master": 1,
+    "hunyuanvideo_normal": 1,
+    "open_sora_style": 1,
+    "optimizer": 1,
+    "prompt_a_video": 1,
+    "promptist": 1,
+    "questions": 1,
+    "refine": 1,
+    "released_critique": 1,
+    "released_refine": 1,
+    "seen": 1,
+    "tiny": 1,
+    "videoscore": 1,
+    "wan2_1_style": 1,
+    "wan2_1_style_zh": 1,
+}
