@@ -86,7 +86,9 @@ class MakePairs(Stage):
                 f"pair: {len(self._made.prompts)} candidates gave no preference pair; give more queries (dataset.dpo), more "
                 "candidates (sampling.k) or a lower feedback.threshold"
             )
-        made_by = versions(candidates=self.candidates, verdicts=self.verdicts, scores=self.scores)
+        made_by = versions(
+            candidates=self.candidates, verdicts=self.verdicts, refinements=self.refinements, scores=self.scores
+        )
         return [dataclasses.replace(one, provenance={**one.provenance, "versions": made_by}) for one in pairs]
 
     @cached_property
