@@ -22,8 +22,8 @@ from vpo.storage.store import Entry
 
 # Variants of the rules, at the values at which they are off and no part of the key: pairs keep theirs when a variant is added.
 OFF: dict[str, Any] = {
-    "per_query": 1, "order": "scan", "merge": "text_wins", "weights": None, "least": None, "ranks": None, "max_words": None,
-    "given": False,
+    "per_query": 1, "order": "scan", "merge": "text_wins", "among": "fine", "weights": None, "least": None, "ranks": None,
+    "max_words": None, "given": False,
 }  # fmt: skip
 
 SOURCES = (*MADE, GIVEN)  # of pairs, as they are counted
@@ -51,7 +51,7 @@ class MakePairs(Stage):
         """Rules of text pairs do not matter where there are none, nor do variants that are off."""
         if self.queries is not None:
             return super().node() | {"feedback": {"given": True}, "seed": 0}
-        unused = () if self.refinements is not None else ("prepended", "text_pairs")
+        unused = () if self.refinements is not None else ("prepended", "text_pairs", "among")
         rules = {
             name: value
             for name, value in self.feedback.items()
@@ -119,4 +119,5 @@ class MakePairs(Stage):
         rule = VideoRule(
             **{one.name: self.feedback[one.name] for one in dataclasses.fields(VideoRule) if one.name in self.feedback}
         )
-        return video_pairs(self._made.prompts, self._made.scores, rule, self._made.verdicts)
+        among = self._rule("among") if self.verdicts is not None else None
+        return video_pairs(self._made.prompts, self._made.scores, rule, self._made.verdicts, among=among)
