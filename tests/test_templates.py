@@ -13,6 +13,7 @@ HELD = {
     "compare_clips": (1, "30c61f374341"),
     "compare_prompts": (1, "8f6dafd2ad16"),
     "critique": (1, "547144936adb"),
+    "draft": (1, "5f79fa14c9d5"),
     "evolve": (1, "35bed31f160b"),
     "evolve_fewshot": (1, "5644d2c6735b"),
     "fewshot": (1, "cedd127db0e8"),

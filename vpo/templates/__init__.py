@@ -4,6 +4,7 @@ depends on it, and in the provenance of pairs.
 `optimizer.txt` is interface data of the released VPO models: thu-coai/VPO (Apache-2.0), README and `src/process_data.py`,
 byte for byte (sha256 d8f31468...). `prompt_a_video.txt` has that paper's field labels and our own wording (its repository has no
 licence). `tiny.txt` is the sketch world's short one, `fewshot.txt` ours for models that are not trained, with three examples.
+`draft.txt` is ours, after the six rules of VPO's Fig. 7, for the drafts of its recipe (`method@drafter=llm_draft`).
 `promptist.txt` is the form in which microsoft/Promptist (LMOps, MIT) reads a query, `videoscore.txt` that in which the released
 VideoScore models read it (TIGER-AI-Lab/VideoScore, MIT), byte for byte, the space at the end of a line included.
 
@@ -30,11 +31,19 @@ FOLDER = Path(__file__).parent
 _TURN = re.compile(r"^\[\[(system|user|assistant)\]\][ \t]*$", re.M)
 
 
+# Forms that models were trained on, where a query stands as it was typed.
+TRAINED_ON = frozenset({"optimizer", "prompt_a_video", "promptist", "tiny", "videoscore"})
+
+
 class Chat(NamedTuple):
-    """A template as turns: those that stand before, and the user's last turn, which holds the slot `{}`."""
+    """A template as turns: those that stand before, and the user's last turn, which holds the slot `{}`.
+
+    `quoted` says whether a query is put into it so that it cannot leave its place (`vpo.language.quoting.as_line`).
+    """
 
     before: tuple[Message, ...]
     template: str
+    quoted: bool
 
 
 def template_files() -> list[Path]:
@@ -70,12 +79,12 @@ def read_chat(name: str) -> Chat:
     text = template_text(name)
     _, *parts = _TURN.split(text)
     if not parts:
-        return Chat((), text)
+        return Chat((), text, name not in TRAINED_ON)
     turns = [Message(role, content.strip()) for role, content in zip(parts[::2], parts[1::2], strict=True)]
     last = turns.pop()
     if last.role != "user" or "{}" not in last.content:
         raise UserError(f"template {name!r} must end with a [[user]] turn that holds the slot {{}}")
-    return Chat(tuple(turns), last.content)
+    return Chat(tuple(turns), last.content, name not in TRAINED_ON)
 
 
 def query_templates() -> list[str]:

@@ -7,6 +7,7 @@ VERSIONS = {
     "compare_clips": 1,
     "compare_prompts": 1,
     "critique": 1,
+    "draft": 1,
     "evolve": 1,
     "evolve_fewshot": 1,
     "fewshot": 1,
