@@ -105,8 +105,8 @@ class Backbone(Protocol):
 class Judge(Protocol):
     """Reads a query and a prompt by the three principles: harmless, accurate, helpful.
 
-    A class may have a static method `report`, from all verdicts of a stage to {file name: JSON value}: the stage keeps these files
-    beside the verdicts.
+    A class may have a static method `report`, from the prompts of a stage, their verdicts and failures (by the prompt's id) to {file
+    name: JSON value}: the stage keeps these files beside the verdicts, and the run folder has copies.
     """
 
     def critique(self, prompts: Sequence[Prompt]) -> list[Verdict | Failure]:

@@ -229,7 +229,8 @@ def gather_feedback(context: Context, cfg: Config, queries: Entry, policy: Entry
                 generator=cfg["generator"], prompts=candidates, seed=seed, judged=judged or None,
                 text_pairs=feedback["text_pairs"] if judged else None,
                 prepended=feedback["prepended"] if judged else None,
-                beside=True if judged and feedback["merge"] == "beside" else None, label=of_candidates,
+                beside=True if judged and feedback["merge"] == "beside" else None,
+                among="all" if judged and feedback["among"] == "all" else None, label=of_candidates,
             )
         )  # fmt: skip
         scores = context.make(ScoreClips(reward=cfg["reward"], clips=clips, label=of_candidates))

@@ -282,7 +282,8 @@ class Pair:
             or 'given' (came with the data set).
         number: which of several pairs of its query this is, from 0.
         provenance: where it came from: "rule" with its values; "chosen" and "rejected", each with the candidate's id, the verdict on
-            it and its score; "versions" of template, policy, judge, engine and reward. Not compared: it is no part of the preference.
+            it and its score; "versions" of policy, template, judge, refiner, engine and reward. Not compared: it is no part of the
+            preference.
     """
 
     query_id: str

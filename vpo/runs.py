@@ -26,6 +26,7 @@ from vpo.results.metrics import Metrics
 from vpo.results.record import RunRecord
 from vpo.results.run_folder import Run
 from vpo.stages.context import Context, StopHere
+from vpo.stages.critique import Critique
 from vpo.stages.curate import FOLDER as REPORTS
 from vpo.stages.curate import CuratedQueries
 from vpo.storage.ledger import FILE as LEDGER_FILE
@@ -259,11 +260,15 @@ def training_files(context: Context) -> dict[str, Path]:
 
 
 def keep_what_is_there(record: RunRecord, context: Context) -> None:
-    """Copy into the run folder what people look at before a run is finished: training metrics, the report of curation."""
+    """Copy into the run folder what people look at before a run is finished: training metrics, reports of curation and judges."""
     record.keep_training(training_files(context))
     for stage, entry in context.requested:
         if isinstance(stage, CuratedQueries) and entry.done:
             record.keep_curation(entry.folder / REPORTS)
+        if isinstance(stage, Critique) and entry.done:
+            for report in sorted(entry.folder.glob("*.json")):
+                if report.name != "manifest.json":
+                    record.keep_report(report, stage.label or stage.name)
 
 
 def log_to_console() -> None:

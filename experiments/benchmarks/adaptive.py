@@ -112,7 +112,7 @@ def text_check(whole: Scored, judged: Scored) -> str:
     """Of scores of all candidates: those that the text check lets through, and the video pairs among them."""
     kept = video_candidates(
         judged.candidates, judged.verdicts, judged.refinements, kind=judged.feedback["text_pairs"],
-        prepended=judged.feedback["prepended"],
+        prepended=judged.feedback["prepended"], among=judged.feedback.get("among", "fine"),
     )  # fmt: skip
     ids = {one.id for one in kept}
     scores = [one for one in whole.scores if one.prompt_id in ids]

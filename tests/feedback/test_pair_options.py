@@ -171,7 +171,7 @@ def pair_keys(*overrides):
 @pytest.mark.parametrize(
     "override",
     ["feedback.order=widest", "feedback.per_query=2", "feedback.merge=beside", "feedback.ranks=2", "feedback.max_words=130",
-     "feedback.weights={a:1}", "feedback.least={a:1}"],
+     "feedback.weights={a:1}", "feedback.least={a:1}", "feedback.among=all"],
 )  # fmt: skip
 def test_an_option_changes_the_key_where_it_is_on(override):
     check(composed(override))
@@ -183,7 +183,7 @@ def test_options_that_are_off_leave_the_keys_as_they_were():
     config = composed()
     for name in ("order", "per_query", "merge", "ranks", "max_words", "weights", "least"):
         del config["feedback"][name]
-    config["feedback"]["merge"] = "text_wins"  # which says what is rendered
+    config["feedback"] |= {"merge": "text_wins", "among": "fine"}  # which say what is rendered
     assert {one for one in keys_of(config) if one.startswith("pair/")} == pair_keys()
 
 

@@ -12,6 +12,8 @@ from tests.judge.conftest import GOOD
 from vpo.errors import UserError
 from vpo.judge.panel import PanelJudge, agreement, majority, unanimous, votes_of
 from vpo.records import Failure, Reason, Usage, Verdict
+from vpo.results.record import RunRecord
+from vpo.runs import keep_what_is_there
 from vpo.stages.context import Context
 from vpo.stages.critique import Critique
 from vpo.storage.rows import write_rows
@@ -127,18 +129,26 @@ def test_agreement_by_hand():
         "j0": {"harmless": 0, "accurate": 0, "helpful": 0}, "j1": {"harmless": 1, "accurate": 2, "helpful": 1},
     }  # fmt: skip
     accurate = [one for one in found["disagreements"] if one["principle"] == "accurate"]
-    assert accurate == [{"prompt_id": "p2", "principle": "accurate", "answers": {"j0": True, "j1": False}}]
+    assert accurate == [
+        {"prompt_id": "p2", "principle": "accurate", "answers": {"j0": True, "j1": False}, "reasons": {}}
+    ]
+    assert found["failures"] == {"j0": {}, "j1": {"refusal": 1}}
     assert len(found["disagreements"]) == 1 + 5
 
 
 def test_the_report_is_made_of_the_verdicts_alone():
     judges = {"j0": Says({"x": (Y, Y, Y), "z": (Y, N, Y)}), "j1": Says({"x": (Y, N, Y), "z": (Y, N, Y)})}
-    verdicts = PanelJudge(judges).critique(prompts("x", "z"))
-    report = PanelJudge.report([Verdict(**{**vars(one)}) for one in verdicts])
-    assert json.loads(json.dumps(report))["agreement.json"]["disagreements"] == [
-        {"prompt_id": "p0", "principle": "accurate", "answers": {"j0": True, "j1": False}}
-    ]
-    assert PanelJudge.report([])["agreement.json"]["pairs"] == []
+    asked = prompts("x", "z", query="a red car")
+    verdicts = PanelJudge(judges).critique(asked)
+    failures = {"p9": Failure("judges_failed", "j0: timeout, slow")}
+    report = PanelJudge.report(asked, [Verdict(**{**vars(one)}) for one in verdicts], failures)
+    found = json.loads(json.dumps(report))["agreement.json"]
+    assert found["disagreements"] == [
+        {"prompt_id": "p0", "query": "a red car", "prompt": "x", "principle": "accurate", "answers": {"j0": True, "j1": False},
+         "reasons": {"j1": ["the car is blue"]}}
+    ]  # fmt: skip
+    assert found["failed"] == [{"prompt_id": "p9", "kind": "judges_failed", "detail": "j0: timeout, slow"}]
+    assert PanelJudge.report([], [], {})["agreement.json"]["pairs"] == []
 
 
 @pytest.mark.parametrize("raw", [None, "", "no JSON", "[]", "{}", '{"a": 1}', '{"a": {"verdict": {}}}', "null"])
@@ -167,8 +177,15 @@ def test_the_stage_keeps_the_report_beside_the_verdicts(tmp_path):
     assert [(one["principle"], one["n"], one["agree"]) for one in report["pairs"]] == [
         ("harmless", 2, 1.0), ("accurate", 2, 1.0), ("helpful", 2, 0.5),
     ]  # fmt: skip
-    assert report["disagreements"] == [
-        {"prompt_id": "p1", "principle": "helpful", "answers": {"strict": False, "lax": True}}
-    ]
+    (row,) = report["disagreements"]
+    assert row["reasons"].keys() == {"strict"}
+    assert {name: value for name, value in row.items() if name != "reasons"} == {
+        "prompt_id": "p1", "query": "a red car at sunset", "prompt": "A red car drives at sunset.", "principle": "helpful",
+        "answers": {"strict": False, "lax": True},
+    }  # fmt: skip
+    record = RunRecord(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    keep_what_is_there(record, context)
+    assert json.loads((tmp_path / "run/agreement/critique.json").read_text()) == report
     plain = context.make(Critique(judge=rules, prompts=made))
     assert not (plain.folder / "agreement.json").exists()

@@ -162,6 +162,7 @@ class Feedback(Node):
     dominance: Literal["answers", "dimensions", "none"]
     text_pairs: Literal["refined", "sampled", "both"]
     prepended: bool
+    among: Literal["fine", "all"]
     per_query: Count | None
     order: Literal["scan", "widest"]
     merge: Literal["text_wins", "beside"]

@@ -81,13 +81,23 @@ class Counting:
         return queries if stage.generation == 0 else queries * stage.children
 
     def _rendered(self, stage: Any, given: Mapping[str, Entry]) -> Figure:
-        """All prompts; or the fine ones, of queries without a text pair where text wins: as if flaws came independently."""
+        """All prompts; or those that can still make a video pair."""
         prompts = self._read(given["prompts"])
         if stage.judged is None or self.flawed.value is None:
             return prompts * (stage.copies or 1) if stage.judged is None else UNKNOWN
-        fine = 1 - self.flawed.value
-        kept = fine if stage.beside else fine**self.k
+        kept = competing(self.flawed.value, self.k, beside=bool(stage.beside), among=stage.among or "fine")
         return prompts * replace(self.flawed, value=kept)
+
+
+def competing(flawed: float, k: int, *, beside: bool, among: str) -> float:
+    """The share of candidates that can still make a video pair after text-level feedback (`vpo.feedback.pairing.video_candidates`).
+
+    As if flaws came independently, and each flawed candidate were refined: where text wins, the queries are left whose k candidates
+    are all fine.
+    """
+    if not beside:
+        return (1 - flawed) ** k
+    return 1.0 if among == "all" else 1 - flawed
 
 
 def counted(entry: Entry) -> Figure | None:

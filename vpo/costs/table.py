@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vpo.costs.counting import Counting, flawed_share, splits_of
+from vpo.costs.counting import Counting, competing, flawed_share, splits_of
 from vpo.costs.figures import Figure, exact, total
 from vpo.costs.known import Known, known
 from vpo.costs.stages import Cost, costs_of, measured_seconds
@@ -156,12 +156,12 @@ def _adaptive(costs: Sequence[Cost], config: Mapping[str, Any], flawed: Figure) 
         return []
     lines = []
     if flawed.value is not None:
-        kept = (1 - flawed.value) if feedback["merge"] == "beside" else (1 - flawed.value) ** k
+        kept = competing(flawed.value, k, beside=feedback["merge"] == "beside", among=feedback["among"])
         share = f"{1 - kept:.0%} of the candidates ({flawed.basis}: {flawed.value:.0%} of prompts have a flaw)"
         lines.append(
-            f"saved already: only prompts that passed the text check are rendered, without {share}"
+            f"saved already: only candidates that can still make a video pair are rendered, without {share}"
             if feedback["text"]
-            else f"would save: feedback=both renders only prompts that passed the text check, without {share}"
+            else f"would save: feedback=both renders only candidates that can still make a video pair, without {share}"
         )
     found = known()["adaptive"]
     if feedback["per_query"] == 1 and feedback["ranks"] is None:  # else all candidates are needed to know the pairs

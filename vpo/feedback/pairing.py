@@ -127,7 +127,12 @@ def feedback_pairs(
 
 
 def video_pairs(
-    prompts: Sequence[Prompt], scores: Sequence[Score], rule: VideoRule, verdicts: Sequence[Verdict] = ()
+    prompts: Sequence[Prompt],
+    scores: Sequence[Score],
+    rule: VideoRule,
+    verdicts: Sequence[Verdict] = (),
+    *,
+    among: str | None = None,
 ) -> list[Pair]:
     """Video-level pairs of the candidates that have a clip with a score, by a rule.
 
@@ -140,6 +145,7 @@ def video_pairs(
         scores: of their clips.
         rule: what is accepted, and how many pairs a query has.
         verdicts: for the provenance of the pairs.
+        among: for the provenance of the pairs: whose clips were scored, see `video_candidates`.
 
     Raises:
         UserError: The scores have nothing that the rule could compare.
@@ -147,7 +153,7 @@ def video_pairs(
     rule.check(scores)
     score_of = {one.prompt_id: one for one in scores}
     verdict_of = {one.prompt_id: one for one in verdicts}
-    named = {"name": "clip over clip", **rule.values()}
+    named = {"name": "clip over clip", **rule.values(), **({} if among is None else {"among": among})}
     pairs = []
     for candidates in by_query(prompts).values():
         rated = [(one, score_of[one.id]) for one in candidates if one.id in score_of and one.text.strip()]
@@ -171,15 +177,20 @@ def video_candidates(
     kind: str,
     prepended: bool,
     beside: bool = False,
+    among: str = "fine",
 ) -> list[Prompt]:
-    """The candidates that can still make a video pair once text-level feedback is in: judged fine, of queries without a text pair.
+    """The candidates that can still make a video pair once text-level feedback is in.
 
     Text wins the merge, so rendering a query that has a text pair would be in vain; unless both are kept (`beside`).
+
+    Paper and released code differ in the queries that are left. By the paper's section 3.3 a video pair is of prompts that pass the
+    text check (`among` "fine"). The code compares all of a query's candidates (`among` "all"), and only the merge keeps flawed ones
+    out: one whose refinement is of no use, or whose verdict could not be read, may be on either side there.
     """
     fine = {one.prompt_id for one in verdicts if one.fine}
     pairs = [] if beside else feedback_pairs(prompts, verdicts, refinements, seed=0, kind=kind, prepended=prepended)
     taken = {pair.query_id for pair in pairs}
-    return [one for one in prompts if one.id in fine and one.query_id not in taken]
+    return [one for one in prompts if (among == "all" or one.id in fine) and one.query_id not in taken]
 
 
 def merge(text: Sequence[Pair], video: Sequence[Pair], *, beside: bool = False) -> list[Pair]:

@@ -1,7 +1,8 @@
 """A language model as judge, over any engine: VPO's critique and refinement (arXiv 2503.20491, Fig. 8), in our own words.
 
 It reads a query and a prompt by the three principles and says yes or no to each, with a reason. The answer must have the form that the
-template asks for (`vpo.judge.asking.verdicts`); a principle that could not be read is None, which is counted and never a score.
+template asks for, with all three principles (`vpo.judge.asking.verdicts`). Any other is a verdict of None for each of them, which is
+counted and never a score.
 
 Query, prompt and flaws are put into the templates as JSON (`vpo.language.quoting`), so that no text of a user ends its place, and an
 engine of ours makes every turn's ids apart from those of the chat format. What a text says to the judge may still sway the judge: that
@@ -22,7 +23,7 @@ from vpo.seeding import seed_of
 from vpo.templates import fill, read_template, template_hash
 
 # Of how answers are asked for and read, besides the templates, whose hashes verdicts name: to be raised when verdicts can change.
-VERSION = "1"
+VERSION = "2"
 
 
 class LLMJudge:

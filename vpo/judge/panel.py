@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -89,9 +90,13 @@ class PanelJudge:
                 close()
 
     @staticmethod
-    def report(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-        """{"agreement.json": how far the judges agree}; see `agreement`."""
-        return {"agreement.json": agreement({one.prompt_id: votes_of(one) for one in verdicts})}
+    def report(
+        prompts: Sequence[Prompt], verdicts: Sequence[Verdict], failures: Mapping[str, Failure]
+    ) -> dict[str, Any]:
+        """{"agreement.json": how far the judges agree (`agreement`), and "failed": the prompts without a common verdict, with why}."""
+        found = agreement({one.prompt_id: votes_of(one) for one in verdicts}, {one.id: one for one in prompts})
+        failed = [{"prompt_id": name, "kind": one.kind, "detail": one.detail} for name, one in failures.items()]
+        return {"agreement.json": {**found, "failed": failed}}
 
     def _common(self, prompt: Prompt, votes: Votes) -> Verdict | Failure:
         given = [one for one in votes.values() if isinstance(one, Verdict)]
@@ -130,13 +135,18 @@ def answers_of(votes: Votes, principle: str) -> list[bool | None]:
     return [getattr(one, principle) if isinstance(one, Verdict) else None for one in votes.values()]
 
 
-def agreement(votes: Mapping[str, Votes]) -> dict[str, Any]:
+def agreement(votes: Mapping[str, Votes], prompts: Mapping[str, Prompt] | None = None) -> dict[str, Any]:
     """How far judges agree, from their votes on each prompt.
+
+    Args:
+        votes: by the prompt's id.
+        prompts: by their ids, whose texts stand with the disagreements; None for ids alone.
 
     Returns:
         {"pairs": one row for two judges and a principle, with `n` (prompts to which both answer), `agree` (their share with the same
-        answer) and Cohen's `kappa` (None where it is not defined), "unanswered": prompts by judge and principle, "disagreements":
-        one row for each prompt and principle with a yes and a no, with the answers by judge}.
+        answer) and Cohen's `kappa` (None where it is not defined), "unanswered": prompts by judge and principle, failures
+        among them, "failures": how often each judge failed on a prompt, by kind, "disagreements": one row for each prompt and
+        principle with a yes and a no: query, prompt, the answers by judge, and the reasons of those who say no}.
     """
     names = list(dict.fromkeys(name for one in votes.values() for name in one))
     said = {
@@ -162,13 +172,37 @@ def agreement(votes: Mapping[str, Votes]) -> dict[str, Any]:
     return {
         "pairs": pairs,
         "unanswered": {name: {one: said[name, one].count(None) for one in PRINCIPLES} for name in names},
+        "failures": {
+            name: dict(Counter(vote.kind for one in votes.values() if isinstance(vote := one.get(name), Failure)))
+            for name in names
+        },
         "disagreements": [
-            {"prompt_id": prompt_id, "principle": principle, "answers": answers}
+            {
+                "prompt_id": prompt_id,
+                **_texts((prompts or {}).get(prompt_id)),
+                "principle": principle,
+                "answers": answers,
+                "reasons": _details(votes[prompt_id], principle),
+            }
             for place, prompt_id in enumerate(votes)
             for principle in PRINCIPLES
             if {True, False} <= set((answers := {name: said[name, principle][place] for name in names}).values())
         ],
     }
+
+
+def _texts(prompt: Prompt | None) -> dict[str, str]:
+    return {} if prompt is None else {"query": prompt.query, "prompt": prompt.text}
+
+
+def _details(votes: Votes, principle: str) -> dict[str, list[str]]:
+    """What each judge finds wrong with a prompt by a principle; judges without a reason are left out."""
+    found = {
+        name: [reason.detail or reason.kind for reason in one.reasons if reason.aspect == principle]
+        for name, one in votes.items()
+        if isinstance(one, Verdict)
+    }
+    return {name: details for name, details in found.items() if details}
 
 
 def _finds_flaw(verdict: Verdict) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vpo.interfaces import Engine
 from vpo.language.chat.rendering import Renderer
+from vpo.language.quoting import as_line
 from vpo.records import Message, Request, Sampling
 
 
@@ -34,13 +35,17 @@ class InstructedPolicy:
         engine: where it runs.
         template: text with one slot `{}`.
         before: turns that come before it: an instruction of the system, examples.
+        quoted: whether a query is put as one line that cannot leave its place beside an instruction; where it is the whole turn, the
+            turn is its place. Models that were trained on raw queries need them raw (False).
     """
 
-    def __init__(self, engine: Engine, template: str, before: Sequence[Message] = ()) -> None:
+    def __init__(self, engine: Engine, template: str, before: Sequence[Message] = (), *, quoted: bool = False) -> None:
         self.engine, self.template, self.before = engine, template, tuple(before)
+        self.quoted = quoted and template != "{}"
 
     def request(self, query: str, sampling: Sampling, seed: int) -> Request:
-        turn = Message("user", self.template.replace("{}", query.strip(), 1))
+        put = as_line(query, in_quotes='"{}"' in self.template) if self.quoted else query.strip()
+        turn = Message("user", self.template.replace("{}", put, 1))
         return Request(messages=(*self.before, turn), sampling=sampling, seed=seed)
 
     def close(self) -> None:

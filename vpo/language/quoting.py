@@ -22,6 +22,16 @@ def as_data(values: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
+def as_line(text: str, *, in_quotes: bool = False) -> str:
+    """The text in one line of an instruction, so that it begins no line of its own there; what most people type is not changed.
+
+    White space becomes single spaces. What marks are made of and nobody sees is escaped as in `as_data`; `in_quotes`, where the line
+    stands between double quotes, these are, too.
+    """
+    kept = "" if in_quotes else '"\\'
+    return "".join(letter if letter in kept else _escaped(letter) for letter in " ".join(text.split()))
+
+
 def _value(value: Any) -> str:
     if isinstance(value, str):
         return _quoted(value)

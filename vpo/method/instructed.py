@@ -26,7 +26,7 @@ class InstructedMethod(PolicyMethod):
 
     def optimize(self, queries: Sequence[Query], seed: int) -> list[Completion | Failure]:
         sampling = self.sampling
-        asked = InstructedPolicy(self.policy.engine, self.chat.template, self.chat.before)
+        asked = InstructedPolicy(self.policy.engine, self.chat.template, self.chat.before, quoted=self.chat.quoted)
         return PolicyMethod(asked, sampling.temperature, sampling.top_p, sampling.max_new_tokens).optimize(
             queries, seed
         )

@@ -19,4 +19,5 @@ class EngineMethod(PolicyMethod):
 
     def __init__(self, engine: Engine, template: str, temperature: float, top_p: float, max_new_tokens: int) -> None:
         chat = read_chat(template)
-        super().__init__(InstructedPolicy(engine, chat.template, chat.before), temperature, top_p, max_new_tokens)
+        policy = InstructedPolicy(engine, chat.template, chat.before, quoted=chat.quoted)
+        super().__init__(policy, temperature, top_p, max_new_tokens)

@@ -16,7 +16,7 @@ from vpo.interfaces import Policy
 from vpo.optimize.options import Options
 from vpo.optimize.server import is_server, open_engine
 from vpo.records import Sampling
-from vpo.templates import read_template
+from vpo.templates import TRAINED_ON, read_template
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +97,12 @@ def _open_server(address: str, options: Options) -> Opened:
             raise UserError(
                 f"{name}={getattr(options, name)} is of a model in this process, and {address} is a server; leave it out"
             )
-    template = "{}" if options.template == BARE else read_template(options.template or DEFAULT_TEMPLATE)
+    name = options.template or DEFAULT_TEMPLATE
+    template = "{}" if name == BARE else read_template(name)
     from vpo.language.policy import InstructedPolicy
 
-    return Opened(InstructedPolicy(open_engine(address, options.engine), template), template, _sampling(options, {}))
+    policy = InstructedPolicy(open_engine(address, options.engine), template, quoted=name not in TRAINED_ON)
+    return Opened(policy, template, _sampling(options, {}))
 
 
 def _template(folder: Path, options: Options) -> str:

@@ -30,6 +30,7 @@ from vpo.errors import Terminated, UserError
 from vpo.results.pictures import ContactRow, contact_sheet, training_curves
 from vpo.results.reward_plots import reward_plots
 from vpo.storage.jsonio import dumps, write_whole
+from vpo.storage.names import file_name
 from vpo.storage.redact import RedactedFormatter, redact
 from vpo.storage.rows import whole_lines, write_rows
 from vpo.tables.formats import to_text
@@ -102,6 +103,15 @@ class RunRecord:
                 for name in ("report.md", "lengths.png", "report.json"):
                     shutil.copyfile(folder / name, kept / name)
                 log.info("which queries are used, which were dropped and why: %s", kept / "report.md")
+        except OSError as error:
+            raise UserError(f"{kept}: {error.strerror}; make room or set paths.runs") from error
+
+    def keep_report(self, source: Path, label: str) -> None:
+        """Copy what a judge reports beside its verdicts, such as agreement.json, to `<its name>/<label>.json`."""
+        kept = self.folder / source.stem / f"{file_name(label.replace(' ', '_'))}.json"
+        try:
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, kept)
         except OSError as error:
             raise UserError(f"{kept}: {error.strerror}; make room or set paths.runs") from error
 

@@ -22,8 +22,8 @@ class Critique(Stage):
     """A judge reads prompts by the three principles.
 
     Writes `verdicts.jsonl`, one a prompt. With `queries` in place of `prompts` the test queries are read as if they were prompts;
-    a verdict's `prompt_id` is the query's id then. A judge's class may have a static method `report`, from all verdicts to
-    {file name: content}: such JSON files stand beside the verdicts.
+    a verdict's `prompt_id` is the query's id then. A judge's class may have a static method `report`, from all prompts, verdicts
+    and failures to {file name: content}: such JSON files stand beside the verdicts, and in the run folder.
     """
 
     name: ClassVar[str] = "critique"
@@ -37,12 +37,13 @@ class Critique(Stage):
         return super().node() | {"judge": with_contents(self.judge)}
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
+        prompts = self._prompts()
         done = context.complete(
-            self._prompts(), folder / "verdicts.jsonl", kind=Verdict, make=Spec(self.judge), call=critique_prompts,
+            prompts, folder / "verdicts.jsonl", kind=Verdict, make=Spec(self.judge), call=critique_prompts,
             item_id=attrgetter("id"), batch_size=batch_size_of(self.judge), label=f"verdicts on {self.label}",
         )  # fmt: skip
         report = getattr(target_class(self.judge), "report", None)
-        for name, content in (report(done.records) if report else {}).items():
+        for name, content in (report(prompts, done.records, done.failures) if report else {}).items():
             write_json(folder / name, content, indent=1)
         fine = [verdict.fine for verdict in done.records]
         return {

@@ -5,28 +5,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from vpo import __version__
+from vpo.stages.contents import FILES, MODELS
 from vpo.storage.store import Entry, read_manifest
-from vpo.templates import template_hash
 
-# What of a role's node says which it is; the rest is settings, which lie in the manifest of its stage.
-NAMING = ("_target_", "model", "revision", "template", "templates", "name", "endpoint", "dtype", "bits")
+# What of a role's node says which it is, beside its templates, its files and the hashes of what stands in these; the rest is settings,
+# which lie in the manifest of its stage.
+NAMING = frozenset({"_target_", "revision", "name", "endpoint", "dtype", "bits", "rule", "contents", *MODELS, *FILES})
 CALLED = {"_target_": "class"}
 
 
-def versions(*, candidates: Entry, verdicts: Entry | None = None, scores: Entry | None = None) -> dict[str, Any]:
-    """By role, what made the candidates, the verdicts on them and the scores of their clips.
+def versions(
+    *, candidates: Entry, verdicts: Entry | None = None, refinements: Entry | None = None, scores: Entry | None = None
+) -> dict[str, Any]:
+    """By role, what made the candidates, the verdicts on them, the refinements of the flawed ones and the scores of their clips.
 
-    "result" names the stored result (its manifest holds the whole node), "code" the hash of the code that made it.
+    "result" names the stored result (its manifest holds the whole node), "code" the hash of the code that made it. A template stands
+    with its version and hash, as they were then.
     """
     found: dict[str, Any] = {"vpo": __version__}
     manifest = read_manifest(candidates.folder)
-    backbone = manifest["node"].get("backbone", {})
-    found["policy"] = {"policy": manifest["inputs"].get("policy"), **_named(backbone), **_origin(candidates)}
-    template = backbone.get("template")
-    if isinstance(template, str):
-        found["template"] = {"name": template, "sha256": template_hash(template)}
+    policy = _role(candidates, "backbone")
+    if "template" in policy:
+        found["template"] = policy.pop("template")
+    found["policy"] = {"policy": manifest["inputs"].get("policy"), **policy}
     if verdicts is not None:
         found["judge"] = _role(verdicts, "judge")
+    if refinements is not None:
+        found["refiner"] = _role(refinements, "judge")
     if scores is not None:
         found["reward"] = _role(scores, "reward")
         card = scores.folder / "card.json"
@@ -36,15 +41,30 @@ def versions(*, candidates: Entry, verdicts: Entry | None = None, scores: Entry 
 
 
 def _role(entry: Entry, role: str) -> dict[str, Any]:
-    return {**_named(read_manifest(entry.folder)["node"].get(role, {})), **_origin(entry)}
+    manifest = read_manifest(entry.folder)
+    named = _named(manifest["node"].get(role, {}), manifest.get("templates", {}))
+    return {**named, "result": f"{entry.stage}/{entry.key}", "code": manifest["code"]}
 
 
-def _origin(entry: Entry) -> dict[str, str]:
-    return {"result": f"{entry.stage}/{entry.key}", "code": read_manifest(entry.folder)["code"]}
+def _named(node: Mapping[str, Any], templates: Mapping[str, Any]) -> dict[str, Any]:
+    """What says which role a node describes, and the same of all that is in it: a judge's engine, the judges of a panel, parts."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            inner = _named(value, templates)
+            if inner:
+                found[key] = inner
+        elif isinstance(value, str) and _is_template(key):
+            found[key] = {"name": value, **templates.get(value, {"sha256": node.get(f"{key}_content")})}
+        elif value is not None and (key in NAMING or key.endswith("_file") or _is_content(key)):
+            found[CALLED.get(key, key)] = value
+    return found
 
 
-def _named(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What says which role a node describes, and the same of the roles in it, such as a judge's engine."""
-    own = {CALLED.get(key, key): node[key] for key in NAMING if node.get(key) is not None}
-    inner = {key: _named(value) for key, value in node.items() if isinstance(value, Mapping) and "_target_" in value}
-    return own | inner
+def _is_template(key: str) -> bool:
+    return key == "template" or key.endswith("_template")
+
+
+def _is_content(key: str) -> bool:
+    """Whether a key is that of a hash of what stands in a file; a template's stands beside its name."""
+    return key.endswith("_content") and not _is_template(key.removesuffix("_content"))

@@ -23,8 +23,8 @@ from vpo.storage.store import Entry
 
 # Variants of the rules, at the values at which they are off and no part of the key: pairs keep theirs when a variant is added.
 OFF: dict[str, Any] = {
-    "per_query": 1, "order": "scan", "merge": "text_wins", "weights": None, "least": None, "ranks": None, "max_words": None,
-    "given": False,
+    "per_query": 1, "order": "scan", "merge": "text_wins", "among": "fine", "weights": None, "least": None, "ranks": None,
+    "max_words": None, "given": False,
 }  # fmt: skip
 
 SOURCES = (*MADE, GIVEN)  # of pairs, as they are counted
@@ -52,7 +52,7 @@ class MakePairs(Stage):
         """Rules of text pairs do not matter where there are none, nor do variants that are off."""
         if self.queries is not None:
             return super().node() | {"feedback": {"given": True}, "seed": 0}
-        unused = () if self.refinements is not None else ("prepended", "text_pairs")
+        unused = () if self.refinements is not None else ("prepended", "text_pairs", "among")
         rules = {
             name: value
             for name, value in self.feedback.items()
@@ -87,7 +87,9 @@ class MakePairs(Stage):
                 f"pair: {len(self._made.prompts)} candidates gave no preference pair; give more queries (dataset.dpo), more "
                 "candidates (sampling.k) or a lower feedback.threshold"
             )
-        made_by = versions(candidates=self.candidates, verdicts=self.verdicts, scores=self.scores)
+        made_by = versions(
+            candidates=self.candidates, verdicts=self.verdicts, refinements=self.refinements, scores=self.scores
+        )
         return [dataclasses.replace(one, provenance={**one.provenance, "versions": made_by}) for one in pairs]
 
     @cached_property
@@ -122,4 +124,5 @@ class MakePairs(Stage):
         rule = VideoRule(
             **{one.name: self.feedback[one.name] for one in dataclasses.fields(VideoRule) if one.name in self.feedback}
         )
-        return video_pairs(self._made.prompts, self._made.scores, rule, self._made.verdicts)
+        among = self._rule("among") if self.verdicts is not None else None
+        return video_pairs(self._made.prompts, self._made.scores, rule, self._made.verdicts, among=among)

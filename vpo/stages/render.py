@@ -27,7 +27,8 @@ class Render(Stage):
     Writes `clips/<file name of the prompt's id>.mp4`, each with its description `.json` beside it, and `clips.jsonl`. Clips that
     cannot be used lie in `clips/broken/`. With `judged` (the candidates' verdicts and refinements)
     only those candidates are rendered that can still make a video pair, by the rules of the text pairs (`text_pairs`,
-    `prepended`); with `beside`, whether or not their queries have text pairs. With `copies` each prompt is rendered so often, each
+    `prepended`): of those that the judge finds fine, or of `among` "all"; with `beside`, whether or not their queries have text
+    pairs. With `copies` each prompt is rendered so often, each
     time with another seed: the ids of the second clip and of later ones end in `#1`, `#2` ... (`copy_id`).
     """
 
@@ -40,6 +41,7 @@ class Render(Stage):
     text_pairs: str | None = None
     prepended: bool | None = None
     beside: bool | None = None
+    among: str | None = None
     copies: int | None = None
 
     def node(self) -> dict[str, Any]:
@@ -72,8 +74,9 @@ class Render(Stage):
         verdicts = self.judged["verdicts"].rows("verdicts.jsonl", Verdict)
         refinements = self.judged["refinements"].rows("refinements.jsonl", Refinement)
         return video_candidates(
-            prompts, verdicts, refinements, kind=self.text_pairs, prepended=self.prepended, beside=bool(self.beside)
-        )
+            prompts, verdicts, refinements, kind=self.text_pairs, prepended=self.prepended, beside=bool(self.beside),
+            among=self.among or "fine",
+        )  # fmt: skip
 
 
 def render_prompts(generator: Generator, prompts: Sequence[Prompt], *, folder: Path, seed: int) -> list[Clip | Failure]:

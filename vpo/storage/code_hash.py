@@ -82,9 +82,9 @@ def _files_of(waiting: list[str]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def templates_of(stage: str, node: Mapping[str, Any]) -> list[Path]:
+def templates_of(stage: str, node: Mapping[str, Any], runs: Iterable[str] = ()) -> list[Path]:
     """The templates that decide a stage's results, in order of their names."""
-    return _templates(code_of(stage, node), node)
+    return _templates(code_of(stage, node, runs), node)
 
 
 def _templates(files: Mapping[str, Path], node: Mapping[str, Any]) -> list[Path]:

@@ -30,7 +30,7 @@ def open_partial(
 
     Args:
         folder: `<key>.partial`.
-        statement: what the result is made from now: "stage", "key", "node", "inputs", "stamps", "code".
+        statement: what the result is made from now: "stage", "key", "node", "inputs", "stamps", "code", "templates".
         called: the result's name for the log.
         anew: whether `recompute` asks for it: a partial result of an ordinary start is discarded, one of a recomputation is
             kept, so that a recomputation that is killed goes on.
@@ -60,7 +60,7 @@ def reopen(folder: Path, names: Collection[str]) -> tuple[dict[str, Any], dict[s
         keeps saying so.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    statement = {name: manifest[name] for name in names}
+    statement = {name: manifest[name] for name in names if name in manifest}  # an older one names no templates
     write_json(folder / STATEMENT, {**statement, "anew": False}, indent=1)
     folder.rename(folder.with_name(folder.name + ".partial"))
     (folder.with_name(folder.name + ".partial") / "manifest.json").unlink()

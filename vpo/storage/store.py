@@ -23,7 +23,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from vpo.errors import UserError
 from vpo.records import Failure
-from vpo.storage.code_hash import code_hash
+from vpo.storage.code_hash import code_hash, templates_of
 from vpo.storage.disk import disk_problem
 from vpo.storage.folders import discard
 from vpo.storage.items import read_failures
@@ -33,6 +33,7 @@ from vpo.storage.redact import redact
 from vpo.storage.rows import read_rows
 from vpo.storage.shards import Shard, ShardDone, shard_in, shard_locks
 from vpo.storage.users import Registration, references
+from vpo.templates import template_facts
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
@@ -212,6 +213,7 @@ class Store:
             "inputs": {name: f"{one.stage}/{one.key}" for name, one in inputs.items()},
             "stamps": _stamps(inputs),  # as they are now: after the work they might be those of inputs it has not seen
             "code": code_hash(entry.stage, node, runs),
+            "templates": {file.stem: template_facts(file.stem) for file in templates_of(entry.stage, node, runs)},
         }
 
     def _make(

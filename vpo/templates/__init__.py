@@ -1,8 +1,10 @@
-"""The texts for language models, as files; a template's hash goes into every manifest that depends on it.
+"""The texts for language models, as files. Version (`versions.py`) and hash of a template stand in the manifest of every result that
+depends on it, and in the provenance of pairs.
 
 `optimizer.txt` is interface data of the released VPO models: thu-coai/VPO (Apache-2.0), README and `src/process_data.py`,
 byte for byte (sha256 d8f31468...). `prompt_a_video.txt` has that paper's field labels and our own wording (its repository has no
 licence). `tiny.txt` is the sketch world's short one, `fewshot.txt` ours for models that are not trained, with three examples.
+`draft.txt` is ours, after the six rules of VPO's Fig. 7, for the drafts of its recipe (`method@drafter=llm_draft`).
 `promptist.txt` is the form in which microsoft/Promptist (LMOps, MIT) reads a query, `videoscore.txt` that in which the released
 VideoScore models read it (TIGER-AI-Lab/VideoScore, MIT), byte for byte, the space at the end of a line included.
 
@@ -19,20 +21,29 @@ evaluator clip_safety), `questions.txt` and `seen.txt` (evaluator compositional)
 import hashlib
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vpo.errors import UserError
 from vpo.records import Message
+from vpo.templates.versions import VERSIONS
 
 FOLDER = Path(__file__).parent
 _TURN = re.compile(r"^\[\[(system|user|assistant)\]\][ \t]*$", re.M)
 
 
+# Forms that models were trained on, where a query stands as it was typed.
+TRAINED_ON = frozenset({"optimizer", "prompt_a_video", "promptist", "tiny", "videoscore"})
+
+
 class Chat(NamedTuple):
-    """A template as turns: those that stand before, and the user's last turn, which holds the slot `{}`."""
+    """A template as turns: those that stand before, and the user's last turn, which holds the slot `{}`.
+
+    `quoted` says whether a query is put into it so that it cannot leave its place (`vpo.language.quoting.as_line`).
+    """
 
     before: tuple[Message, ...]
     template: str
+    quoted: bool
 
 
 def template_files() -> list[Path]:
@@ -68,12 +79,12 @@ def read_chat(name: str) -> Chat:
     text = template_text(name)
     _, *parts = _TURN.split(text)
     if not parts:
-        return Chat((), text)
+        return Chat((), text, name not in TRAINED_ON)
     turns = [Message(role, content.strip()) for role, content in zip(parts[::2], parts[1::2], strict=True)]
     last = turns.pop()
     if last.role != "user" or "{}" not in last.content:
         raise UserError(f"template {name!r} must end with a [[user]] turn that holds the slot {{}}")
-    return Chat(tuple(turns), last.content)
+    return Chat(tuple(turns), last.content, name not in TRAINED_ON)
 
 
 def query_templates() -> list[str]:
@@ -93,6 +104,11 @@ def fill(template: str, *values: str) -> str:
 def template_hash(name: str) -> str:
     """The sha256 of the template's text."""
     return hashlib.sha256(_text_of(name).encode()).hexdigest()
+
+
+def template_facts(name: str) -> dict[str, Any]:
+    """What says which text a template is: {"version": None for one of a user's own, "sha256": of the text}."""
+    return {"version": VERSIONS.get(name), "sha256": template_hash(name)}
 
 
 def _text_of(name: str) -> str:

@@ -6,12 +6,13 @@
     helpful: yes - clear and short
     ```
 
-The last fence of the answer counts, whatever stands around it. A fence that is quoted from the query or the prompt is no part of the
-judge's own words and is passed over. One that was never closed, or holds anything but lines of this form, is no verdict: there is no
-falling back to an earlier fence, to a "yes" somewhere in the text, or to a default.
+The last fence of the answer counts, whatever stands around it. One that was never closed, that holds anything but one such line a
+principle, or that repeats a line of the query or the prompt, which is not the judge's own word, is no verdict: there is no falling
+back to the principles that could be read, to an earlier fence, to a "yes" somewhere in the text, or to a default.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,16 +33,18 @@ _DECLINES = re.compile(
     r"provide|process|continue|discuss|fulfil))",
     re.IGNORECASE,
 )
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")  # how `vpo.language.quoting` shows a judge what nobody sees
+_FILLERS = "\u115f\u1160"  # letters of Hangul that show nothing
 _SHOWN = 300
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an answer says of each principle.
+    """What an answer says of the principles: of all of them, or of none.
 
     Attributes:
-        answers: yes or no by principle; None for one that could not be read.
-        reasons: the flaws, and why a principle could not be read.
+        answers: yes or no by principle; None for all where the answer is not of the form.
+        reasons: the flaws, or why the answer could not be read, for each principle.
     """
 
     answers: dict[str, bool | None]
@@ -49,8 +52,8 @@ class Reading:
 
     @property
     def empty(self) -> bool:
-        """Whether no principle could be read."""
-        return all(one is None for one in self.answers.values())
+        """Whether the answer could not be read."""
+        return None in self.answers.values()
 
 
 def read_verdict(answer: str, data: Sequence[str] = (), *, cut: bool = False) -> Reading:
@@ -58,30 +61,30 @@ def read_verdict(answer: str, data: Sequence[str] = (), *, cut: bool = False) ->
 
     Args:
         answer: of the language model, without its thoughts.
-        data: the texts that were judged: their fences are not the judge's.
+        data: the texts that were judged: a fence that repeats a line of theirs is no verdict.
         cut: whether the answer was cut off, for the message.
     """
-    lines, problem = _last_fence(answer, data)
+    lines, problem = _last_fence(answer)
     if problem:
         return _unread(f"{problem}, and the answer was cut off; raise max_new_tokens" if cut else problem)
-    lines_of: dict[str, list[str]] = {name: [] for name in PRINCIPLES}
+    said: dict[str, re.Match[str]] = {}
     for line in lines:
-        name = line.partition(":")[0].strip().lower()
-        if name not in PRINCIPLES:
-            return _unread(f"its fence holds {one_line(line, 60)!r}")
-        lines_of[name].append(line)
-    answers: dict[str, bool | None] = {}
-    reasons: list[Reason] = []
-    for name, said in lines_of.items():
-        match = _LINE.fullmatch(said[0]) if len(said) == 1 else None
+        match = _LINE.fullmatch(line)
         if match is None or _PLACEHOLDER.fullmatch(match[3].strip()):
-            answers[name] = None
-            reasons.append(Reason(name, UNREADABLE, f"its fence holds no single line '{name}: yes or no - reason'"))
-        else:
-            answers[name] = match[2].lower() == "yes"
-            if not answers[name]:
-                reasons.append(Reason(name, JUDGED, one_line(match[3])))
-    return Reading(answers, tuple(reasons))
+            return _unread(f"its fence holds {one_line(line, 60)!r}, which is no line 'principle: yes or no - reason'")
+        name = match[1].lower()
+        if name in said:
+            return _unread(f"its fence speaks of {name} twice")
+        said[name] = match
+    missing = [name for name in PRINCIPLES if name not in said]
+    if missing:
+        return _unread(f"its fence does not speak of {', '.join(missing)}")
+    quoted = _quoted(lines, data)
+    if quoted:
+        return _unread(f"its fence repeats {one_line(quoted, 60)!r} of the text that is judged")
+    answers = {name: said[name][2].lower() == "yes" for name in PRINCIPLES}
+    flaws = (Reason(name, JUDGED, one_line(said[name][3])) for name, kept in answers.items() if not kept)
+    return Reading(dict(answers), tuple(flaws))
 
 
 def unanswered(text: str) -> Failure | None:
@@ -103,9 +106,21 @@ def _unread(why: str) -> Reading:
     return Reading(dict.fromkeys(PRINCIPLES), tuple(Reason(name, UNREADABLE, why) for name in PRINCIPLES))
 
 
-def _last_fence(answer: str, data: Sequence[str]) -> tuple[list[str], str]:
-    """The lines within the last fence that is not quoted from the data, or what is wrong with it."""
-    texts = [" ".join(text.split()) for text in data]
+def _quoted(lines: Sequence[str], data: Sequence[str]) -> str | None:
+    """The first of the lines that stands in the data; None where all are the judge's own."""
+    texts = [_letters(text) for text in data]
+    return next((line for line in lines if any(_letters(line) in text for text in texts)), None)
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone: a text is known again behind another case or width, accents, marks of quotation, unseen signs."""
+    shown = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", shown).casefold())
+    return "".join(letter for letter in plain if letter.isalnum() and letter not in _FILLERS)
+
+
+def _last_fence(answer: str) -> tuple[list[str], str]:
+    """The lines within the last fence that hold anything, or what is wrong with it."""
     last: list[str] | None = None
     inside: list[str] | None = None
     mark = ""
@@ -115,12 +130,11 @@ def _last_fence(answer: str, data: Sequence[str]) -> tuple[list[str], str]:
             if edge is not None:
                 inside, mark = [], edge[1]
         elif edge is not None and not edge[2] and edge[1].startswith(mark):
-            body = " ".join(" ".join(inside).split())
-            if not body or not any(body in text for text in texts):
-                last = [one.strip() for one in inside if one.strip()]
-            inside = None
+            last, inside = inside, None
         else:
             inside.append(line)
     if inside is not None:
         return [], "its last fence is not closed"
-    return (last, "") if last is not None else ([], "it holds no fence")
+    if last is None:
+        return [], "it holds no fence"
+    return [line.strip() for line in last if line.strip()], ""
