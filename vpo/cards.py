@@ -6,7 +6,7 @@ No list anywhere knows all metrics. A run keeps the cards of its evaluators in r
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vpo.records import Sample
@@ -152,14 +152,38 @@ class EvaluatorCard:
         return card | ({"derived": [one.to_json() for one in self.derived]} if self.derived else {})
 
 
+class MeanOfClips(float):
+    """A query's number that is a mean over its clips, with how many these are: a clip that failed must not vanish in the mean.
+
+    Attributes:
+        tried: the clips to which the metric applies.
+        failed: those of them on which it was not measured; they are not in the mean.
+    """
+
+    tried: int
+    failed: int
+
+    def __new__(cls, value: float, tried: int, failed: int) -> "MeanOfClips":
+        found = super().__new__(cls, value)
+        found.tried, found.failed = tried, failed
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MeanOfClips, (float(self), self.tried, self.failed)
+
+
 def mean_over_clips(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Of the measurements of a query's clips, one number a metric: the mean over the clips on which it was measured.
+    """Of the measurements of a query's clips, one number a metric: the mean over the clips on which it was measured (`MeanOfClips`).
 
     None where it was measured on none of those to which it applies.
     """
-    names = dict.fromkeys(name for row in rows for name in row)
-    found = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
-    return {name: math.fsum(values) / len(values) if values else None for name, values in found.items()}
+    found: dict[str, float | None] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        tried = [row[name] for row in rows if name in row]
+        values = [one for one in tried if one is not None]
+        mean = math.fsum(values) / len(values) if values else None
+        found[name] = None if mean is None else MeanOfClips(mean, len(tried), len(tried) - len(values))
+    return found
 
 
 @dataclass(frozen=True)
@@ -167,18 +191,25 @@ class Weighted:
     """A measurement of one item with its weight, for metrics whose aggregate is no plain mean over the items: frames, clips.
 
     Raises ValueError where the weight is not a number above 0: what has no weight is left out.
+
+    Attributes:
+        tried, failed: of several clips, as in `MeanOfClips`. Not compared: they are no part of the measurement.
     """
 
     value: float
     weight: float
+    tried: int = field(default=1, compare=False)
+    failed: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:
             raise ValueError(f"a weight of {self.weight}; leave out what does not count")
 
     @classmethod
-    def pooled(cls, values: Sequence[float], weights: Sequence[float]) -> "Weighted":
+    def pooled(
+        cls, values: Sequence[float], weights: Sequence[float], *, tried: int = 1, failed: int = 0
+    ) -> "Weighted":
         """Several measurements of one item (clips of a prompt) as one: their weighted mean, with the sum of their weights."""
         total = math.fsum(weights)
         pooled = math.fsum(value * weight for value, weight in zip(values, weights, strict=True))
-        return cls(pooled / total if total > 0 else math.nan, total)
+        return cls(pooled / total if total > 0 else math.nan, total, tried, failed)

@@ -117,7 +117,7 @@ def write_again(folder: Path) -> None:
         gone = {name for name in item["metrics"] if name in before or before.whole_of(name) is not None}
         parts = {
             key: {name: one for name, one in item[key].items() if name not in gone}
-            for key in ("metrics", "weights")
+            for key in ("metrics", "weights", "clip_counts")
             if key in item
         }
         items.append(item | parts)

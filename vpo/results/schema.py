@@ -35,6 +35,7 @@ class Summary(Part):
         n_failed: on how many more queries it failed.
         ci95: half the width of the mean's 95 % interval; None where there is none: of a single query, and of none.
         low, high: its ends. Of a share near 0 or 1 they lie unevenly about the mean. None in files of an older version.
+        n_clips, n_clips_failed: of a metric of several clips a query, the clips behind the mean, and how many more failed.
     """
 
     mean: float | None
@@ -43,6 +44,8 @@ class Summary(Part):
     ci95: float | None
     low: float | None = None
     high: float | None = None
+    n_clips: Count | None = None
+    n_clips_failed: Count | None = None
 
 
 class Code(Part):

@@ -26,7 +26,7 @@ from vpo.results.intervals import (
 from vpo.results.metrics import Metrics
 from vpo.results.run_folder import ABSENT, Run
 from vpo.tables.marks import TrainedOn, marked_heading, trained_notes, trained_on
-from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, ends_notes, value_cell
+from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, ends_notes, failed_counts, value_cell
 from vpo.tables.spec import RowSpec, TableSpec, read_spec
 
 log = logging.getLogger(__name__)
@@ -228,10 +228,10 @@ def _main_table(comparison: Comparison) -> Table:
             f"{ALIKE}: not distinguishable from the best of its column, p ≥ {ALPHA} (as in the table of gains; Holm over the column)."
         )
     failed = [
-        f"{spec.columns[name] or metrics[name].label} of {row.label} {row.cells[number].fields['n_failed']}"
+        f"{spec.columns[name] or metrics[name].label} of {row.label} {count}"
         for number, name in enumerate(spec.columns)
         for row in rows
-        if row.cells[number].fields["n_failed"]
+        if (count := failed_counts(row.cells[number].fields))
     ]
     notes += [f"Failed measurements, over all seeds: {', '.join(failed)}."] if failed else []
     if any(row.paper for row in spec.rows):
@@ -267,6 +267,8 @@ def _cell(metric: Metric, row: RowSpec, runs: Iterable[Run], single: bool) -> Ce
     if single and measured:
         spread = measured[0]["ci95"]
     counts = {count: sum(one[count] for one in tried) for count in ("n", "n_failed")}
+    of_clips = [count for count in ("n_clips", "n_clips_failed") if any(one.get(count) is not None for one in tried)]
+    counts |= {count: sum(one.get(count) or 0 for one in tried) for count in of_clips}
     fields = {"mean": mean, "spread": spread, "seeds": len(measured), **counts}
     if single and measured and measured[0].get("low") is not None:
         fields |= {end: measured[0][end] for end in ("low", "high")}

@@ -81,8 +81,15 @@ def doubt_notes(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _doubtful(fields: Mapping[str, float | int | None]) -> bool:
-    measured, failed = fields.get("n") or 0, fields.get("n_failed") or 0
-    return failed > DOUBTFUL_SHARE * (measured + failed)
+    """Whether too many queries failed, or too many clips of a metric of several clips a query."""
+    counts = [(fields.get(of) or 0, fields.get(f"{of}_failed") or 0) for of in ("n", "n_clips")]
+    return any(failed > DOUBTFUL_SHARE * (measured + failed) for measured, failed in counts)
+
+
+def failed_counts(fields: Mapping[str, float | int | None]) -> str:
+    """How many measurements failed, for people: "3", "3 (of clips 14)", or "0 (of clips 2)"; nothing where none did."""
+    failed, clips = fields.get("n_failed") or 0, fields.get("n_clips_failed") or 0
+    return f"{failed} (of clips {clips})" if clips else str(failed or "")
 
 
 def bold_best(kind: Metric, cells: Sequence[Cell]) -> list[Cell]:
@@ -147,10 +154,10 @@ def _counts(methods: Methods, names: Mapping[str, str], columns: Sequence[Metric
     usual = max(counts.values(), key=list(counts.values()).count, default="0")
     others = ", ".join(f"{label} {count}" for label, count in counts.items() if count != usual)
     failed = [
-        f"{metric.label} of {label} {results[metric.name]['n_failed']}"
+        f"{metric.label} of {label} {count}"
         for metric in columns
         for label, results in zip(names.values(), methods.values(), strict=True)
-        if metric.name in results and results[metric.name]["n_failed"]
+        if (count := failed_counts(results.get(metric.name, {})))
     ]
     measured = f"n = {usual} ({others})." if others else f"n = {usual}."
     return [measured, f"Failed measurements: {', '.join(failed) or 'none'}."]
