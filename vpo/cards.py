@@ -96,15 +96,18 @@ class Derived:
             None where there is none.
         of: the names of the metrics that it is made of, of this evaluator or of others. It is shown where all of them are there.
         unless: it is not shown where one of these metrics is there and is not 0, as where a benchmark's prompts are mixed with others.
+        whole: on how many queries the whole benchmark measures some of `of`. A number that is made of fewer is marked as one of a
+            part. What the benchmark itself leaves out of some queries is not in it.
     """
 
     metric: Metric
     of: tuple[str, ...]
     unless: tuple[str, ...] = ()
+    whole: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As a card in results.json keeps it."""
-        own = {"mean_of_items": False, "of": list(self.of), "unless": list(self.unless)}
+        own = {"mean_of_items": False, "of": list(self.of), "unless": list(self.unless), "whole": dict(self.whole)}
         return {**dataclasses.asdict(self.metric), **own}
 
 

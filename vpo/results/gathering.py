@@ -46,8 +46,9 @@ def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[
     these.
 
     `n` counts the queries on which the metric was measured, `n_failed` those on which it was not though it applies to them. Of a
-    metric of several clips `n_clips` and `n_clips_failed` count the same of clips. Of a
-    derived number both are the sums over the metrics that it is made of.
+    metric of several clips `n_clips` and `n_clips_failed` count the same of clips. Of a derived number `n_failed` counts the queries
+    on which some metric failed that it is made of, `n` the others that have such a metric; `part` is there where these are a part of a
+    benchmark.
     """
     values: dict[str, dict[str, list[tuple[str, float | None, float]]]] = {}
     clips: dict[str, dict[str, list[tuple[int, int]]]] = {}

@@ -35,6 +35,8 @@ class Summary(Part):
         n_failed: on how many more queries it failed.
         ci95: half the width of the mean's 95 % interval; None where there is none: of a single query, and of none.
         low, high: its ends. Of a share near 0 or 1 they lie unevenly about the mean. None in files of an older version.
+        part: of a number that is made of others, the share of a benchmark that these were measured on; None where it is all of it,
+            or no benchmark says how much that is.
         n_clips, n_clips_failed: of a metric of several clips a query, the clips behind the mean, and how many more failed.
     """
 
@@ -46,6 +48,33 @@ class Summary(Part):
     high: float | None = None
     n_clips: Count | None = None
     n_clips_failed: Count | None = None
+    part: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
+class Difference(Part):
+    """How much more one method has of a metric than the reference, on the same queries (`vpo.results.intervals.Gain`).
+
+    Attributes:
+        mean, low, high: of the difference, with its 95 % interval.
+        n: queries that were measured under both.
+        p: of the paired permutation test.
+        p_holm: the same, corrected after Holm over all differences of the run.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: Count
+    p: float
+    p_holm: float
+
+
+class Gains(Part):
+    """The paired differences of a run: of each method to `reference`, its first one, by metric and method."""
+
+    reference: str
+    resamples: Count
+    differences: dict[str, dict[str, Difference]]
 
 
 class Code(Part):
@@ -262,12 +291,14 @@ class RunFacts(Part):
 
 
 class Results(Part):
-    """The whole file: means and intervals by method and metric, the evaluators' cards where they have some, and the run."""
+    """The whole file: means and intervals by method and metric, the evaluators' cards where they have some, and the run. Where it has
+    several methods `gains` says how far they are apart."""
 
     model_config = ConfigDict(title="results.json of vpo", serialize_by_alias=True)
 
     schema_version: int = Field(alias="schema", ge=1, le=SCHEMA)
     methods: dict[str, dict[str, Summary]]
+    gains: Gains | None = None
     evaluators: dict[str, Any] = {}
     run: RunFacts
 

@@ -1,4 +1,7 @@
-"""The mark of metrics by which a method was trained: no proof that it is better, so that the held-out ones are named beside them."""
+"""The marks of tables: of what is not distinguishable, of numbers of a part of a benchmark, of metrics by which a method was trained.
+
+These are no proof that it is better, so that the held-out ones are named beside them.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -7,6 +10,8 @@ from vpo.cards import Metric
 from vpo.results.metrics import Metrics
 
 TRAINED = "‡"
+ALIKE, ALPHA = "≈", 0.05  # a difference whose corrected p is below it is called one
+PARTIAL = "§"
 
 # By metric, the methods that were trained on what judges it.
 TrainedOn = Mapping[str, Collection[str]]

@@ -149,6 +149,10 @@ class Counters:
 COUNTERS = Counters("vbench_failed_clips", "vbench_static_clips", "vbench_outside_suite")
 LONG_COUNTERS = Counters("vbench_long_failed_clips", "vbench_long_static_clips", "vbench_long_outside_suite")
 
+# On how many prompts of the suite each dimension has a number. VBench drops clips that move from temporal flickering, and clips
+# without the object from color, so that these may have fewer.
+WHOLE = {name: one.prompts for name, one in DIMENSIONS.items() if name not in ("temporal_flickering", "color")}
+
 # What the numbers of several dimensions are put together to: shown where all of them were measured.
 DERIVED = tuple(
     Derived(
@@ -158,6 +162,7 @@ DERIVED = tuple(
         ),
         of=names,
         unless=(COUNTERS.outside,),
+        whole=WHOLE,
     )
     for name, about, names in (
         ("quality", "of seven dimensions, normalised as on the leaderboard", tuple(DIMENSIONS)[:7]),
