@@ -38,6 +38,8 @@ class Metric:
             then, from all items to {method: {"mean", "n", "n_failed", "ci95"}}.
         of_set: whether the number is of all prompts together, and an item's value is no measurement of the item but its part of that
             number and of its spread, as `vpo.language.diversity` gives it.
+        by: the argument of the evaluator (a judge) that this metric rests on, where most of its others do not: a method that was
+            trained on that judge is flagged in this metric alone (`vpo.results.held_out`).
     """
 
     name: str
@@ -52,6 +54,7 @@ class Metric:
     aggregate: str = MEAN_OF_ITEMS
     across: bool = False
     of_set: bool = False
+    by: str = ""
 
     @property
     def mean_of_items(self) -> bool:

@@ -499,7 +499,7 @@ def trained_results(**trained_on):
 def test_what_a_method_was_trained_on_is_marked_and_the_held_out_metric_named():
     (main,) = run_tables(trained_results(alignment=["dpo"], reward=["dpo"]), {"dpo": "VPO"})
     assert main.headings == ["Aligned % ↑ ‡", "Reward ↑ ‡", "Scene % ↑"]
-    assert main.notes[-1] == "‡: by the judge or reward that trained VPO; held out: Scene."
+    assert main.notes[-1] == "‡: by the judge or reward that trained VPO, or chose among its prompts; held out: Scene."
     assert r"\ddag{}" in to_latex(main)
     (main,) = run_tables(trained_results(alignment=["dpo"], reward=["dpo"], scene=["dpo"]))
     assert main.notes[-1].endswith("; no ranked metric of this table is held out.")

@@ -1,8 +1,8 @@
 """Measurements of a run that were made outside of it: by VBench's own code, by people.
 
-They lie in the run folder as `added/<name>.json`, {"evaluator": name, "card": card, "rows": [{"query_id", "method", "metrics",
-"weights", "clip_counts"}], ...}, and are laid over what the run has measured whenever its results are written, so that giving the run's
-command again loses none of them.
+They lie in the run folder as `added/<name>.json`, {"evaluator": name, "card": card, "rows": [{"query_id", "method",
+"metrics", "weights", "clip_counts"}], ...}, and are laid over what the run has measured whenever its results are written, so that
+giving the run's command again loses none of them.
 """
 
 import json

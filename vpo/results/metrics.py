@@ -85,6 +85,11 @@ class Metrics:
         whole = self.whole_of(name)
         return self._evaluators.get(name if whole is None else whole.name)
 
+    def flag_of(self, name: str) -> str | None:
+        """The key of `trained_on` in results that tells of it (`vpo.results.held_out`); None where no card lists it."""
+        evaluator = self.evaluator_of(name)
+        return f"{evaluator}/{name}" if self[name].by else evaluator
+
     def in_order(self, names: Collection[str]) -> list[str]:
         """The names as the cards list them, each with its parts after it, then unknown ones by name."""
         order = list(self._listed)

@@ -87,7 +87,7 @@ def shown_metrics(results: Mapping[str, Any], metrics: Metrics, measured: Sequen
         return need in cards.get(metrics.evaluator_of(name) or "", {}).get("needs", ())
 
     rewards = [name for name in main if of("scores", name)] or [name for name in measured if name == "reward"]
-    held_out = [name for name in main if of("clips", name) and metrics.evaluator_of(name) not in trained]
+    held_out = [name for name in main if of("clips", name) and metrics.flag_of(name) not in trained]
     return [*rewards[:1], *(name for name in held_out[:1] if name not in rewards)] if rewards else []
 
 

@@ -249,8 +249,8 @@ class RunFacts(Part):
         rows: by method, as in `methods`.
         stages: the results that the run asked for, in order.
         failed: items that failed, by stage, where some did.
-        trained_on: by evaluator, the methods whose policy was trained on the judge or reward that it judges by
-            (`vpo.results.held_out`).
+        trained_on: by evaluator, the methods that were trained on the judge or reward that it judges by, or chosen by it
+            (`vpo.results.held_out`); by "<evaluator>/<metric>" of a metric with a judge of its own.
         idle: shares of the time in which its results were made: by role, and of workers (`vpo.results.idle`).
         spent: what the run has asked of language models' servers, over all its starts; None where it asked none.
     """

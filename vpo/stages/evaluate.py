@@ -79,6 +79,10 @@ class Evaluate(Stage):
         write_rows(folder / "failed.jsonl", failed)
         return _counts([*done.records, *failed])
 
+    def metrics_by(self) -> dict[str, str]:
+        """The argument of the evaluator on which a metric rests, by the metric's name, where its card says so."""
+        return {one.name: one.by for one in card_of(self.evaluator).metrics if one.by}
+
     def _samples(self) -> list[Sample]:
         """One sample a test query; the prompt of a query on which the method failed is that failure."""
         prompt_of = _finder(self.prompts, "prompts.jsonl", Prompt, "query_id")
