@@ -69,6 +69,9 @@ def _part(one: Derived, results: Mapping[str, Mapping[str, Any]]) -> dict[str, f
 def interval_of(one: Derived, rows: Mapping[str, Rows]) -> Interval | None:
     """The percentile interval of a derived number over resamples of whole queries, so that all numbers of a query stay together.
 
+    It is a little narrow: simulated intervals of totals of three dimensions with long tails, 90 prompts each, cover 93 %
+    (`tests/results/test_coverage.py`), as percentiles do, where those of single means cover 94 to 96 %.
+
     None for fewer than two queries, and where most resamples lack one of the numbers.
     """
     queries = list(dict.fromkeys(query for name in one.of for query, value, _ in rows[name] if value is not None))
