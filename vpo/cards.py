@@ -129,6 +129,8 @@ class EvaluatorCard:
         whole: whether a query's numbers depend on the other prompts of the method, as those of diversity do. Then `measure` is given
             all samples at once, and what it raises ends the stage.
         derived: numbers that are made of the metrics' numbers, of several evaluators where these name the same.
+        rewards: the metrics that are what a reward says of a clip as a whole, the run's or one of the evaluator's own. They are drawn
+            against length and motion, where hacking shows (`vpo.results.reward_plots`).
     """
 
     name: str
@@ -139,6 +141,7 @@ class EvaluatorCard:
     applies: Callable[[Sample], Collection[str]] | None = None
     whole: bool = False
     derived: tuple[Derived, ...] = ()
+    rewards: tuple[str, ...] = ()
 
     def applicable(self, sample: Sample) -> list[str]:
         """The names of the metrics that apply to a sample."""
@@ -155,7 +158,8 @@ class EvaluatorCard:
         metrics = [{**dataclasses.asdict(one), "mean_of_items": one.mean_of_items} for one in self.metrics]
         needs = [one for one in NEEDS if one in self.needs]
         card = {"name": self.name, "version": self.version, "about": self.about, "needs": needs, "metrics": metrics}
-        return card | ({"derived": [one.to_json() for one in self.derived]} if self.derived else {})
+        derived = {"derived": [one.to_json() for one in self.derived]} if self.derived else {}
+        return card | derived | ({"rewards": list(self.rewards)} if self.rewards else {})
 
 
 class MeanOfClips(float):

@@ -14,6 +14,7 @@ class RewardScore:
         version="1",
         about="the reward of the run on the test clips",
         needs=frozenset({"scores"}),
+        rewards=("reward",),
         metrics=(
             Metric(
                 "reward",
