@@ -6,7 +6,7 @@ No list anywhere knows all metrics. A run keeps the cards of its evaluators in r
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vpo.records import Sample
@@ -38,6 +38,8 @@ class Metric:
             then, from all items to {method: {"mean", "n", "n_failed", "ci95"}}.
         of_set: whether the number is of all prompts together, and an item's value is no measurement of the item but its part of that
             number and of its spread, as `vpo.language.diversity` gives it.
+        by: the argument of the evaluator (a judge) that this metric rests on, where most of its others do not: a method that was
+            trained on that judge is flagged in this metric alone (`vpo.results.held_out`).
     """
 
     name: str
@@ -52,6 +54,7 @@ class Metric:
     aggregate: str = MEAN_OF_ITEMS
     across: bool = False
     of_set: bool = False
+    by: str = ""
 
     @property
     def mean_of_items(self) -> bool:
@@ -96,15 +99,18 @@ class Derived:
             None where there is none.
         of: the names of the metrics that it is made of, of this evaluator or of others. It is shown where all of them are there.
         unless: it is not shown where one of these metrics is there and is not 0, as where a benchmark's prompts are mixed with others.
+        whole: on how many queries the whole benchmark measures some of `of`. A number that is made of fewer is marked as one of a
+            part. What the benchmark itself leaves out of some queries is not in it.
     """
 
     metric: Metric
     of: tuple[str, ...]
     unless: tuple[str, ...] = ()
+    whole: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As a card in results.json keeps it."""
-        own = {"mean_of_items": False, "of": list(self.of), "unless": list(self.unless)}
+        own = {"mean_of_items": False, "of": list(self.of), "unless": list(self.unless), "whole": dict(self.whole)}
         return {**dataclasses.asdict(self.metric), **own}
 
 
@@ -123,6 +129,8 @@ class EvaluatorCard:
         whole: whether a query's numbers depend on the other prompts of the method, as those of diversity do. Then `measure` is given
             all samples at once, and what it raises ends the stage.
         derived: numbers that are made of the metrics' numbers, of several evaluators where these name the same.
+        rewards: the metrics that are what a reward says of a clip as a whole, the run's or one of the evaluator's own. They are drawn
+            against length and motion, where hacking shows (`vpo.results.reward_plots`).
     """
 
     name: str
@@ -133,6 +141,7 @@ class EvaluatorCard:
     applies: Callable[[Sample], Collection[str]] | None = None
     whole: bool = False
     derived: tuple[Derived, ...] = ()
+    rewards: tuple[str, ...] = ()
 
     def applicable(self, sample: Sample) -> list[str]:
         """The names of the metrics that apply to a sample."""
@@ -149,17 +158,42 @@ class EvaluatorCard:
         metrics = [{**dataclasses.asdict(one), "mean_of_items": one.mean_of_items} for one in self.metrics]
         needs = [one for one in NEEDS if one in self.needs]
         card = {"name": self.name, "version": self.version, "about": self.about, "needs": needs, "metrics": metrics}
-        return card | ({"derived": [one.to_json() for one in self.derived]} if self.derived else {})
+        derived = {"derived": [one.to_json() for one in self.derived]} if self.derived else {}
+        return card | derived | ({"rewards": list(self.rewards)} if self.rewards else {})
+
+
+class MeanOfClips(float):
+    """A query's number that is a mean over its clips, with how many these are: a clip that failed must not vanish in the mean.
+
+    Attributes:
+        tried: the clips to which the metric applies.
+        failed: those of them on which it was not measured; they are not in the mean.
+    """
+
+    tried: int
+    failed: int
+
+    def __new__(cls, value: float, tried: int, failed: int) -> "MeanOfClips":
+        found = super().__new__(cls, value)
+        found.tried, found.failed = tried, failed
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MeanOfClips, (float(self), self.tried, self.failed)
 
 
 def mean_over_clips(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Of the measurements of a query's clips, one number a metric: the mean over the clips on which it was measured.
+    """Of the measurements of a query's clips, one number a metric: the mean over the clips on which it was measured (`MeanOfClips`).
 
     None where it was measured on none of those to which it applies.
     """
-    names = dict.fromkeys(name for row in rows for name in row)
-    found = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
-    return {name: math.fsum(values) / len(values) if values else None for name, values in found.items()}
+    found: dict[str, float | None] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        tried = [row[name] for row in rows if name in row]
+        values = [one for one in tried if one is not None]
+        mean = math.fsum(values) / len(values) if values else None
+        found[name] = None if mean is None else MeanOfClips(mean, len(tried), len(tried) - len(values))
+    return found
 
 
 @dataclass(frozen=True)
@@ -167,18 +201,25 @@ class Weighted:
     """A measurement of one item with its weight, for metrics whose aggregate is no plain mean over the items: frames, clips.
 
     Raises ValueError where the weight is not a number above 0: what has no weight is left out.
+
+    Attributes:
+        tried, failed: of several clips, as in `MeanOfClips`. Not compared: they are no part of the measurement.
     """
 
     value: float
     weight: float
+    tried: int = field(default=1, compare=False)
+    failed: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < math.inf:
             raise ValueError(f"a weight of {self.weight}; leave out what does not count")
 
     @classmethod
-    def pooled(cls, values: Sequence[float], weights: Sequence[float]) -> "Weighted":
+    def pooled(
+        cls, values: Sequence[float], weights: Sequence[float], *, tried: int = 1, failed: int = 0
+    ) -> "Weighted":
         """Several measurements of one item (clips of a prompt) as one: their weighted mean, with the sum of their weights."""
         total = math.fsum(weights)
         pooled = math.fsum(value * weight for value, weight in zip(values, weights, strict=True))
-        return cls(pooled / total if total > 0 else math.nan, total)
+        return cls(pooled / total if total > 0 else math.nan, total, tried, failed)

@@ -21,6 +21,7 @@ from vpo.errors import UserError
 from vpo.processes.hardware import check_hardware
 from vpo.results.added import lay_over
 from vpo.results.facts import Command, results_of, run_facts
+from vpo.results.gains import gains_of
 from vpo.results.gathering import contact_rows, gather_items, summarize_items
 from vpo.results.metrics import Metrics
 from vpo.results.record import RunRecord
@@ -97,7 +98,10 @@ def run(composed: Composed, gathered: bool = False) -> Path:
         items = gather_items(made, Metrics(cards), folder)
         cards = lay_over(folder, cards, items)
         metrics = Metrics(cards)
-        results = results_of(summarize_items(items, metrics), run_facts(config, context, command), evaluators=cards)
+        methods = summarize_items(items, metrics)
+        results = results_of(
+            methods, run_facts(config, context, command), gains=gains_of(items, methods, metrics), evaluators=cards
+        )
         record.finish(
             results, items, contact_rows(items, folder, count=6), training_files(context), loggers,
             labels=labels_of(config),
@@ -118,12 +122,14 @@ def write_again(folder: Path) -> None:
         gone = {name for name in item["metrics"] if name in before or before.whole_of(name) is not None}
         parts = {
             key: {name: one for name, one in item[key].items() if name not in gone}
-            for key in ("metrics", "weights")
+            for key in ("metrics", "weights", "clip_counts")
             if key in item
         }
         items.append(item | parts)
     cards = lay_over(folder, own, items)
-    results = {**run.results, "methods": summarize_items(items, Metrics(cards)), "evaluators": cards}
+    methods = summarize_items(items, metrics := Metrics(cards))
+    gains = gains_of(items, methods, metrics)
+    results = {**run.results, "methods": methods, "gains": gains, "evaluators": cards}
     log_to_console()
     targets.allow(run.config["build"]["allow"])
     loggers = [build.build(node) for node in run.config.get("logger", {}).values()]

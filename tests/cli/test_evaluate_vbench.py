@@ -230,12 +230,54 @@ def test_vbench_long_has_columns_of_its_own(run, capsys):
     assert both == pytest.approx([0.7, 0.625])
 
 
+def test_prompts_of_the_suite_that_the_file_lacks_have_failed(run, tmp_path, capsys):
+    """The sea is to be measured on scene, and the file has no video of it; of color VBench itself drops videos, and whole prompts."""
+    (tmp_path / "full.json").write_text(json.dumps(SUITE))
+    content = official(
+        scene=(0.5, [("A Cat-0.mp4", 0.25, {}), ("A Cat-1.mp4", 0.75, {}), ("A Cat-2.mp4", float("nan"), {})]),
+        color=(0.5, [("the sea-0.mp4", 0.5, {})]),
+    )
+    code, results = imported(run, content, "method=ours", f"suite={tmp_path / 'full.json'}")
+    said = capsys.readouterr().err
+    assert code == 0, said
+    assert "scene: 1 prompts have no number, and are counted as failed" in said
+    scene, color = (results["methods"]["ours"][f"official_{name}"] for name in ("scene", "color"))
+    assert {key: scene[key] for key in ("mean", "n", "n_failed", "n_clips", "n_clips_failed")} == {
+        "mean": 0.5, "n": 1, "n_failed": 1, "n_clips": 2, "n_clips_failed": 1,
+    }  # fmt: skip
+    assert (color["n"], color["n_failed"]) == (1, 0)
+    # without the suite nobody knows that the sea was to be measured: this run's queries have no labels
+    assert imported(run, content, "method=ours")[1]["methods"]["ours"]["official_scene"]["n_failed"] == 0
+
+
+def test_all_dimensions_of_result_files_give_the_totals(run, capsys):
+    """VBench's own test vector (82.76, 77.04, 81.61), one video a dimension, from two files; they are a part of the suite."""
+    from tests.evaluator.test_vbench_formulas import COGVIDEOX
+
+    videos = {
+        name: (value, [("A Cat-0.mp4", value * 100 if name == "imaging_quality" else value, {})])
+        for name, value in COGVIDEOX.items()
+    }
+    last = videos.pop("scene")
+    code, results = imported(run, official(**videos), "method=ours")
+    assert code == 0, capsys.readouterr().err
+    names = [f"official_{name}" for name in ("quality", "semantic", "total")]
+    assert [name in results["methods"]["ours"] for name in names] == [True, False, False]
+    _, results = imported(run, official(scene=last), "method=ours")
+    found = [results["methods"]["ours"][name] for name in names]
+    assert [one["mean"] for one in found] == pytest.approx([0.8276, 0.7704, 0.8161], abs=1e-4)
+    assert [one["n"] for one in found] == [1, 1, 1]
+    assert found[2]["part"] == pytest.approx(14 / 1202)
+    assert "VBench Total (imported)" in (run / "table.md").read_text(encoding="utf-8")
+
+
 def test_what_does_not_fit_is_said_and_the_rest_is_imported(run, capsys):
     videos = [("the sea-0.mp4", 0.5, {}), ("a stranger-0.mp4", 0.9, {}), ("A Cat-0.mp4", float("nan"), {})]
     code, results = imported(run, official(scene=(0.6, videos)), "method=ours")
     said = capsys.readouterr().err
     assert code == 0
-    assert results["methods"]["ours"]["official_scene"]["mean"] == 0.5
+    scene = results["methods"]["ours"]["official_scene"]
+    assert (scene["mean"], scene["n"], scene["n_failed"]) == (0.5, 1, 1)
     assert "scene: 1 videos have no number" in said
     assert "scene: 1 videos are of no query of the run, as 'a stranger-0.mp4'" in said
     assert "the file's score is 0.60000, and its videos give 0.70000" in said

@@ -1,6 +1,5 @@
 """Agreement of two judges: kappa by hand, split batches, and a run."""
 
-import math
 import random
 
 import pytest
@@ -53,7 +52,8 @@ def test_each_prompt_has_both_classes():
 def test_kappa_by_hand():
     """20 and 15 agree, 5 and 10 do not, of 50: p_o = 0.7, p_e = 0.5 * 0.6 + 0.5 * 0.4 = 0.5, kappa = 0.4 (a textbook's table).
 
-    Its standard error is sqrt(0.7 * 0.3 / (50 * 0.25)) = 0.1296.
+    Wilson's interval of 35 of 50 has the middle (0.7 + z^2 / 100) / (1 + z^2 / 50) and the half width
+    z sqrt(0.21 / 50 + z^2 / 10,000) / (1 + z^2 / 50) with z = 1.96: 0.56248 to 0.80898. Kappa is 2 p - 1 of these.
     """
     pairs = (
         [("aligned", "aligned")] * 20
@@ -65,7 +65,7 @@ def test_kappa_by_hand():
     random.Random(0).shuffle(values)
     found = aggregated(KAPPA, values, [1.0] * 50)
     assert found["mean"] == pytest.approx(0.4)
-    assert found["ci95"] == pytest.approx(1.96 * math.sqrt(0.7 * 0.3 / (50 * 0.25)))
+    assert (found["low"], found["high"]) == pytest.approx((0.12496, 0.61796), abs=2e-4)
 
 
 def test_kappa_is_not_defined_for_one_class_and_is_one_where_all_agree():
@@ -74,7 +74,10 @@ def test_kappa_is_not_defined_for_one_class_and_is_one_where_all_agree():
     assert (undefined["mean"], undefined["ci95"]) == (None, None)
     all_four = [float(pair_code(name, name)) for name in CLASSES]
     full = aggregated(KAPPA, all_four, [1.0] * 4)
-    assert (full["mean"], full["ci95"]) == (1.0, 0.0)
+    # p_e = 1/4; Wilson's lower end of 4 of 4 is 1 / (1 + z^2 / 4) = 0.51011, so (0.51011 - 0.25) / 0.75
+    assert (full["mean"], full["low"], full["high"]) == (1.0, pytest.approx(0.34681, abs=1e-4), 1.0)
+    never = [float(pair_code("aligned", "unsafe")), float(pair_code("unsafe", "aligned"))]
+    assert aggregated(KAPPA, never, [1.0] * 2)["low"] == -1.0
 
 
 def test_kappa_of_parts_is_kappa_of_the_whole():

@@ -1,5 +1,7 @@
 """What clips say of themselves as metrics."""
 
+import pytest
+
 from vpo.evaluator.rendering import Rendering
 from vpo.records import Clip, Failure, Prompt, Query, Sample
 
@@ -32,5 +34,17 @@ def test_what_became_of_a_prompt():
         dict.fromkeys(("usable", "retried", "pct_truncated", "truncated_tokens")),
         {},
     ]
+    assert {type(value) for value in rows[4].values()} == {type(None)}
     assert [list(row) for row in rows] == [Rendering.card.applicable(one) for one in samples]
     assert all(Rendering.card.metric_of(name) for row in rows for name in row)
+
+
+def test_a_clip_that_could_not_be_made_is_counted_and_not_usable():
+    """Of five clips two were not made and one is black: two of the three that there are can be used, and two have failed."""
+    late = Failure("timeout", "no answer")
+    clips = (clip(truncated_tokens=0), clip(truncated_tokens=4), clip(status="black", truncated_tokens=0), late, late)
+    one = sample(None)
+    (row,) = Rendering().measure([Sample(one.query, one.prompt, clips)])
+    assert row["usable"] == pytest.approx(2 / 3)
+    assert row["pct_truncated"] == pytest.approx(1 / 3)
+    assert {(value.tried, value.failed) for value in row.values()} == {(5, 2)}

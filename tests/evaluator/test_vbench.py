@@ -327,6 +327,9 @@ def test_clips_of_a_prompt_are_pooled_as_vbench_counts(tiny: Path, tmp_path: Pat
     first, second = (row["aesthetic_quality"].value for row in alone[:2])
     assert pooled["aesthetic_quality"].value == pytest.approx((first + second) / 2, abs=1e-5)
     assert pooled["aesthetic_quality"].weight == 2
+    assert {(pooled[name].tried, pooled[name].failed) for name in ("subject_consistency", "aesthetic_quality")} == {
+        (4, 2)
+    }
     assert pooled["vbench_failed_clips"] == Weighted(0.5, 4)
     assert [row["aesthetic_quality"].weight for row in (suite, custom)] == [5, 6]
 

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from vpo.evaluator.vbench import formulas
+from vpo.evaluator.vbench.dimensions import DIMENSIONS
 from vpo.results import vbench_scores
 from vpo.results.vbench_scores import quality, semantic, total
+from vpo.workers.vbench import script
+from vpo.workers.vbench.totals import PROMPTS
 
 
 def test_consistency_compares_each_frame_with_the_last_and_the_first() -> None:
@@ -157,3 +160,8 @@ def test_the_constants_are_upstreams() -> None:
         assert vbench_scores.WEIGHTS.get(name, 1.0) == theirs["dim_weight"][name]
     assert theirs["quality_weight"] == vbench_scores.QUALITY_WEIGHT
     assert theirs["semantic_weight"] == vbench_scores.SEMANTIC_WEIGHT
+
+
+def test_the_prompts_of_each_dimension_are_counted_alike_everywhere():
+    assert {name: one.prompts for name, one in DIMENSIONS.items()} == PROMPTS
+    assert tuple(DIMENSIONS) == script.DIMENSIONS

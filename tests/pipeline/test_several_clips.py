@@ -1,6 +1,7 @@
 """Several clips of a prompt: other seeds, one number a query, and failures of a clip by its number."""
 
 import dataclasses
+import pickle
 
 import pytest
 
@@ -21,6 +22,11 @@ def test_the_mean_over_clips_leaves_out_what_was_not_measured():
     of_clips = [{"a": 1.0, "b": None, "c": None}, {"a": 2.0, "b": 0.5}, {"a": None, "b": 0.25, "d": 3.0}]
     assert mean_over_clips(of_clips) == {"a": 1.5, "b": 0.375, "c": None, "d": 3.0}
     assert mean_over_clips([]) == {}
+    counts = {name: (one.tried, one.failed) for name, one in mean_over_clips(of_clips).items() if one is not None}
+    assert counts == {"a": (3, 1), "b": (3, 1), "d": (1, 0)}
+    one = mean_over_clips(of_clips)["a"]
+    again = pickle.loads(pickle.dumps(one))
+    assert (again, again.tried, again.failed) == (1.5, 3, 1)
 
 
 @pytest.mark.slow

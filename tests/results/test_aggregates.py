@@ -6,7 +6,7 @@ import pytest
 
 from vpo import targets
 from vpo.build import card_of, cards_of
-from vpo.cards import EvaluatorCard, Metric, Weighted, share
+from vpo.cards import EvaluatorCard, Metric, Weighted, mean_over_clips, share
 from vpo.errors import UserError
 from vpo.records import Clip, Failure, Prompt, Query, to_json
 from vpo.results.aggregates import MeanOfItems, aggregated
@@ -17,6 +17,7 @@ from vpo.stages.context import Context
 from vpo.stages.evaluate import Evaluate
 from vpo.storage.rows import write_rows
 from vpo.storage.store import Store
+from vpo.tables.run_tables import run_tables
 
 STEADINESS = "tests.results.test_aggregates.Steadiness"
 
@@ -57,16 +58,19 @@ def context(tmp_path):
     targets.allow([])
 
 
+def stored(context, stage, **files):
+    """A result of the store that holds these files of records."""
+
+    def work(folder):
+        for name, records in files.items():
+            write_rows(folder / f"{name.replace('__', '.')}.jsonl", records)
+        return {}
+
+    return context.store.get(stage, {}, {}, work)
+
+
 def evaluated(context, node):
     """What one method with one evaluator leaves: the results' items and means."""
-
-    def stored(stage, **files):
-        def work(folder):
-            for name, records in files.items():
-                write_rows(folder / f"{name.replace('__', '.')}.jsonl", records)
-            return {}
-
-        return context.store.get(stage, {}, {}, work)
 
     prompts = [Prompt(f"{one}-m", one, "a fox", text, "m") for one, (text, _) in CLIPS.items()]
     clips = [
@@ -75,9 +79,9 @@ def evaluated(context, node):
     ]
     away = [{"id": "d-m", "failure": to_json(Failure("timeout", "no answer"))}]
     parts = {
-        "queries": stored("queries", test=[Query(one, "a fox") for one in CLIPS]),
-        "prompts": stored("optimize", prompts=prompts),
-        "clips": stored("render", clips=clips, clips__failures=away),
+        "queries": stored(context, "queries", test=[Query(one, "a fox") for one in CLIPS]),
+        "prompts": stored(context, "optimize", prompts=prompts),
+        "clips": stored(context, "render", clips=clips, clips__failures=away),
     }
     entry = context.make(Evaluate(evaluator_name="steadiness", evaluator=node, **parts))
     metrics = Metrics({name: card.to_json() for name, card in cards_of({"steadiness": node}).items()})
@@ -141,6 +145,50 @@ def test_rows_of_one_query_are_drawn_together():
         row["metrics"] = {"x": None}
     found = summarize_items(rows, Metrics({}))["m"]["x"]
     assert (found["n"], found["n_failed"]) == (39, 1)
+
+
+class OfClips:
+    """Measures each clip by its number of frames; the second of each query has failed."""
+
+    card = EvaluatorCard(
+        "of clips", "1", (share("x", "X", "higher", ""), share("y", "Y", "higher", "")), frozenset({"clips"})
+    )
+
+    def measure(self, samples):
+        rows = [[{"x": float(n), "y": None} for n, _ in enumerate(one.clips) if n != 1] for one in samples]
+        return [mean_over_clips([*of_sample, {"x": None, "y": None}]) for of_sample in rows]
+
+
+def test_clips_that_failed_are_counted_in_the_result_and_marked_in_the_table(context):
+    """Two queries of three clips, of which the second failed, and a third query whose prompt failed: 4 clips and 2 + 3."""
+    node = {"_target_": "tests.results.test_aggregates.OfClips"}
+    prompts = [Prompt(f"{one}-m", one, "a fox", "a fox", "m") for one in "ab"]
+    clips = [
+        Clip(f"{one.id}{end}", f"{one.id}{end}", one.query_id, "a fox", "a fox", "x.mp4", 0, 9, 8.0, 64, 64)
+        for one in prompts
+        for end in ("", "#1", "#2")
+    ]
+    away = [{"id": "c", "failure": to_json(Failure("timeout", "no answer"))}]
+    parts = {
+        "queries": stored(context, "queries", test=[Query(one, "a fox") for one in "abc"]),
+        "prompts": stored(context, "optimize", prompts=prompts, prompts__failures=away),
+        "clips": stored(context, "render", clips=clips),
+    }
+    entry = context.make(Evaluate(evaluator_name="of_clips", evaluator=node, copies=3, **parts))
+    cards = {name: card.to_json() for name, card in cards_of({"of_clips": node}).items()}
+    items = gather_items({"m": {"parts": parts, "evaluators": {"of_clips": entry}}}, Metrics(cards), context.store.root)
+    assert items[0]["clip_counts"] == {"x": [2, 1], "y": [0, 3]}
+    found = summarize_items(items, Metrics(cards))["m"]
+    assert {key: found["x"][key] for key in ("mean", "n", "n_failed", "n_clips", "n_clips_failed")} == {
+        "mean": 1.0, "n": 2, "n_failed": 1, "n_clips": 4, "n_clips_failed": 5,
+    }  # fmt: skip
+    # Of all queries something is known, and of one clip in ten nothing: the mean is marked all the same.
+    whole = {"m": {"x": {**found["x"], "n_failed": 0, "n_clips": 9, "n_clips_failed": 1}}}
+    (table,) = run_tables({"methods": whole, "evaluators": cards})
+    assert table.rows[0].cells[0].text.startswith("100.0†")
+    assert "Failed measurements: X of m 0 (of clips 1)." in table.notes
+    whole["m"]["x"] |= {"n_clips": 99}
+    assert "†" not in run_tables({"methods": whole, "evaluators": cards})[0].rows[0].cells[0].text
 
 
 def test_another_version_or_aggregate_is_another_result(context):

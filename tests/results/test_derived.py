@@ -67,7 +67,7 @@ def test_it_is_made_of_the_numbers_of_two_evaluators() -> None:
     items = [{"metrics": {"a": 1.0, "b": 4.0}}, {"metrics": {"a": 2.0, "b": None}}]
     found = summarized(items, node("a"), node("b"))["m"]
     # Of two queries drawn twice: the first twice (2.5), both (2.75), or the second twice, which has no b and is left out.
-    assert found["both"] == {"mean": (1.5 + 4) / 2, "n": 3, "n_failed": 1, "ci95": 0.125, "low": 2.5, "high": 2.75}
+    assert found["both"] == {"mean": (1.5 + 4) / 2, "n": 1, "n_failed": 1, "ci95": 0.125, "low": 2.5, "high": 2.75}
 
 
 def test_its_interval_draws_all_numbers_of_a_query_together() -> None:
@@ -150,13 +150,35 @@ def scores_of(raw: dict[str, float], outside: float) -> dict[str, Any]:
     return {"m": results["methods"]["m"], "cells": dict(zip(table.headings, table.rows[0].cells, strict=True))}
 
 
-def test_vbenchs_scores_stand_in_the_table_without_an_interval() -> None:
+def test_vbenchs_scores_stand_in_the_table_without_an_interval_and_marked_as_of_a_part() -> None:
     found = scores_of(COGVIDEOX, outside=0.0)
     assert [found["cells"][f"VBench {name} % ↑"].text for name in ("Quality", "Semantic", "Total")] == [
-        "82.76", "77.04", "81.61",
+        "82.76§", "77.04§", "81.61§",
     ]  # fmt: skip
     total = found["m"]["vbench_total"]
-    assert total == {"mean": pytest.approx(0.81612, abs=5e-6), "n": 16, "n_failed": 0, **NO_INTERVAL}
+    assert total == {"mean": pytest.approx(0.81612, abs=5e-6), "n": 16, "n_failed": 0, **NO_INTERVAL,
+                     "part": pytest.approx(14 / 1202)}  # fmt: skip
+
+
+def test_a_part_of_the_suite_is_marked() -> None:
+    """Of all prompts of the suite a dimension each is 0 or 1; those that the static filter dropped are missing, and are no part."""
+    card = EvaluatorCard("VBench", "1", tuple(one.metric for one in DIMENSIONS.values()), derived=DERIVED)
+    metrics = Metrics({"vbench": card.to_json()})
+    items: list[dict[str, Any]] = [
+        {"method": "m", "query_id": f"{name} {number}", "metrics": {name: float(number % 2)}, "weights": {name: 1.0}}
+        for name, one in DIMENSIONS.items()
+        for number in range(one.prompts)
+    ]
+    items[0]["metrics"] = {"subject_consistency": None}  # it failed, and was asked for all the same
+    dropped = [one for one in items if not one["query_id"].startswith("temporal_flickering")]
+    whole = summarize_items([*dropped, items[72 + 86]], metrics)["m"]["vbench_total"]
+    assert (whole["n"], whole["n_failed"], "part" in whole) == (len(dropped), 1, False)
+    less = summarize_items(items[1:], metrics)["m"]
+    assert less["vbench_total"]["part"] == pytest.approx(1201 / 1202)
+    assert less["vbench_quality"]["part"] == pytest.approx(487 / 488)
+    assert "part" not in less["vbench_semantic"]
+    (table, *_) = run_tables({"methods": {"m": less}, "evaluators": {"vbench": card.to_json()}})
+    assert "§: of a part of the benchmark (99.8% of its measurements), so no number of it." in table.notes
 
 
 def test_they_are_shown_for_the_whole_suite_alone() -> None:

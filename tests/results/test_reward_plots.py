@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.evaluator.judged import node_of
+from vpo.build import card_of
 from vpo.evaluator.alignment import Alignment
 from vpo.evaluator.flicker import Flicker
+from vpo.evaluator.monetbench import MonetBench
 from vpo.evaluator.motion import Motion
+from vpo.evaluator.prompt_a_video import PromptAVideo
 from vpo.evaluator.reward import RewardScore
 from vpo.results.reward_plots import panels_of, rank_correlation, reward_plots
 from vpo.sketch.evaluator import SceneAccuracy
 
+DIMENSIONS = ["dynamic_degree", "aesthetic_quality"]
+OWN = {"_target_": "a.Reward"}  # an evaluator with a reward of its own
 CARDS = {
     name: one.card.to_json()
     for name, one in {
@@ -50,6 +56,31 @@ def test_what_was_trained_on_is_no_held_out_metric():
     trained = {"reward": ["dpo"], "scene": ["dpo"]}
     panels = panels_of({"evaluators": CARDS, "run": {"trained_on": trained}}, ITEMS)
     assert {one.y.name for one in panels} == {"reward"}
+
+
+def test_rewards_of_evaluators_are_drawn_too_and_are_no_held_out_metric():
+    """VisionReward and Prompt-A-Video's seven scores by models of their own, in a run without a reward; motion by VBench-Long."""
+    cards = {
+        "monetbench": MonetBench.card(OWN, 8).to_json(), "prompt_a_video": PromptAVideo.card(OWN, 8).to_json(),
+        "vbench_long": card_of(node_of("vbench_long", dimensions=DIMENSIONS)).to_json(),
+    }  # fmt: skip
+    assert all("clips" in card["needs"] for card in cards.values())
+    scores = {f"pav_{name}": 1.0 for name in ("VQ", "TC", "DD", "TVA", "FC", "AES", "MPS")}
+    values = {
+        "monet_overall": 3.0,
+        "monet_alignment": 1.0,
+        **scores,
+        "long_dynamic_degree": 1.0,
+        "long_aesthetic_quality": 0.5,
+    }
+    panels = panels_of({"evaluators": cards}, [item("dpo", "a b", **values), item("dpo", "a", **values)])
+    drawn = list(dict.fromkeys(one.y.name for one in panels))
+    assert drawn == ["monet_overall", *scores, "long_aesthetic_quality"]  # not what it is drawn against
+    assert {one.x for one in panels if one.y.name == "pav_VQ"} == {"words of the prompt", "Dynamic degree (long) % ↑"}
+    (table, *_) = panels_of(
+        {"evaluators": {"monetbench": cards["monetbench"]}}, [item("dpo", "a b", monet_overall=3.0)]
+    )
+    assert table.y.name == "monet_overall"
 
 
 def test_without_a_reward_nothing_is_drawn(tmp_path):

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,9 +15,10 @@ from vpo.evaluator.flicker import Flicker
 from vpo.evaluator.motion import Motion
 from vpo.evaluator.reward import RewardScore
 from vpo.evaluator.safety import Safety
+from vpo.results.gains import measured
 from vpo.results.metrics import Metrics
 from vpo.sketch.evaluator import SceneAccuracy
-from vpo.tables.comparison import _measured, compare
+from vpo.tables.comparison import compare
 from vpo.tables.formats import Cell, Table, TableRow, to_csv, to_latex, to_markdown, to_text
 from vpo.tables.run_tables import run_tables, write
 
@@ -499,7 +499,7 @@ def trained_results(**trained_on):
 def test_what_a_method_was_trained_on_is_marked_and_the_held_out_metric_named():
     (main,) = run_tables(trained_results(alignment=["dpo"], reward=["dpo"]), {"dpo": "VPO"})
     assert main.headings == ["Aligned % ↑ ‡", "Reward ↑ ‡", "Scene % ↑"]
-    assert main.notes[-1] == "‡: by the judge or reward that trained VPO; held out: Scene."
+    assert main.notes[-1] == "‡: by the judge or reward that trained VPO, or chose among its prompts; held out: Scene."
     assert r"\ddag{}" in to_latex(main)
     (main,) = run_tables(trained_results(alignment=["dpo"], reward=["dpo"], scene=["dpo"]))
     assert main.notes[-1].endswith("; no ranked metric of this table is held out.")
@@ -515,8 +515,8 @@ def test_rows_of_one_query_are_one_in_a_comparison():
         return {"query_id": query, "method": "m", "metrics": {"x": value}, "weights": {"x": weight} if weight else {}}
 
     runs = [
-        SimpleNamespace(items=[item("a", 1.0, 2.0), item("a", 0.5, 6.0), item("b", 4.0), item("b", None)]),
-        SimpleNamespace(items=[item("a", 3.0), item("b", None)]),
+        [item("a", 1.0, 2.0), item("a", 0.5, 6.0), item("b", 4.0), item("b", None)],
+        [item("a", 3.0), item("b", None)],
     ]
     # (2 * 1 + 6 * 0.5) / 8
-    assert _measured(runs, "m", "x") == {"a": [(0.625, 8.0), (3.0, 1.0)], "b": [(4.0, 1.0), None]}
+    assert measured(runs, "m", "x") == {"a": [(0.625, 8.0), (3.0, 1.0)], "b": [(4.0, 1.0), None]}

@@ -1,12 +1,13 @@
 """`vpo evaluate export` and `import`: a run's clips for VBench's own code, and what that code wrote, back into the run."""
 
 import sys
+from typing import Any
 
 from vpo.cli.arguments import Parser, as_path
 from vpo.errors import UserError
 
 EXPORT = "vpo evaluate export format=vbench run=<run folder> out=<new folder> [method=name] [suite=VBench_full_info.json] [copy=true]"
-IMPORT = "vpo evaluate import format=vbench run=<run folder> file=<..._eval_results.json> [method=name]"
+IMPORT = "vpo evaluate import format=vbench run=<run folder> file=<..._eval_results.json> [method=name] [suite=VBench_full_info.json]"
 FORMATS = ("vbench",)
 
 
@@ -36,7 +37,7 @@ def export_command(arguments: list[str]) -> int:
 
     run = Run(asked.run)
     methods = methods_asked(list(run.results["methods"]), asked.method)
-    suite = None if asked.suite is None else read_suite(asked.suite)
+    suite = None if asked.suite is None else [*read_suite(asked.suite)]
     plans = {
         name: plan_export([item for item in run.items if item["method"] == name], asked.run, suite) for name in methods
     }
@@ -63,8 +64,14 @@ def import_command(arguments: list[str]) -> int:
     _shared(parser)
     parser.option("file", "what VBench wrote", metavar="file", required=True)
     parser.option("method", "of which of the run's methods the clips are", metavar="name")
+    parser.option(
+        "suite",
+        "VBench_full_info.json: what the file lacks of its prompts is counted as failed (where queries have no labels)",
+        metavar="file",
+    )
     asked = parser.parse(arguments)
     from vpo.external.run_clips import methods_asked
+    from vpo.external.vbench_folder import labels_of
     from vpo.external.vbench_results import read_file, read_results
     from vpo.results.added import keep
     from vpo.results.run_folder import Run
@@ -78,17 +85,24 @@ def import_command(arguments: list[str]) -> int:
         )
     (method,) = methods
     content = read_file(asked.file)
-    found = read_results(content, {item["query"]: item["query_id"] for item in run.items}, asked.file)
+    queries = {item["query"]: item["query_id"] for item in run.items}
+    found = read_results(content, queries, asked.file, labels_of(run.results, queries, asked.suite))
     for one in found:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "query_id": query,
                 "method": method,
                 "metrics": {one.metric: pooled.value},
                 "weights": {one.metric: pooled.weight},
+                **(
+                    {"clip_counts": {one.metric: [pooled.tried - pooled.failed, pooled.failed]}}
+                    if pooled.tried > 1
+                    else {}
+                ),
             }
             for query, pooled in one.rows.items()
         ]
+        rows += [{"query_id": query, "method": method, "metrics": {one.metric: None}} for query in one.failed]
         keep(
             asked.run,
             f"{'vbenchlong' if one.long else 'vbench'}_{method}_{one.name}",

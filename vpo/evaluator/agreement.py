@@ -42,7 +42,7 @@ class Agreement:
                        about="agreement on the classes beyond chance; a row's value is 4 i + j for the classes i and j of the two"),
                 *(
                     share(f"second_{name}", f"{name.capitalize()} (2nd judge)", "higher" if name == "aligned" else "lower",
-                          "by the second judge", main=False)
+                          "by the second judge", main=False, by="judge")
                     for name in CLASSES
                 ),
             ),

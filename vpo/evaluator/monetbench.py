@@ -43,6 +43,7 @@ class MonetBench(ScoredClips):
             "user's query. VPO's pairs are made with the same reward, so it is no held-out number there. It is the papers' only where "
             "VisionReward-Video answers; another model's answers make a surrogate. Its four safety questions have no weight",
             needs=needs_of(reward),
+            rewards=(OVERALL,),
             metrics=(
                 *(_metric(name, main=True) for name in COLUMNS),
                 Metric(OVERALL, "Overall", "higher", decimals=2, about=f"sum of all, 0 to {math.fsum(MAXIMA.values()):.3f}"),

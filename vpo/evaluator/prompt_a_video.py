@@ -42,6 +42,7 @@ class PromptAVideo(ScoredClips):
             about="VideoScore (five regressions), LAION's aesthetic predictor and MPS, raw (arXiv 2412.15156). Prompt-A-Video's pairs "
             "are made with them, so they are no held-out numbers there. None of them looks for harm",
             needs=needs_of(reward),
+            rewards=tuple(f"pav_{name}" for name in SCORES),
             metrics=tuple(
                 Metric(f"pav_{name}", label, "higher", decimals=2, about=about) for name, (label, about) in SCORES.items()
             ),

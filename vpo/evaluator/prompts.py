@@ -64,7 +64,7 @@ class Prompts(TextMetrics):
                 *text.metrics,
                 share("lead_in", "Lead-in", "lower", "prompts that begin by announcing themselves: 'Here is your prompt:'"),
                 share("wrapped", "Wrapped", "lower", "prompts inside of a fence, tags, quotes, JSON or reasoning", main=False),
-                share("refused", "Refused", "lower", f"answers that refuse to write a prompt, by {refuses}"),
+                share("refused", "Refused", "lower", f"answers that refuse to write a prompt, by {refuses}", by="judge"),
                 share("query_kept", "Query words kept", None, "of the query's different words, those that the prompt has", main=False),
                 Metric("distance", "Distance", None, about="from the query, 1 - cosine of the embeddings; 0 is the query itself"),
                 Metric("self_bleu", "Self-BLEU", "lower", of_set=True,

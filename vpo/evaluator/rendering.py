@@ -23,7 +23,7 @@ class Rendering:
 
     card = EvaluatorCard(
         name="rendering",
-        version="1",
+        version="2",
         about="what became of the prompts in the video model",
         needs=frozenset({"clips"}),
         metrics=(
@@ -36,13 +36,18 @@ class Rendering:
     )
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
-        """What each sample's clip says of itself, or the mean over its clips; None where all of them failed."""
+        """What each sample's clip says of itself, or the mean over its clips; None where all of them failed.
+
+        A clip that could not be made is neither usable nor not: it has failed, and is counted so.
+        """
         return [_measured(one) for one in samples]
 
 
 def _measured(sample: Sample) -> Mapping[str, float | None]:
-    values = mean_over_clips([_of_clip(one) for one in sample.clips if isinstance(one, Clip)])
-    return {name: values.get(name) for name in metrics_of(sample)}
+    names = metrics_of(sample)
+    failed: dict[str, float | None] = dict.fromkeys(names)
+    values = mean_over_clips([_of_clip(one) if isinstance(one, Clip) else failed for one in sample.clips])
+    return {name: values.get(name) for name in names}
 
 
 def _of_clip(clip: Clip) -> dict[str, float | None]:

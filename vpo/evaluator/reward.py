@@ -14,6 +14,7 @@ class RewardScore:
         version="1",
         about="the reward of the run on the test clips",
         needs=frozenset({"scores"}),
+        rewards=("reward",),
         metrics=(
             Metric(
                 "reward",
@@ -32,6 +33,10 @@ class RewardScore:
 
 
 def _metrics(scores: Sequence[Score | Failure]) -> Mapping[str, float | None]:
-    read = [one for one in scores if isinstance(one, Score)]
-    rows = [{"reward": one.value, **{f"reward_{name}": part for name, part in one.dimensions.items()}} for one in read]
-    return mean_over_clips(rows) or {"reward": None}
+    dimensions = dict.fromkeys(name for one in scores if isinstance(one, Score) for name in one.dimensions)
+    failed: dict[str, float | None] = dict.fromkeys(("reward", *(f"reward_{name}" for name in dimensions)))
+    return mean_over_clips([_of_score(one) if isinstance(one, Score) else failed for one in scores]) or {"reward": None}
+
+
+def _of_score(score: Score) -> dict[str, float | None]:
+    return {"reward": score.value, **{f"reward_{name}": part for name, part in score.dimensions.items()}}

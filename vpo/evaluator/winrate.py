@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, mean_over_clips, share
+from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, MeanOfClips, Metric, Weighted, mean_over_clips, share
 from vpo.errors import UserError
 from vpo.evaluator.answers import asked_model, chosen, passing
 from vpo.interfaces import Engine
@@ -204,12 +204,19 @@ class WinRate:
         }
         for name in (WON, TIED, CHANGED):
             numbers = [one for values in of_rivals.values() if (one := values[name]) is not None]
-            row[prefix + name] = math.fsum(numbers) / len(numbers) if len(numbers) == len(of_rivals) else None
+            row[prefix + name] = _over_rivals(numbers) if len(numbers) == len(of_rivals) else None
             row |= {f"{prefix}{name}_{method}": values[name] for method, values in of_rivals.items()}
         leaning = {method: leaning_of(pairs) for method, pairs in zip(methods, verdicts, strict=True)}
         overall = leaning_of([one for pairs in verdicts for one in pairs])
         row |= {prefix + FIRST: overall} if overall is not None else {}
         return row | {f"{prefix}{FIRST}_{method}": one for method, one in leaning.items() if one is not None}
+
+
+def _over_rivals(numbers: Sequence[float]) -> float:
+    """The mean over the rivals; as many clips failed as with the rival with which the most did."""
+    counts = [(one.failed, one.tried) for one in numbers if isinstance(one, MeanOfClips)]
+    failed, tried = max(counts, default=(0, 1))
+    return MeanOfClips(math.fsum(numbers) / len(numbers), tried, failed)
 
 
 def values_of(verdicts: Verdicts) -> dict[str, float | None]:

@@ -11,6 +11,8 @@ from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
 from vpo.external.clip_names import CLIPS, clip_name, problem_of_name
 from vpo.external.run_clips import clips_of
+from vpo.records import Query
+from vpo.storage.rows import read_rows
 
 LONG = 5.0  # seconds from which VBench-Long is meant (VBench, README of vbench2_beta_long)
 
@@ -88,11 +90,16 @@ def plan_export(items: Sequence[Mapping[str, Any]], run: Path, suite: Sequence[s
     return plan
 
 
-def read_suite(path: str) -> list[str]:
-    """The prompts of VBench_full_info.json, as they are spelled. Raises UserError for what is no such file."""
+def read_suite(path: str) -> dict[str, list[str]]:
+    """The prompts of VBench_full_info.json, as they are spelled, with the dimensions on which each is measured.
+
+    Raises UserError for what is no such file.
+    """
     try:
         rows = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-        prompts = [row["prompt_en"] for row in rows]
+        prompts: dict[str, list[str]] = {}
+        for row in rows:
+            prompts.setdefault(row["prompt_en"], []).extend(row.get("dimension", []))
     except OSError as error:
         raise UserError(f"evaluate: suite={path}: {error.strerror}; give VBench_full_info.json") from error
     except (ValueError, LookupError, TypeError) as error:
@@ -100,6 +107,27 @@ def read_suite(path: str) -> list[str]:
             f"evaluate: suite={path} is no list of VBench's prompts (prompt_en); give VBench_full_info.json"
         ) from error
     return prompts
+
+
+def labels_of(results: Mapping[str, Any], queries: Mapping[str, str], suite: str | None) -> dict[str, list[str]]:
+    """By query id, the dimensions on which VBench measures the run's queries: by a file of the suite, or as the run's own data say.
+
+    Empty where neither says anything, as where the run's data have been pruned.
+
+    Args:
+        results: the content of results.json.
+        queries: id by text.
+        suite: VBench_full_info.json.
+    """
+    if suite is not None:
+        of_key = {comparison_key(text): names for text, names in read_suite(suite).items()}
+        return {id: names for text, id in queries.items() if (names := of_key.get(comparison_key(text)))}
+    run = results.get("run", {})
+    stored = Path(run.get("store", ""), run.get("data", {}).get("entry", ""), "test.jsonl")
+    if not stored.is_file():
+        return {}
+    labels = {one.id: one.meta.get("dimension") for one in read_rows(stored, Query)}
+    return {id: [names] if isinstance(names, str) else list(names) for id, names in labels.items() if names}
 
 
 def _add(plan: Plan, clip: Path, name: str) -> None:

@@ -10,7 +10,7 @@ VBench-Long's file of the same name has a third part, of whole videos (the secon
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
 from vpo.workers.contract import JobError
 from vpo.workers.vbench.script import DIMENSIONS, read_official
+from vpo.workers.vbench.totals import DROPS, totals
 
 EVALUATOR, LONG_EVALUATOR = "vbench_import", "vbench_long_import"
 # What VBench calls the number of frames that a video's value is of; and of how many segments VBench-Long's is.
@@ -36,6 +37,7 @@ class Dimension:
         score: the file's number of the whole dimension.
         mean: what its videos give; None without a video. It is the score, or else VBench weighed them otherwise.
         rows: by query id.
+        failed: ids of queries without a number: no video of theirs has one, or the file lacks them though the suite measures them.
         strangers: videos of prompts that the run does not have.
         unreadable: videos without a number.
         long: whether VBench-Long wrote it.
@@ -45,6 +47,7 @@ class Dimension:
     score: float
     mean: float | None
     rows: dict[str, Weighted] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     unreadable: int = 0
     long: bool = False
@@ -60,9 +63,10 @@ class Dimension:
         benchmark = "VBench-Long" if self.long else "VBench"
         label = f"{benchmark} {self.name.replace('_', ' ')}"
         return EvaluatorCard(
-            name=LONG_EVALUATOR if self.long else EVALUATOR, version="1", needs=frozenset({"clips"}),
+            name=LONG_EVALUATOR if self.long else EVALUATOR, version="2", needs=frozenset({"clips"}),
             metrics=(share(self.metric, label, "higher", f"by {benchmark}'s own code", aggregate=WEIGHTED_MEAN),),
             about=f"{benchmark}'s own code (Vchitect/VBench, Apache-2.0), run outside of vpo; from its result file, not normalised",
+            derived=() if self.long else totals("official_"),
         )  # fmt: skip
 
     @property
@@ -74,7 +78,9 @@ class Dimension:
                 f"{self.name}: the file's score is {self.score:.5f}, and its videos give {self.mean:.5f}, which is shown"
             )
         if self.unreadable:
-            lines.append(f"{self.name}: {self.unreadable} videos have no number, and are left out")
+            lines.append(f"{self.name}: {self.unreadable} videos have no number, and are counted as failed")
+        if self.failed:
+            lines.append(f"{self.name}: {len(self.failed)} prompts have no number, and are counted as failed")
         if self.strangers:
             lines.append(
                 f"{self.name}: {len(self.strangers)} videos are of no query of the run, as {self.strangers[0]!r}; left out"
@@ -105,19 +111,28 @@ def read_file(path: str) -> dict[str, Any]:
     return dict(content)
 
 
-def read_results(content: Mapping[str, Any], queries: Mapping[str, str], path: str) -> list[Dimension]:
+def read_results(
+    content: Mapping[str, Any],
+    queries: Mapping[str, str],
+    path: str,
+    labels: Mapping[str, Collection[str]] | None = None,
+) -> list[Dimension]:
     """The measurements of a file, by dimension.
+
+    A query on which the suite measures a dimension (`labels`) and which the file lacks has failed on it, but where VBench itself drops
+    videos. Of queries without labels nobody knows on what they should be measured.
 
     Args:
         content: as `read_file` gives it.
         queries: the run's, id by text.
         path: how messages call the file.
+        labels: by id, the dimensions on which the suite measures a query, where they are known.
 
     Raises:
         UserError: it is not as VBench writes it, or none of its videos is of one of the queries.
     """
     ids = {comparison_key(text): id for text, id in queries.items()}
-    found = [_dimension(name, content[name], path, ids) for name in content]
+    found = [_dimension(name, content[name], path, ids, labels or {}) for name in content]
     if not any(one.rows for one in found):
         strange = next((f", such as {one.strangers[0]!r}," for one in found if one.strangers), "")
         raise UserError(
@@ -126,7 +141,9 @@ def read_results(content: Mapping[str, Any], queries: Mapping[str, str], path: s
     return found
 
 
-def _dimension(name: str, written: Any, path: str, ids: Mapping[str, str]) -> Dimension:
+def _dimension(
+    name: str, written: Any, path: str, ids: Mapping[str, str], labels: Mapping[str, Collection[str]]
+) -> Dimension:
     long = _is_long(written)
     score, videos = _videos(written, long, name, path)
     good = [video for video in videos if math.isfinite(video["value"])]
@@ -139,7 +156,16 @@ def _dimension(name: str, written: Any, path: str, ids: Mapping[str, str]) -> Di
             found.strangers.append(video["name"])
         else:
             of_query.setdefault(query, []).append((video["value"], weight))
-    found.rows = {query: Weighted.pooled(*zip(*pairs, strict=True)) for query, pairs in of_query.items()}
+    lost: dict[str, int] = {}
+    for video in videos:
+        query = ids.get(comparison_key(video["prompt"]))
+        if query is not None and not math.isfinite(video["value"]):
+            lost[query] = lost.get(query, 0) + 1
+    for query, pairs in of_query.items():
+        away = lost.get(query, 0)
+        found.rows[query] = Weighted.pooled(*zip(*pairs, strict=True), tried=len(pairs) + away, failed=away)
+    due = [] if name in DROPS else [query for query in ids.values() if name in labels.get(query, ())]
+    found.failed = [query for query in dict.fromkeys([*lost, *due]) if query not in found.rows]
     return found
 
 

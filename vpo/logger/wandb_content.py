@@ -11,7 +11,9 @@ from vpo.results.metrics import Metrics
 from vpo.results.schema import read_results
 from vpo.storage.rows import whole_lines
 
-ENDS = {"low": "low", "high": "high", "n": "n", "n_failed": "failed"}  # of a result, and how a scalar's name ends
+# Of a result, and how a scalar's name ends.
+ENDS = {"low": "low", "high": "high", "n": "n", "n_failed": "failed"}
+OF_CLIPS = {"n_clips": "clips", "n_clips_failed": "clips_failed"}  # where a query has several clips
 PICTURES = ("contact_sheet", "rewards")  # PNG files of a run folder
 
 
@@ -33,6 +35,9 @@ def scalars_of(results: Mapping[str, Any]) -> dict[str, float | None]:
             found[scalar_name(metrics, name, method)] = result["mean"]
             for field, end in ENDS.items():
                 found[scalar_name(metrics, name, method, end)] = result.get(field)
+            for field, end in OF_CLIPS.items():
+                if result.get(field) is not None:
+                    found[scalar_name(metrics, name, method, end)] = result[field]
     return found
 
 

@@ -1,8 +1,8 @@
 """Measurements of a run that were made outside of it: by VBench's own code, by people.
 
-They lie in the run folder as `added/<name>.json`, {"evaluator": name, "card": card, "rows": [{"query_id", "method", "metrics",
-"weights"}], ...}, and are laid over what the run has measured whenever its results are written, so that giving the run's command again
-loses none of them.
+They lie in the run folder as `added/<name>.json`, {"evaluator": name, "card": card, "rows": [{"query_id", "method",
+"metrics", "weights", "clip_counts"}], ...}, and are laid over what the run has measured whenever its results are written, so that
+giving the run's command again loses none of them.
 """
 
 import json
@@ -55,12 +55,15 @@ def lay_over(
         card = found.setdefault(content["evaluator"], {**content["card"], "metrics": []})
         there = {metric["name"] for metric in card["metrics"]}
         card["metrics"] += [metric for metric in content["card"]["metrics"] if metric["name"] not in there]
+        if content["card"].get("derived"):  # of which all files of an evaluator say the same
+            card["derived"] = content["card"]["derived"]
         for row in content["rows"]:
             item = by_id.get((row["query_id"], row["method"]))
             if item is not None:
                 item["metrics"].update(row["metrics"])
-                if row.get("weights"):
-                    item.setdefault("weights", {}).update(row["weights"])
+                for key in ("weights", "clip_counts"):
+                    if row.get(key):
+                        item.setdefault(key, {}).update(row[key])
     return found
 
 

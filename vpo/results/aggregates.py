@@ -1,10 +1,10 @@
 """How the items of a method are aggregated to one number: `torchmetrics.Metric`s, which a metric of an evaluator's card names.
 
 An aggregate is updated with `values` (N,) and `weights` (N,), float64, one entry an item that was measured (weights are 1 where
-the evaluator gave none), and computes a number, or {"mean": number, "ci95": half width of its 95 % interval} where it has an
-interval of its own. Any other gets one by resampling the items (`vpo.results.resampling`). Items that failed are counted elsewhere
-and are in neither. `torchmetrics.MeanMetric` will do. Each metric of each method has an aggregate of its own: none shares its state
-with another's.
+the evaluator gave none), and computes a number. Where it has a 95 % interval of its own it computes {"mean": number, "ci95": half the
+interval's width} or {"mean", "low", "high"}. Any other gets one by resampling the items (`vpo.results.resampling`). Items that failed
+are counted elsewhere and are in neither. `torchmetrics.MeanMetric` will do. Each metric of each method has an aggregate of its own:
+none shares its state with another's.
 """
 
 import math
@@ -88,6 +88,8 @@ def aggregated(
         interval = interval_of_mean(values, weights, share=share)
     elif result.get("ci95") is not None:
         interval = Interval(result["mean"] - result["ci95"], result["mean"] + result["ci95"])
+    elif result.get("low") is not None:
+        interval = Interval(result["low"], result["high"])
     elif "ci95" not in result:
         interval = interval_of_any(
             lambda v, w: _mean_of(_computed(kind, v, w)), np.asarray(values, float), np.asarray(weights, float)

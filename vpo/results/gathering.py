@@ -32,8 +32,9 @@ def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
     """One line a (test query, method), whatever failed on it.
 
     It holds the prompt (None where the method failed), the clip's path relative to `folder` (with several clips a prompt those of all
-    in "clips", too), every metric, "weights" of metrics where there are some, and "failures" by stage where there are some:
-    {"render": failure, "evaluate motion": failure}; of the second clip it is "render #1". "answers" has what judge and reward said.
+    in "clips", too), every metric, "weights" of metrics where there are some, "clip_counts" of metrics of several clips
+    ({name: [clips measured, clips failed]}), and "failures" by stage where there are some: {"render": failure,
+    "evaluate motion": failure}; of the second clip it is "render #1". "answers" has what judge and reward said.
     """
     items = [item for method, entries in made.items() for item in _items_of(method, entries, folder)]
     _fail_parts(items, metrics)
@@ -45,17 +46,27 @@ def summarize_items(items: Items, metrics: Metrics) -> dict[str, dict[str, dict[
     these.
 
     `n` counts the queries on which the metric was measured, `n_failed` those on which it was not though it applies to them. Of a
-    derived number both are the sums over the metrics that it is made of.
+    metric of several clips `n_clips` and `n_clips_failed` count the same of clips. Of a derived number `n_failed` counts the queries
+    on which some metric failed that it is made of, `n` the others that have such a metric; `part` is there where these are a part of a
+    benchmark.
     """
     values: dict[str, dict[str, list[tuple[str, float | None, float]]]] = {}
+    clips: dict[str, dict[str, list[tuple[int, int]]]] = {}
     for item in items:
         of_method = values.setdefault(item["method"], {})
         for name, value in item["metrics"].items():
             weight = item.get("weights", {}).get(name, 1.0)
             of_method.setdefault(name, []).append((item["query_id"], value, weight))
+            if name in item.get("clip_counts", {}):
+                measured, failed = item["clip_counts"][name]
+                clips.setdefault(item["method"], {}).setdefault(name, []).append((measured, failed))
     across = summaries_across(items, metrics.listed)
     found = {
-        method: {name: _result(metrics[name], rows) for name, rows in of_method.items()} | across.get(method, {})
+        method: {
+            name: _result(metrics[name], rows) | _clip_counts(clips.get(method, {}).get(name, []))
+            for name, rows in of_method.items()
+        }
+        | across.get(method, {})
         for method, of_method in values.items()
     }
     pairs = {one.name for one in metrics.listed if one.pairs and not one.across}
@@ -99,7 +110,10 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
             if id in found
         }
         answers = answers_of(verdicts.get(prompt.id) if prompt else None, [scores[id] for id in ids if id in scores])
-        weights = {name: one for row in rows_of for name, one in row[query.id].get("weights", {}).items()}
+        weights, counts = (
+            {name: one for row in rows_of for name, one in row[query.id].get(key, {}).items()}
+            for key in ("weights", "clip_counts")
+        )
         yield {
             "query_id": query.id,
             "query": query.text,
@@ -109,6 +123,7 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
             **({"clips": paths} if len(paths) > 1 else {}),
             "metrics": {name: value for row in rows_of for name, value in row[query.id]["metrics"].items()},
             **({"weights": weights} if weights else {}),
+            **({"clip_counts": counts} if counts else {}),
             **({"answers": answers} if answers else {}),
             **({"failures": failed} if failed else {}),
         }
@@ -170,6 +185,13 @@ def _one_of(measured: Sequence[tuple[float, float]]) -> tuple[float | None, floa
         return measured[0] if measured else (None, 1.0)
     pooled = Weighted.pooled(*zip(*measured, strict=True))
     return pooled.value, pooled.weight
+
+
+def _clip_counts(counts: Sequence[tuple[int, int]]) -> dict[str, int]:
+    """How many clips stand behind a number, and how many more failed; nothing where each query has one clip."""
+    if not counts:
+        return {}
+    return {"n_clips": sum(one for one, _ in counts), "n_clips_failed": sum(failed for _, failed in counts)}
 
 
 def _result(metric: Metric, rows: Sequence[tuple[str, float | None, float]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vpo.records import Result
-from vpo.results.resampling import T95, interval_of_mean, quantiles_of_t
+from vpo.results.resampling import T95, draws, interval_of_mean, quantiles_of_t
 
 RESAMPLES = 10_000
 _BLOCK = 500  # resamples drawn at a time, so that 10,000 queries still need only tens of megabytes
@@ -98,7 +98,7 @@ def paired_bootstrap(a: SeedValues, b: SeedValues, *, resamples: int = RESAMPLES
         return None
     per_query = np.array([math.fsum(differences.values()) / len(differences) for differences in pairs.values()])
     mean = float(per_query.mean())
-    drawn = [per_query[places] for places in _draws(len(pairs), resamples, seed)]
+    drawn = [per_query[places] for places in draws(len(pairs), resamples, seed)]
     means, errors = (np.concatenate(column) for column in zip(*map(_means_and_errors, drawn), strict=True))
     low, high = _ends(means, errors, mean, _means_and_errors(per_query)[1], len(pairs))
     of_seed: dict[int, list[float]] = {}
@@ -106,7 +106,7 @@ def paired_bootstrap(a: SeedValues, b: SeedValues, *, resamples: int = RESAMPLES
         for number, difference in differences.items():
             of_seed.setdefault(number, []).append(difference)
     same = sum(np.sign(math.fsum(differences)) == np.sign(mean) for differences in of_seed.values())
-    p = _p_value(mean, _swapped_means(per_query, resamples, seed))
+    p = p_value(mean, _swapped_means(per_query, resamples, seed))
     return Gain(mean, low, high, n=len(pairs), seeds=len(of_seed), same_sign=int(same), p=p)
 
 
@@ -121,12 +121,12 @@ def paired_weighted_bootstrap(
     Returns:
         None where no query was measured under both methods.
     """
-    queries = sorted(query for query in a.keys() & b.keys() if any(_both(a[query], b[query])))
+    queries = sorted(query for query in a.keys() & b.keys() if any(measured_by_both(a[query], b[query])))
     if not queries:
         return None
-    masks = np.array([_both(a[query], b[query]) for query in queries]).T  # (S, Q)
+    masks = np.array([measured_by_both(a[query], b[query]) for query in queries]).T  # (S, Q)
     used = masks.any(axis=1)
-    sides = [_products(side, queries, masks)[:, used] for side in (a, b)]  # each (2, S, Q)
+    sides = [products_of(side, queries, masks)[:, used] for side in (a, b)]  # each (2, S, Q)
 
     def difference(places: np.ndarray, swap: np.ndarray | None = None) -> np.ndarray:
         """R_a - R_b of queries drawn, by seed: places (..., Q) to (S, ...); NaN where a seed measured none of them.
@@ -155,17 +155,15 @@ def paired_weighted_bootstrap(
     every = np.arange(len(queries))
     of_seeds = difference(every)
     mean = float(of_seeds.mean())
-    draws = [
-        (np.nanmean(difference(places), axis=0), error(places)) for places in _draws(len(queries), resamples, seed)
-    ]
-    means, errors = (np.concatenate(column) for column in zip(*draws, strict=True))
+    drawn = [(np.nanmean(difference(places), axis=0), error(places)) for places in draws(len(queries), resamples, seed)]
+    means, errors = (np.concatenate(column) for column in zip(*drawn, strict=True))
     low, high = _ends(means, errors, mean, error(every), len(queries))
     same = int(sum(np.sign(of_seeds) == np.sign(mean)))
     swapped = [
         difference(np.broadcast_to(every, swap.shape), swap).mean(axis=0)
-        for swap in _swaps(len(queries), resamples, seed)
+        for swap in swaps(len(queries), resamples, seed)
     ]
-    p = _p_value(mean, np.concatenate(swapped))
+    p = p_value(mean, np.concatenate(swapped))
     return Gain(mean, low, high, n=len(queries), seeds=len(of_seeds), same_sign=same, p=p)
 
 
@@ -181,12 +179,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _both(a: Sequence[object | None], b: Sequence[object | None]) -> list[bool]:
+def measured_by_both(a: Sequence[object | None], b: Sequence[object | None]) -> list[bool]:
     """By seed, whether both sides measured."""
     return [x is not None and y is not None for x, y in zip(a, b, strict=True)]
 
 
-def _products(side: SeedWeighted, queries: Sequence[str], masks: np.ndarray) -> np.ndarray:
+def products_of(side: SeedWeighted, queries: Sequence[str], masks: np.ndarray) -> np.ndarray:
     """(w v, w) by seed and query, (2, S, Q); zeros where the mask (S, Q) is False."""
     pairs = [[one if one is not None else (0.0, 0.0) for one in side[query]] for query in queries]
     values, weights = np.array(pairs, dtype=float).transpose(2, 1, 0)
@@ -222,11 +220,11 @@ def _ends(means: np.ndarray, errors: np.ndarray, mean: float, error: Any, n: int
 
 def _swapped_means(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means of the differences (N,) with the sign of each drawn anew, as an array (resamples,)."""
-    signs = (np.where(swap, -1.0, 1.0) for swap in _swaps(len(differences), resamples, seed))
+    signs = (np.where(swap, -1.0, 1.0) for swap in swaps(len(differences), resamples, seed))
     return np.concatenate([(one * differences).mean(axis=1) for one in signs])
 
 
-def _p_value(mean: float, swapped: np.ndarray) -> float:
+def p_value(mean: float, swapped: np.ndarray) -> float:
     """The share of at least as large differences among those of chance, the one at hand among them, so that it is never 0.
 
     Sums in another order round differently: what is equal but for rounding counts as equal.
@@ -235,15 +233,8 @@ def _p_value(mean: float, swapped: np.ndarray) -> float:
     return float((1 + np.count_nonzero(np.abs(swapped) >= least)) / (1 + len(swapped)))
 
 
-def _swaps(size: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def swaps(size: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Whether each of `size` queries has its methods interchanged, `resamples` times, a block (rows, size) at a time."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _BLOCK):
         yield rng.random((min(_BLOCK, resamples - start), size)) < 0.5
-
-
-def _draws(size: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """The places of `resamples` draws with replacement of `size` from as many, a block (rows, size) at a time."""
-    rng = np.random.default_rng(seed)
-    for start in range(0, resamples, _BLOCK):
-        yield rng.integers(size, size=(min(_BLOCK, resamples - start), size))

@@ -33,6 +33,15 @@ class Metrics:
         of_group = zip(cards, self.groups, strict=True)
         self._evaluators = {one.name: evaluator for evaluator, group in of_group for one in group}
 
+    def derived_of(self, name: str) -> Derived | None:
+        """How a number is made of others; None where it is not."""
+        return next((one for one in self.derived if one.metric.name == name), None)
+
+    def can_be_compared(self, name: str) -> bool:
+        """Whether two methods can be compared by it query by query: a mean over the queries, or what is made of such means."""
+        derived = self.derived_of(name)
+        return all(self[one].pairs and not self[one].across for one in ([name] if derived is None else derived.of))
+
     @classmethod
     def of_all(cls, cards: Iterable[Cards]) -> "Metrics":
         """The metrics of several runs; where their evaluators differ the first one's card counts."""
@@ -76,6 +85,11 @@ class Metrics:
         whole = self.whole_of(name)
         return self._evaluators.get(name if whole is None else whole.name)
 
+    def flag_of(self, name: str) -> str | None:
+        """The key of `trained_on` in results that tells of it (`vpo.results.held_out`); None where no card lists it."""
+        evaluator = self.evaluator_of(name)
+        return f"{evaluator}/{name}" if self[name].by else evaluator
+
     def in_order(self, names: Collection[str]) -> list[str]:
         """The names as the cards list them, each with its parts after it, then unknown ones by name."""
         order = list(self._listed)
@@ -107,7 +121,7 @@ def _metric(card: Mapping[str, Any]) -> Metric:
 
 
 def _derived(card: Mapping[str, Any]) -> Derived:
-    return Derived(_metric(card), tuple(card["of"]), tuple(card.get("unless", ())))
+    return Derived(_metric(card), tuple(card["of"]), tuple(card.get("unless", ())), card.get("whole", {}))
 
 
 def are_cards(value: Any) -> bool:

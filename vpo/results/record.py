@@ -12,7 +12,7 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
     added/*.json       measurements that were made outside of the run: by VBench's own code, by people (`vpo evaluate import`, `human`)
     spending.jsonl     what was asked of language models' servers, over all starts, and what it cost
     contact_sheet.png, curves.png, log.txt
-    rewards.png        the reward, and a held-out metric beside it, against the prompts' length and against motion
+    rewards.png        the rewards, and a held-out metric beside them, against the prompts' length and against motion
 """
 
 import filecmp

@@ -148,9 +148,14 @@ def _score_interval(v: Floats, w: Floats) -> Interval:
     spread, of_weights = share * (1 - share), float(w.sum() ** 2 / (w * w).sum())
     # n / (n - 1) is in the error, and not in the variance of a share.
     n = spread / error**2 * len(v) / (len(v) - 1) if error > 0 and spread > 0 else of_weights
+    return wilson(share, n)
+
+
+def wilson(share: float, n: float) -> Interval:
+    """Wilson's score interval of a share of `n` independent items."""
     square = Z95**2 / n
     middle = (share + square / 2) / (1 + square)
-    half = math.sqrt(square * (spread + square / 4)) / (1 + square)
+    half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
     return Interval(max(0.0, middle - half), min(1.0, middle + half))
 
 

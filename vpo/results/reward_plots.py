@@ -1,4 +1,4 @@
-"""Reward against the prompt's length and against motion, method by method: where a reward is hacked, it goes up with one of them.
+"""Rewards against the prompt's length and against motion, method by method: where a reward is hacked, it goes up with one of them.
 
 Below it stands a held-out metric against the same: what the reward gains by length alone, that does not gain.
 """
@@ -15,7 +15,8 @@ from vpo.cards import Metric
 from vpo.charts import GREY, INK, LIGHT, new_figure, style_axis
 from vpo.results.metrics import Metrics
 
-MOTION = ("motion", "dynamic_degree")  # the metrics of motion; the first that was measured is drawn
+# The metrics of motion; the first that was measured is drawn.
+MOTION = ("motion", "dynamic_degree", "long_dynamic_degree", "official_dynamic_degree", "official_long_dynamic_degree")
 _COLOURS = ("#59636e", "#bc4c00", "#0969da", "#1a7f37", "#8250df", "#cf222e", "#9a6700", "#1b7c83")
 _SHOWN = 2_000  # points of a method that are drawn; its line and its correlation are of all
 
@@ -37,7 +38,7 @@ def reward_plots(
     path: Path,
     labels: Mapping[str, str] | None = None,
 ) -> bool:
-    """Draw the reward, and a held-out metric where there is one, against length and motion.
+    """Draw all rewards, and a held-out metric where there is one, against length and motion.
 
     Args:
         results: the content of results.json.
@@ -79,16 +80,29 @@ def panels_of(results: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) ->
 
 
 def shown_metrics(results: Mapping[str, Any], metrics: Metrics, measured: Sequence[str]) -> list[str]:
-    """The reward, and after it the first metric of clips that no method was trained on, if any."""
+    """The rewards that were measured, by the run's reward or by one of an evaluator's own, and after them a held-out metric, if any:
+    the first one of clips that is no reward and no metric of motion, and that no method was trained on."""
     cards, trained = results.get("evaluators", {}), results.get("run", {}).get("trained_on", {})
     main = [name for name in metrics.main(measured) if name in measured and metrics[name].better is not None]
 
     def of(need: str, name: str) -> bool:
         return need in cards.get(metrics.evaluator_of(name) or "", {}).get("needs", ())
 
-    rewards = [name for name in main if of("scores", name)] or [name for name in measured if name == "reward"]
-    held_out = [name for name in main if of("clips", name) and metrics.evaluator_of(name) not in trained]
-    return [*rewards[:1], *(name for name in held_out[:1] if name not in rewards)] if rewards else []
+    def judges_by_a_reward(name: str) -> bool:
+        return bool(cards.get(metrics.evaluator_of(name) or "", {}).get("rewards"))
+
+    of_cards = [name for card in cards.values() for name in card.get("rewards", ())]
+    older = [name for name in main if of("scores", name)] or [name for name in measured if name == "reward"]
+    rewards = [name for name in dict.fromkeys(of_cards) if name in measured] or older[:1]
+    held_out = [
+        name
+        for name in main
+        if of("clips", name)
+        and not judges_by_a_reward(name)
+        and metrics.flag_of(name) not in trained
+        and name not in MOTION
+    ]
+    return [*rewards, *(name for name in held_out[:1] if name not in rewards)] if rewards else []
 
 
 def rank_correlation(x: Floats, y: Floats) -> float | None:

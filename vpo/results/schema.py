@@ -35,6 +35,9 @@ class Summary(Part):
         n_failed: on how many more queries it failed.
         ci95: half the width of the mean's 95 % interval; None where there is none: of a single query, and of none.
         low, high: its ends. Of a share near 0 or 1 they lie unevenly about the mean. None in files of an older version.
+        part: of a number that is made of others, the share of a benchmark that these were measured on; None where it is all of it,
+            or no benchmark says how much that is.
+        n_clips, n_clips_failed: of a metric of several clips a query, the clips behind the mean, and how many more failed.
     """
 
     mean: float | None
@@ -43,6 +46,35 @@ class Summary(Part):
     ci95: float | None
     low: float | None = None
     high: float | None = None
+    n_clips: Count | None = None
+    n_clips_failed: Count | None = None
+    part: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+
+class Difference(Part):
+    """How much more one method has of a metric than the reference, on the same queries (`vpo.results.intervals.Gain`).
+
+    Attributes:
+        mean, low, high: of the difference, with its 95 % interval.
+        n: queries that were measured under both.
+        p: of the paired permutation test.
+        p_holm: the same, corrected after Holm over all differences of the run.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: Count
+    p: float
+    p_holm: float
+
+
+class Gains(Part):
+    """The paired differences of a run: of each method to `reference`, its first one, by metric and method."""
+
+    reference: str
+    resamples: Count
+    differences: dict[str, dict[str, Difference]]
 
 
 class Code(Part):
@@ -217,8 +249,8 @@ class RunFacts(Part):
         rows: by method, as in `methods`.
         stages: the results that the run asked for, in order.
         failed: items that failed, by stage, where some did.
-        trained_on: by evaluator, the methods whose policy was trained on the judge or reward that it judges by
-            (`vpo.results.held_out`).
+        trained_on: by evaluator, the methods that were trained on the judge or reward that it judges by, or chosen by it
+            (`vpo.results.held_out`); by "<evaluator>/<metric>" of a metric with a judge of its own.
         idle: shares of the time in which its results were made: by role, and of workers (`vpo.results.idle`).
         spent: what the run has asked of language models' servers, over all its starts; None where it asked none.
     """
@@ -259,12 +291,14 @@ class RunFacts(Part):
 
 
 class Results(Part):
-    """The whole file: means and intervals by method and metric, the evaluators' cards where they have some, and the run."""
+    """The whole file: means and intervals by method and metric, the evaluators' cards where they have some, and the run. Where it has
+    several methods `gains` says how far they are apart."""
 
     model_config = ConfigDict(title="results.json of vpo", serialize_by_alias=True)
 
     schema_version: int = Field(alias="schema", ge=1, le=SCHEMA)
     methods: dict[str, dict[str, Summary]]
+    gains: Gains | None = None
     evaluators: dict[str, Any] = {}
     run: RunFacts
 

@@ -47,6 +47,26 @@ def total(raw: Mapping[str, float]) -> float:
     return parts / (QUALITY_WEIGHT + SEMANTIC_WEIGHT)
 
 
+def official_quality(raw: Mapping[str, float]) -> float:
+    """`quality` of the metrics of an imported result file."""
+    return quality(_own_names(raw))
+
+
+def official_semantic(raw: Mapping[str, float]) -> float:
+    """`semantic` of the metrics of an imported result file."""
+    return semantic(_own_names(raw))
+
+
+def official_total(raw: Mapping[str, float]) -> float:
+    """`total` of the metrics of an imported result file."""
+    return total(_own_names(raw))
+
+
+def _own_names(raw: Mapping[str, float]) -> dict[str, float]:
+    """By VBench's own names of the dimensions."""
+    return {name.removeprefix("official_"): value for name, value in raw.items()}
+
+
 def normalised(raw: float, bounds: tuple[float, float]) -> float:
     """0 at the lower bound, 1 at the upper one."""
     low, high = bounds

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from vpo.build import Spec, batch_size_of, card_of
-from vpo.cards import EvaluatorCard, Weighted
+from vpo.cards import EvaluatorCard, MeanOfClips, Weighted
 from vpo.errors import UserError
 from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Rival, Sample, Score, Verdict
@@ -29,7 +29,8 @@ class Evaluate(Stage):
 
     The evaluator gets those of the optional inputs that its card asks for. Every test query is in one of two files:
 
-    - `items.jsonl`: what was measured, {"query_id", "metrics": {name: number or None}} and "weights" where the evaluator gave some;
+    - `items.jsonl`: what was measured, {"query_id", "metrics": {name: number or None}}, "weights" where the evaluator gave some, and
+      "clip_counts": {name: [clips measured, clips failed]} of metrics of several clips;
     - `failed.jsonl`: the queries whose prompt failed, or on which the evaluator did, with the metrics that would have applied.
     """
 
@@ -50,10 +51,11 @@ class Evaluate(Stage):
 
     def node(self) -> dict[str, Any]:
         """The node with the version that the evaluator's card says, and what stands in files that the evaluator names."""
-        return super().node() | {
+        node = super().node() | {
             "evaluator": with_contents(self.evaluator),
             "version": card_of(self.evaluator).version,
         }
+        return node | ({"clip_counts": True} if self.copies else {})  # which rows of several clips did not always have
 
     def work(self, context: Context, folder: Path) -> dict[str, int]:
         card, samples = card_of(self.evaluator), self._samples()
@@ -70,12 +72,16 @@ class Evaluate(Stage):
         )  # fmt: skip
         measured = {row["query_id"] for row in done.records}
         failed = [
-            {"query_id": one.query.id, "metrics": dict.fromkeys(card.applicable(one))}
+            {"query_id": one.query.id, **_row(dict.fromkeys(card.applicable(one)), card, self.copies or 1)}
             for one in samples
             if one.query.id not in measured
         ]
         write_rows(folder / "failed.jsonl", failed)
         return _counts([*done.records, *failed])
+
+    def metrics_by(self) -> dict[str, str]:
+        """The argument of the evaluator on which a metric rests, by the metric's name, where its card says so."""
+        return {one.name: one.by for one in card_of(self.evaluator).metrics if one.by}
 
     def _samples(self) -> list[Sample]:
         """One sample a test query; the prompt of a query on which the method failed is that failure."""
@@ -161,7 +167,9 @@ def measure(
             "correct it, or leave it out"
         ) from error
     return [
-        metrics if isinstance(metrics, Failure) else {"query_id": one.query.id, **_row(metrics, card)}
+        metrics
+        if isinstance(metrics, Failure)
+        else {"query_id": one.query.id, **_row(metrics, card, max(len(one.clips), len(one.scores)))}
         for one, metrics in zip(samples, measured, strict=True)
     ]
 
@@ -179,8 +187,11 @@ def query_id(sample: Sample) -> str:
     return sample.query.id
 
 
-def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard) -> dict[str, Any]:
-    """{"metrics": numbers by name} and, where there are some, {"weights": by name}; what is not finite is None."""
+def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard, clips: int) -> dict[str, Any]:
+    """{"metrics": numbers by name} and, where there are some, {"weights": by name}; what is not finite is None.
+
+    Of a query with several clips also {"clip_counts": {name: [measured, failed]}}; a metric that failed has failed on all of them.
+    """
     for name, value in metrics.items():
         listed = card.metric_of(name)
         if listed is None:
@@ -193,7 +204,15 @@ def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard) ->
     numbers = {name: one.value if isinstance(one, Weighted) else one for name, one in metrics.items()}
     numbers = {name: None if one is None or not math.isfinite(one) else float(one) for name, one in numbers.items()}
     weights = {name: float(one.weight) for name, one in metrics.items() if isinstance(one, Weighted)}
-    return {"metrics": numbers} | ({"weights": weights} if weights else {})
+    counts = {
+        name: [one.tried - one.failed, one.failed] if isinstance(one, MeanOfClips | Weighted) else [0, clips]
+        for name, one in metrics.items()
+        if numbers[name] is None or isinstance(one, MeanOfClips | Weighted)
+    }
+    several = {name: one for name, one in counts.items() if sum(one) > 1}
+    return (
+        {"metrics": numbers} | ({"weights": weights} if weights else {}) | ({"clip_counts": several} if several else {})
+    )
 
 
 def _finder(entry: Entry | None, file: str, kind: type[R], field: str) -> Callable[[str], R | Failure | None]:

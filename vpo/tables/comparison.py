@@ -11,30 +11,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from vpo.cards import Metric, Weighted
+from vpo.cards import Metric
 from vpo.checking.choices import files_of
 from vpo.errors import UserError
-from vpo.results.intervals import (
-    RESAMPLES,
-    Gain,
-    SeedWeighted,
-    holm,
-    mean_and_deviation,
-    paired_bootstrap,
-    paired_weighted_bootstrap,
-)
+from vpo.results.gains import FEWER, Items, Sides, gain_between
+from vpo.results.intervals import RESAMPLES, Gain, holm, mean_and_deviation
 from vpo.results.metrics import Metrics
 from vpo.results.run_folder import ABSENT, Run
-from vpo.tables.marks import TrainedOn, marked_heading, trained_notes, trained_on
-from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, ends_notes, value_cell
+from vpo.tables.marks import ALIKE, ALPHA, TrainedOn, marked_heading, trained_notes, trained_on
+from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, ends_notes, failed_counts, value_cell
 from vpo.tables.spec import RowSpec, TableSpec, read_spec
 
 log = logging.getLogger(__name__)
-
-ALPHA = 0.05  # a difference whose corrected p is below it is called one
-ALIKE = "≈"
-Sides = Sequence[tuple[Sequence[Run], str]]  # of a comparison: runs, one a seed, and the method
-FEWER = 2_000  # resamples of a comparison of which only a mark is printed
 
 
 def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
@@ -138,7 +126,7 @@ def _check_metrics(spec: TableSpec, runs: Sequence[Run], used: Sequence[Run], me
         if used and name not in known and name not in metrics:
             raise UserError(f"{spec.path}: no run has the metric {name!r}; {_hint(name, known)}")
     for name in spec.gain_metrics:
-        if not metrics[name].pairs:
+        if not metrics.can_be_compared(name):
             raise UserError(
                 f"{spec.path}: gain.metrics has {name!r}, which is no mean over the queries but {metrics[name].aggregate}'s; no "
                 "interval of its paired differences is defined, so leave it out"
@@ -228,10 +216,10 @@ def _main_table(comparison: Comparison) -> Table:
             f"{ALIKE}: not distinguishable from the best of its column, p ≥ {ALPHA} (as in the table of gains; Holm over the column)."
         )
     failed = [
-        f"{spec.columns[name] or metrics[name].label} of {row.label} {row.cells[number].fields['n_failed']}"
+        f"{spec.columns[name] or metrics[name].label} of {row.label} {count}"
         for number, name in enumerate(spec.columns)
         for row in rows
-        if row.cells[number].fields["n_failed"]
+        if (count := failed_counts(row.cells[number].fields))
     ]
     notes += [f"Failed measurements, over all seeds: {', '.join(failed)}."] if failed else []
     if any(row.paper for row in spec.rows):
@@ -244,13 +232,13 @@ def _marked(comparison: Comparison, metric: Metric, cells: Sequence[Cell]) -> li
     """The cells of a column, marked where the queries do not tell them from the best one."""
     rows = comparison.spec.rows
     best = next((place for place, cell in enumerate(cells) if cell.bold), None)
-    if best is None or not metric.pairs:
+    if best is None or not comparison.metrics.can_be_compared(metric.name):
         return list(cells)
     p_values: dict[int, float] = {}
     for place, cell in enumerate(cells):
         if cell.bold or cell.missing:
             continue
-        gain = _gain(metric, _sides(comparison, rows[best], rows[place]), resamples=FEWER)
+        gain = _gain(comparison.metrics, metric.name, _sides(comparison, rows[best], rows[place]), resamples=FEWER)
         if gain is not None:
             p_values[place] = gain.p
     alike = {place for place, p in zip(p_values, holm(list(p_values.values())), strict=True) if p >= ALPHA}
@@ -267,7 +255,11 @@ def _cell(metric: Metric, row: RowSpec, runs: Iterable[Run], single: bool) -> Ce
     if single and measured:
         spread = measured[0]["ci95"]
     counts = {count: sum(one[count] for one in tried) for count in ("n", "n_failed")}
+    of_clips = [count for count in ("n_clips", "n_clips_failed") if any(one.get(count) is not None for one in tried)]
+    counts |= {count: sum(one.get(count) or 0 for one in tried) for count in of_clips}
     fields = {"mean": mean, "spread": spread, "seeds": len(measured), **counts}
+    parts = [one["part"] for one in measured if one.get("part") is not None]
+    fields |= {"part": min(parts)} if parts else {}
     if single and measured and measured[0].get("low") is not None:
         fields |= {end: measured[0][end] for end in ("low", "high")}
     if paper is None:
@@ -287,14 +279,14 @@ def _gain_table(comparison: Comparison) -> Table:
     spec, metrics, names = comparison.spec, comparison.metrics, list(comparison.spec.gain_metrics)
     row_of = {row.label: row for row in spec.rows}
     compared = [_sides(comparison, row_of[better], row_of[worse]) for better, worse in spec.pairs]
-    gains = [[_gain(metrics[name], sides) for name in names] for sides in compared]
+    gains = [[_gain(metrics, name, sides) for name in names] for sides in compared]
     p_values = [gain.p for of_pair in gains for gain in of_pair if gain is not None]
     corrected, count = iter(holm(p_values)), len(p_values)
     rows, failed = [], []
     for (better, worse), sides, of_pair in zip(spec.pairs, compared, gains, strict=True):
         label, cells = f"{better} − {worse}", []
         for name, gain in zip(names, of_pair, strict=True):
-            lost = len(set().union(*(_failed(runs, method, name) for runs, method in sides)))
+            lost = len(set().union(*(_failed(items, method, name) for items, method in sides)))
             cells.append(Cell() if gain is None else _gain_cell(metrics[name], gain, next(corrected), lost))
             failed += [f"{metrics[name].label} of {label} {lost}"] if lost else []
         rows.append(TableRow(label, cells))
@@ -311,46 +303,22 @@ def _gain_table(comparison: Comparison) -> Table:
 
 
 def _sides(comparison: Comparison, one: RowSpec, other: RowSpec) -> Sides:
-    """Two rows as they are compared: the runs of the seeds that both have, and their methods."""
+    """Two rows as they are compared: the items of the seeds that both have, and their methods."""
     chosen = comparison.chosen
     seeds = sorted(chosen[one.label].keys() & chosen[other.label].keys())
-    return [([chosen[row.label][seed] for seed in seeds], row.method) for row in (one, other)]
+    return [([chosen[row.label][seed].items for seed in seeds], row.method) for row in (one, other)]
 
 
-def _gain(metric: Metric, sides: Sides, resamples: int = RESAMPLES) -> Gain | None:
-    """The difference between two methods, each with its runs."""
-    a, b = (_measured(runs, method, metric.name) for runs, method in sides)
-    if not metric.mean_of_items:
-        return paired_weighted_bootstrap(a, b, resamples=resamples)
-    plain = ({query: [one and one[0] for one in pairs] for query, pairs in side.items()} for side in (a, b))
-    return paired_bootstrap(*plain, resamples=resamples)
+def _gain(metrics: Metrics, name: str, sides: Sides, resamples: int = RESAMPLES) -> Gain | None:
+    return gain_between(metrics[name], metrics.derived_of(name), sides, resamples)
 
 
-def _measured(runs: Sequence[Run], method: str, name: str) -> SeedWeighted:
-    """found[query id][number of the run] = (value, weight); None where the metric failed or does not apply."""
-    found: dict[str, list[tuple[float, float] | None]] = {}
-    for number, run in enumerate(runs):
-        for item in run.items:
-            if item["method"] == method:
-                of_query = found.setdefault(item["query_id"], [None] * len(runs))
-                value, before = item["metrics"].get(name), of_query[number]
-                if value is not None:  # rows of one query are pooled, as `vpo.results.gathering` does
-                    one = (value, item.get("weights", {}).get(name, 1.0))
-                    of_query[number] = one if before is None else _pooled(before, one)
-    return found
-
-
-def _pooled(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    pooled = Weighted.pooled(*zip(one, other, strict=True))
-    return pooled.value, pooled.weight
-
-
-def _failed(runs: Sequence[Run], method: str, name: str) -> set[tuple[int, str]]:
+def _failed(runs: Sequence[Items], method: str, name: str) -> set[tuple[int, str]]:
     """(number of the run, query id) wherever the metric applies and failed."""
     return {
         (number, item["query_id"])
-        for number, run in enumerate(runs)
-        for item in run.items
+        for number, items in enumerate(runs)
+        for item in items
         if item["method"] == method and item["metrics"].get(name, 0) is None
     }
 

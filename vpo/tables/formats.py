@@ -14,14 +14,14 @@ from typing import Any
 
 MISSING = "-"
 ENDS = "[ends]: where they lie unevenly, as those of a share near 0 or 100 % do."  # a note that a terminal does without
-# What follows a mean: half of its interval or both ends. The interval of a gain, before "4/5", is what a table of gains is for.
-_SPREAD = re.compile(r" ±.*| \[[^\]]*\](?! \d+/\d+).*")
+# What follows a mean, up to a mark: half of its interval or both ends. The interval of a gain, before "4/5", is what its table is for.
+_SPREAD = re.compile(r" ±.*?(?= ≈|$)| \[[^\]]*\](?! \d+/\d+).*?(?= ≈|$)")
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "×": r"$\times$", "≈": r"$\approx$",
-    "†": r"\dag{}", "‡": r"\ddag{}", "≥": r"$\geq$",
+    "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "≥": r"$\geq$",
 }  # fmt: skip
 
 

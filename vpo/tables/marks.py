@@ -1,4 +1,7 @@
-"""The mark of metrics by which a method was trained: no proof that it is better, so that the held-out ones are named beside them."""
+"""The marks of tables: of what is not distinguishable, of numbers of a part of a benchmark, of metrics by which a method was trained.
+
+These are no proof that it is better, so that the held-out ones are named beside them.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -7,6 +10,8 @@ from vpo.cards import Metric
 from vpo.results.metrics import Metrics
 
 TRAINED = "‡"
+ALIKE, ALPHA = "≈", 0.05  # a difference whose corrected p is below it is called one
+PARTIAL = "§"
 
 # By metric, the methods that were trained on what judges it.
 TrainedOn = Mapping[str, Collection[str]]
@@ -15,7 +20,7 @@ TrainedOn = Mapping[str, Collection[str]]
 def trained_on(metrics: Metrics, names: Collection[str], run: Mapping[str, Any]) -> TrainedOn:
     """Of these metrics those by which methods of a run were trained; `run` is as in results.json. Older files do not say."""
     by_evaluator = run.get("trained_on", {})
-    found = {name: by_evaluator.get(metrics.evaluator_of(name), ()) for name in names}
+    found = {name: by_evaluator.get(metrics.flag_of(name), ()) for name in names}
     return {name: methods for name, methods in found.items() if methods}
 
 
@@ -37,4 +42,7 @@ def trained_notes(listed: Sequence[Metric], trained: TrainedOn, names: Mapping[s
         return []
     held_out = [one.label for one in listed if one.name not in trained and one.better is not None]
     rest = f"held out: {', '.join(held_out)}" if held_out else "no ranked metric of this table is held out"
-    return [f"{TRAINED}: by the judge or reward that trained {', '.join(methods)}; {rest}."]
+    whose = "its" if len(methods) == 1 else "their"
+    return [
+        f"{TRAINED}: by the judge or reward that trained {', '.join(methods)}, or chose among {whose} prompts; {rest}."
+    ]

@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vpo.cards import WEIGHTED_MEAN, Derived, Metric, share
+from vpo.cards import WEIGHTED_MEAN, Metric, share
 from vpo.errors import UserError
 from vpo.records import Query, Sample
+from vpo.workers.vbench.totals import totals
 
 CLIPS = 5  # of a prompt
-SCORES = "vpo.results.vbench_scores"
 
 Scope = Literal["prompt-free", "prompt-aware", "suite"]
 
@@ -150,21 +150,7 @@ COUNTERS = Counters("vbench_failed_clips", "vbench_static_clips", "vbench_outsid
 LONG_COUNTERS = Counters("vbench_long_failed_clips", "vbench_long_static_clips", "vbench_long_outside_suite")
 
 # What the numbers of several dimensions are put together to: shown where all of them were measured.
-DERIVED = tuple(
-    Derived(
-        Metric(
-            f"vbench_{name}", f"VBench {name.capitalize()}", "higher", unit="%", scale=100.0, decimals=2, about=about,
-            aggregate=f"{SCORES}.{name}",
-        ),
-        of=names,
-        unless=(COUNTERS.outside,),
-    )
-    for name, about, names in (
-        ("quality", "of seven dimensions, normalised as on the leaderboard", tuple(DIMENSIONS)[:7]),
-        ("semantic", "of nine dimensions, normalised as on the leaderboard", tuple(DIMENSIONS)[7:]),
-        ("total", "(4 Quality + Semantic) / 5", tuple(DIMENSIONS)),
-    )
-)  # fmt: skip
+DERIVED = totals(unless=(COUNTERS.outside,))
 
 
 def chosen(names: Sequence[str], known: Mapping[str, Dimension], key: str, elsewhere: str) -> dict[str, Dimension]:

@@ -108,9 +108,11 @@ class InProcess:
             values = [job.found[name] for job in jobs if name in job.found]
             found = [one for one in values if isinstance(one, Weighted)]
             if found:
+                lost = len(failed) + sum(isinstance(one, Failure) for one in values)
                 row[self.dimensions[name].name] = Weighted.pooled(
-                    [one.value for one in found], [one.weight for one in found]
-                )
+                    [one.value for one in found], [one.weight for one in found],
+                    tried=len(values) + len(failed), failed=lost,
+                )  # fmt: skip
             elif not values or any(isinstance(one, Failure) for one in values):
                 row[self.dimensions[name].name] = None
         in_part = [[one for one in job.found.values() if isinstance(one, Failure)] for job in jobs]

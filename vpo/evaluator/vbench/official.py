@@ -151,7 +151,8 @@ class VBenchOfficial:
                 )
             values = [(one["value"], _weight(name, one["counts"], given[video])) for video, one in videos.items()]
             if values:
-                row[name] = Weighted.pooled(*zip(*values, strict=True))
+                away = len(missing) + len(failed)
+                row[name] = Weighted.pooled(*zip(*values, strict=True), tried=len(values) + away, failed=away)
             elif missing or not given:
                 row[name] = None  # what VBench itself leaves out is no failure
         if reasons and all(value is None for value in row.values()):

@@ -62,6 +62,7 @@ class RulesJudge:
     """
 
     languages = ("en",)  # of queries and prompts that it can read
+    eyes = ("the rule judge's rules",)  # by which `Kept` judges, too
 
     def __init__(
         self,

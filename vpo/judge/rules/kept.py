@@ -17,7 +17,12 @@ class Kept:
     """The share kept of each kind of request, over the queries that make one: things, colours, camera moves, shots, texts, speech ...
 
     Read by the rule judge's rules, whoever judges the run; English only. PEBench (Wan team, 2026) reports such pass rates by kind.
+
+    Attributes:
+        eyes: it judges as the rule judge does.
     """
+
+    eyes = ("the rule judge's rules",)
 
     card = EvaluatorCard(
         name="kept by kind",
