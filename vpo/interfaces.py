@@ -169,7 +169,11 @@ class Reward(Protocol):
 
 
 class Evaluator(Protocol):
-    """Measures prompts or clips."""
+    """Measures prompts or clips.
+
+    A class of ours may have a static method `check(node, config)`, which raises UserError when a config is composed: where no clip of
+    the run's generator could be measured, say.
+    """
 
     card: EvaluatorCard
     """An attribute of the class, read before anything is built. Where it depends on the arguments of the node, a static method

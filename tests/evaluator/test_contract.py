@@ -48,7 +48,9 @@ ASKING = ("clip_safety", "compositional", "winrate", "winrate_clips")
 
 @cache
 def config_of(name):
-    return compose(f"evaluator=[{name}]", *(["engine=vlm", "engine.model=tiny"] if name in ASKING else [])).config
+    more = {"vbench_long": ["evaluator.vbench_long.from_seconds=null"]}  # the sketch world's clips have 2 s
+    engine = ["engine=vlm", "engine.model=tiny"] if name in ASKING else []
+    return compose(f"evaluator=[{name}]", *engine, *more.get(name, ())).config
 
 
 class Models:
@@ -127,7 +129,6 @@ def node_of(name, models):
         for key in {"head", "head_file"} & node.keys():
             own[key] = str(Path(models["aesthetic_head"]) / "head.json")
         own |= {"viclip_file": str(Path(models["viclip"]) / "viclip.pth")} if "viclip_file" in node else {}
-        own |= {"from_seconds": None} if "from_seconds" in node else {}
         own |= {"max_new_tokens": 8, "tries": 1} if {"tries", "max_new_tokens"} <= node.keys() else {}
         return own
 

@@ -23,6 +23,7 @@ from vpo.evaluator.vbench.dimensions import (
     row_names,
 )
 from vpo.evaluator.vbench.jobs import Dropped, Job
+from vpo.evaluator.vbench.lengths import check_limit, refuse, seconds_made, seconds_of, too_long
 from vpo.evaluator.vbench.measures import FLOW, TEXT, Measures, Setup, check_files
 from vpo.records import Clip, Failure, Sample
 from vpo.storage.feature_store import FeatureStore
@@ -59,10 +60,6 @@ class InProcess:
     def problem_of(self, clip: Clip) -> Failure | None:
         """Why a clip of this length is not measured; None where it is. Raises ClipError where it cannot be read."""
         raise NotImplementedError
-
-    def seconds_of(self, clip: Clip) -> float:
-        """How long a clip is. Raises ClipError where neither its record nor its file says it."""
-        return clip.frames / (clip.fps or self.measures.reader.rate(clip.path))
 
     def measure(self, samples: Sequence[Sample]) -> list[Row | Failure]:
         """The dimensions that apply to each sample's query, of all its clips; a Failure where none of them could be measured."""
@@ -153,18 +150,23 @@ class VBench(InProcess):
     ) -> EvaluatorCard:  # fmt: skip
         """The card, by the dimensions. Raises UserError where a dimension cannot be measured here, or a setting is wrong."""
         listed = _chosen(dimensions)
-        if below_seconds is not None and not below_seconds > 0:
-            raise UserError(f"{KEY}.below_seconds={below_seconds} must be above 0, or null")
+        check_limit(below_seconds, f"{KEY}.below_seconds")
         check_cache(cache, KEY)
         return EvaluatorCard(
             name="VBench",
-            version="1",
+            version="2",  # 2: of one frame there is no motion, where 1 gave the dynamic degree 0
             about=_about(listed, models),
             needs=frozenset({"clips"}),
             metrics=(*(one.metric for one in listed.values()), *COUNTERS.metrics("VBench")),
             applies=lambda sample: row_names(sample, listed, COUNTERS),
             derived=DERIVED,
         )  # fmt: skip
+
+    @staticmethod
+    def check(node: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Raise UserError where all clips of a run would be too long."""
+        seconds = seconds_made(config)
+        refuse(None if seconds is None else too_long(seconds, node["below_seconds"], KEY), KEY)
 
     @staticmethod
     def check_files(node: Mapping[str, Any]) -> None:
@@ -181,13 +183,9 @@ class VBench(InProcess):
 
     def problem_of(self, clip: Clip) -> Failure | None:
         """Whether it is too long for VBench. Raises ClipError where it cannot be read."""
-        if self.below_seconds is None or (seconds := self.seconds_of(clip)) < self.below_seconds:
+        if self.below_seconds is None:
             return None
-        return Failure(
-            "too_long",
-            f"{seconds:.3g} s, and VBench is for clips below {self.below_seconds:g} s; evaluator=vbench_long is for longer ones, and "
-            f"{KEY}.below_seconds=null measures it all the same, as the leaderboard does with CogVideoX's of 6.1 s",
-        )
+        return too_long(seconds_of(clip, self.measures.reader), self.below_seconds, KEY)
 
 
 def check_cache(cache: Mapping[str, Any], key: str) -> None:
