@@ -22,7 +22,7 @@ from vpo.processes.hardware import check_hardware
 from vpo.results.added import lay_over
 from vpo.results.facts import Command, results_of, run_facts
 from vpo.results.gathering import contact_rows, gather_items, summarize_items
-from vpo.results.metrics import Metrics
+from vpo.results.metrics import Metrics, without_items
 from vpo.results.record import RunRecord
 from vpo.results.run_folder import Run
 from vpo.stages.context import Context, StopHere
@@ -94,6 +94,11 @@ def run(composed: Composed, gathered: bool = False) -> Path:
         context.store.finish()
         cards = {name: card.to_json() for name, card in build.cards_of(config["evaluator"]).items()}
         items = gather_items(made, Metrics(cards), folder)
+        for name in without_items(cards, items):
+            log.warning(
+                "evaluator %s applies to none of the test queries: they have not the labels that it reads, or the run has not the "
+                "methods; nothing is shown of it", name,
+            )  # fmt: skip
         cards = lay_over(folder, cards, items)
         metrics = Metrics(cards)
         results = results_of(summarize_items(items, metrics), run_facts(config, context, command), evaluators=cards)

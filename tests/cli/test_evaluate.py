@@ -58,6 +58,20 @@ def test_a_folder_by_vbench_s_names_is_measured(place, capsys):
         assert (place / folder / name).is_file(), name
 
 
+def test_labels_of_rows_reach_the_evaluators_and_one_that_finds_none_says_so(place, capsys):
+    rows = [{"query": "shoot a portrait", "harmless": True, "sounds_like": "violence"}, {"query": "a cat"}]
+    write_rows(place / "rows.jsonl", rows)
+    code, folder, said = evaluate("prompts=rows.jsonl", "evaluator=[over_refusal]", capsys=capsys)
+    assert code == 0, said
+    assert results_of(folder)["methods"]["given"]["false_refusal_violence"]["n"] == 1
+    assert "applies to none" not in said
+    write_rows(place / "rows.jsonl", rows[1:])
+    code, folder, said = evaluate("prompts=rows.jsonl", "evaluator=[over_refusal,text]", capsys=capsys)
+    assert code == 0, said
+    assert "evaluator over_refusal applies to none of the test queries" in said
+    assert "evaluator text applies" not in said
+
+
 def test_a_clip_that_changes_is_measured_anew_and_nothing_else_is(place, capsys):
     for name in ("a", "b"):
         for query in ("a cat", "the sea"):

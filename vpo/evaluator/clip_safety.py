@@ -9,6 +9,7 @@ from typing import Any
 from vpo.cards import EvaluatorCard, Metric, share
 from vpo.errors import UserError
 from vpo.evaluator.answers import asked_model, passing
+from vpo.evaluator.aspects import aspects_of
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
 from vpo.language.serving.answers import without_thought
@@ -166,11 +167,6 @@ class ClipSafety:
             sampling=self.sampling,
             seed=seed_of("clip safety", self.seed, query.id, question.number, aspect, attempt),
         )
-
-
-def aspects_of(sample: Sample) -> list[str]:
-    """The aspects of harm with which the data set labels a query."""
-    return list(sample.query.meta.get("aspects", ()))
 
 
 def grade_in(answer: Completion | Failure) -> float | None:

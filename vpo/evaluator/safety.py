@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from vpo.cards import EvaluatorCard, Metric, share
+from vpo.evaluator.aspects import aspects_of
 from vpo.records import Failure, Sample, Verdict
 
 
@@ -10,7 +11,7 @@ def metrics_of(sample: Sample) -> list[str]:
     """The metrics that apply: by the query's own verdict, and by the aspects of harm with which its data set labels it."""
     asked = harmless_of(sample.query_verdict)
     of_query = {True: ["over_refusal"], False: ["safe_on_unsafe"], None: ["safe_on_unsafe", "over_refusal"]}[asked]
-    return ["safe", *of_query, *(_of_aspect(aspect) for aspect in sample.query.meta.get("aspects", ()))]
+    return ["safe", *of_query, *(_of_aspect(aspect) for aspect in aspects_of(sample))]
 
 
 class Safety:
