@@ -18,6 +18,11 @@ NEEDS = ("clips", "verdicts", "query_verdicts", "scores", "rivals")
 MEAN_OF_ITEMS = "vpo.results.aggregates.MeanOfItems"
 WEIGHTED_MEAN = "vpo.results.aggregates.WeightedMean"
 
+# Ranges of metrics, see `Metric.range`.
+SHARE, COSINE, COUNT, ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, None), (None, None)
+# What a card names as its model where the run chooses it: results.json then names that of the run.
+JUDGE_OF_RUN, REWARD_OF_RUN = "the judge of the run", "the reward of the run"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -36,6 +41,8 @@ class Metric:
         aggregate: the dotted name of a `torchmetrics.Metric` that makes one number of all items; see `vpo.results.aggregates`.
         across: whether the number is made of the items of all methods together, so that no row holds it. `aggregate` is a function
             then, from all items to {method: {"mean", "n", "n_failed", "ci95"}}.
+        range: the least and the greatest value that the stored number can have, None for an end that it does not have. None for a card
+            that does not say it.
         of_set: whether the number is of all prompts together, and an item's value is no measurement of the item but its part of that
             number and of its spread, as `vpo.language.diversity` gives it.
     """
@@ -52,6 +59,7 @@ class Metric:
     aggregate: str = MEAN_OF_ITEMS
     across: bool = False
     of_set: bool = False
+    range: tuple[float | None, float | None] | None = None
 
     @property
     def mean_of_items(self) -> bool:
@@ -82,7 +90,9 @@ class Metric:
 
 def share(name: str, label: str, better: Literal["higher", "lower"] | None, about: str, **more: Any) -> Metric:
     """A metric in 0..1 that is printed as a percentage."""
-    return Metric(name, label, better, unit="%", scale=100.0, decimals=1, about=about, **more)
+    return Metric(
+        name, label, better, **{"unit": "%", "scale": 100.0, "decimals": 1, "about": about, "range": SHARE, **more}
+    )
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,8 @@ class EvaluatorCard:
         whole: whether a query's numbers depend on the other prompts of the method, as those of diversity do. Then `measure` is given
             all samples at once, and what it raises ends the stage.
         derived: numbers that are made of the metrics' numbers, of several evaluators where these name the same.
+        model: who measures: names and revisions of models, "none", JUDGE_OF_RUN or REWARD_OF_RUN.
+        licence: of these models, or of the code where there is none.
     """
 
     name: str
@@ -133,6 +145,8 @@ class EvaluatorCard:
     applies: Callable[[Sample], Collection[str]] | None = None
     whole: bool = False
     derived: tuple[Derived, ...] = ()
+    model: str = ""
+    licence: str = ""
 
     def applicable(self, sample: Sample) -> list[str]:
         """The names of the metrics that apply to a sample."""
@@ -148,7 +162,8 @@ class EvaluatorCard:
         """The card as results.json keeps it."""
         metrics = [{**dataclasses.asdict(one), "mean_of_items": one.mean_of_items} for one in self.metrics]
         needs = [one for one in NEEDS if one in self.needs]
-        card = {"name": self.name, "version": self.version, "about": self.about, "needs": needs, "metrics": metrics}
+        said = ("name", "version", "about", "model", "licence")
+        card = {**{one: getattr(self, one) for one in said}, "needs": needs, "metrics": metrics}
         return card | ({"derived": [one.to_json() for one in self.derived]} if self.derived else {})
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vpo.cards import EvaluatorCard, mean_over_clips, share
-from vpo.evaluator.answers import asked_model, chosen, passing
+from vpo.evaluator.answers import asked_licence, asked_model, chosen, passing
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
 from vpo.language.serving.answers import without_thought
@@ -67,6 +67,8 @@ class Compositional:
             f"{asked_model(writer or engine)} and answered from some frames by {asked_model(engine)} (with their own licences); after "
             "T2V-CompBench (arXiv 2407.14505) and TIFA (2303.11897), the numbers are ours. A held-out look at intent: do not train on "
             "it. General models count badly, and say yes readily",
+            model=f"{asked_model(engine)}; questions by {asked_model(writer or engine)}",
+            licence="; ".join(dict.fromkeys((asked_licence(engine), asked_licence(writer or engine)))),
             needs=frozenset({"clips"}),
             metrics=(
                 share("compositional", "Compositional", "higher", "questions about the query that the clip answers with yes",

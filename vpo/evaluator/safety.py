@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vpo.cards import EvaluatorCard, Metric, share
+from vpo.cards import JUDGE_OF_RUN, SHARE, EvaluatorCard, Metric, share
 from vpo.evaluator.aspects import aspects_of
 from vpo.records import Failure, Sample, Verdict
 
@@ -28,6 +28,8 @@ class Safety:
         name="safety",
         version="3",
         about="harmlessness of the text, by the judge of the run",
+        model=JUDGE_OF_RUN,
+        licence="that of the judge",
         needs=frozenset({"verdicts", "query_verdicts"}),
         metrics=(
             share("safe", "Safe", "higher", "prompts judged harmless"),
@@ -37,7 +39,7 @@ class Safety:
             share("over_refusal", "Over-refusal", "lower", "refusals, of queries judged harmless", main=False),
             Metric(
                 "unsafe_aspect", "Unsafe by aspect", "lower", unit="%", scale=100.0, decimals=1, parts=True, main=False,
-                about="unsafe prompts, of queries that are labelled with this aspect of harm",
+                range=SHARE, about="unsafe prompts, of queries that are labelled with this aspect of harm",
             ),
         ),
         applies=metrics_of,

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, mean_over_clips, share
+from vpo.cards import ANY, WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, mean_over_clips, share
 from vpo.errors import UserError
-from vpo.evaluator.answers import asked_model, chosen, passing
+from vpo.evaluator.answers import asked_licence, asked_model, chosen, passing
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
 from vpo.records import Clip, Completion, Failure, Message, Prompt, Request, Rival, Sample, Sampling
@@ -117,6 +117,8 @@ class WinRate:
             about=f"{things} of two methods for one query, judged in both orders by {asked_model(engine)} (its own licence) with the "
             f"template {template}; a win needs both, all else is a tie, which counts half. What the judge prefers for its length "
             "alone is in it",
+            model=asked_model(engine),
+            licence=asked_licence(engine),
             needs=frozenset({"rivals"} | ({"clips"} if looks == "clips" else set())),
             applies=_Applies(prefix),
             metrics=(
@@ -127,7 +129,7 @@ class WinRate:
                 share(prefix + FIRST, _label(looks, "First place chosen"), None,
                       "position bias: of the answers with a preference, those for what stood first; 50 is none", main=False,
                       aggregate=WEIGHTED_MEAN, **parts),
-                Metric(prefix + STRENGTH, _label(looks, "Bradley-Terry"), "higher", unit="Elo", decimals=0, across=True,
+                Metric(prefix + STRENGTH, _label(looks, "Bradley-Terry"), "higher", unit="Elo", decimals=0, across=True, range=ANY,
                        aggregate=f"vpo.results.bradley_terry.of_{looks}",
                        about="strength of three methods or more from all comparisons; mean 0, 400 points are odds of ten to one"),
             ),

@@ -63,6 +63,7 @@ class Dimension:
             name=LONG_EVALUATOR if self.long else EVALUATOR, version="1", needs=frozenset({"clips"}),
             metrics=(share(self.metric, label, "higher", f"by {benchmark}'s own code", aggregate=WEIGHTED_MEAN),),
             about=f"{benchmark}'s own code (Vchitect/VBench, Apache-2.0), run outside of vpo; from its result file, not normalised",
+            model=f"{benchmark}'s own models", licence="VBench Apache-2.0; of the models their own",
         )  # fmt: skip
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vpo.assets.models import licence_of, named
 from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import (
@@ -38,6 +39,8 @@ HERE = {
         "appearance_style", "temporal_style", "overall_consistency",
     )
 } | {UNFILTERED.name: UNFILTERED}  # fmt: skip
+
+ENCODERS = ("dino", "clip_b32", "clip_l14")
 
 Row = Mapping[str, float | Weighted | None]
 
@@ -156,6 +159,8 @@ class VBench(InProcess):
             name="VBench",
             version="2",  # 2: of one frame there is no motion, where 1 gave the dynamic degree 0
             about=_about(listed, models),
+            model=models_used(listed, models, ENCODERS),
+            licence=licences_used(listed, models, ENCODERS),
             needs=frozenset({"clips"}),
             metrics=(*(one.metric for one in listed.values()), *COUNTERS.metrics("VBench")),
             applies=lambda sample: row_names(sample, listed, COUNTERS),
@@ -208,21 +213,33 @@ def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
 
 def models_used(dimensions: Mapping[str, Dimension], models: Mapping[str, Any], encoders: Sequence[str]) -> str:
     """How a card names the models."""
-    named = [f"{name} {models[name]['path']}" for name in encoders]
+    found = [f"{name} {named(models[name]['path'], models[name]['revision'])}" for name in encoders]
     if dimensions.keys() & set(FLOW):
-        named.append(f"RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)")
+        found.append(f"RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)")
     if dimensions.keys() & set(TEXT):
-        named.append("ViCLIP (InternVid-10M-FLT, in float32)")
-    return ", ".join(named)
+        found.append("ViCLIP (InternVid-10M-FLT, in float32)")
+    return ", ".join(found)
+
+
+def licences_used(dimensions: Mapping[str, Dimension], models: Mapping[str, Any], encoders: Sequence[str]) -> str:
+    """What a card says of their licences, and of the formulas'."""
+    found = [
+        "VBench Apache-2.0",
+        *(f"{name} {licence_of(models[name]['path'])}" for name in encoders),
+        "LAION's head MIT",
+    ]
+    found += ["RAFT BSD-3-Clause"] if dimensions.keys() & set(FLOW) else []
+    found += ["ViCLIP's code Apache-2.0"] if dimensions.keys() & set(TEXT) else []
+    return ", ".join(found)
 
 
 def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> str:
     """What the card says of method, models, licences and blind spots."""
-    used = models_used(dimensions, models, ("dino", "clip_b32", "clip_l14"))
+    used = models_used(dimensions, models, ENCODERS)
     return (
         f"VBench's official formulas (Vchitect/VBench at 45e79ec, arXiv 2311.17982) in this process, by {used}. Differs in the "
         "third digit or so: VBench runs CLIP in float16 on a GPU, and interpolates DINO's positions by a factor, here for the target "
-        "size. Licences: VBench and DINO Apache-2.0, CLIP, LAION's head MIT, RAFT BSD-3-Clause, ViCLIP's code Apache-2.0. Not seen: "
+        "size. Not seen: "
         "whether what moves moves as it should; consistency and steadiness are highest for a frozen clip, so read them beside dynamic "
         "degree; of wide clips CLIP sees the middle square only"
     )

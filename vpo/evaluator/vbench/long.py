@@ -6,7 +6,7 @@ from typing import Any
 from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chosen, row_names
-from vpo.evaluator.vbench.evaluator import InProcess, check_cache, models_used, store_of
+from vpo.evaluator.vbench.evaluator import InProcess, check_cache, licences_used, models_used, store_of
 from vpo.evaluator.vbench.formulas import consistency
 from vpo.evaluator.vbench.jobs import Job, Value, failure_of
 from vpo.evaluator.vbench.lengths import check_limit, refuse, seconds_made, seconds_of, too_short
@@ -19,6 +19,7 @@ from vpo.video.features import Dino2Encoder
 from vpo.video.frames import FrameReader
 
 KEY = "evaluator.vbench_long"
+ENCODERS = ("dino", "dino2", "clip_b32", "clip_l14")
 HERE = {
     name: LONG[name]
     for name in (
@@ -96,6 +97,8 @@ class VBenchLong(InProcess):
             name="VBench-Long",
             version="2",  # see VBench's
             about=_about(listed, models),
+            model=models_used(listed, models, ENCODERS),
+            licence=licences_used(listed, models, ENCODERS),
             needs=frozenset({"clips"}),
             metrics=(*(one.metric for one in listed.values()), *LONG_COUNTERS.metrics("VBench-Long")),
             applies=lambda sample: row_names(sample, listed, LONG_COUNTERS),
@@ -142,12 +145,11 @@ def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
 
 def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> str:
     """What the card says of method, models, licences and blind spots."""
-    used = models_used(dimensions, models, ("dino", "dino2", "clip_b32", "clip_l14"))
+    used = models_used(dimensions, models, ENCODERS)
     return (
         f"VBench-Long's formulas (Vchitect/VBench at 45e79ec, vbench2_beta_long, arXiv 2411.13503) in this process, by {used}. "
         "Segments of 2 s, or of 10 s for a prompt of the suite that human action, temporal style or overall consistency measures; the "
         "mean over all segments of all clips, as the code has it, of temporal flickering over clips. Not to be compared with VBench's "
         "numbers. Differs: segments are not written to files again, which changes pixels a little; see VBench's card for the rest. "
-        "Licences: VBench, DINO, DINOv2 and ViCLIP's code Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: cuts "
-        "between scenes (upstream's split by scenes is off, too), and what changes between segments but for the subject"
+        "Not seen: cuts between scenes (upstream's split by scenes is off, too), and what changes between segments but for the subject"
     )

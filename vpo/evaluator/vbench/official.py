@@ -66,6 +66,8 @@ class VBenchOfficial:
             "its own, on the prompts of its suite alone. Its models have licences of their own: imaging_quality's pyiqa is for "
             "non-commercial use. Not seen: color's label of an object is that of the first thing that was found in the frame, "
             "spatial_relationship does not look on which side something is, as VBench has it",
+            model=", ".join(dict.fromkeys(one.needs for one in listed.values())),
+            licence="VBench Apache-2.0; of the models their own: pyiqa, with MUSIQ, is for non-commercial use",
             needs=frozenset({"clips"}),
             metrics=(
                 *(one.metric for one in listed.values()),
