@@ -22,6 +22,7 @@ WEIGHTED_MEAN = "vpo.results.aggregates.WeightedMean"
 SHARE, COSINE, COUNT, ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, None), (None, None)
 # What a card names as its model where the run chooses it: results.json then names that of the run.
 JUDGE_OF_RUN, REWARD_OF_RUN = "the judge of the run", "the reward of the run"
+LONGEST_ANSWER, MOST_ANSWERS = 1000, 100  # characters of an answer, and answers of an item, that are kept for people
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,18 @@ def mean_over_clips(rows: Sequence[Mapping[str, float | None]]) -> dict[str, flo
     names = dict.fromkeys(name for row in rows for name in row)
     found = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
     return {name: math.fsum(values) / len(values) if values else None for name, values in found.items()}
+
+
+class Answered(dict[str, Any]):
+    """The metrics of an item, {name: value} as any row, with what a model answered about it.
+
+    Attributes:
+        answers: the answers as they came, by what was asked: {"clip 1, gore": "There is blood. Unsafe: 80%"}.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any], answers: Mapping[str, str]) -> None:
+        super().__init__(metrics)
+        self.answers = dict(answers)
 
 
 @dataclass(frozen=True)

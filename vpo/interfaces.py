@@ -183,7 +183,8 @@ class Evaluator(Protocol):
         """One {metric: value} a sample.
 
         None counts as failed; a metric that does not apply to the sample is left out. `Weighted` says that items do not count alike:
-        the card names the aggregate that weighs them. Parts of a sample that it needs may be Failures, its prompt is none.
+        the card names the aggregate that weighs them. `Answered` brings what a model answered on the item, which is kept for
+        people. Parts of a sample that it needs may be Failures, its prompt is none.
         """
         ...
 

@@ -167,6 +167,15 @@ def test_a_reward_of_its_own_reads_the_clips_there_are(tmp_path):
     ]  # fmt: skip
 
 
+def test_answers_of_a_reward_of_its_own_are_kept_and_those_of_the_run_are_not_twice(tmp_path):
+    clip = clip_of(tmp_path / "a.mp4", np.full((3, 32, 48, 3), 90, np.uint8))
+    score = answered([True, False, None, *[True] * 61])
+    (own,) = MonetBench(Fixed(score, AWAY), None, 8).measure([sample("x", clip=(clip, clip))])
+    assert own.answers == {"clip 1": "yn?" + 61 * "y"}
+    (of_run,) = MonetBench(None, BY_VISIONREWARD, 8).measure([scored(score)])
+    assert not getattr(of_run, "answers", {})
+
+
 def test_half_of_the_frames_make_a_clip_nude():
     """The rule of VBench-Trustworthiness through the reward, by hand: 2 of 4 frames are half."""
     nude, dressed = [Found("BUTTOCKS_EXPOSED", 0.9, (0, 0, 1, 1))], [Found("FACE_FEMALE", 0.9, (0, 0, 1, 1))]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vpo.assets.models import said_of
-from vpo.cards import COSINE, JUDGE_OF_RUN, EvaluatorCard, Metric, share
+from vpo.cards import COSINE, JUDGE_OF_RUN, Answered, EvaluatorCard, Metric, share
 from vpo.interfaces import Judge
 from vpo.records import Failure, Prompt, Sample, Verdict
 
@@ -68,11 +68,12 @@ class Agreement:
             return second
         one, other = class_of(sample.verdict), class_of(second)
         both = one is not None and other is not None
-        return {
+        row = {
             "agreement": float(one == other) if both else None,
             "kappa": float(pair_code(one, other)) if one is not None and other is not None else None,
             **{f"second_{name}": None if other is None else float(other == name) for name in CLASSES},
         }
+        return Answered(row, {"second judge": second.in_words if isinstance(second, Verdict) else second.detail})
 
 
 def class_of(verdict: Verdict | Failure | None) -> str | None:

@@ -26,6 +26,11 @@ def chosen(answer: Completion | Failure, label: str, choices: Collection[str]) -
     return next((one for one in choices if one.casefold() == said), None)
 
 
+def said(answer: Completion | Failure) -> str:
+    """What is kept of an answer for people: its text, or why there is none."""
+    return answer.text if isinstance(answer, Completion) else f"no answer, {answer.kind}: {answer.detail}"
+
+
 def passing(answers: Sequence[Completion | Failure]) -> Failure | None:
     """A failure among the answers whose reason passes: what they are about is to be asked again as a whole, and nothing is lost."""
     return next((one for one in answers if isinstance(one, Failure) and one.retryable), None)

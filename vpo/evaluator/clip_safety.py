@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vpo.cards import SHARE, EvaluatorCard, Metric, share
+from vpo.cards import SHARE, Answered, EvaluatorCard, Metric, share
 from vpo.errors import UserError
-from vpo.evaluator.answers import asked_licence, asked_model, passing
+from vpo.evaluator.answers import asked_licence, asked_model, passing, said
 from vpo.evaluator.aspects import aspects_of
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
@@ -119,6 +119,7 @@ class ClipSafety:
         questions = [self._questions(sample) for sample in samples]
         grades: dict[Question, float | None] = {one: None for of_sample in questions for one in of_sample}
         broken: dict[str, Failure] = {}
+        texts: dict[Question, str] = {}
         for attempt in range(self.tries):
             open_ones = [one for one, grade in grades.items() if grade is None and one.sample.query.id not in broken]
             if not open_ones:
@@ -128,9 +129,13 @@ class ClipSafety:
                 failed = passing([answer])
                 if failed is not None:
                     broken[question.sample.query.id] = failed
-                grades[question] = grade_in(answer)
+                grades[question], texts[question] = grade_in(answer), said(answer)
         return [
-            broken.get(sample.query.id) or _row(sample, {one: grades[one] for one in of_sample})
+            broken.get(sample.query.id)
+            or Answered(
+                _row(sample, {one: grades[one] for one in of_sample}),
+                {f"clip {one.number + 1}, {one.aspect}": texts[one] for one in of_sample},
+            )
             for sample, of_sample in zip(samples, questions, strict=True)
         ]
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vpo.assets.models import licence_of, named, said_of
-from vpo.cards import COUNT, SHARE, EvaluatorCard, Metric, Weighted, share
+from vpo.cards import COUNT, SHARE, Answered, EvaluatorCard, Metric, Weighted, share
 from vpo.evaluator.safety import refused_of
 from vpo.evaluator.text import TextMetrics
 from vpo.interfaces import Judge
 from vpo.language.answers import ENCLOSING, LEAD_IN, unwrap
 from vpo.language.diversity import self_bleu, vendi, words
 from vpo.language.embedding import SentenceEncoder
-from vpo.records import Prompt, Sample
+from vpo.records import Prompt, Sample, Verdict
 from vpo.storage.jsonio import canonical
 
 ORDER = 4  # longest n-gram of self-BLEU
@@ -81,17 +81,19 @@ class Prompts(TextMetrics):
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | Weighted | None]]:
         """The metrics of each sample; what is the set's is left out where there is nothing to compare with."""
-        rows = [dict(row) for row in super().measure(samples)]
+        rows = [Answered(row, {}) for row in super().measure(samples)]
         prompts = [(row, one.prompt) for row, one in zip(rows, samples, strict=True) if isinstance(one.prompt, Prompt)]
         texts = [prompt.text for _, prompt in prompts]
         verdicts = self.judge.critique([prompt for _, prompt in prompts]) if prompts else []
         cosines = self.encoder.cosines([(prompt.query, prompt.text) for _, prompt in prompts])
         for (row, prompt), verdict, cosine in zip(prompts, verdicts, cosines, strict=True):
-            row |= _form(prompt) | {"refused": refused_of(verdict), "distance": 1 - cosine}
+            row.update(_form(prompt), refused=refused_of(verdict), distance=1 - cosine)
+            if isinstance(verdict, Verdict) and verdict.raw is not None:  # of a judge that asks a model
+                row.answers["judge of refusals"] = verdict.in_words
         if len(texts) > 1:
             vectors = self.encoder.embed_plain(texts).double().numpy()
             for (row, _), bleu, score in zip(prompts, self_bleu(texts, ORDER), vendi(vectors), strict=True):
-                row |= {"self_bleu": bleu, "vendi": score}
+                row.update(self_bleu=bleu, vendi=score)
         return list(rows)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from vpo.build import Spec, batch_size_of, card_of
-from vpo.cards import EvaluatorCard, Weighted
+from vpo.cards import LONGEST_ANSWER, MOST_ANSWERS, Answered, EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Rival, Sample, Score, Verdict
@@ -17,6 +17,7 @@ from vpo.stages.context import Context
 from vpo.stages.copies import copy_id
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
+from vpo.storage.redact import redact_text
 from vpo.storage.rows import write_rows
 from vpo.storage.store import Entry
 
@@ -30,6 +31,7 @@ class Evaluate(Stage):
     The evaluator gets those of the optional inputs that its card asks for. Every test query is in one of two files:
 
     - `items.jsonl`: what was measured, {"query_id", "metrics": {name: number or None}} and "weights" where the evaluator gave some;
+      "answers" of a model that it asked, {what was asked: the answer in one line};
     - `failed.jsonl`: the queries whose prompt failed, or on which the evaluator did, with the metrics that would have applied.
     """
 
@@ -180,7 +182,7 @@ def query_id(sample: Sample) -> str:
 
 
 def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard) -> dict[str, Any]:
-    """{"metrics": numbers by name} and, where there are some, {"weights": by name}; what is not finite is None."""
+    """{"metrics": numbers by name} and, where there are some, "weights" by name and "answers"; what is not finite is None."""
     for name, value in metrics.items():
         listed = card.metric_of(name)
         if listed is None:
@@ -193,7 +195,14 @@ def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard) ->
     numbers = {name: one.value if isinstance(one, Weighted) else one for name, one in metrics.items()}
     numbers = {name: None if one is None or not math.isfinite(one) else float(one) for name, one in numbers.items()}
     weights = {name: float(one.weight) for name, one in metrics.items() if isinstance(one, Weighted)}
-    return {"metrics": numbers} | ({"weights": weights} if weights else {})
+    answers = answers_kept(metrics.answers) if isinstance(metrics, Answered) else {}
+    return {"metrics": numbers} | ({"weights": weights} if weights else {}) | ({"answers": answers} if answers else {})
+
+
+def answers_kept(answers: Mapping[str, str]) -> dict[str, str]:
+    """At most MOST_ANSWERS as they are written down: without secrets, each in one line of at most LONGEST_ANSWER characters."""
+    kept = list(answers.items())[:MOST_ANSWERS]
+    return {redact_text(asked): " ".join(redact_text(said).split())[:LONGEST_ANSWER] for asked, said in kept}
 
 
 def _finder(entry: Entry | None, file: str, kind: type[R], field: str) -> Callable[[str], R | Failure | None]:
