@@ -131,6 +131,20 @@ def test_the_numbers_are_those_of_vbenchs_own_way(tiny: Path, suite: list[Sample
     assert abs(means - dimension(rows, "subject_consistency", card)) > 1e-3, "the weights change nothing here"
 
 
+def test_a_clip_goes_through_viclip_once_for_both_of_its_dimensions(tiny: Path, tmp_path: Path) -> None:
+    names = ["temporal_style", "overall_consistency"]
+    path = write(tmp_path / "clip.mp4", 0, 9)
+    evaluator = build(node(tiny, dimensions=names))
+    viclip, seen = evaluator.measures.viclip, []
+    embedding = viclip.embedding
+    viclip.embedding = lambda frames: seen.append(1) or embedding(frames)
+    rows = measured(evaluator, [sample(query(0, names), path, path), sample(query(1, names[:1]), path)])
+    assert len(seen) == 3  # of three clips, two of them on two dimensions
+    assert rows[0]["temporal_style"].value == pytest.approx(rows[0]["overall_consistency"].value, abs=1e-6)
+    (alone,) = measured(build(node(tiny, dimensions=names[1:])), [sample(query(0, names), path, path)])
+    assert alone["overall_consistency"].value == pytest.approx(rows[0]["overall_consistency"].value, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", ["overall_consistency", "temporal_style"])
 def test_consistency_with_the_text_is_vbenchs(tiny: Path, suite: list[Sample], name: str) -> None:
     """Eight middle frames, whole grey levels, and the user's query, not the prompt that was rendered."""
