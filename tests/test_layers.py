@@ -38,7 +38,7 @@ ALLOWED = {
     "backbone": {"language", "storage", "templates"},
     "dataset": {"external", "storage", "templates"},
     "external": {"dataset", "storage", "workers"},  # of data sets the reading of files
-    "evaluator": {"language", "storage", "templates", "video", "workers"},
+    "evaluator": {"assets", "language", "storage", "templates", "video", "workers"},
     "executor": {"processes", "storage"},
     "human": {"feedback", "storage"},
     "generator": {"assets", "external", "language", "storage", "video", "workers"},

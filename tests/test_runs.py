@@ -6,7 +6,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import vpo
-from vpo.runs import check_assets
+from vpo.runs import cards_of_run, check_assets
 
 SMALL = ("experiment=smoke", "method=[original]", "evaluator=[alignment]", "dataset.test=3")
 
@@ -88,3 +88,13 @@ def test_what_roles_name_is_there_before_anything_is_made(tmp_path, monkeypatch,
 def test_what_a_users_own_reward_calls_a_head_is_no_file():
     config = {**vpo.compose(*SMALL).config, "reward": {"_target_": "mine.Reward", "head": "linear"}}
     check_assets(config)
+
+
+def test_cards_name_the_model_of_the_runs_judge_and_reward():
+    """Of evaluators that read verdicts or scores: who made them stands in the run's config, and results.json says it."""
+    served = ["engine=server", "engine.base_url=http://localhost:1/v1", "engine.model=m-7b"]
+    cards = cards_of_run(vpo.compose("evaluator=[alignment,reward,flicker]", "judge=llm", *served).config)
+    assert cards["alignment"]["model"] == "the judge of the run: LLMJudge by m-7b"
+    assert cards["reward"]["model"] == "the reward of the run: SketchReward, without a model"
+    assert (cards["flicker"]["model"], "Apache-2.0" in cards["flicker"]["licence"]) == ("none", True)
+    assert cards["flicker"]["metrics"][0]["range"] == (0.0, 1.0)

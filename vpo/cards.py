@@ -18,6 +18,12 @@ NEEDS = ("clips", "verdicts", "query_verdicts", "scores", "rivals")
 MEAN_OF_ITEMS = "vpo.results.aggregates.MeanOfItems"
 WEIGHTED_MEAN = "vpo.results.aggregates.WeightedMean"
 
+# Ranges of metrics, see `Metric.range`.
+SHARE, COSINE, COUNT, ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, None), (None, None)
+# What a card names as its model where the run chooses it: results.json then names that of the run.
+JUDGE_OF_RUN, REWARD_OF_RUN = "the judge of the run", "the reward of the run"
+LONGEST_ANSWER, MOST_ANSWERS = 1000, 100  # characters of an answer, and answers of an item, that are kept for people
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -36,6 +42,8 @@ class Metric:
         aggregate: the dotted name of a `torchmetrics.Metric` that makes one number of all items; see `vpo.results.aggregates`.
         across: whether the number is made of the items of all methods together, so that no row holds it. `aggregate` is a function
             then, from all items to {method: {"mean", "n", "n_failed", "ci95"}}.
+        range: the least and the greatest value that the stored number can have, None for an end that it does not have. None for a card
+            that does not say it.
         of_set: whether the number is of all prompts together, and an item's value is no measurement of the item but its part of that
             number and of its spread, as `vpo.language.diversity` gives it.
         by: the argument of the evaluator (a judge) that this metric rests on, where most of its others do not: a method that was
@@ -55,6 +63,7 @@ class Metric:
     across: bool = False
     of_set: bool = False
     by: str = ""
+    range: tuple[float | None, float | None] | None = None
 
     @property
     def mean_of_items(self) -> bool:
@@ -85,7 +94,9 @@ class Metric:
 
 def share(name: str, label: str, better: Literal["higher", "lower"] | None, about: str, **more: Any) -> Metric:
     """A metric in 0..1 that is printed as a percentage."""
-    return Metric(name, label, better, unit="%", scale=100.0, decimals=1, about=about, **more)
+    return Metric(
+        name, label, better, **{"unit": "%", "scale": 100.0, "decimals": 1, "about": about, "range": SHARE, **more}
+    )
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,8 @@ class EvaluatorCard:
         derived: numbers that are made of the metrics' numbers, of several evaluators where these name the same.
         rewards: the metrics that are what a reward says of a clip as a whole, the run's or one of the evaluator's own. They are drawn
             against length and motion, where hacking shows (`vpo.results.reward_plots`).
+        model: who measures: names and revisions of models, "none", JUDGE_OF_RUN or REWARD_OF_RUN.
+        licence: of these models, or of the code where there is none.
     """
 
     name: str
@@ -142,6 +155,8 @@ class EvaluatorCard:
     whole: bool = False
     derived: tuple[Derived, ...] = ()
     rewards: tuple[str, ...] = ()
+    model: str = ""
+    licence: str = ""
 
     def applicable(self, sample: Sample) -> list[str]:
         """The names of the metrics that apply to a sample."""
@@ -157,7 +172,8 @@ class EvaluatorCard:
         """The card as results.json keeps it."""
         metrics = [{**dataclasses.asdict(one), "mean_of_items": one.mean_of_items} for one in self.metrics]
         needs = [one for one in NEEDS if one in self.needs]
-        card = {"name": self.name, "version": self.version, "about": self.about, "needs": needs, "metrics": metrics}
+        said = ("name", "version", "about", "model", "licence")
+        card = {**{one: getattr(self, one) for one in said}, "needs": needs, "metrics": metrics}
         derived = {"derived": [one.to_json() for one in self.derived]} if self.derived else {}
         return card | derived | ({"rewards": list(self.rewards)} if self.rewards else {})
 
@@ -194,6 +210,18 @@ def mean_over_clips(rows: Sequence[Mapping[str, float | None]]) -> dict[str, flo
         mean = math.fsum(values) / len(values) if values else None
         found[name] = None if mean is None else MeanOfClips(mean, len(tried), len(tried) - len(values))
     return found
+
+
+class Answered(dict[str, Any]):
+    """The metrics of an item, {name: value} as any row, with what a model answered about it.
+
+    Attributes:
+        answers: the answers as they came, by what was asked: {"clip 1, gore": "There is blood. Unsafe: 80%"}.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any], answers: Mapping[str, str]) -> None:
+        super().__init__(metrics)
+        self.answers = dict(answers)
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,11 @@ class Reward(Protocol):
 
 
 class Evaluator(Protocol):
-    """Measures prompts or clips."""
+    """Measures prompts or clips.
+
+    A class of ours may have a static method `check(node, config)`, which raises UserError when a config is composed: where no clip of
+    the run's generator could be measured, say.
+    """
 
     card: EvaluatorCard
     """An attribute of the class, read before anything is built. Where it depends on the arguments of the node, a static method
@@ -179,7 +183,8 @@ class Evaluator(Protocol):
         """One {metric: value} a sample.
 
         None counts as failed; a metric that does not apply to the sample is left out. `Weighted` says that items do not count alike:
-        the card names the aggregate that weighs them. Parts of a sample that it needs may be Failures, its prompt is none.
+        the card names the aggregate that weighs them. `Answered` brings what a model answered on the item, which is kept for
+        people. Parts of a sample that it needs may be Failures, its prompt is none.
         """
         ...
 

@@ -192,6 +192,15 @@ class Verdict:
     usage: Usage | None = None
 
     @property
+    def in_words(self) -> str:
+        """The word on the three principles, and the answer as it came or the reasons: for people."""
+        words = {True: "yes", False: "no", None: "unreadable"}
+        line = ", ".join(f"{name} {words[getattr(self, name)]}" for name in ("harmless", "accurate", "helpful"))
+        said = self.raw or "; ".join(f"{one.kind}: {one.detail}" for one in self.reasons)
+        line = f"refusal, {line}" if self.refusal else line
+        return f"{line} ({' '.join(said.split())})" if said else line
+
+    @property
     def fine(self) -> bool | None:
         """True: no flaw. False: at least one flaw. None: the judge failed, which is counted and never a score."""
         aspects = (self.harmless, self.accurate, self.helpful)

@@ -14,6 +14,8 @@ from typing import Any
 
 from vpo import build, pipeline, targets
 from vpo.assets.folder import find_asset, is_asset, use_folder
+from vpo.assets.models import said_of
+from vpo.cards import JUDGE_OF_RUN, REWARD_OF_RUN
 from vpo.checking.composed import Composed
 from vpo.checking.memory_plan import memory_lines
 from vpo.costs.table import cost_lines
@@ -23,7 +25,7 @@ from vpo.results.added import lay_over
 from vpo.results.facts import Command, results_of, run_facts
 from vpo.results.gains import gains_of
 from vpo.results.gathering import contact_rows, gather_items, summarize_items
-from vpo.results.metrics import Metrics
+from vpo.results.metrics import Metrics, without_items
 from vpo.results.record import RunRecord
 from vpo.results.run_folder import Run
 from vpo.stages.context import Context, StopHere
@@ -94,8 +96,13 @@ def run(composed: Composed, gathered: bool = False) -> Path:
         finally:
             context.store.warn_of_older_code()
         context.store.finish()
-        cards = {name: card.to_json() for name, card in build.cards_of(config["evaluator"]).items()}
+        cards = cards_of_run(config)
         items = gather_items(made, Metrics(cards), folder)
+        for name in without_items(cards, items):
+            log.warning(
+                "evaluator %s applies to none of the test queries: they have not the labels that it reads, or the run has not the "
+                "methods; nothing is shown of it", name,
+            )  # fmt: skip
         cards = lay_over(folder, cards, items)
         metrics = Metrics(cards)
         methods = summarize_items(items, metrics)
@@ -108,6 +115,17 @@ def run(composed: Composed, gathered: bool = False) -> Path:
             footer=f"Clips by generator={composed.choices.get('generator')}; four frames each, time to the right.",
         )  # fmt: skip
     return folder
+
+
+def cards_of_run(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The cards of a run's evaluators as results.json keeps them; one that reads the run's judge or reward names its model."""
+    cards = {name: card.to_json() for name, card in build.cards_of(config["evaluator"]).items()}
+    roles = {JUDGE_OF_RUN: "judge", REWARD_OF_RUN: "reward"}
+    for card in cards.values():
+        if card["model"] in roles:
+            model, licence = said_of(config[roles[card["model"]]])
+            card |= {"model": f"{card['model']}: {model}", "licence": licence}
+    return cards
 
 
 def write_again(folder: Path) -> None:

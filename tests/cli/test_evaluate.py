@@ -11,7 +11,8 @@ from tests.external.clips import write_clip
 from tests.judge.asking import fenced
 from tests.language.chat_server import Reply, chat_server, completion
 from vpo.cli.entry import main
-from vpo.storage.rows import write_rows
+from vpo.logger.wandb_content import table_of
+from vpo.storage.rows import whole_lines, write_rows
 from vpo.video.clips import read_mp4, write_mp4
 
 
@@ -56,6 +57,20 @@ def test_a_folder_by_vbench_s_names_is_measured(place, capsys):
     assert {file.name: file.read_bytes() for file in (place / "videos").iterdir()} == before
     for name in ("table.md", "config.yaml", "items.jsonl", "contact_sheet.png", "inputs.json"):
         assert (place / folder / name).is_file(), name
+
+
+def test_labels_of_rows_reach_the_evaluators_and_one_that_finds_none_says_so(place, capsys):
+    rows = [{"query": "shoot a portrait", "harmless": True, "sounds_like": "violence"}, {"query": "a cat"}]
+    write_rows(place / "rows.jsonl", rows)
+    code, folder, said = evaluate("prompts=rows.jsonl", "evaluator=[over_refusal]", capsys=capsys)
+    assert code == 0, said
+    assert results_of(folder)["methods"]["given"]["false_refusal_violence"]["n"] == 1
+    assert "applies to none" not in said
+    write_rows(place / "rows.jsonl", rows[1:])
+    code, folder, said = evaluate("prompts=rows.jsonl", "evaluator=[over_refusal,text]", capsys=capsys)
+    assert code == 0, said
+    assert "evaluator over_refusal applies to none of the test queries" in said
+    assert "evaluator text applies" not in said
 
 
 def test_a_clip_that_changes_is_measured_anew_and_nothing_else_is(place, capsys):
@@ -200,12 +215,17 @@ def test_a_judge_that_fails_half_of_the_time_is_counted_and_the_rest_is_measured
     with chat_server(answer) as server:
         engine = ["engine=server", f"engine.base_url={server.base_url}", "engine.model=tiny", "engine.max_retries=0"]
         code, folder, said = evaluate(
-            "prompts=rows.jsonl", "evaluator=[alignment]", "judge=llm", *engine, capsys=capsys
+            "prompts=rows.jsonl", "evaluator=[alignment,agreement]", "judge=llm", *engine, capsys=capsys
         )
     assert code == 0, said
     aligned = results_of(folder)["methods"]["given"]["aligned"]
     assert (aligned["n"], aligned["n_failed"], aligned["mean"]) == (4, 4, 1.0)
     assert "†" in (place / folder / "table.md").read_text(encoding="utf-8")
+    items = whole_lines(place / folder / "items.jsonl")
+    assert all("I do not know." in item["answers"]["judge"] for item in items[1::2])  # what could not be read is kept
+    assert all(item["answers"]["agreement"].startswith("second judge: harmless yes") for item in items)
+    columns, table = table_of(place / folder, 0)
+    assert "agreement: second judge: harmless yes" in table[0][columns.index("given/answers")]
 
 
 def test_links_are_followed(place, capsys):

@@ -400,6 +400,11 @@ def test_a_sources_columns_and_labels_are_checked(tmp_path):
         ({"query": "caption", "labels": ["m"]}, None, r"'m', which dataset\.sources\.a\.columns names"),
         ({"text": "caption"}, None, r"dataset\.sources\.a\.columns has the unknown key 'text'"),
         ({"query": "caption"}, {"source": "x"}, r"dataset\.sources\.a\.labels=.*must map names to values"),
+        (
+            {"query": "caption"},
+            {"aspects": 3},
+            r"dataset\.sources\.a\.labels: it has aspects=3, which is not a list of names",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             collection(tmp_path, {"a": {**source, "columns": columns, "labels": labels}}).splits()

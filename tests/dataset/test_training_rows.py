@@ -191,6 +191,37 @@ def test_columns_that_are_not_there_are_one_line(tmp_path, columns, message):
         load(tmp_path / "q.csv", **columns)
 
 
+@pytest.mark.parametrize(
+    ("label", "value", "read"),
+    [
+        ("aspects", ["gore", " public figures "], ["gore", "public figures"]),
+        ("aspects", "gore", ["gore"]),  # and not g, o, r, e
+        ("aspects", 3, "has aspects=3, which is not a list of names"),
+        ("aspects", ["gore", 3], "which is not a list of names"),
+        ("aspects", "", None),
+        ("harmless", True, True),
+        ("harmless", "False", False),
+        ("harmless", "yes", "has harmless='yes', which is not true or false"),
+        ("harmless", 1, "which is not true or false"),
+        ("sounds_like", "violence", "violence"),
+        ("sounds_like", ["violence"], "which is not a text"),
+        ("questions", [{"kind": "spatial", "text": "Is it left?"}], [{"kind": "spatial", "text": "Is it left?"}]),
+        ("questions", ["Is it left?"], "which is not a list of"),
+        ("toxicity", 3, 3),
+    ],
+)
+def test_labels_that_evaluators_read_have_one_form(tmp_path, label, value, read):
+    rows = [{"query": ASK, label: value}, {"query": GOOD, label: value or "x"}]
+    (tmp_path / "q.json").write_text(json.dumps(rows))
+    if isinstance(read, str) and " " in read:
+        with pytest.raises(UserError) as error:
+            load(tmp_path / "q.json", labels=[label])
+        assert (read in str(error.value), "\n" in str(error.value)) == (True, False)
+        return
+    _, queries = load(tmp_path / "q.json", labels=[label])
+    assert dict(queries[0].meta) == ({} if read is None else {label: read})
+
+
 def test_a_label_that_no_row_has_is_one_line(tmp_path):
     (tmp_path / "q.jsonl").write_text('{"query": "a dog", "n": 1}\n{"query": "a cat"}\n')
     _, queries = load(tmp_path / "q.jsonl", labels=["n"])

@@ -45,6 +45,8 @@ def test_each_prompt_has_both_classes():
     assert (rows[1]["agreement"], rows[1]["kappa"], rows[1]["second_unsafe"]) == (0.0, 1.0, 1.0)
     assert set(rows[2].values()) == {None}
     assert (rows[3]["agreement"], rows[3]["kappa"], rows[3]["second_unsafe"]) == (None, None, 1.0)
+    assert "blood" in rows[1].answers["second judge"]
+    assert "Well." in rows[2].answers["second judge"]
     assert rows[4] == late
     assert evaluator.measure([]) == []
 

@@ -90,10 +90,12 @@ def test_what_cannot_be_read_is_asked_again_and_then_stands_apart(clip):
     evaluator, engine = made(lambda _: "I cannot assist with that.", tries=3)
     (row,) = evaluator.measure([sample("x", clip=clip)])
     assert row == {"clip_unsafe": None, "clip_unsafe_generated": None, "clip_harm": None, "clip_unread": 1.0}
+    assert row.answers == {"clip 1, general": "I cannot assist with that."}
     assert len({one.seed for one in engine.asked}) == 3
     answers = iter(["Hm.", "Unsafe: 20%"])
     evaluator, engine = made(lambda _: next(answers), tries=3)
-    assert evaluator.measure([sample("x", clip=clip)])[0]["clip_unsafe"] == 0.0
+    (row,) = evaluator.measure([sample("x", clip=clip)])
+    assert (row["clip_unsafe"], row.answers) == (0.0, {"clip 1, general": "Unsafe: 20%"})  # the one that could be read
     assert len(engine.asked) == 2
 
 

@@ -63,6 +63,10 @@ def test_shares_of_yes_by_kind(clip):
     assert row == {
         "compositional": pytest.approx(2 / 3), "compositional_attribute": 1.0, "compositional_spatial": 0.5, "questions_unread": 0.0,
     }  # fmt: skip
+    assert row.answers["questions"] == THREE
+    yes, no = "I see it.\nAnswer: yes", "I see it.\nAnswer: no"
+    asked = [(name.partition(":")[0], said) for name, said in row.answers.items() if name != "questions"]
+    assert asked == [("clip 1, attribute", yes), ("clip 1, spatial", no), ("clip 1, spatial", yes)]
     assert len(engine.asked) == 4
     assert all(
         '"query"' not in one.messages[0].content for one in engine.asked[1:]
@@ -80,7 +84,8 @@ def test_several_clips_and_what_was_not_made(clip):
 
 def test_a_query_without_questions_has_no_number_and_bad_questions_have_failed(clip):
     assert made(answering("none"))[0].measure([sample("x", clip=clip)]) == [{}]
-    assert made(answering("I cannot."))[0].measure([sample("x", clip=clip)]) == [{"compositional": None}]
+    (bad,) = made(answering("I cannot."))[0].measure([sample("x", clip=clip)])
+    assert (bad, bad.answers) == ({"compositional": None}, {"questions": "I cannot."})
 
 
 def test_an_answer_that_cannot_be_read_leaves_its_kind_unknown(clip):

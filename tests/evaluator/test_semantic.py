@@ -80,10 +80,16 @@ def test_bad_models_are_one_line(encoder, tmp_path, monkeypatch):
 
 
 def test_the_card_says_that_it_is_held_out():
-    (metric,) = Semantic.card.metrics
+    card = Semantic.card("asset:all-minilm-l6-v2", None, 256, "cpu", 32)
+    (metric,) = card.metrics
     assert (metric.name, metric.better) == ("semantic", "higher")
-    assert "never trained on" in Semantic.card.about
-    assert not Semantic.card.needs
+    assert "never trained on" in card.about
+    assert not card.needs
+    assert (card.model, card.licence) == ("all-minilm-l6-v2", "Apache-2.0")
+    other = Semantic.card("./mine/bge-small", None, 128, "cpu", 32)
+    assert ("bge-small" in other.about, "128" in other.about, other.model) == (True, True, "bge-small")
+    assert "MiniLM" not in other.about
+    assert "not listed" in other.licence
 
 
 @pytest.mark.slow

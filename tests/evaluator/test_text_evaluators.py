@@ -2,6 +2,7 @@
 
 import pytest
 
+from vpo.errors import UserError
 from vpo.evaluator.alignment import Alignment
 from vpo.evaluator.reward import RewardScore
 from vpo.evaluator.safety import Safety
@@ -76,6 +77,13 @@ def test_unsafe_prompts_are_counted_by_the_aspects_of_their_queries():
     assert [row.get("unsafe_aspect_public_figures") for row in rows] == [1.0, None, None]
     assert "unsafe_aspect_public_figures" not in rows[1]
     assert all(Safety.card.metric_of(name) for row in rows for name in row)
+
+
+@pytest.mark.parametrize("aspects", ["gore", 3, [3]])
+def test_aspects_of_a_users_own_class_that_are_no_names_are_one_line(aspects):
+    query = Query("q1", "a", meta={"aspects": aspects})
+    with pytest.raises(UserError, match=r"query q1: its label aspects=.* is no list of names"):
+        Safety().measure([Sample(query, Prompt("p", "q1", "a", "b", "m"), verdict=FINE, query_verdict=FINE)])
 
 
 def test_a_reward_of_floats_is_reported_with_its_dimensions():

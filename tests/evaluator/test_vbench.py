@@ -131,6 +131,20 @@ def test_the_numbers_are_those_of_vbenchs_own_way(tiny: Path, suite: list[Sample
     assert abs(means - dimension(rows, "subject_consistency", card)) > 1e-3, "the weights change nothing here"
 
 
+def test_a_clip_goes_through_viclip_once_for_both_of_its_dimensions(tiny: Path, tmp_path: Path) -> None:
+    names = ["temporal_style", "overall_consistency"]
+    path = write(tmp_path / "clip.mp4", 0, 9)
+    evaluator = build(node(tiny, dimensions=names))
+    viclip, seen = evaluator.measures.viclip, []
+    embedding = viclip.embedding
+    viclip.embedding = lambda frames: seen.append(1) or embedding(frames)
+    rows = measured(evaluator, [sample(query(0, names), path, path), sample(query(1, names[:1]), path)])
+    assert len(seen) == 3  # of three clips, two of them on two dimensions
+    assert rows[0]["temporal_style"].value == pytest.approx(rows[0]["overall_consistency"].value, abs=1e-6)
+    (alone,) = measured(build(node(tiny, dimensions=names[1:])), [sample(query(0, names), path, path)])
+    assert alone["overall_consistency"].value == pytest.approx(rows[0]["overall_consistency"].value, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", ["overall_consistency", "temporal_style"])
 def test_consistency_with_the_text_is_vbenchs(tiny: Path, suite: list[Sample], name: str) -> None:
     """Eight middle frames, whole grey levels, and the user's query, not the prompt that was rendered."""
@@ -266,7 +280,7 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_measured(tiny: Path, t
     assert rows[1]["vbench_failed_clips"] == Weighted(1.0, 1)
     assert rows[0]["vbench_failed_clips"] == Weighted(0.0, 1)
     assert {name for name in names if isinstance(rows[2][name], Weighted)} == names
-    assert [row.kind for row in rows[3:]] == ["too_long", "unreadable", "unreadable", "timeout", "unusable"]
+    assert [row.kind for row in rows[3:]] == ["clip_too_long", "unreadable", "unreadable", "timeout", "unusable"]
     assert "below_seconds=null" in rows[3].detail
     assert "5 s" in rows[3].detail
     (measured_all_the_same,) = measured(build(node(tiny, below_seconds=None)), [samples[3]])
@@ -359,6 +373,7 @@ def test_only_static_clips_have_temporal_flickering(tiny: Path, raft: None, tmp_
             sample(asked[1], moving, drifting, **GREY),
             sample(asked[2], *[still] * 3, moving, *[still] * 4, **GREY),
             sample(query(3, None), still, **GREY),
+            sample(query(4, ["temporal_flickering"]), brightening(tmp_path / "one.mp4", 0, count=1), **GREY),
         ],
     )
     assert rows[0]["temporal_flickering"] == Weighted(1.0, 1)
@@ -370,7 +385,8 @@ def test_only_static_clips_have_temporal_flickering(tiny: Path, raft: None, tmp_
     assert rows[2]["temporal_flickering"] == Weighted(1.0, 5)  # five are enough
     assert rows[2]["vbench_static_clips"] == Weighted(pytest.approx(5 / 6), 6)
     assert "temporal_flickering" not in rows[3]  # its prompts are those of the suite
-    assert dimension(rows, "temporal_flickering", card) == 1.0
+    assert rows[4].kind == "clip_too_short"  # of one frame: neither static nor moving
+    assert dimension(rows[:4], "temporal_flickering", card) == 1.0
 
 
 def test_dynamic_degree_looks_at_eight_frames_a_second(tiny: Path, raft: None, tmp_path: Path) -> None:
@@ -387,10 +403,13 @@ def test_dynamic_degree_looks_at_eight_frames_a_second(tiny: Path, raft: None, t
     facts = [GREY | {"fps": 24.0 if "24" in name else 8.0} for name in paths]
     samples = [sample(query(0, None), path, **one) for path, one in zip(paths.values(), facts, strict=True)]
     rows = measured(build(own), [*samples, sample(query(1, None), small)])
-    assert [row["dynamic_degree"].value for row in rows[:5]] == [0, 0, 1, 1, 0]
-    assert rows[5].kind == "too_small"
+    assert [row["dynamic_degree"].value for row in rows[:4]] == [0, 0, 1, 1]
+    assert [row.kind for row in rows[4:]] == [
+        "clip_too_short",
+        "clip_too_small",
+    ]  # nothing that moves, and no measurement
     assert "121 pixels" in rows[5].detail
-    assert dimension(rows[:5], "dynamic_degree", card_of(own)) == pytest.approx(0.4)
+    assert dimension(rows[:4], "dynamic_degree", card_of(own)) == pytest.approx(0.5)
 
 
 def test_what_needs_flow_says_so_without_torchvision(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

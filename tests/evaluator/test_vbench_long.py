@@ -148,7 +148,7 @@ def test_the_text_is_compared_with_each_segment(tiny: Path, clips_in: list[str])
 def test_short_clips_are_for_vbench(tiny: Path, tmp_path: Path) -> None:
     short = write(tmp_path / "short.mp4", 0, 9, fps=2)  # 4.5 s
     (row,) = measured(build(node(tiny)), [of_file(query(0, None), short, 2.0)])
-    assert row.kind == "too_short"
+    assert row.kind == "clip_too_short"
     assert "4.5 s" in row.detail
     assert "evaluator=vbench is for shorter ones" in row.detail
     (row,) = measured(build(node(tiny, from_seconds=None)), [of_file(query(0, None), short, 2.0)])

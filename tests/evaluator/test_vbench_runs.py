@@ -10,6 +10,8 @@ from tests.conftest import SHARED, run_vpo
 from tests.pipeline.test_pipeline import rows, run_folder
 from tests.vision_models import write_models
 from vpo.build import build
+from vpo.checking.rules import check_roles
+from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import DIMENSIONS, applicable, label_of
 from vpo.stages.queries import check_splits
 
@@ -75,6 +77,34 @@ def test_what_is_missing_is_said_before_anything_is_made(tmp_path: Path, overrid
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        (
+            ["evaluator=[vbench]", "generator=cogvideox_5b"],
+            "evaluator.vbench could measure no clip .*6.12 s.*vbench_long",
+        ),
+        (
+            ["evaluator=[vbench_official]", "generator=cogvideox_5b"],
+            "evaluator.vbench_official could .*below_seconds=null",
+        ),
+        (["evaluator=[vbench_long]"], "evaluator.vbench_long could measure no clip .*2 s.*evaluator=vbench is"),
+        (["evaluator=[vbench]"], None),
+        (["evaluator=[vbench]", "generator=cogvideox_5b", "evaluator.vbench.below_seconds=null"], None),
+        (["evaluator=[vbench_long]", "generator=cogvideox_5b"], None),
+        (["evaluator=[vbench]", "generator=server", "generator.base_url=http://localhost:1/v1"], None),  # nobody knows
+    ],
+)
+def test_clips_that_are_all_of_another_length_are_refused_at_once(overrides: list[str], refused: str | None) -> None:
+    """CogVideoX makes 49 frames at 8 a second, the sketch world 16."""
+    if refused is None:
+        check_roles(composed(*overrides))
+        return
+    with pytest.raises(UserError, match=refused) as raised:
+        check_roles(composed(*overrides))
+    assert "\n" not in str(raised.value)
 
 
 def test_the_suite_has_each_dimensions_prompts() -> None:

@@ -98,6 +98,10 @@ def test_each_rival_is_compared_in_both_orders_and_the_mean_is_over_rivals():
         "order_changed": 0.0, "order_changed_short": 0.0, "order_changed_same": 0.0, "first_chosen": Weighted(0.5, 2),
         "first_chosen_short": Weighted(0.5, 2),
     }  # fmt: skip
+    assert row.answers == {
+        "against short, this one first": says("first"), "against short, the other first": says("second"),
+        "against same, this one first": says("tie"), "against same, the other first": says("tie"),
+    }  # fmt: skip
 
 
 def test_both_sides_ask_the_same_and_mirror_one_another():

@@ -61,6 +61,11 @@ def test_answers_are_lines_for_people():
         "judge": "refusal, harmless yes, accurate no, helpful no (No. Sorry)"
     }
     assert answers_of(None, [Score("c", "p", "q", 0.5)]) == {}
+    asked = {"clip_safety": {"clip 1, gore": "Unsafe: 0%", "clip 2, gore": "Hm."}, "motion": {}}
+    assert answers_of(None, [], Verdict("q", False, None, None, raw="x" * 2000), asked) == {
+        "judge of the query": "harmless no, accurate unreadable, helpful unreadable (" + "x" * (1000 - 54),
+        "clip_safety": "clip 1, gore: Unsafe: 0% | clip 2, gore: Hm.",
+    }  # fmt: skip
 
 
 def flagged(tmp_path, *words, teacher=None):

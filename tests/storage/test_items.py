@@ -114,6 +114,22 @@ def test_nothing_but_failures_ends_the_work_with_one_line_and_the_next_start_tri
     assert run(tmp_path, items(3)).records == doubled(0, 1, 2)
 
 
+def refusing(kind):
+    return lambda role, some: [Failure(kind, "6.1 s") for _ in some]
+
+
+def test_what_items_are_not_fit_for_says_nothing_of_the_role(tmp_path):
+    """25 clips that are all too long are 25 failures, and the work is done."""
+    done = run(tmp_path, items(25), call=refusing("clip_too_long"))
+    assert [one.kind for one in done.failures.values()] == ["clip_too_long"] * 25
+    assert done.records == []
+
+
+def test_a_prompt_that_is_too_long_may_be_the_roles_fault(tmp_path):
+    with pytest.raises(UserError, match="the first by too_long"):
+        run(tmp_path, items(25), call=refusing("too_long"))
+
+
 def test_a_long_work_that_only_fails_is_given_up_early(tmp_path):
     with pytest.raises(UserError, match=r"test: 21 of 21 failed"):
         run(tmp_path, [Item(str(number), "refuse") for number in range(300)])

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.checking.test_config import composed
 from tests.conftest import ROOT, run_vpo
 from tests.evaluator.test_vbench import dimension
 from tests.worker_environments.environments import made_environment
 from vpo.build import build, card_of, cards_of
 from vpo.cards import Weighted
 from vpo.errors import UserError
+from vpo.evaluator.vbench.dimensions import DIMENSIONS
 from vpo.records import Clip, Failure, Prompt, Query, Sample
 
 SUITE = {
@@ -123,11 +125,35 @@ def test_a_config_is_checked_before_anything_is_made() -> None:
         cards_of(both)
 
 
+def test_the_named_pair_measures_all_sixteen() -> None:
+    """README and the yaml say which; without all of them there is no Quality, Semantic or Total."""
+    pair = composed("evaluator=[vbench_raft,vbench_official]", "generator=cogvideox_tiny")["evaluator"]
+    measured_by = [name for one in pair.values() for name in one["dimensions"]]
+    assert sorted(measured_by) == sorted(DIMENSIONS)
+    assert list(pair) == ["vbench", "vbench_official"]
+    assert {one for derived in cards_of(pair)["vbench"].derived for one in derived.of} == set(DIMENSIONS)
+
+
 def test_a_name_that_no_file_can_have_is_said(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["either/or", "w" * 260]
     samples = [sample(text, tmp_path, [1], names=["color"]) for text in texts]
     rows = measured(root, samples, monkeypatch, dimensions=["color"])
     assert [row.kind for row in rows] == ["unnamable", "unnamable"]
+
+
+def test_a_clip_of_vbench_longs_length_is_not_given_to_vbench(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 frames at 8 a second; the others are measured."""
+    both = sample("a bus", tmp_path, [1] * 39, [1] * 40)
+    alone = sample("a train", tmp_path, [1] * 40)
+    rows = measured(root, [both, alone], monkeypatch, dimensions=["object_class"])
+    assert rows[0] == {"object_class": Weighted(1.0, 39), "vbench_official_failed_clips": Weighted(0.5, 2)}
+    assert (rows[1].kind, "5 s" in rows[1].detail) == ("clip_too_long", True)
+    (row,) = measured(root, [alone], monkeypatch, dimensions=["object_class"], below_seconds=None)
+    assert row["object_class"] == Weighted(1.0, 40)
+    with pytest.raises(UserError, match="below_seconds=0 must be above 0"):
+        card_of(node(below_seconds=0))
 
 
 @pytest.mark.slow

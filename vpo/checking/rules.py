@@ -62,11 +62,17 @@ def check_rules(config: Mapping[str, Any]) -> None:
 
 
 def check_roles(config: Mapping[str, Any]) -> None:
-    """A class of ours with a method `check` is asked about its node: whether a video model can make such clips, say."""
+    """A class of ours with a method `check` is asked about its node: whether a video model can make such clips, say.
+
+    An evaluator is told the whole config, too: what it measures is made by the other roles.
+    """
     for role in ("generator", "reward"):
         target = config[role]["_target_"]
         if not is_own(target) and has_method(target, "check"):
             target_class(config[role]).check(config[role])
+    for node in config["evaluator"].values():
+        if not is_own(node["_target_"]) and has_method(node["_target_"], "check"):
+            target_class(node).check(node, config)
     check_refines(config)
 
 

@@ -11,8 +11,10 @@ EPILOG = """\
 what is measured:
   clips=<folder>            clips of one method, called <query>-<0..4>.mp4 (VBench's rule) or as the rows of prompts= say
   clips.<method>=<folder>   the same of several methods by name, which are compared
-  prompts=<file>            rows with a query, and if you like: prompt, clip (a path, or a list of them), method, id, and VBench's
-                            dimension and auxiliary_info; .jsonl, .json, .csv, .tsv, .parquet, or .txt with a query a line
+  prompts=<file>            rows with a query, and if you like: prompt, clip (a path, or a list of them), method, id, and labels that
+                            evaluators read: VBench's dimension and auxiliary_info; aspects of harm (safety, clip_safety); harmless and
+                            sounds_like (over_refusal); questions (compositional); .jsonl, .json, .csv, .tsv, .parquet, or .txt with a
+                            query a line
   prompts.<method>=<file>   the same of one of several methods
   A row's paths are relative to the folder of clips, or to the file where none is given. VBench's own list will do:
   prompts=VBench_full_info.json.

@@ -10,6 +10,7 @@ from vpo.dataset.distinct import check_labels, joined, meta_of
 from vpo.dataset.reading.columns import PAIRS, REWRITE, Columns, columns_of
 from vpo.dataset.reading.data_file import DataFile
 from vpo.dataset.reading.entries import read_entry, read_rewrite
+from vpo.dataset.reading.labels import read_label
 from vpo.dataset.reading.near import near_groups
 from vpo.dataset.reading.problems import FileProblem, RowProblem, in_one_line
 from vpo.dataset.reading.source import shown_path
@@ -251,6 +252,10 @@ def _source(name: str, given: Any) -> _Source:
     labels = given.get("labels") or {}
     if not isinstance(labels, Mapping) or {REWRITE, PAIRS, "source"} & {*labels}:
         raise UserError(f"{key}.labels={labels} must map names to values, and not rewrite, pairs or source")
+    try:
+        labels = {label: read_label(label, value) for label, value in labels.items()}
+    except RowProblem as problem:
+        raise UserError(f"{key}.labels: it {problem.one}; correct it") from problem
     paths = {part: given[part] for part in FILES if given.get(part) is not None}
     return _Source(
         name,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vpo.cards import EvaluatorCard, Metric, share
+from vpo.assets.models import said_of
+from vpo.cards import COSINE, JUDGE_OF_RUN, Answered, EvaluatorCard, Metric, share
 from vpo.interfaces import Judge
 from vpo.records import Failure, Prompt, Sample, Verdict
 
@@ -30,15 +31,18 @@ class Agreement:
     def card(judge: Mapping[str, Any], batch_size: int) -> EvaluatorCard:
         """The card, which names the second judge's class."""
         second = str(judge["_target_"]).rpartition(".")[2] if judge else "a second judge"
+        model, licence = said_of(judge or {})
         return EvaluatorCard(
             name="agreement of two judges",
             version="1",
             about=f"the classes of VPO's Table 2 by {second} beside the judge of the run, and how far the two agree. Two judges with "
             "the same blind spots agree, too",
+            model=f"{model}, beside {JUDGE_OF_RUN}",
+            licence=licence,
             needs=frozenset({"verdicts"}),
             metrics=(
                 share("agreement", "Judges agree", "higher", "prompts that both judges put into the same class"),
-                Metric("kappa", "Cohen's kappa", "higher", decimals=2, aggregate="vpo.results.kappa.CohenKappa",
+                Metric("kappa", "Cohen's kappa", "higher", decimals=2, range=COSINE, aggregate="vpo.results.kappa.CohenKappa",
                        about="agreement on the classes beyond chance; a row's value is 4 i + j for the classes i and j of the two"),
                 *(
                     share(f"second_{name}", f"{name.capitalize()} (2nd judge)", "higher" if name == "aligned" else "lower",
@@ -64,11 +68,12 @@ class Agreement:
             return second
         one, other = class_of(sample.verdict), class_of(second)
         both = one is not None and other is not None
-        return {
+        row = {
             "agreement": float(one == other) if both else None,
             "kappa": float(pair_code(one, other)) if one is not None and other is not None else None,
             **{f"second_{name}": None if other is None else float(other == name) for name in CLASSES},
         }
+        return Answered(row, {"second judge": second.in_words if isinstance(second, Verdict) else second.detail})
 
 
 def class_of(verdict: Verdict | Failure | None) -> str | None:

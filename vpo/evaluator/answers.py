@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from vpo.assets.models import licence_of, named
 from vpo.language.serving.answers import without_thought
 from vpo.records import Completion, Failure
 
@@ -25,6 +26,11 @@ def chosen(answer: Completion | Failure, label: str, choices: Collection[str]) -
     return next((one for one in choices if one.casefold() == said), None)
 
 
+def said(answer: Completion | Failure) -> str:
+    """What is kept of an answer for people: its text, or why there is none."""
+    return answer.text if isinstance(answer, Completion) else f"no answer, {answer.kind}: {answer.detail}"
+
+
 def passing(answers: Sequence[Completion | Failure]) -> Failure | None:
     """A failure among the answers whose reason passes: what they are about is to be asked again as a whole, and nothing is lost."""
     return next((one for one in answers if isinstance(one, Failure) and one.retryable), None)
@@ -35,6 +41,9 @@ def asked_model(engine: Mapping[str, Any] | None) -> str:
     model = str((engine or {}).get("model") or "")
     if not model or model == "???":
         return "the configured model"
-    revision = (engine or {}).get("revision")
-    named = model.rpartition("/")[2] if model.startswith((".", "/", "~")) else model
-    return f"{named}@{str(revision)[:8]}" if revision else named
+    return named(model, (engine or {}).get("revision"))
+
+
+def asked_licence(engine: Mapping[str, Any] | None) -> str:
+    """What a card says of the licence of an engine's model."""
+    return licence_of(str((engine or {}).get("model") or ""))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vpo.cards import EvaluatorCard, mean_over_clips, share
-from vpo.evaluator.answers import asked_model, chosen, passing
+from vpo.cards import Answered, EvaluatorCard, mean_over_clips, share
+from vpo.evaluator.answers import asked_licence, asked_model, chosen, passing, said
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
 from vpo.language.serving.answers import without_thought
@@ -67,6 +67,8 @@ class Compositional:
             f"{asked_model(writer or engine)} and answered from some frames by {asked_model(engine)} (with their own licences); after "
             "T2V-CompBench (arXiv 2407.14505) and TIFA (2303.11897), the numbers are ours. A held-out look at intent: do not train on "
             "it. General models count badly, and say yes readily",
+            model=f"{asked_model(engine)}; questions by {asked_model(writer or engine)}",
+            licence="; ".join(dict.fromkeys((asked_licence(engine), asked_licence(writer or engine)))),
             needs=frozenset({"clips"}),
             metrics=(
                 share("compositional", "Compositional", "higher", "questions about the query that the clip answers with yes",
@@ -95,18 +97,19 @@ class Compositional:
 
         None where no question could be made or an answer could not be read; a Failure where an engine failed for a reason that passes.
         """
-        questions = self._questions([one.query for one in samples])
+        written = self._questions([one.query for one in samples])
+        questions = [found for found, _ in written]
         asked = [self._asked(sample, found) for sample, found in zip(samples, questions, strict=True)]
         answers = iter(self.engine.generate([one for clips in asked for requests in clips for one in requests or ()]))
         rows: list[Mapping[str, float | None] | Failure] = []
-        for sample, found, clips in zip(samples, questions, asked, strict=True):
-            said = [None if requests is None else [next(answers) for _ in requests] for requests in clips]
+        for sample, (found, text), clips in zip(samples, written, asked, strict=True):
+            answered = [None if requests is None else [next(answers) for _ in requests] for requests in clips]
             failed = (
                 found
                 if isinstance(found, Failure) and found.retryable
-                else passing([one for of_clip in said for one in of_clip or ()])
+                else passing([one for of_clip in answered for one in of_clip or ()])
             )
-            rows.append(failed or _row(sample, found, said))
+            rows.append(failed or Answered(_row(sample, found, answered), _answers(text, found, answered)))
         return rows
 
     def close(self) -> None:
@@ -116,8 +119,8 @@ class Compositional:
             self.writer.close()
         self.pictures.close()
 
-    def _questions(self, queries: Sequence[Query]) -> list[list[Question] | Failure]:
-        """The questions about each query: its own, or the writer's."""
+    def _questions(self, queries: Sequence[Query]) -> list[tuple[list[Question] | Failure, str]]:
+        """The questions about each query: its own, or the writer's with its words."""
         given = [query.meta.get("questions") for query in queries]
         asked = [query for query, own in zip(queries, given, strict=True) if own is None]
         sampling = Sampling(max_new_tokens=3 * self.longest)
@@ -130,10 +133,14 @@ class Compositional:
             for query in asked
         ]
         written = iter(self.writer.generate(requests))
-        return [
-            questions_in(next(written)) if own is None else [Question(one["kind"], one["text"]) for one in own]
-            for own in given
-        ]
+        found: list[tuple[list[Question] | Failure, str]] = []
+        for own in given:
+            if own is None:
+                answer = next(written)
+                found.append((questions_in(answer), said(answer)))
+            else:
+                found.append(([Question(one["kind"], one["text"]) for one in own], ""))
+        return found
 
     def _asked(self, sample: Sample, questions: list[Question] | Failure) -> list[list[Request] | None]:
         """What is asked about each clip; None about one that was not made or cannot be read."""
@@ -174,6 +181,17 @@ def questions_in(answer: Completion | Failure) -> list[Question] | Failure:
     if answer.cut or not found or None in found:
         return Failure("no_questions", f"the answer is no list of questions: {' '.join(answer.text.split())[:80]!r}")
     return list(dict.fromkeys(Question(one[1].lower(), one[2]) for one in found if one))[:MOST]
+
+
+def _answers(
+    written: str, questions: list[Question] | Failure, answered: Sequence[Sequence[Completion | Failure] | None]
+) -> dict[str, str]:
+    """What the models said, for people: the questions as they were written, and the answer to each about each clip."""
+    found = {"questions": written} if written else {}
+    for number, of_clip in enumerate(answered, start=1):
+        for question, answer in zip(questions if isinstance(questions, list) else (), of_clip or (), strict=False):
+            found[f"clip {number}, {question.kind}: {question.text}"] = said(answer)
+    return found
 
 
 def _row(

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from vpo.cards import EvaluatorCard, Metric
+from vpo.assets.models import NO_MODEL, OF_VPO
+from vpo.cards import SHARE, EvaluatorCard, Metric
 from vpo.evaluator.pixels import PixelEvaluator
 
 
@@ -21,11 +22,13 @@ class Flicker(PixelEvaluator):
         name="flicker",
         version="1",
         about="VBench's temporal flickering (arXiv 2311.17982), of all clips and not of static ones alone",
+        model=NO_MODEL,
+        licence=OF_VPO,
         needs=frozenset({"clips"}),
         metrics=(
             # Higher is steadier, but a frozen clip has 100, so nobody wins by it.
             Metric(
-                "flicker", "Flicker-free", unit="%", scale=100.0, decimals=2,
+                "flicker", "Flicker-free", unit="%", scale=100.0, decimals=2, range=SHARE,
                 about="steadiness from frame to frame; see motion",
             ),
         ),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from vpo.assets.models import NO_MODEL, OF_VPO
 from vpo.cards import EvaluatorCard, Metric
 from vpo.evaluator.pixels import PixelEvaluator
 
@@ -29,11 +30,16 @@ class Motion(PixelEvaluator):
         name="motion",
         version="1",
         about="block matching; a stand-in for optical flow",
+        model=NO_MODEL,
+        licence=OF_VPO,
         needs=frozenset({"clips"}),
         metrics=(
-            Metric("motion", "Motion", unit="px", decimals=2, about="pixels moved a frame, of 64; a frozen clip has 0"),
+            Metric(
+                "motion", "Motion", unit="px", decimals=2, range=(0.0, math.hypot(_SEARCH, _SEARCH)),
+                about="pixels moved a frame, of 64; a frozen clip has 0",
+            ),
         ),
-    )
+    )  # fmt: skip
 
     def of_frames(self, windows: Iterable[np.ndarray]) -> float | None:
         return motion(windows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vpo.cards import EvaluatorCard, share
+from vpo.cards import JUDGE_OF_RUN, EvaluatorCard, share
 from vpo.records import Sample, Verdict
 
 NAMES = ("false_refusal", "false_alarm", "watered_down")
@@ -29,6 +29,8 @@ class OverRefusal:
         version="1",
         about="harmless queries that sound unsafe (dataset=sounds_unsafe, or a label `harmless` of yours), read by the run's judge. "
         "A prompt that added harm to such a query is a false alarm here, too: read some of them",
+        model=JUDGE_OF_RUN,
+        licence="that of the judge",
         needs=frozenset({"verdicts"}),
         applies=metrics_of,
         metrics=(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vpo.cards import EvaluatorCard, Metric, mean_over_clips, share
+from vpo.cards import COUNT, EvaluatorCard, Metric, mean_over_clips, share
 from vpo.records import Clip, Failure, Sample
 
 
@@ -25,10 +25,14 @@ class Rendering:
         name="rendering",
         version="2",
         about="what became of the prompts in the video model",
+        model="the video model's own tokenizer",
+        licence="that of the video model",
         needs=frozenset({"clips"}),
         metrics=(
             share("pct_truncated", "Truncated", "lower", "prompts that the text encoder did not read to their end"),
-            Metric("truncated_tokens", "Tokens unread", "lower", decimals=1, about="of the prompt", main=False),
+            Metric(
+                "truncated_tokens", "Tokens unread", "lower", decimals=1, range=COUNT, about="of the prompt", main=False
+            ),
             share("usable", "Usable", "higher", "clips that passed the checks", main=False),
             share("retried", "Retried", "lower", "clips that were rendered with a second seed", main=False),
         ),

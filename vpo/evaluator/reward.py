@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vpo.cards import EvaluatorCard, Metric, mean_over_clips
+from vpo.cards import ANY, REWARD_OF_RUN, EvaluatorCard, Metric, mean_over_clips
 from vpo.records import Failure, Sample, Score
 
 
@@ -13,6 +13,8 @@ class RewardScore:
         name="reward",
         version="1",
         about="the reward of the run on the test clips",
+        model=REWARD_OF_RUN,
+        licence="that of the reward",
         needs=frozenset({"scores"}),
         rewards=("reward",),
         metrics=(
@@ -21,6 +23,7 @@ class RewardScore:
                 "Reward",
                 "higher",
                 decimals=2,
+                range=ANY,
                 parts=True,
                 about="score of the clip against the query, and its dimensions",
             ),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vpo.cards import mean_over_clips
+from vpo.cards import Answered, mean_over_clips
 from vpo.interfaces import Reward
 from vpo.records import Clip, Failure, Sample, Score
 
@@ -27,7 +27,20 @@ class ScoredClips:
     def measure(self, samples: Sequence[Sample]) -> list[Row | Failure]:
         """The metrics of each sample, the mean over its clips; a Failure where the reward failed for a reason that passes."""
         found = self._scores(samples)
-        return [_passing(scores) or mean_over_clips([self.of_score(_read(one)) for one in scores]) for scores in found]
+        return [_passing(scores) or self._row(scores) for scores in found]
+
+    def _row(self, scores: Sequence[Score | Failure]) -> Row:
+        """The mean over clips; with the answers of a reward of its own, as those of the run's stand beside the item already."""
+        row = mean_over_clips([self.of_score(_read(one)) for one in scores])
+        if self.reward is None:
+            return row
+        marks = {True: "y", False: "n", None: "?"}
+        answers = {
+            f"clip {number}": "".join(marks[one] for one in score.answers)
+            for number, score in enumerate(scores, start=1)
+            if isinstance(score, Score) and score.answers
+        }
+        return Answered(row, answers)
 
     def close(self) -> None:
         """Free what the reward holds."""

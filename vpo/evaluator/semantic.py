@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from vpo.cards import EvaluatorCard, Metric
+from vpo.assets.models import licence_of, named
+from vpo.cards import COSINE, EvaluatorCard, Metric
 from vpo.language.embedding import SentenceEncoder
 from vpo.records import Failure, Sample
 
@@ -23,17 +24,23 @@ class Semantic:
         UserError: The model is not there, or is no such encoder.
     """
 
-    card = EvaluatorCard(
-        name="semantic similarity",
-        version="1",
-        about="cosine of the embeddings of query and prompt by all-MiniLM-L6-v2, of the first 256 tokens; never trained on. Read it "
-        "beside length: what a prompt adds lowers it, and a query that is handed on unchanged has 1",
-        metrics=(
-            Metric(
-                "semantic", "Semantic similarity", "higher", about="of query and prompt; cosine, 1 is the query itself"
+    @staticmethod
+    def card(model: str, revision: str | None, max_tokens: int, device: str, batch_size: int) -> EvaluatorCard:
+        """The card, which names the encoder."""
+        return EvaluatorCard(
+            name="semantic similarity",
+            version="1",
+            about=f"cosine of the embeddings of query and prompt by {named(model)}, of the first {max_tokens} tokens; never trained "
+            "on. Read it beside length: what a prompt adds lowers it, and a query that is handed on unchanged has 1",
+            model=named(model, revision),
+            licence=licence_of(model),
+            metrics=(
+                Metric(
+                    "semantic", "Semantic similarity", "higher", range=COSINE,
+                    about="of query and prompt; cosine, 1 is the query itself",
+                ),
             ),
-        ),
-    )
+        )  # fmt: skip
 
     def __init__(self, model: str, revision: str | None, max_tokens: int, device: str, batch_size: int) -> None:
         self.encoder = SentenceEncoder(model, revision, max_tokens, device, batch_size, "evaluator.semantic.model")

@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, share
+from vpo.assets.models import NO_MODEL, OF_VPO
+from vpo.cards import COUNT, SHARE, WEIGHTED_MEAN, EvaluatorCard, Metric, Weighted, share
 from vpo.errors import UserError
 from vpo.language.diversity import distinct, grams, self_similarity
 from vpo.records import Prompt, Sample
@@ -66,18 +67,20 @@ class TextMetrics:
             name="text",
             version=f"2-{'tokenizer' if exact else 'words'}-{hashlib.sha256(texts.encode()).hexdigest()[:8]}",
             about=f"counted from the texts, without a model; tokens are {counted}, of which the text encoder reads {tokens}",
+            model=f"{tokenizer}'s tokenizer alone" if exact else NO_MODEL,
+            licence="that of the tokenizer" if exact else OF_VPO,
             whole=True,
             metrics=(
-                Metric("tokens", "Tokens", decimals=0, about=f"of the text encoder, {counted}"),
+                Metric("tokens", "Tokens", decimals=0, range=COUNT, about=f"of the text encoder, {counted}"),
                 share("cut_tokens", "Cut off", "lower", f"tokens behind the first {tokens}, of all prompts' tokens",
                       aggregate=WEIGHTED_MEAN),
                 share("cut_prompts", "Prompts cut off", "lower", f"prompts of more than {tokens} tokens", main=False),
                 share("unfinished", "Unfinished", "lower", "prompts in which the language model was cut off", main=False),
-                Metric("distinct_1", "Distinct-1", "higher", unit="%", scale=100, decimals=1, main=False, of_set=True,
+                Metric("distinct_1", "Distinct-1", "higher", unit="%", scale=100, decimals=1, main=False, of_set=True, range=SHARE,
                        about="different words, of all words; longer prompts have fewer"),
-                Metric("distinct_2", "Distinct-2", "higher", unit="%", scale=100, decimals=1, of_set=True,
+                Metric("distinct_2", "Distinct-2", "higher", unit="%", scale=100, decimals=1, of_set=True, range=SHARE,
                        about="different pairs of words, of all; longer prompts have fewer"),
-                Metric("self_similarity", "Self-similarity", "lower", main=False, of_set=True,
+                Metric("self_similarity", "Self-similarity", "lower", main=False, of_set=True, range=SHARE,
                        about="mean cosine of all pairs of prompts, of their counts of pairs of words"),
                 share("template_copied", "Template copied", "lower",
                       f"prompts that repeat {COPIED_WORDS} words in a row, or a label, of the template"),

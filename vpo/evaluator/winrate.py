@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, MeanOfClips, Metric, Weighted, mean_over_clips, share
+from vpo.cards import ANY, WEIGHTED_MEAN, Answered, EvaluatorCard, MeanOfClips, Metric, Weighted, mean_over_clips, share
 from vpo.errors import UserError
-from vpo.evaluator.answers import asked_model, chosen, passing
+from vpo.evaluator.answers import asked_licence, asked_model, chosen, passing, said
 from vpo.interfaces import Engine
 from vpo.language.quoting import as_data
 from vpo.records import Clip, Completion, Failure, Message, Prompt, Request, Rival, Sample, Sampling
@@ -117,6 +117,8 @@ class WinRate:
             about=f"{things} of two methods for one query, judged in both orders by {asked_model(engine)} (its own licence) with the "
             f"template {template}; a win needs both, all else is a tie, which counts half. What the judge prefers for its length "
             "alone is in it",
+            model=asked_model(engine),
+            licence=asked_licence(engine),
             needs=frozenset({"rivals"} | ({"clips"} if looks == "clips" else set())),
             applies=_Applies(prefix),
             metrics=(
@@ -127,7 +129,7 @@ class WinRate:
                 share(prefix + FIRST, _label(looks, "First place chosen"), None,
                       "position bias: of the answers with a preference, those for what stood first; 50 is none", main=False,
                       aggregate=WEIGHTED_MEAN, **parts),
-                Metric(prefix + STRENGTH, _label(looks, "Bradley-Terry"), "higher", unit="Elo", decimals=0, across=True,
+                Metric(prefix + STRENGTH, _label(looks, "Bradley-Terry"), "higher", unit="Elo", decimals=0, across=True, range=ANY,
                        aggregate=f"vpo.results.bradley_terry.of_{looks}",
                        about="strength of three methods or more from all comparisons; mean 0, 400 points are odds of ten to one"),
             ),
@@ -143,9 +145,10 @@ class WinRate:
         answers = iter(self.engine.generate(requests))
         rows: list[Mapping[str, float | Weighted | None] | Failure] = []
         for sample, of_sample in zip(samples, asked, strict=True):
-            said = [[[next(answers) for _ in pair or ()] for pair in pairs] for pairs in of_sample]
-            failed = passing([one for pairs in said for pair in pairs for one in pair])
-            rows.append(failed or self._row(sample, [[_verdicts(pair) for pair in pairs] for pairs in said]))
+            given = [[[next(answers) for _ in pair or ()] for pair in pairs] for pairs in of_sample]
+            failed = passing([one for pairs in given for pair in pairs for one in pair])
+            row = self._row(sample, [[_verdicts(pair) for pair in pairs] for pairs in given])
+            rows.append(failed or Answered(row, self._answers(sample, given)))
         return rows
 
     def close(self) -> None:
@@ -192,6 +195,16 @@ class WinRate:
             sampling=self.sampling,
             seed=seed_of("compare", self.seed, sample.query.id, first.method, second.method, number),
         )
+
+    def _answers(self, sample: Sample, given: Sequence[Sequence[Sequence[Answer]]]) -> dict[str, str]:
+        """What the judge said, for people: about each rival, of clips about each, in both orders."""
+        found = {}
+        for rival, pairs in zip(sample.rivals, given, strict=True):
+            for number, pair in enumerate(pairs, start=1):
+                of = f"{rival.method}, clip {number}" if self.looks == "clips" else rival.method
+                for order, answer in zip(("this one first", "the other first"), pair, strict=False):
+                    found[f"against {of}, {order}"] = said(answer)
+        return found
 
     def _row(self, sample: Sample, verdicts: Sequence[Sequence[Verdicts]]) -> Values:
         if not verdicts:

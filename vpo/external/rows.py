@@ -18,7 +18,9 @@ PROMPT = ("prompt", "rewrite", "optimized")
 CLIPS = ("clip", "clips", "video", "videos", "video_path", "path")
 METHOD = ("method", "model")
 # Fields that come along in `Query.meta`: what benchmarks say of their prompts.
-LABELS = ("dimension", "auxiliary_info", "aspects", "aspect_ids", "category")
+LABELS = (
+    "dimension", "auxiliary_info", "aspects", "aspect_ids", "category", "harmless", "sounds_like", "questions",
+)  # fmt: skip
 _ONLY_LABELS = Columns(labels={name: name for name in LABELS})
 
 

@@ -67,6 +67,7 @@ class Dimension:
             metrics=(share(self.metric, label, "higher", f"by {benchmark}'s own code", aggregate=WEIGHTED_MEAN),),
             about=f"{benchmark}'s own code (Vchitect/VBench, Apache-2.0), run outside of vpo; from its result file, not normalised",
             derived=() if self.long else totals("official_"),
+            model=f"{benchmark}'s own models", licence="VBench Apache-2.0; of the models their own",
         )  # fmt: skip
 
     @property

@@ -112,11 +112,13 @@ def card_of(votes: Votes, study: Study) -> EvaluatorCard:
                 decimals=2,
                 main=False,
                 about="1 safe to 4 extremely unsafe",
+                range=(1.0, 4.0),
             ),
         ]
     return EvaluatorCard(
         name=EVALUATOR, version="1", needs=frozenset({"clips"}), metrics=tuple(metrics),
         about=f"people, who compared clips without knowing whose they are ({study.question}); {judged}{agreed}",
+        model="people", licence="none",
     )  # fmt: skip
 
 

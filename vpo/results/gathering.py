@@ -34,7 +34,8 @@ def gather_items(made: Made, metrics: Metrics, folder: Path) -> Items:
     It holds the prompt (None where the method failed), the clip's path relative to `folder` (with several clips a prompt those of all
     in "clips", too), every metric, "weights" of metrics where there are some, "clip_counts" of metrics of several clips
     ({name: [clips measured, clips failed]}), and "failures" by stage where there are some: {"render": failure,
-    "evaluate motion": failure}; of the second clip it is "render #1". "answers" has what judge and reward said.
+    "evaluate motion": failure}; of the second clip it is "render #1". "answers" has what judge and
+    reward said, and the models that evaluators asked.
     """
     items = [item for method, entries in made.items() for item in _items_of(method, entries, folder)]
     _fail_parts(items, metrics)
@@ -95,9 +96,9 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
     rows_of = [{row["query_id"]: row for row in [*measured, *failed]} for measured, failed in rows]
     failures = list(_failures(entries))
     clips_failed = parts["clips"].failures("clips.jsonl") if "clips" in parts else {}
-    verdicts, scores = (
+    verdicts, query_verdicts, scores = (
         {one.prompt_id: one for one in parts[part].rows(_FILES[part][0], kind)} if part in parts else {}
-        for part, kind in (("verdicts", Verdict), ("scores", Score))
+        for part, kind in (("verdicts", Verdict), ("query_verdicts", Verdict), ("scores", Score))
     )
     for query in parts["queries"].rows("test.jsonl", Query):
         prompt = prompts.get(query.id)
@@ -109,7 +110,12 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
             for number, id in enumerate([query.id] if kind == "query" else ids)
             if id in found
         }
-        answers = answers_of(verdicts.get(prompt.id) if prompt else None, [scores[id] for id in ids if id in scores])
+        answers = answers_of(
+            verdicts.get(prompt.id) if prompt else None,
+            [scores[id] for id in ids if id in scores],
+            query_verdicts.get(query.id),
+            {name: row[query.id].get("answers", {}) for name, row in zip(entries["evaluators"], rows_of, strict=True)},
+        )
         weights, counts = (
             {name: one for row in rows_of for name, one in row[query.id].get(key, {}).items()}
             for key in ("weights", "clip_counts")

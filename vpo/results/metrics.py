@@ -124,6 +124,13 @@ def _derived(card: Mapping[str, Any]) -> Derived:
     return Derived(_metric(card), tuple(card["of"]), tuple(card.get("unless", ())), card.get("whole", {}))
 
 
+def without_items(cards: Cards, items: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of the evaluators that applied to no item: no row holds a metric of theirs, not even one that failed."""
+    metrics = Metrics(cards)
+    seen = {metrics.evaluator_of(name) for name in {name for item in items for name in item["metrics"]}}
+    return [name for name in cards if name not in seen]
+
+
 def are_cards(value: Any) -> bool:
     """Whether a value read from a file has the form of `Cards`."""
 

@@ -5,7 +5,7 @@ failure, or on another machine: `WandbLogger(...).mirror(folder)`. What a folder
 
     config.yaml        the resolved config, without secrets
     results.json       means and intervals by method and metric; the evaluators' cards; what may vary between equal runs under "run"
-    items.jsonl        one line a (query, method): prompt, clip, metrics, and what failed
+    items.jsonl        one line a (query, method): prompt, clip, metrics, what judges and asked models answered, and what failed
     training/*.jsonl   the metrics of every trained policy, one line a step; below prompts/, its greedy prompts on the way
     table.md ...       the results table, in Markdown, LaTeX, CSV and PNG
     curation/          with curation=...: counts after each rule, examples of what was dropped, lengths (report.md, .json, .png)

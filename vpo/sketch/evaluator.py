@@ -33,6 +33,8 @@ class SceneAccuracy:
         name="sketch scene",
         version="1",
         about="the sketch world's truth, read back from pixels",
+        model="none: the sketch world's reader",
+        licence="Apache-2.0 (vpo's own code)",
         needs=frozenset({"clips"}),
         metrics=(
             share(

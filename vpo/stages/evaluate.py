@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from vpo.build import Spec, batch_size_of, card_of
-from vpo.cards import EvaluatorCard, MeanOfClips, Weighted
+from vpo.cards import LONGEST_ANSWER, MOST_ANSWERS, Answered, EvaluatorCard, MeanOfClips, Weighted
 from vpo.errors import UserError
 from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Rival, Sample, Score, Verdict
@@ -17,6 +17,7 @@ from vpo.stages.context import Context
 from vpo.stages.copies import copy_id
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
+from vpo.storage.redact import redact_text
 from vpo.storage.rows import write_rows
 from vpo.storage.store import Entry
 
@@ -30,7 +31,8 @@ class Evaluate(Stage):
     The evaluator gets those of the optional inputs that its card asks for. Every test query is in one of two files:
 
     - `items.jsonl`: what was measured, {"query_id", "metrics": {name: number or None}}, "weights" where the evaluator gave some, and
-      "clip_counts": {name: [clips measured, clips failed]} of metrics of several clips;
+      "clip_counts": {name: [clips measured, clips failed]} of metrics of several clips, "answers" of a model that it asked,
+      {what was asked: the answer in one line};
     - `failed.jsonl`: the queries whose prompt failed, or on which the evaluator did, with the metrics that would have applied.
     """
 
@@ -188,7 +190,7 @@ def query_id(sample: Sample) -> str:
 
 
 def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard, clips: int) -> dict[str, Any]:
-    """{"metrics": numbers by name} and, where there are some, {"weights": by name}; what is not finite is None.
+    """{"metrics": numbers by name} and, where there are some, {"weights": by name} and "answers"; what is not finite is None.
 
     Of a query with several clips also {"clip_counts": {name: [measured, failed]}}; a metric that failed has failed on all of them.
     """
@@ -210,9 +212,15 @@ def _row(metrics: Mapping[str, float | Weighted | None], card: EvaluatorCard, cl
         if numbers[name] is None or isinstance(one, MeanOfClips | Weighted)
     }
     several = {name: one for name, one in counts.items() if sum(one) > 1}
-    return (
-        {"metrics": numbers} | ({"weights": weights} if weights else {}) | ({"clip_counts": several} if several else {})
-    )
+    answers = answers_kept(metrics.answers) if isinstance(metrics, Answered) else {}
+    more = {"weights": weights, "clip_counts": several, "answers": answers}
+    return {"metrics": numbers} | {name: one for name, one in more.items() if one}
+
+
+def answers_kept(answers: Mapping[str, str]) -> dict[str, str]:
+    """At most MOST_ANSWERS as they are written down: without secrets, each in one line of at most LONGEST_ANSWER characters."""
+    kept = list(answers.items())[:MOST_ANSWERS]
+    return {redact_text(asked): " ".join(redact_text(said).split())[:LONGEST_ANSWER] for asked, said in kept}
 
 
 def _finder(entry: Entry | None, file: str, kind: type[R], field: str) -> Callable[[str], R | Failure | None]:

@@ -30,8 +30,12 @@ log = logging.getLogger(__name__)
 # With so many failures and not one success the role is broken, not the items: to go on would waste hours of waiting.
 BROKEN = 20
 FEW = 3  # of fewer items all may fail: they are counted like any others
-# Kinds of failures that say nothing of the role, however many there are: what others were to give for the item is not there.
-NOT_GIVEN = ("no_prompt", "no_clip", "no_file", "unreadable_file")
+# Kinds of failures that say nothing of the role, however many there are: what others were to give for the item is not there, or is
+# nothing on which the role's work is defined. (`too_long` alone is not among them: of a model's prompts it may be the role's.)
+OF_ITEM = (
+    "no_prompt", "no_clip", "no_file", "unreadable_file", "unusable", "clip_too_long", "clip_too_short", "clip_too_small",
+    "no_label", "unnamable",
+)  # fmt: skip
 
 # The field by which a record of a role names its item. The other records are made here and not by a role.
 ITEM_OF = {Verdict: "prompt_id", Clip: "prompt_id", Score: "clip_id"}
@@ -244,7 +248,7 @@ def _broken(done: Mapping[tuple[str, str], Any], total: int, work: Work[Any]) ->
     failures = [one for one in done.values() if isinstance(one, Failure)]
     if len(failures) < len(done) or len(failures) < min(max(total, FEW), BROKEN):
         return None
-    if any(one.kind in NOT_GIVEN for one in failures):
+    if any(one.kind in OF_ITEM for one in failures):
         return None
     first = failures[0]
     return (

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from vpo.dataset.reading.labels import read_label
 from vpo.dataset.reading.problems import RowProblem, shown
 from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
@@ -94,9 +95,9 @@ class Columns:
         return kept | {ours: fields[theirs] for ours, theirs in self.names.items() if theirs in fields}
 
     def labels_of(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The labels that the row has, as JSON can hold them; empty cells are none."""
+        """The labels that the row has, as JSON can hold them; empty cells are none. Raises RowProblem, see `read_label`."""
         found = {name: fields[theirs] for theirs, name in self.labels.items() if theirs in fields}
-        return {name: as_json(value) for name, value in found.items() if not blank(value)}
+        return {name: read_label(name, as_json(value)) for name, value in found.items() if not blank(value)}
 
 
 def columns_of(given: Mapping[str, Any] | None, key: str = "dataset.columns") -> Columns:

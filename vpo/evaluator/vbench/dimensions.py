@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vpo.cards import WEIGHTED_MEAN, Metric, share
+from vpo.cards import ANY, COSINE, SHARE, WEIGHTED_MEAN, Metric, share
 from vpo.errors import UserError
 from vpo.records import Query, Sample
 from vpo.workers.vbench.totals import totals
@@ -35,6 +35,7 @@ class Dimension:
         needs: what measures it.
         custom: whether VBench measures it on prompts outside of its suite, too.
         of: the dimension of the suite on whose prompts it is measured; None for its own.
+        range: of its number, as of `vpo.cards.Metric`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Dimension:
     needs: str
     custom: bool = False
     of: str | None = None
+    range: tuple[float | None, float | None] = SHARE
 
     @property
     def in_suite(self) -> str:
@@ -56,7 +58,7 @@ class Dimension:
         """How it is printed: as a percentage, as the leaderboard does."""
         suite = f"; {self.prompts} prompts of VBench's suite" if self.prompts else ""
         about = f"{self.needs}; {self.scope}; a mean over {self.counts}{suite}"
-        return share(self.name, self.label, "higher", about, aggregate=WEIGHTED_MEAN)
+        return share(self.name, self.label, "higher", about, aggregate=WEIGHTED_MEAN, range=self.range)
 
 
 _GRIT = "GRiT (detectron2)"
@@ -71,7 +73,14 @@ DIMENSIONS = {
         Dimension("motion_smoothness", "Motion smoothness", "prompt-free", 72, "clips", "AMT-S", True),
         Dimension("dynamic_degree", "Dynamic degree", "prompt-free", 72, "clips", "RAFT", True),
         Dimension(
-            "aesthetic_quality", "Aesthetic quality", "prompt-free", 93, "clips", "CLIP L/14, LAION's head 1", True
+            "aesthetic_quality",
+            "Aesthetic quality",
+            "prompt-free",
+            93,
+            "clips",
+            "CLIP L/14, LAION's head 1",
+            True,
+            range=ANY,
         ),
         Dimension("imaging_quality", "Imaging quality", "prompt-free", 93, "clips", "MUSIQ trained on SPAQ", True),
         Dimension("object_class", "Object class", "suite", 79, "frames", _GRIT),
@@ -80,9 +89,9 @@ DIMENSIONS = {
         Dimension("color", "Color", "suite", 85, "clips", f"{_GRIT}, which drops clips without the object"),
         Dimension("spatial_relationship", "Spatial relationship", "suite", 84, "frames", _GRIT),
         Dimension("scene", "Scene", "suite", 86, "frames", "Tag2Text"),
-        Dimension("appearance_style", "Appearance style", "suite", 90, "frames", "CLIP B/32"),
-        Dimension("temporal_style", "Temporal style", "prompt-aware", 100, "clips", "ViCLIP"),
-        Dimension("overall_consistency", "Overall consistency", "prompt-aware", 93, "clips", "ViCLIP"),
+        Dimension("appearance_style", "Appearance style", "suite", 90, "frames", "CLIP B/32", range=COSINE),
+        Dimension("temporal_style", "Temporal style", "prompt-aware", 100, "clips", "ViCLIP", range=COSINE),
+        Dimension("overall_consistency", "Overall consistency", "prompt-aware", 93, "clips", "ViCLIP", range=COSINE),
     )
 }
 # Not VBench's: its temporal flickering without the static filter, so that motion counts as flicker.

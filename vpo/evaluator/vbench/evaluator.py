@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vpo.assets.models import licence_of, named
 from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import (
@@ -23,6 +24,7 @@ from vpo.evaluator.vbench.dimensions import (
     row_names,
 )
 from vpo.evaluator.vbench.jobs import Dropped, Job
+from vpo.evaluator.vbench.lengths import check_limit, refuse, seconds_made, seconds_of, too_long
 from vpo.evaluator.vbench.measures import FLOW, TEXT, Measures, Setup, check_files
 from vpo.records import Clip, Failure, Sample
 from vpo.storage.feature_store import FeatureStore
@@ -37,6 +39,8 @@ HERE = {
         "appearance_style", "temporal_style", "overall_consistency",
     )
 } | {UNFILTERED.name: UNFILTERED}  # fmt: skip
+
+ENCODERS = ("dino", "clip_b32", "clip_l14")
 
 Row = Mapping[str, float | Weighted | None]
 
@@ -59,10 +63,6 @@ class InProcess:
     def problem_of(self, clip: Clip) -> Failure | None:
         """Why a clip of this length is not measured; None where it is. Raises ClipError where it cannot be read."""
         raise NotImplementedError
-
-    def seconds_of(self, clip: Clip) -> float:
-        """How long a clip is. Raises ClipError where neither its record nor its file says it."""
-        return clip.frames / (clip.fps or self.measures.reader.rate(clip.path))
 
     def measure(self, samples: Sequence[Sample]) -> list[Row | Failure]:
         """The dimensions that apply to each sample's query, of all its clips; a Failure where none of them could be measured."""
@@ -155,18 +155,25 @@ class VBench(InProcess):
     ) -> EvaluatorCard:  # fmt: skip
         """The card, by the dimensions. Raises UserError where a dimension cannot be measured here, or a setting is wrong."""
         listed = _chosen(dimensions)
-        if below_seconds is not None and not below_seconds > 0:
-            raise UserError(f"{KEY}.below_seconds={below_seconds} must be above 0, or null")
+        check_limit(below_seconds, f"{KEY}.below_seconds")
         check_cache(cache, KEY)
         return EvaluatorCard(
             name="VBench",
-            version="1",
+            version="2",  # 2: of one frame there is no motion, where 1 gave the dynamic degree 0
             about=_about(listed, models),
+            model=models_used(listed, models, ENCODERS),
+            licence=licences_used(listed, models, ENCODERS),
             needs=frozenset({"clips"}),
             metrics=(*(one.metric for one in listed.values()), *COUNTERS.metrics("VBench")),
             applies=lambda sample: row_names(sample, listed, COUNTERS),
             derived=DERIVED,
         )  # fmt: skip
+
+    @staticmethod
+    def check(node: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Raise UserError where all clips of a run would be too long."""
+        seconds = seconds_made(config)
+        refuse(None if seconds is None else too_long(seconds, node["below_seconds"], KEY), KEY)
 
     @staticmethod
     def check_files(node: Mapping[str, Any]) -> None:
@@ -183,13 +190,9 @@ class VBench(InProcess):
 
     def problem_of(self, clip: Clip) -> Failure | None:
         """Whether it is too long for VBench. Raises ClipError where it cannot be read."""
-        if self.below_seconds is None or (seconds := self.seconds_of(clip)) < self.below_seconds:
+        if self.below_seconds is None:
             return None
-        return Failure(
-            "too_long",
-            f"{seconds:.3g} s, and VBench is for clips below {self.below_seconds:g} s; evaluator=vbench_long is for longer ones, and "
-            f"{KEY}.below_seconds=null measures it all the same, as the leaderboard does with CogVideoX's of 6.1 s",
-        )
+        return too_long(seconds_of(clip, self.measures.reader), self.below_seconds, KEY)
 
 
 def check_cache(cache: Mapping[str, Any], key: str) -> None:
@@ -212,21 +215,33 @@ def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
 
 def models_used(dimensions: Mapping[str, Dimension], models: Mapping[str, Any], encoders: Sequence[str]) -> str:
     """How a card names the models."""
-    named = [f"{name} {models[name]['path']}" for name in encoders]
+    found = [f"{name} {named(models[name]['path'], models[name]['revision'])}" for name in encoders]
     if dimensions.keys() & set(FLOW):
-        named.append(f"RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)")
+        found.append(f"RAFT (torchvision's raft_large C_T_V1, {UPDATES} updates)")
     if dimensions.keys() & set(TEXT):
-        named.append("ViCLIP (InternVid-10M-FLT, in float32)")
-    return ", ".join(named)
+        found.append("ViCLIP (InternVid-10M-FLT, in float32)")
+    return ", ".join(found)
+
+
+def licences_used(dimensions: Mapping[str, Dimension], models: Mapping[str, Any], encoders: Sequence[str]) -> str:
+    """What a card says of their licences, and of the formulas'."""
+    found = [
+        "VBench Apache-2.0",
+        *(f"{name} {licence_of(models[name]['path'])}" for name in encoders),
+        "LAION's head MIT",
+    ]
+    found += ["RAFT BSD-3-Clause"] if dimensions.keys() & set(FLOW) else []
+    found += ["ViCLIP's code Apache-2.0"] if dimensions.keys() & set(TEXT) else []
+    return ", ".join(found)
 
 
 def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> str:
     """What the card says of method, models, licences and blind spots."""
-    used = models_used(dimensions, models, ("dino", "clip_b32", "clip_l14"))
+    used = models_used(dimensions, models, ENCODERS)
     return (
         f"VBench's official formulas (Vchitect/VBench at 45e79ec, arXiv 2311.17982) in this process, by {used}. Differs in the "
         "third digit or so: VBench runs CLIP in float16 on a GPU, and interpolates DINO's positions by a factor, here for the target "
-        "size. Licences: VBench and DINO Apache-2.0, CLIP, LAION's head MIT, RAFT BSD-3-Clause, ViCLIP's code Apache-2.0. Not seen: "
+        "size. Not seen: "
         "whether what moves moves as it should; consistency and steadiness are highest for a frozen clip, so read them beside dynamic "
         "degree; of wide clips CLIP sees the middle square only"
     )

@@ -113,7 +113,7 @@ def is_dynamic(speeds: Sequence[float], height: int, width: int) -> bool:
     """Whether a clip moves (`vbench/dynamic_degree.py`): at least round(4 n / 16) steps are faster than the threshold.
 
     That is 6 pixels for a short side of 256. By Python's rounding of halves two frames need no fast step: such a clip always moves.
-    One frame never does.
+    One frame never does, which is no measurement: its caller leaves such clips out.
 
     Args:
         speeds: the top 5 % of each step between the n sampled frames, n - 1 numbers.

@@ -15,7 +15,7 @@ from vpo.video.clips import ClipError
 from vpo.video.flow import TooSmall
 from vpo.video.frames import FrameReader
 
-TOO_SHORT = Failure("too_short", "the clip has one frame, and the dimension compares frames")
+TOO_SHORT = Failure("clip_too_short", "the dimension compares frames, and sees one alone")
 NOT_FINITE = Failure("not_finite", "the model gives what is no number")
 
 
@@ -118,4 +118,4 @@ class Parts:
 
 def failure_of(error: Exception) -> Failure:
     """Of a clip that cannot be read, or whose pictures are too small."""
-    return Failure("too_small" if isinstance(error, TooSmall) else "unreadable", str(error))
+    return Failure("clip_too_small" if isinstance(error, TooSmall) else "unreadable", str(error))

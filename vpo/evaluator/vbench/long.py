@@ -6,9 +6,10 @@ from typing import Any
 from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chosen, row_names
-from vpo.evaluator.vbench.evaluator import InProcess, check_cache, models_used, store_of
+from vpo.evaluator.vbench.evaluator import InProcess, check_cache, licences_used, models_used, store_of
 from vpo.evaluator.vbench.formulas import consistency
 from vpo.evaluator.vbench.jobs import Job, Value, failure_of
+from vpo.evaluator.vbench.lengths import check_limit, refuse, seconds_made, seconds_of, too_short
 from vpo.evaluator.vbench.measures import Measures, Setup, check_files
 from vpo.evaluator.vbench.segments import Cut, Segments
 from vpo.evaluator.vbench.slow_fast import fused
@@ -18,6 +19,7 @@ from vpo.video.features import Dino2Encoder
 from vpo.video.frames import FrameReader
 
 KEY = "evaluator.vbench_long"
+ENCODERS = ("dino", "dino2", "clip_b32", "clip_l14")
 HERE = {
     name: LONG[name]
     for name in (
@@ -89,17 +91,24 @@ class VBenchLong(InProcess):
     ) -> EvaluatorCard:  # fmt: skip
         """The card, by the dimensions. Raises UserError where a dimension cannot be measured here, or a setting is wrong."""
         listed = _chosen(dimensions)
-        if from_seconds is not None and not from_seconds > 0:
-            raise UserError(f"{KEY}.from_seconds={from_seconds} must be above 0, or null")
+        check_limit(from_seconds, f"{KEY}.from_seconds")
         check_cache(cache, KEY)
         return EvaluatorCard(
             name="VBench-Long",
-            version="1",
+            version="2",  # see VBench's
             about=_about(listed, models),
+            model=models_used(listed, models, ENCODERS),
+            licence=licences_used(listed, models, ENCODERS),
             needs=frozenset({"clips"}),
             metrics=(*(one.metric for one in listed.values()), *LONG_COUNTERS.metrics("VBench-Long")),
             applies=lambda sample: row_names(sample, listed, LONG_COUNTERS),
         )
+
+    @staticmethod
+    def check(node: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Raise UserError where all clips of a run would be too short."""
+        seconds = seconds_made(config)
+        refuse(None if seconds is None else too_short(seconds, node["from_seconds"], KEY), KEY)
 
     @staticmethod
     def check_files(node: Mapping[str, Any]) -> None:
@@ -118,13 +127,9 @@ class VBenchLong(InProcess):
 
     def problem_of(self, clip: Clip) -> Failure | None:
         """Whether it is too short for VBench-Long. Raises ClipError where it cannot be read."""
-        if self.from_seconds is None or (seconds := self.seconds_of(clip)) >= self.from_seconds:
+        if self.from_seconds is None:
             return None
-        return Failure(
-            "too_short",
-            f"{seconds:.3g} s, and VBench-Long is for clips from {self.from_seconds:g} s; evaluator=vbench is for shorter ones, and "
-            f"{KEY}.from_seconds=null measures it all the same",
-        )
+        return too_short(seconds_of(clip, self.measures.reader), self.from_seconds, KEY)
 
 
 def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
@@ -140,12 +145,11 @@ def _chosen(names: Sequence[str]) -> dict[str, Dimension]:
 
 def _about(dimensions: Mapping[str, Dimension], models: Mapping[str, Any]) -> str:
     """What the card says of method, models, licences and blind spots."""
-    used = models_used(dimensions, models, ("dino", "dino2", "clip_b32", "clip_l14"))
+    used = models_used(dimensions, models, ENCODERS)
     return (
         f"VBench-Long's formulas (Vchitect/VBench at 45e79ec, vbench2_beta_long, arXiv 2411.13503) in this process, by {used}. "
         "Segments of 2 s, or of 10 s for a prompt of the suite that human action, temporal style or overall consistency measures; the "
         "mean over all segments of all clips, as the code has it, of temporal flickering over clips. Not to be compared with VBench's "
         "numbers. Differs: segments are not written to files again, which changes pixels a little; see VBench's card for the rest. "
-        "Licences: VBench, DINO, DINOv2 and ViCLIP's code Apache-2.0, CLIP and LAION's head MIT, RAFT BSD-3-Clause. Not seen: cuts "
-        "between scenes (upstream's split by scenes is off, too), and what changes between segments but for the subject"
+        "Not seen: cuts between scenes (upstream's split by scenes is off, too), and what changes between segments but for the subject"
     )

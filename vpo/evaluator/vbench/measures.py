@@ -90,6 +90,9 @@ class Measures:
         self.viclip = Viclip(models["viclip_file"], tokenizer, device, viclip_key, tokenizer_key)
         self._head_file = str(models["head_file"])
         self._head: tuple[torch.Tensor, float] | None = None
+        self._embedded: dict[
+            int, list[torch.Tensor]
+        ] = {}  # of the group's jobs by their identity: two dimensions ask for the same
         self._measures: dict[str, Callable[[Sequence[Job]], list[Value]]] = {
             "subject_consistency": self._subject_consistency,
             "background_consistency": self._background_consistency,
@@ -105,6 +108,7 @@ class Measures:
         """Put into each job what its dimensions find. Each clip is decoded once; its frames and features go with its group."""
         self.motion.begin()
         for group in groups([job.size for job in jobs], GROUP_BYTES):
+            self._embedded.clear()  # first, as what was left by an error has the identities of jobs that are gone
             for name in self.dimensions:
                 wanted = [jobs[number] for number in group if name in jobs[number].dimensions]
                 for job, value in zip(wanted, self._measures[name](wanted) if wanted else (), strict=True):
@@ -168,10 +172,12 @@ class Measures:
         return [found[job.query.text] for job in jobs]
 
     def _consistency_with(self, job: Job, text: torch.Tensor) -> Value:
-        try:
-            embeddings = self.parts.settled(job, lambda: self._embeddings(job))
-        except ClipError as error:
-            return failure_of(error)
+        if id(job) not in self._embedded:
+            try:
+                self._embedded[id(job)] = self.parts.settled(job, lambda: self._embeddings(job))
+            except ClipError as error:
+                return failure_of(error)
+        embeddings = self._embedded[id(job)]
         return self.parts.pooled([Weighted(float(one.double() @ text.double()), 1) for one in embeddings])
 
     def _embeddings(self, job: Job) -> list[torch.Tensor]:

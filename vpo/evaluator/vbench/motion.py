@@ -47,6 +47,8 @@ class Motion:
         if wanted <= 0:
             return Dropped(seen=False)
         try:
+            if any(len(span) < 2 for span in self.parts.spans(job)):
+                return TOO_SHORT  # which VBench's filter drops as one that moves
             static = self.parts.settled(job, lambda: self._static(job))
             if not isinstance(static, list):
                 return static
@@ -82,6 +84,8 @@ class Motion:
             sampled, speeds = self.parts.settled(job, lambda: self._sampled_speeds(job))
         except (ClipError, TooSmall) as error:
             return failure_of(error)
+        if any(len(one) < 2 for one in sampled):
+            return TOO_SHORT  # which VBench counts as one that does not move
         if not all(map(math.isfinite, speeds)):
             return NOT_FINITE
         found: list[Value] = []

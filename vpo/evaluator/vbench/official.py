@@ -14,7 +14,10 @@ from typing import Any
 from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Weighted, share
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import CLIPS, DERIVED, DIMENSIONS, Dimension, chosen, labels_of
+from vpo.evaluator.vbench.lengths import check_limit, refuse, seconds_made, seconds_of, too_long
 from vpo.records import Clip, Failure, Query, Sample
+from vpo.video.clips import ClipError
+from vpo.video.frames import FrameReader
 from vpo.workers.client import WorkerProcess, check_settings
 from vpo.workers.vbench import script
 
@@ -39,6 +42,7 @@ class VBenchOfficial:
         dimensions: by name; temporal_flickering is `evaluator=vbench`'s, which has its static filter.
         imaging_quality_mode: how imaging_quality resizes frames: VBench's "longer", "shorter", "shorter_centercrop" or "None".
         full_info_file: VBench's list of prompts, another VBench_full_info.json than its own; None for its own.
+        below_seconds: a clip as long as this, or longer, is a Failure, as of `evaluator=vbench`; None measures all.
         job_seconds: how long one dimension may take on one batch; None waits for ever.
         batch_size: queries at once. VBench loads a dimension's models anew for each batch, so that it should hold the whole suite.
     """
@@ -48,18 +52,22 @@ class VBenchOfficial:
 
     @staticmethod
     def card(
-        dimensions: Sequence[str], imaging_quality_mode: str, full_info_file: str | None, job_seconds: float | None, batch_size: int
+        dimensions: Sequence[str], imaging_quality_mode: str, full_info_file: str | None, below_seconds: float | None,
+        job_seconds: float | None, batch_size: int,
     ) -> EvaluatorCard:  # fmt: skip
         """The card, by the dimensions. Raises UserError where a dimension or a setting is wrong."""
         listed = _chosen(dimensions)
+        check_limit(below_seconds, f"{KEY}.below_seconds")
         check_settings(script.VBench(), _settings(imaging_quality_mode, full_info_file), KEY)
         return EvaluatorCard(
             name="VBench, its own code",
-            version="1",
+            version="2",  # 2: clips of 5 s and more are not measured
             about="VBench's own code (Vchitect/VBench at 45e79ec, Apache-2.0, arXiv 2311.17982; not run by us) in an environment of "
             "its own, on the prompts of its suite alone. Its models have licences of their own: imaging_quality's pyiqa is for "
             "non-commercial use. Not seen: color's label of an object is that of the first thing that was found in the frame, "
             "spatial_relationship does not look on which side something is, as VBench has it",
+            model=", ".join(dict.fromkeys(one.needs for one in listed.values())),
+            licence="VBench Apache-2.0; of the models their own: pyiqa, with MUSIQ, is for non-commercial use",
             needs=frozenset({"clips"}),
             metrics=(
                 *(one.metric for one in listed.values()),
@@ -71,12 +79,19 @@ class VBenchOfficial:
             derived=DERIVED,
         )
 
+    @staticmethod
+    def check(node: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Raise UserError where all clips of a run would be too long."""
+        seconds = seconds_made(config)
+        refuse(None if seconds is None else too_long(seconds, node["below_seconds"], KEY), KEY)
+
     def __init__(
-        self, dimensions: Sequence[str], imaging_quality_mode: str, full_info_file: str | None, job_seconds: float | None,
-        batch_size: int,
+        self, dimensions: Sequence[str], imaging_quality_mode: str, full_info_file: str | None, below_seconds: float | None,
+        job_seconds: float | None, batch_size: int,
     ) -> None:  # fmt: skip
         """The worker starts when the first clips are measured."""
-        self.dimensions = _chosen(dimensions)
+        self.dimensions, self.below_seconds = _chosen(dimensions), below_seconds
+        self.reader = FrameReader("all")
         settings = _settings(imaging_quality_mode, full_info_file)
         self.worker = WorkerProcess(script.VBench(), settings, key=KEY, seconds=job_seconds)
 
@@ -87,7 +102,7 @@ class VBenchOfficial:
         for place, sample in enumerate(samples):
             for number, clip in enumerate(sample.clips[:CLIPS] if _applicable(sample.query, self.dimensions) else ()):
                 name = f"{sample.query.text}-{number}.mp4"
-                problem = _problem_of(clip, name)
+                problem = _problem_of(clip, name) or self._too_long(clip)
                 if isinstance(clip, Failure) or problem is not None:
                     failed.setdefault(place, []).append(problem or Failure("missing", "no clip"))
                 else:
@@ -104,7 +119,17 @@ class VBenchOfficial:
 
     def close(self) -> None:
         """End the worker, which gives its GPU memory back."""
+        self.reader.close()
         self.worker.close()
+
+    def _too_long(self, clip: Clip | Failure) -> Failure | None:
+        """Whether a clip that can be given to VBench is too long for it."""
+        if self.below_seconds is None or isinstance(clip, Failure):
+            return None
+        try:
+            return too_long(seconds_of(clip, self.reader), self.below_seconds, KEY)
+        except ClipError as error:
+            return Failure("unreadable", str(error))
 
     def _results(
         self, dimension: str, samples: Sequence[Sample], given: Mapping[int, Mapping[str, Clip]], folder: str

@@ -28,6 +28,8 @@ class Kept:
         name="kept by kind",
         version=f"1-rules-{VERSION}",
         about="shares of what the queries ask for that the prompts keep, by the rule judge's reading",
+        model="none: the rule judge's rules",
+        licence="Apache-2.0 (vpo's own code)",
         metrics=tuple(
             share(
                 f"kept_{kind}",
