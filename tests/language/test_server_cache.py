@@ -181,6 +181,27 @@ def test_refused_requests_cost_nothing_and_lost_ones_the_most_they_may():
         engine.close()
 
 
+@pytest.mark.parametrize("body", ["<html>", {"id": "c", "result": {"verdict": "yes"}}, {"choices": []}])
+def test_an_answer_of_a_wrong_shape_is_asked_again_and_may_have_been_charged(tmp_path, body):
+    """Two tries of at most 135 millionths each. Nothing of them is kept: the next engine asks for this one alone."""
+    with chat_server(lambda n, sent: Reply(body=body) if sent["seed"] == 2 else Reply()) as server:
+        values = {
+            "price_in": 1.0,
+            "price_out": 1.0,
+            "max_cost": 1.0,
+            "concurrency": 1,
+            "max_retries": 1,
+            "cache": str(tmp_path),
+        }
+        for times in (1, 2):
+            engine = engine_of(server, **values)
+            good, bad = engine.generate([asked(seed=1), asked(seed=2)])
+            assert (good.usage.tokens_in, bad.kind, bad.retryable) == (10, "bad_answer", True)
+            assert engine.spent.unknown == pytest.approx(2 * 135e-6)
+            engine.close()
+            assert Counter(one["seed"] for one in server.bodies) == {1: 1, 2: 2 * times}
+
+
 def test_processes_of_one_run_share_its_limit(tmp_path, monkeypatch):
     ledger = tmp_path / "spending.jsonl"
     monkeypatch.setenv("VPO_LEDGER", str(ledger))

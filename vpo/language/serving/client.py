@@ -210,8 +210,7 @@ class Client:
         self._silent = 0
         try:
             answer = self._read(text, call)
-        except BadAnswer as error:
-            self.meter.free(ticket)
+        except BadAnswer as error:  # with status 200 it may have been charged: the ticket stays open
             return Problem("bad_answer", self.endpoint.clean(error), again=True)
         if isinstance(answer, Problem):
             self.meter.free(ticket)
