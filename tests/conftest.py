@@ -1,4 +1,5 @@
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -45,9 +46,13 @@ def commands_leave_nothing() -> Iterator[None]:
 
     Its handlers of signals would be those of a forked child, too, and one that comes while the child begins to wait for a lock is not
     seen: a pool of processes then waits for ever for a child that it has told to end. With PYTHONSAFEPATH a script does not see the
-    modules beside it.
+    modules beside it. Its log goes to the standard error of its moment, which a later test has not.
     """
+    package = logging.getLogger("vpo")
+    handlers, propagate, level = list(package.handlers), package.propagate, package.level
     yield
+    package.handlers[:], package.propagate = handlers, propagate
+    package.setLevel(level)
     for number, handler in HANDLERS.items():
         signal.signal(number, handler)
     if SAFE_PATH is None:

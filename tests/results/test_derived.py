@@ -191,6 +191,6 @@ def test_they_are_shown_for_the_whole_suite_alone() -> None:
 
 def test_a_card_without_derived_numbers_is_written_as_before() -> None:
     assert set(card_of({"_target_": "vpo.evaluator.flicker.Flicker"}).to_json()) == {
-        "name", "version", "about", "needs", "metrics",
+        "name", "version", "about", "model", "licence", "needs", "metrics",
     }  # fmt: skip
     assert Weighted.pooled([1.0, 2.0], [1, 3]) == Weighted(1.75, 4)

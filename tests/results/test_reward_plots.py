@@ -61,26 +61,26 @@ def test_what_was_trained_on_is_no_held_out_metric():
 def test_rewards_of_evaluators_are_drawn_too_and_are_no_held_out_metric():
     """VisionReward and Prompt-A-Video's seven scores by models of their own, in a run without a reward; motion by VBench-Long."""
     cards = {
-        "monetbench": MonetBench.card(OWN, 8).to_json(), "prompt_a_video": PromptAVideo.card(OWN, 8).to_json(),
+        "monetbench": MonetBench.card(OWN, None, 8).to_json(), "prompt_a_video": PromptAVideo.card(OWN, 8).to_json(),
         "vbench_long": card_of(node_of("vbench_long", dimensions=DIMENSIONS)).to_json(),
     }  # fmt: skip
     assert all("clips" in card["needs"] for card in cards.values())
     scores = {f"pav_{name}": 1.0 for name in ("VQ", "TC", "DD", "TVA", "FC", "AES", "MPS")}
     values = {
-        "monet_overall": 3.0,
-        "monet_alignment": 1.0,
+        "monet_surrogate_overall": 3.0,
+        "monet_surrogate_alignment": 1.0,
         **scores,
         "long_dynamic_degree": 1.0,
         "long_aesthetic_quality": 0.5,
     }
     panels = panels_of({"evaluators": cards}, [item("dpo", "a b", **values), item("dpo", "a", **values)])
     drawn = list(dict.fromkeys(one.y.name for one in panels))
-    assert drawn == ["monet_overall", *scores, "long_aesthetic_quality"]  # not what it is drawn against
+    assert drawn == ["monet_surrogate_overall", *scores, "long_aesthetic_quality"]  # not what it is drawn against
     assert {one.x for one in panels if one.y.name == "pav_VQ"} == {"words of the prompt", "Dynamic degree (long) % ↑"}
     (table, *_) = panels_of(
-        {"evaluators": {"monetbench": cards["monetbench"]}}, [item("dpo", "a b", monet_overall=3.0)]
+        {"evaluators": {"monetbench": cards["monetbench"]}}, [item("dpo", "a b", monet_surrogate_overall=3.0)]
     )
-    assert table.y.name == "monet_overall"
+    assert table.y.name == "monet_surrogate_overall"
 
 
 def test_without_a_reward_nothing_is_drawn(tmp_path):

@@ -63,7 +63,7 @@ class MonetBench(ScoredClips):
             model=model,
             licence=f"questions and weights Apache-2.0; {licence}",
             needs=needs_of(reward),
-            rewards=(OVERALL,),
+            rewards=(_name(OVERALL, surrogate),),
             metrics=(
                 *(_metric(name, surrogate, main=True) for name in COLUMNS),
                 _metric(OVERALL, surrogate, main=True),
