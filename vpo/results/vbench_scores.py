@@ -1,7 +1,8 @@
 """VBench's normalised Quality, Semantic and Total, as on its leaderboard (Vchitect/VBench at 45e79ec, `scripts/constant.py` and
 `scripts/cal_final_score.py`).
 
-Numbers are the dimensions' own, 0..1. VBench counts a dimension that is missing as 0; here there is no score without all of them.
+Numbers are the dimensions' own, 0..1, by VBench's names or by those of an imported result file (`official_<name>`). VBench counts a
+dimension that is missing as 0; here there is no score without all of them.
 """
 
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ SEMANTIC = {
 }
 WEIGHTS = {"dynamic_degree": 0.5}  # of the others 1
 QUALITY_WEIGHT, SEMANTIC_WEIGHT = 4.0, 1.0
+IMPORTED = "official_"  # before the name of a dimension of an imported result file
 
 
 def quality(raw: Mapping[str, float]) -> float:
@@ -47,26 +49,6 @@ def total(raw: Mapping[str, float]) -> float:
     return parts / (QUALITY_WEIGHT + SEMANTIC_WEIGHT)
 
 
-def official_quality(raw: Mapping[str, float]) -> float:
-    """`quality` of the metrics of an imported result file."""
-    return quality(_own_names(raw))
-
-
-def official_semantic(raw: Mapping[str, float]) -> float:
-    """`semantic` of the metrics of an imported result file."""
-    return semantic(_own_names(raw))
-
-
-def official_total(raw: Mapping[str, float]) -> float:
-    """`total` of the metrics of an imported result file."""
-    return total(_own_names(raw))
-
-
-def _own_names(raw: Mapping[str, float]) -> dict[str, float]:
-    """By VBench's own names of the dimensions."""
-    return {name.removeprefix("official_"): value for name, value in raw.items()}
-
-
 def normalised(raw: float, bounds: tuple[float, float]) -> float:
     """0 at the lower bound, 1 at the upper one."""
     low, high = bounds
@@ -74,6 +56,7 @@ def normalised(raw: float, bounds: tuple[float, float]) -> float:
 
 
 def _mean(raw: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]) -> float:
+    own = {name.removeprefix(IMPORTED): value for name, value in raw.items()}
     weights = {name: WEIGHTS.get(name, 1.0) for name in bounds}
-    weighted = sum(weights[name] * normalised(raw[name], bounds[name]) for name in bounds)
+    weighted = sum(weights[name] * normalised(own[name], bounds[name]) for name in bounds)
     return weighted / sum(weights.values())

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from vpo.cards import ANY, COSINE, SHARE, WEIGHTED_MEAN, Metric, share
 from vpo.errors import UserError
 from vpo.records import Query, Sample
-from vpo.workers.vbench.totals import totals
+from vpo.workers.vbench.totals import PROMPTS, totals
 
 CLIPS = 5  # of a prompt
 
@@ -30,10 +30,10 @@ class Dimension:
         label: as a column is headed.
         scope: "prompt-free": any clip; "prompt-aware": VBench reads the query's text; "suite": it reads labels that the suite's
             queries alone have, or makes sense on its prompts alone.
-        prompts: how many of the suite it is measured on; a run on fewer says so by its n.
         counts: what the number of the dimension is a mean over: "frames" or "segments" (of all clips together), or "clips".
         needs: what measures it.
         custom: whether VBench measures it on prompts outside of its suite, too.
+        prompts: how many of the suite it is measured on, 0 for what the suite does not have; a run on fewer says so by its n.
         of: the dimension of the suite on whose prompts it is measured; None for its own.
         range: of its number, as of `vpo.cards.Metric`.
     """
@@ -41,10 +41,10 @@ class Dimension:
     name: str
     label: str
     scope: Scope
-    prompts: int
     counts: Literal["frames", "clips", "segments"]
     needs: str
     custom: bool = False
+    prompts: int = 0
     of: str | None = None
     range: tuple[float | None, float | None] = SHARE
 
@@ -63,35 +63,32 @@ class Dimension:
 
 _GRIT = "GRiT (detectron2)"
 DIMENSIONS = {
-    one.name: one
+    one.name: replace(one, prompts=PROMPTS[one.name])
     for one in (
-        Dimension("subject_consistency", "Subject consistency", "prompt-free", 72, "frames", "DINO ViT-B/16", True),
-        Dimension("background_consistency", "Background consistency", "prompt-free", 86, "frames", "CLIP B/32", True),
-        Dimension(
-            "temporal_flickering", "Temporal flickering", "suite", 75, "clips", "RAFT, which drops clips that move"
-        ),
-        Dimension("motion_smoothness", "Motion smoothness", "prompt-free", 72, "clips", "AMT-S", True),
-        Dimension("dynamic_degree", "Dynamic degree", "prompt-free", 72, "clips", "RAFT", True),
+        Dimension("subject_consistency", "Subject consistency", "prompt-free", "frames", "DINO ViT-B/16", True),
+        Dimension("background_consistency", "Background consistency", "prompt-free", "frames", "CLIP B/32", True),
+        Dimension("temporal_flickering", "Temporal flickering", "suite", "clips", "RAFT, which drops clips that move"),
+        Dimension("motion_smoothness", "Motion smoothness", "prompt-free", "clips", "AMT-S", True),
+        Dimension("dynamic_degree", "Dynamic degree", "prompt-free", "clips", "RAFT", True),
         Dimension(
             "aesthetic_quality",
             "Aesthetic quality",
             "prompt-free",
-            93,
             "clips",
             "CLIP L/14, LAION's head 1",
             True,
             range=ANY,
         ),
-        Dimension("imaging_quality", "Imaging quality", "prompt-free", 93, "clips", "MUSIQ trained on SPAQ", True),
-        Dimension("object_class", "Object class", "suite", 79, "frames", _GRIT),
-        Dimension("multiple_objects", "Multiple objects", "suite", 82, "frames", _GRIT),
-        Dimension("human_action", "Human action", "suite", 100, "clips", "UMT ViT-L/16"),
-        Dimension("color", "Color", "suite", 85, "clips", f"{_GRIT}, which drops clips without the object"),
-        Dimension("spatial_relationship", "Spatial relationship", "suite", 84, "frames", _GRIT),
-        Dimension("scene", "Scene", "suite", 86, "frames", "Tag2Text"),
-        Dimension("appearance_style", "Appearance style", "suite", 90, "frames", "CLIP B/32", range=COSINE),
-        Dimension("temporal_style", "Temporal style", "prompt-aware", 100, "clips", "ViCLIP", range=COSINE),
-        Dimension("overall_consistency", "Overall consistency", "prompt-aware", 93, "clips", "ViCLIP", range=COSINE),
+        Dimension("imaging_quality", "Imaging quality", "prompt-free", "clips", "MUSIQ trained on SPAQ", True),
+        Dimension("object_class", "Object class", "suite", "frames", _GRIT),
+        Dimension("multiple_objects", "Multiple objects", "suite", "frames", _GRIT),
+        Dimension("human_action", "Human action", "suite", "clips", "UMT ViT-L/16"),
+        Dimension("color", "Color", "suite", "clips", f"{_GRIT}, which drops clips without the object"),
+        Dimension("spatial_relationship", "Spatial relationship", "suite", "frames", _GRIT),
+        Dimension("scene", "Scene", "suite", "frames", "Tag2Text"),
+        Dimension("appearance_style", "Appearance style", "suite", "frames", "CLIP B/32", range=COSINE),
+        Dimension("temporal_style", "Temporal style", "prompt-aware", "clips", "ViCLIP", range=COSINE),
+        Dimension("overall_consistency", "Overall consistency", "prompt-aware", "clips", "ViCLIP", range=COSINE),
     )
 }
 # Not VBench's: its temporal flickering without the static filter, so that motion counts as flicker.
@@ -99,7 +96,6 @@ UNFILTERED = Dimension(
     "flicker_unfiltered",
     "Flicker-free, unfiltered",
     "prompt-free",
-    0,
     "clips",
     "no model; motion counts as flicker",
     True,

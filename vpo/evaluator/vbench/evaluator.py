@@ -24,7 +24,7 @@ from vpo.evaluator.vbench.dimensions import (
     row_names,
 )
 from vpo.evaluator.vbench.jobs import Dropped, Job
-from vpo.evaluator.vbench.lengths import check_limit, refuse, seconds_made, seconds_of, too_long
+from vpo.evaluator.vbench.lengths import check_limit, check_made, seconds_of, too_long
 from vpo.evaluator.vbench.measures import FLOW, TEXT, Measures, Setup, check_files
 from vpo.records import Clip, Failure, Sample
 from vpo.storage.feature_store import FeatureStore
@@ -172,8 +172,7 @@ class VBench(InProcess):
     @staticmethod
     def check(node: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Raise UserError where all clips of a run would be too long."""
-        seconds = seconds_made(config)
-        refuse(None if seconds is None else too_long(seconds, node["below_seconds"], KEY), KEY)
+        check_made(config, lambda seconds: too_long(seconds, node["below_seconds"], KEY), KEY)
 
     @staticmethod
     def check_files(node: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Which clips VBench measures and which VBench-Long does: their numbers differ, and are never mixed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vpo.errors import UserError
@@ -57,8 +57,16 @@ def seconds_made(config: Mapping[str, Any]) -> float | None:
     return frames / fps if ours and isinstance(frames, int) and isinstance(fps, int | float) and fps > 0 else None
 
 
-def refuse(problem: Failure | None, key: str) -> None:
-    """Raise UserError where all clips of a run would have this problem."""
+def check_made(config: Mapping[str, Any], problem_of: Callable[[float], Failure | None], key: str) -> None:
+    """Raise UserError where all clips of a run have a length that is a problem.
+
+    Args:
+        config: of the run.
+        problem_of: from seconds to what is wrong with such a clip.
+        key: of the evaluator in the config.
+    """
+    seconds = seconds_made(config)
+    problem = None if seconds is None else problem_of(seconds)
     if problem is not None:
         raise UserError(
             f"config: {key} could measure no clip of this generator (generator.frames, fps): {problem.detail}"

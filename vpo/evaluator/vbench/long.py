@@ -9,7 +9,7 @@ from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chos
 from vpo.evaluator.vbench.evaluator import InProcess, check_cache, licences_used, models_used, store_of
 from vpo.evaluator.vbench.formulas import consistency
 from vpo.evaluator.vbench.jobs import Job, Value, failure_of
-from vpo.evaluator.vbench.lengths import check_limit, refuse, seconds_made, seconds_of, too_short
+from vpo.evaluator.vbench.lengths import check_limit, check_made, seconds_of, too_short
 from vpo.evaluator.vbench.measures import Measures, Setup, check_files
 from vpo.evaluator.vbench.segments import Cut, Segments
 from vpo.evaluator.vbench.slow_fast import fused
@@ -107,8 +107,7 @@ class VBenchLong(InProcess):
     @staticmethod
     def check(node: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Raise UserError where all clips of a run would be too short."""
-        seconds = seconds_made(config)
-        refuse(None if seconds is None else too_short(seconds, node["from_seconds"], KEY), KEY)
+        check_made(config, lambda seconds: too_short(seconds, node["from_seconds"], KEY), KEY)
 
     @staticmethod
     def check_files(node: Mapping[str, Any]) -> None:

@@ -90,9 +90,8 @@ class Measures:
         self.viclip = Viclip(models["viclip_file"], tokenizer, device, viclip_key, tokenizer_key)
         self._head_file = str(models["head_file"])
         self._head: tuple[torch.Tensor, float] | None = None
-        self._embedded: dict[
-            int, list[torch.Tensor]
-        ] = {}  # of the group's jobs by their identity: two dimensions ask for the same
+        # Of the group's jobs, by their identity: two dimensions ask for the same.
+        self._embedded: dict[int, list[torch.Tensor]] = {}
         self._measures: dict[str, Callable[[Sequence[Job]], list[Value]]] = {
             "subject_consistency": self._subject_consistency,
             "background_consistency": self._background_consistency,

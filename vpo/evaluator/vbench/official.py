@@ -14,7 +14,7 @@ from typing import Any
 from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Weighted, share
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import CLIPS, DERIVED, DIMENSIONS, Dimension, chosen, labels_of
-from vpo.evaluator.vbench.lengths import check_limit, refuse, seconds_made, seconds_of, too_long
+from vpo.evaluator.vbench.lengths import check_limit, check_made, seconds_of, too_long
 from vpo.records import Clip, Failure, Query, Sample
 from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
@@ -82,8 +82,7 @@ class VBenchOfficial:
     @staticmethod
     def check(node: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         """Raise UserError where all clips of a run would be too long."""
-        seconds = seconds_made(config)
-        refuse(None if seconds is None else too_long(seconds, node["below_seconds"], KEY), KEY)
+        check_made(config, lambda seconds: too_long(seconds, node["below_seconds"], KEY), KEY)
 
     def __init__(
         self, dimensions: Sequence[str], imaging_quality_mode: str, full_info_file: str | None, below_seconds: float | None,

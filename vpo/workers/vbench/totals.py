@@ -31,7 +31,7 @@ def totals(prefix: str = "", unless: tuple[str, ...] = ()) -> tuple[Derived, ...
         Derived(
             Metric(
                 f"{prefix or 'vbench_'}{name}", f"VBench {name.capitalize()}{' (imported)' if prefix else ''}", "higher", unit="%",
-                scale=100.0, decimals=2, about=about, range=ANY, aggregate=f"{SCORES}.{prefix}{name}",
+                scale=100.0, decimals=2, about=about, range=ANY, aggregate=f"{SCORES}.{name}",
             ),
             of=tuple(f"{prefix}{one}" for one in names),
             unless=unless,
