@@ -6,7 +6,6 @@ folder = vpo.run(vpo.compose("experiment=smoke", "seed=1"))
 
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +33,8 @@ from vpo.stages.curate import FOLDER as REPORTS
 from vpo.stages.curate import CuratedQueries
 from vpo.storage.ledger import FILE as LEDGER_FILE
 from vpo.storage.ledger import LEDGER, Ledger
-from vpo.storage.redact import RedactedFormatter, redact
+from vpo.storage.progress import log_to_console
+from vpo.storage.redact import redact
 from vpo.storage.shards import Shard, ShardDone
 from vpo.storage.store import Store
 from vpo.workers.environment import check_installed, workers_folder
@@ -293,14 +293,3 @@ def keep_what_is_there(record: RunRecord, context: Context) -> None:
             for report in sorted(entry.folder.glob("*.json")):
                 if report.name != "manifest.json":
                     record.keep_report(report, stage.label or stage.name)
-
-
-def log_to_console() -> None:
-    """Plain lines on stderr; in a sweep every job finds the handler of the first."""
-    package = logging.getLogger("vpo")
-    if not package.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(RedactedFormatter("%(message)s"))
-        package.addHandler(handler)
-        package.setLevel(logging.INFO)
-        package.propagate = False

@@ -66,7 +66,8 @@ def evaluate_command(arguments: list[str]) -> int:
     prepare_run()
     from vpo.checking.external import compose_for
     from vpo.external.asked import methods_of
-    from vpo.runs import log_to_console, run
+    from vpo.runs import run
+    from vpo.storage.progress import log_to_console
 
     methods = methods_of(clips, prompts)
     composed = compose_for(methods, overrides, asked.words)

@@ -1,7 +1,6 @@
 """`vpo optimize`: a query, or a file of them, rewritten into prompts and checked."""
 
 import argparse
-import logging
 import re
 import sys
 from argparse import Namespace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vpo.cli.arguments import Parser, as_path, expanded
 from vpo.errors import UserError
 from vpo.optimize.choices import setting_names, values_of
+from vpo.storage.progress import log_to_console
 
 if TYPE_CHECKING:  # what these import takes a second, and `--help` shall not
     from vpo.optimize.batch import Journal, Row
@@ -40,7 +40,7 @@ else the query comes back as it is; json=true says which and why. An unsafe quer
 def optimize_command(arguments: list[str]) -> int:
     """Rewrite and print or write. Returns the exit code."""
     asked = _parse(arguments)
-    _log_to_stderr()
+    log_to_console()
     from vpo.processes.environment import prepare_run
     from vpo.processes.signals import handle_signals_outside_training
 
@@ -159,16 +159,6 @@ def _plain(name: str, text: str) -> Any:
         raise UserError(
             f"optimize: engine.{name}={text} cannot be read ({' '.join(str(error).split())[:100]})"
         ) from error
-
-
-def _log_to_stderr() -> None:
-    log = logging.getLogger("vpo")
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        log.propagate = False
 
 
 def _model(asked: Namespace) -> str:

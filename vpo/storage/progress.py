@@ -1,9 +1,11 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar with rate and time left on a terminal, a plain line now and then elsewhere; the log as plain lines."""
 
 import logging
 import sys
 import time
 from types import TracebackType
+
+from vpo.storage.redact import RedactedFormatter
 
 log = logging.getLogger(__name__)
 
@@ -50,3 +52,14 @@ class Bar:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def log_to_console() -> None:
+    """The package's log as plain lines on stderr, without secrets; in a sweep every job finds the handler of the first."""
+    package = logging.getLogger("vpo")
+    if not package.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(RedactedFormatter("%(message)s"))
+        package.addHandler(handler)
+        package.setLevel(logging.INFO)
+        package.propagate = False
