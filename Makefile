@@ -24,16 +24,16 @@ smoke: install ## every stage on a handful of items, in seconds
 	$(BIN)/vpo run experiment=smoke $(ARGS)
 
 test: install ## the quick tests
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-all: install ## every test, the slow ones too
-	$(BIN)/python -m pytest -n 2 -m 'not gpu' $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu' $(ARGS)
 
 test-gpu: install ## what only a CUDA GPU can show, on one GPU and without network; elsewhere it is skipped
 	$(BIN)/python -m pytest -m gpu -rs -s tests/gpu $(ARGS)
 
 test-slow: install
-	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(ARGS)
 
 lint: install ## style, and the types of what pyproject.toml lists for mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
