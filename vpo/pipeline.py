@@ -10,9 +10,10 @@ from the start at any time, after a kill or in another job of a sweep.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from vpo.stages.score import ScoreClips
 from vpo.stages.sft import Sft
 from vpo.stages.stage import Stage
 from vpo.stages.start import Start, check_prompts, check_training
+from vpo.stages.together import can_read_together, read_together, shares_frames
 from vpo.storage.store import Entry, Store
 
 log = logging.getLogger(__name__)
@@ -306,12 +308,10 @@ def write_prompts(context: Context, cfg: Config, queries: Entry, name: str, poli
 def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str, Entry]) -> Made:
     """Each method's clips, verdicts and scores as far as an evaluator needs them, and what every evaluator makes of them.
 
-    Stage by stage, not method by method, so that no stage comes twice.
+    Stage by stage, not method by method, so that no stage comes twice; but what reads the same clips' frames reads them together.
     """
     judge = cfg["judge"]
-    copies = (
-        cfg["clips_per_prompt"] if cfg["clips_per_prompt"] > 1 else None
-    )  # no part of the keys of one clip a prompt
+    copies = copies_of(cfg)
     needs = {name: card.needs for name, card in cards_of(cfg["evaluator"]).items()}
     needed = frozenset().union(*needs.values())
     parts: dict[str, dict[str, Entry]] = {name: {"queries": queries, "prompts": one} for name, one in prompts.items()}
@@ -320,9 +320,17 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
             parts[name]["clips"] = context.make(
                 Render(generator=cfg["generator"], prompts=one, seed=cfg["seed"], copies=copies, label=name)
             )
+    scores = partial(ScoreClips, reward=cfg["reward"])
+    if needed & {"clips", "scores"} and can_read_together(context):
+        share = [one for one, node in cfg["evaluator"].items() if needs[one] == {"clips"} and shares_frames(node)]
+        for name, part in parts.items():
+            readers: list[Stage] = [evaluation(cfg, one, name, part, needs[one]) for one in share]
+            if "scores" in needed and shares_frames(cfg["reward"]):
+                readers.append(scores(clips=part["clips"], label=name))
+            read_together(context, part["clips"], readers)
     if "scores" in needed:
         for name, part in parts.items():
-            part["scores"] = context.make(ScoreClips(reward=cfg["reward"], clips=part["clips"], label=name))
+            part["scores"] = context.make(scores(clips=part["clips"], label=name))
     if "verdicts" in needed:
         for name, one in prompts.items():
             parts[name]["verdicts"] = context.make(Critique(judge=judge, prompts=one, label=name))
@@ -333,13 +341,24 @@ def measure(context: Context, cfg: Config, queries: Entry, prompts: Mapping[str,
     made: Made = {name: {"parts": part, "evaluators": {}} for name, part in parts.items()}
     for name, part in parts.items():
         for evaluator, node in cfg["evaluator"].items():
-            wanted: dict[str, Any] = {key: entry for key, entry in part.items() if key in needs[evaluator]}
+            stage = evaluation(cfg, evaluator, name, part, needs[evaluator])
             if "rivals" in needs[evaluator]:
-                wanted["rivals"] = rivals_of(name, node, parts, clips="clips" in needs[evaluator])
-            made[name]["evaluators"][evaluator] = context.make(
-                Evaluate(
-                    evaluator_name=evaluator, evaluator=node, queries=queries, prompts=part["prompts"],
-                    copies=copies if wanted.keys() & {"clips", "scores"} else None, label=f"{name} {evaluator}", **wanted,
-                )
-            )  # fmt: skip
+                stage = replace(stage, rivals=rivals_of(name, node, parts, clips="clips" in needs[evaluator]))
+            made[name]["evaluators"][evaluator] = context.make(stage)
     return made
+
+
+def evaluation(cfg: Config, evaluator: str, method: str, part: Mapping[str, Entry], needs: Collection[str]) -> Evaluate:
+    """The stage in which an evaluator measures a method, from those of the method's results that it needs."""
+    wanted: dict[str, Any] = {key: entry for key, entry in part.items() if key in needs}
+    return Evaluate(
+        evaluator_name=evaluator, evaluator=cfg["evaluator"][evaluator], queries=part["queries"], prompts=part["prompts"],
+        copies=copies_of(cfg) if wanted.keys() & {"clips", "scores"} else None, label=f"{method} {evaluator}",
+        **{key: entry for key, entry in wanted.items() if key not in {"queries", "prompts"}},
+    )  # fmt: skip
+
+
+def copies_of(cfg: Config) -> int | None:
+    """Clips of a prompt; None for one, which is no part of a key."""
+    count: int = cfg["clips_per_prompt"]
+    return count if count > 1 else None

@@ -24,7 +24,7 @@ from vpo.evaluator.vbench.evaluator import VBench
 from vpo.records import Clip, Failure, Prompt, Query, Sample
 from vpo.results.aggregates import aggregated
 from vpo.stages.contents import with_contents
-from vpo.video import clips
+from vpo.video import clips, frames
 from vpo.video.flow import Raft, padding
 
 FEATURES = ["subject_consistency", "background_consistency", "aesthetic_quality", "appearance_style"]
@@ -90,6 +90,12 @@ def dimension(rows: list[Mapping[str, Any]], name: str, card: Any) -> float:
 
 
 STYLES = ["Van Gogh style", "oil painting", "in super slow motion"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of the tests before, whose readers may be alive, are none of ours."""
+    monkeypatch.setattr(frames, "CACHE", frames.FrameCache())
 
 
 @pytest.fixture(scope="module")
@@ -242,10 +248,10 @@ def test_features_are_kept_between_runs_by_content(tiny: Path, suite: list[Sampl
         path = shutil.copyfile(one.clip.path, tmp_path / Path(one.clip.path).name)
         moved.append(sample(one.query, str(path), height=one.clip.height, width=one.clip.width))
     evaluator = build(own | {"dimensions": FEATURES})
-    seen = counted(evaluator)
+    seen, before = counted(evaluator), frames.CACHE.decodes
     again = measured(evaluator, moved)
     assert {name: one.frames for name, one in seen.items()} == {"dino": 0, "b32": 0, "l14": 0}
-    assert evaluator.measures.reader.cache.decodes == 0
+    assert frames.CACHE.decodes == before
     for one, other in zip(first, again, strict=True):
         assert other == {name: value for name, value in one.items() if name in other}
     assert set(again[0]) == {*FEATURES, *COUNTS}

@@ -67,6 +67,20 @@ def test_a_role_is_built_once_in_a_worker_and_let_go(make, tmp_path):
     assert sorted((tmp_path / "closed").read_text().splitlines()) == sorted(built)
 
 
+def test_roles_are_kept_for_equal_work_until_the_end(tmp_path):
+    """Two tasks with the same way to build their role share it, a third has one of its own."""
+    (tmp_path / "other").mkdir()
+    executor = LocalExecutor()
+    with executor.kept():
+        for folder in (tmp_path, tmp_path / "other", tmp_path):
+            assert outcomes(executor, folder, items(3)) == doubled(0, 1, 2)
+        assert (times(tmp_path, "built"), times(tmp_path / "other", "built")) == (1, 1)
+        assert times(tmp_path, "closed") == 0
+    assert (times(tmp_path, "closed"), times(tmp_path / "other", "closed")) == (1, 1)
+    outcomes(executor, tmp_path, items(3))
+    assert (times(tmp_path, "built"), times(tmp_path, "closed")) == (2, 2)
+
+
 @pytest.mark.parametrize("make", EXECUTORS, ids=NAMES)
 def test_nothing_to_do_builds_nothing(make, tmp_path):
     assert outcomes(make(), tmp_path, []) == []

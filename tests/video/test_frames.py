@@ -46,6 +46,18 @@ def test_one_decode_feeds_all_readers(tmp_path: Path) -> None:
     assert cache.size == 2 * 10 * 32 * 48 * 3  # frames 1 4 7 10, 0 3 6 9, 0 8, 0 2 4 7 9 of each: 0 1 2 3 4 6 7 8 9 10
 
 
+def test_a_reader_lets_go_of_what_nobody_else_may_want(tmp_path: Path) -> None:
+    cache, path = FrameCache(), write(tmp_path / "a.mp4")
+    one, other = FrameReader("all", cache=cache), FrameReader("middle 4", cache=cache)
+    one.read(path)
+    one.let_go()
+    assert len(other.read(path).images) == 4
+    assert cache.decodes == 1
+    other.close()
+    one.let_go()
+    assert cache.size == 0
+
+
 def test_a_frame_selected_twice_stands_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", 3)
     found = FrameReader("arange 4", cache=FrameCache()).read(path)

@@ -32,6 +32,8 @@ class Nudity(ScoredClips):
         ),
     )  # fmt: skip
 
+    shares_frames = True  # measured with others that do, so that a clip is decoded once (vpo.stages.together)
+
     def __init__(self, reward: Reward, batch_size: int) -> None:
         super().__init__(reward)
 

@@ -14,6 +14,7 @@ class PixelEvaluator:
     """One metric, `name`, of a clip's frames; a subclass has the card and computes it."""
 
     name: str
+    shares_frames = True  # measured with others that do, so that a clip is decoded once (vpo.stages.together)
 
     def __init__(self) -> None:
         self.reader = FrameReader("all")

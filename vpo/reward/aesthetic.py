@@ -37,6 +37,8 @@ class AestheticReward:
         batch_size: clips that are scored at once.
     """
 
+    shares_frames = True  # scores clips beside evaluators that do, so that a clip is decoded once (vpo.stages.together)
+
     def __init__(
         self, path: str, revision: str | None, head: str, frames: str, transform: str, dtype: str, device: str,
         batch_size: int,

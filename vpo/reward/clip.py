@@ -23,6 +23,8 @@ class ClipReward:
         batch_size: clips that are scored at once.
     """
 
+    shares_frames = True  # scores clips beside evaluators that do, so that a clip is decoded once (vpo.stages.together)
+
     def __init__(self, path: str, revision: str | None, frames: str, dtype: str, device: str, batch_size: int) -> None:
         self.name, self.batch_size, self.frames = path, batch_size, frames
         self.reader = FrameReader(frames, "reward.frames")

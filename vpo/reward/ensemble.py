@@ -26,6 +26,8 @@ class EnsembleReward:
         UserError: There are no parts or no weights.
     """
 
+    shares_frames = True  # where all its parts do (vpo.stages.together)
+
     def __init__(self, parts: Mapping[str, Reward], weights: Mapping[str, float], batch_size: int) -> None:
         if not parts or not weights:
             raise UserError("reward: an ensemble needs parts and weights; name at least one of each")

@@ -148,6 +148,8 @@ class ImageRewardReward:
         batch_size: clips that are scored in one call, one after the other.
     """
 
+    shares_frames = True  # scores clips beside evaluators that do, so that a clip is decoded once (vpo.stages.together)
+
     def __init__(
         self,
         path: str,

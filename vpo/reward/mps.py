@@ -75,6 +75,8 @@ class MPSReward:
         batch_size: clips that are scored in one call, one after the other.
     """
 
+    shares_frames = True  # scores clips beside evaluators that do, so that a clip is decoded once (vpo.stages.together)
+
     def __init__(
         self, path: str, revision: str | None, checkpoint: str | None, frames: str, condition: str, dtype: str, device: str,
         batch_size: int,

@@ -54,6 +54,8 @@ class NudeNetReward:
         UserError: A class is unknown.
     """
 
+    shares_frames = True  # scores clips beside evaluators that do, so that a clip is decoded once (vpo.stages.together)
+
     def __init__(self, path: str, frames: str, unsafe: Collection[str], threshold: float, batch_size: int) -> None:
         unknown = sorted(set(unsafe) - set(CLASSES))
         if unknown:

@@ -1,14 +1,14 @@
 """The sketch world's held-out metric: how much of what the query names is to be seen in the clip."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vpo.cards import EvaluatorCard, mean_over_clips, share
 from vpo.records import Clip, Failure, Sample
 from vpo.sketch.reader import read_scene
 from vpo.sketch.vocabulary import FACETS
-from vpo.video import clips
+from vpo.video.clips import ClipError
+from vpo.video.frames import FrameReader
 
 
 def named_facets(sample: Sample) -> dict[str, Any]:
@@ -44,27 +44,34 @@ class SceneAccuracy:
         ),
         applies=metrics_of,
     )  # fmt: skip
+    shares_frames = True  # measured with others that do, so that a clip is decoded once (vpo.stages.together)
+
+    def __init__(self) -> None:
+        self.reader = FrameReader("all")
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """One dict a sample: empty without a truth or a clip, None values where the clip failed or cannot be read."""
         return [self._one(sample) for sample in samples]
+
+    def close(self) -> None:
+        """Free the frames."""
+        self.reader.close()
 
     def _one(self, sample: Sample) -> Mapping[str, float | None]:
         named = named_facets(sample)
         if not named:
             return {}
         failed: Mapping[str, float | None] = dict.fromkeys(metrics_of(sample))
-        return mean_over_clips([_of_clip(clip, named) or failed for clip in sample.clips])
+        return mean_over_clips([self._of_clip(clip, named) or failed for clip in sample.clips])
 
-
-def _of_clip(clip: Clip | Failure, named: Mapping[str, Any]) -> Mapping[str, float | None] | None:
-    """The metrics of one clip; None where it failed or cannot be read."""
-    if isinstance(clip, Failure):
-        return None
-    try:
-        return accuracy(named, read_scene(clips.read_mp4(Path(clip.path))[0]))
-    except clips.ClipError:
-        return None
+    def _of_clip(self, clip: Clip | Failure, named: Mapping[str, Any]) -> Mapping[str, float | None] | None:
+        """The metrics of one clip; None where it failed or cannot be read."""
+        if isinstance(clip, Failure):
+            return None
+        try:
+            return accuracy(named, read_scene(self.reader.read(clip.path).images))
+        except ClipError:
+            return None
 
 
 def accuracy(named: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, float | None]:

@@ -2,21 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from vpo.feedback.checklist import Question, dimension_scores, weighted_sum
 from vpo.records import Clip, Score
 from vpo.sketch.measures import measure
 from vpo.sketch.vocabulary import find_facets
-from vpo.video.clips import ClipError, check, read_mp4
+from vpo.video.clips import ClipError, check
+from vpo.video.frames import FrameReader
 
 
 class SketchReward:
     """Answers each question by one statistic and its bound: `measure` above `above`, or below `below`."""
 
+    shares_frames = True  # scores clips beside evaluators that do, so that a clip is decoded once (vpo.stages.together)
+
     def __init__(self, questions: Sequence[Mapping[str, Any]]) -> None:
         """A question has the fields of `checklist.Question`, a `measure` (of `measures`), and `above` or `below`."""
+        self.reader = FrameReader("all")
         names = list(Question.__dataclass_fields__)
         self.questions = tuple(Question(**{name: q[name] for name in names}) for q in questions)
         self.rules = tuple((str(q["measure"]), q.get("above"), q.get("below")) for q in questions)
@@ -41,6 +44,10 @@ class SketchReward:
             "rule": "a clip that is unreadable, empty or black scores None",
         }
 
+    def close(self) -> None:
+        """Free the frames."""
+        self.reader.close()
+
     def _score(self, clip: Clip) -> Score:
         answers = self._answers(clip)
         return Score(
@@ -54,7 +61,7 @@ class SketchReward:
 
     def _answers(self, clip: Clip) -> tuple[bool | None, ...]:
         try:
-            frames, _ = read_mp4(Path(clip.path))
+            frames = self.reader.read(clip.path).images
         except ClipError:
             return (None,) * len(self.questions)
         if check(frames) != "ok":

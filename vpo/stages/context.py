@@ -20,6 +20,10 @@ R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
+class PartDone(Exception):  # noqa: N818 (no error: only a part was asked for)
+    """Raised where the items of a part are done, and the rest of the stage is for later."""
+
+
 class StopHere(Exception):  # noqa: N818 (no error: the user asked for it)
     """Raised before the first stage after the one that `stop_after` names."""
 
@@ -36,6 +40,7 @@ class Context:
         gathered: item-by-item work that shards have begun must be all there.
         shared: the results of which this process has done a shard, and which others complete.
         requested: the stages that were asked for so far, in order, with their entries.
+        part: of the items, those that are done now (`make_part`); None does all.
         policies: the policies by the names under which methods ask for them (`dpo_2` and `dpo` may be one), once all are there.
     """
 
@@ -46,7 +51,9 @@ class Context:
     gathered: bool = False
     shared: list[Entry] = field(default_factory=list)
     requested: list[tuple[Stage, Entry]] = field(default_factory=list)
+    part: Callable[[Any], bool] | None = None
     policies: dict[str, Entry] = field(default_factory=dict)
+    _in_parts: dict[Path, tuple[int, float]] = field(default_factory=dict)  # items done in parts, and their seconds
 
     def make(self, stage: Stage) -> Entry:
         """The stored result of a stage, made now if it is not there.
@@ -72,6 +79,19 @@ class Context:
             self.shared.append(entry)
         self.requested.append((stage, entry))
         return entry
+
+    def make_part(self, stage: Stage, part: Callable[[Any], bool]) -> None:
+        """Do some items of a stage that goes through items one by one; `make` does the rest, and finds these done."""
+        self.part = part
+        try:
+            self.store.get(
+                stage.name, stage.node(), stage.inputs(), partial(stage.work, self),
+                label=stage.label, exempt=stage.exempt_paths(), runs=stage.runs,
+            )  # fmt: skip
+        except PartDone:
+            pass
+        finally:
+            self.part = None
 
     @property
     def trained(self) -> dict[str, Entry]:
@@ -100,18 +120,25 @@ class Context:
 
         Raises:
             ShardDone: This process does a shard only, and its items are done.
+            PartDone: Only a part was asked for, and its items are done.
         """
         work = Work(path, kind, Task(make, call), item_id, batch_size, label)
         shard = self.store.shard
+        start, busy = time.monotonic(), getattr(self.executor, "busy", None)
+        count, seconds = self._in_parts.pop(path, (0, 0.0))
+        if self.part is not None:
+            count += 0 if whole else item_work.complete_part(items, work, self.executor, self.part)
+            self._in_parts[path] = count, seconds + time.monotonic() - start
+            raise PartDone
         if shard is None or whole or path.exists():
-            start, busy = time.monotonic(), getattr(self.executor, "busy", None)
             before = busy.seconds if busy else 0.0
             done = item_work.complete(
                 items, work, self.executor, retry_failed=self.retry_failed, gathered=self.gathered
             )
-            workers = min(getattr(self.executor, "workers", 1), max(1, -(-done.fresh // batch_size)))
-            spent = time.monotonic() - start
-            self.store.note_work(done.fresh, spent, workers, busy.seconds - before if busy else spent)
+            count += done.fresh
+            workers = min(getattr(self.executor, "workers", 1), max(1, -(-count // batch_size)))
+            spent = seconds + time.monotonic() - start
+            self.store.note_work(count, spent, workers, busy.seconds - before if busy else spent)
             return done
         item_work.check_count(work, shard)
         with self.store.shared():

@@ -113,6 +113,25 @@ def complete(
     return ItemResults(read_rows(work.path, work.kind), read_failures(work.path), sum(map(len, batches)))
 
 
+def complete_part(items: Sequence[Any], work: Work[R], executor: Executor, part: Callable[[Any], bool]) -> int:
+    """Do those items of a work that are in a part and are not done yet, into the journal; `complete` does the rest.
+
+    Batches are cut among the part's own items, by position as ever. Returns how many items were done just now.
+
+    Raises:
+        UserError: All items have failed so far; or what the work raised.
+    """
+    names = _names(items, work)
+    done = _finished(work, names, [work.journal(), *work.shard_journals()])
+    own = [place for place, item in enumerate(items) if part(item)]
+    cut = [own[start : start + work.batch_size] for start in range(0, len(own), work.batch_size)]
+    before = len(done)
+    batches = [batch for batch in cut if any(names[place] not in done for place in batch)]
+    if batches:
+        _do(items, names, batches, done, work, executor, work.journal())
+    return len(done) - before
+
+
 def complete_shard(items: Sequence[Any], work: Work[R], executor: Executor, shard: Shard) -> int:
     """Do those items of a work that are a shard's and are not done yet, into the shard's own journal. Returns how many are its own.
 

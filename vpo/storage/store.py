@@ -246,7 +246,9 @@ class Store:
                 "stamp": before["stamp"] if before.get("counts") == dict(counts) else uuid.uuid4().hex,
                 "counts": dict(counts),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "seconds": round(time.time() - start, 2),
+                "seconds": round(
+                    max(time.time() - start, (self._work or {}).get("seconds", 0.0)), 2
+                ),  # parts were done before
             } | ({} if self._work is None else {"work": self._work})
             write_json(partial / "manifest.json", manifest, indent=1)
             partial.rename(entry.folder)

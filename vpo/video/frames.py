@@ -85,6 +85,12 @@ class FrameCache:
             if not self._readers:
                 self._held.clear()
 
+    def let_go(self, reader: "FrameReader") -> None:
+        """The reader is done with the clips that it has read: their frames go, unless others may want them."""
+        with self._lock:
+            if set(self._readers) <= {reader}:
+                self._held.clear()
+
     def timeline(self, path: Path) -> Timeline:
         """When each frame is shown: as it was decoded, else by the file's index. Raises ClipError where it cannot be read."""
         key = key_of(path)
@@ -226,6 +232,10 @@ class FrameReader:
         if times[-1] <= times[0]:
             raise ClipError(f"{path}: its file does not say how long a frame is shown")
         return (len(times) - 1) / (times[-1] - times[0])
+
+    def let_go(self) -> None:
+        """Of the clips that it has read it needs no more frames."""
+        self.cache.let_go(self)
 
     def close(self) -> None:
         """No more frames are needed for it."""

@@ -57,6 +57,8 @@ class InProcess:
         counters: the metrics beside them.
     """
 
+    shares_frames = True  # measured with others that do, so that a clip is decoded once (vpo.stages.together)
+
     def __init__(self, dimensions: Mapping[str, Dimension], measures: Measures, counters: Counters) -> None:
         self.dimensions, self.measures, self.counters = dimensions, measures, counters
 

@@ -23,7 +23,7 @@ from vpo.video.aesthetic_head import read_head
 from vpo.video.clips import ClipError
 from vpo.video.features import ClipEncoder, DinoEncoder
 from vpo.video.flow import Raft, check_raft
-from vpo.video.frames import FrameCache, FrameReader, groups
+from vpo.video.frames import FrameReader, groups
 from vpo.video.models import Place
 from vpo.video.selection import middle
 from vpo.video.transforms import CLIP, CLIP_OF_VBENCH
@@ -74,7 +74,7 @@ class Measures:
     def __init__(self, dimensions: Sequence[str], setup: Setup) -> None:
         models, store, device, key, place = setup.models, setup.store, setup.device, setup.key, setup.place
         self.dimensions, self.key = tuple(dimensions), key
-        self.reader = FrameReader("all", cache=FrameCache())
+        self.reader = FrameReader("all")
         self.dino = DinoEncoder(*place("dino"), store=store)
         self.frames_of_b32 = ClipEncoder(*place("clip_b32"), CLIP_OF_VBENCH, store=store)
         self.images_of_b32 = ClipEncoder(*place("clip_b32"), CLIP, store=store)  # as Pillow resizes
@@ -112,7 +112,7 @@ class Measures:
                 wanted = [jobs[number] for number in group if name in jobs[number].dimensions]
                 for job, value in zip(wanted, self._measures[name](wanted) if wanted else (), strict=True):
                     job.found[name] = value
-            self.reader.cache.clear()
+            self.reader.let_go()
             for encoder in self._encoders:
                 encoder.forget()
 
