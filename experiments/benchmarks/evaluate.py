@@ -16,8 +16,10 @@ So decoding and resizing weigh what they do, and the models next to nothing: wha
 `ratio` is the wall time of the evaluator over decode + features + heads, each measured alone with what comes before it done already,
 the quickest of three rounds each.
 `one by one` is one dimension after the other with nothing shared, as the official code works. `again` is a second run, which finds the
-features in the store. With --grow the evaluator measures the first clips, so many, and says what one clip costs and how far the
-memory of the process went: both should stay. CPU seconds are changed less by a busy machine than seconds.
+features in the store. Then four stages of a run read the same clips (these dimensions, flicker, motion, a reward by CLIP): `alone`,
+each for itself, and `together`, as a run does (`vpo.stages.together`), with how often a clip was decoded. With --grow the evaluator
+measures the first clips, so many, and says what one clip costs and how far the memory of the process went: both should stay. CPU
+seconds are changed less by a busy machine than seconds.
 """
 
 import argparse
@@ -47,7 +49,14 @@ from vpo.build import build  # noqa: E402
 from vpo.evaluator.vbench.jobs import Job  # noqa: E402
 from vpo.evaluator.vbench.measures import GROUP_BYTES  # noqa: E402
 from vpo.records import Clip, Prompt, Query, Sample  # noqa: E402
-from vpo.video.frames import decode, groups  # noqa: E402
+from vpo.stages.context import Context  # noqa: E402
+from vpo.stages.evaluate import Evaluate  # noqa: E402
+from vpo.stages.score import ScoreClips  # noqa: E402
+from vpo.stages.stage import Stage  # noqa: E402
+from vpo.stages.together import read_together  # noqa: E402
+from vpo.storage.rows import write_rows  # noqa: E402
+from vpo.storage.store import Entry, Store  # noqa: E402
+from vpo.video.frames import CACHE, decode, groups  # noqa: E402
 
 ROUNDS, BATCH = 3, 16  # of each measurement, of which the quickest counts; prompts at once
 MODELS = ("clip_b32", "clip_l14", "dino", "aesthetic_head")
@@ -158,6 +167,47 @@ def parts_of(evaluator: Any, samples: Sequence[Sample]) -> dict[str, tuple[float
     return {"features": total(features), "heads": total(heads)}
 
 
+def stages(clips: Sequence[Clip], models: Path, scratch: Path) -> dict[str, Any]:
+    """Seconds, CPU seconds and decodes of four stages of a run on the same clips: one after the other, and together."""
+    samples = samples_of(clips)
+    clip = {"_target_": "vpo.reward.clip.ClipReward", "path": str(models / "clip_b32"), "revision": None}
+    reward = clip | {"frames": "middle 8", "dtype": "float32", "device": "cpu", "batch_size": BATCH}
+    pixels = {name: {"_target_": f"vpo.evaluator.{name}.{name.title()}"} for name in ("flicker", "motion")}
+    found = {}
+    for way in ("alone", "together"):
+        context = Context(Store(scratch / way))
+        made = {
+            name: context.store.get(name, {}, {}, partial(_write, f"{file}.jsonl", records))
+            for name, file, records in (
+                ("queries", "test", [one.query for one in samples]),
+                ("optimize", "prompts", [one.prompt for one in samples]),
+                ("render", "clips", clips),
+            )
+        }
+        parts = {"queries": made["queries"], "prompts": made["optimize"], "clips": made["render"]}
+        todo: list[Stage] = [
+            Evaluate(evaluator_name=name, evaluator=one, label=name, **parts)
+            for name, one in {"vbench": node(models, None), **pixels}.items()
+        ]
+        todo.append(ScoreClips(reward=reward, clips=parts["clips"], label="clip"))
+        before = CACHE.decodes
+        times = timed(partial(_make, context, todo, parts["clips"] if way == "together" else None))
+        found[way] = {"seconds": times, "decodes": CACHE.decodes - before}
+    return found
+
+
+def _write(name: str, records: Sequence[Any], folder: Path) -> dict[str, int]:
+    write_rows(folder / name, records)
+    return {}
+
+
+def _make(context: Context, todo: Sequence[Stage], clips: Entry | None) -> None:
+    if clips is not None:
+        read_together(context, clips, todo)
+    for stage in todo:
+        context.make(stage)
+
+
 def growth(clips: Sequence[Clip], models: Path, counts: Sequence[int]) -> list[dict[str, Any]]:
     """Cost and memory of more and more clips: those that were written, again and again under other names."""
     found = []
@@ -202,6 +252,9 @@ def table(found: dict[str, Any]) -> str:
         f"{found['ratio']:.2f} of seconds, {found['cpu_ratio']:.2f} of CPU seconds. One by one: {found['shared']:.1f} times the CPU "
         "seconds.",
     ]
+    for way, one in found["stages"].items():
+        seconds, cpu = one["seconds"]
+        lines += ["", f"Four stages of a run, {way}: {seconds:.2f} s, {cpu:.2f} CPU s, {one['decodes']} decodes."]
     if found.get("growth"):
         lines += ["", "| clips | ms a clip | CPU ms a clip | peak MB above the start |", "|---:|---:|---:|---:|"]
         lines += [
@@ -231,6 +284,7 @@ def main() -> None:
             vision.MODELS[name](folder / name)
         clips = write_clips(folder, asked.clips, asked.frames, tuple(asked.size))
         found = measure(clips, folder, folder)
+        found["stages"] = stages(clips, folder, folder)
         found["growth"] = growth(clips, folder, asked.grow)
     print(json.dumps(found) if asked.json else table(found))
 

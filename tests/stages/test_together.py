@@ -25,7 +25,7 @@ REWARD = {"_target_": "tests.stages.test_together.Brightness"}
 
 
 class Brightness:
-    """A reward: the mean level of all frames, through the cache."""
+    """A reward: the mean level of all frames, through the cache, which it lets go."""
 
     shares_frames = True
     built = 0
@@ -36,6 +36,7 @@ class Brightness:
 
     def score(self, found):
         levels = [float(self.reader.read(one.path).images.mean()) for one in found]
+        self.reader.let_go()
         return [
             Score(one.id, one.prompt_id, one.query_id, None, level) for one, level in zip(found, levels, strict=True)
         ]
@@ -94,7 +95,7 @@ def stages_of(parts: dict[str, Entry]) -> list[Stage]:
         Evaluate(evaluator_name=name, evaluator=node, label=name, **parts)
         for name, node in (("flicker", FLICKER), ("motion", MOTION))
     ]
-    return [*evaluators, ScoreClips(reward=REWARD, clips=parts["clips"], label="m")]
+    return [ScoreClips(reward=REWARD, clips=parts["clips"], label="m"), *evaluators]
 
 
 def payload(entry: Entry) -> dict[str, str]:
@@ -148,7 +149,7 @@ def test_what_is_done_is_not_done_again_after_a_kill(tmp_path, monkeypatch) -> N
     monkeypatch.setattr(Flicker, "measure", counted)
     context = Context(Store(tmp_path))
     read_together(context, parts["clips"], stages)
-    entry = context.make(stages[0])
+    entry = context.make(stages[1])
     assert (seen, again) == (["q0", "q1"], ["q2", "q3", "q4"])
     assert [row["query_id"] for row in entry.rows("items.jsonl", dict)] == [f"q{n}" for n in range(COUNT)]
 

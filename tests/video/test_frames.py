@@ -54,6 +54,9 @@ def test_a_reader_lets_go_of_what_nobody_else_may_want(tmp_path: Path) -> None:
     assert len(other.read(path).images) == 4
     assert cache.decodes == 1
     other.close()
+    with cache.keeping():
+        one.let_go()
+        assert cache.size > 0
     one.let_go()
     assert cache.size == 0
 

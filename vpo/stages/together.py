@@ -44,7 +44,7 @@ def read_together(context: Context, clips: Entry, stages: Sequence[Stage]) -> No
     for one in clips.rows("clips.jsonl", Clip):
         by_query[one.query_id] = by_query.get(one.query_id, 0) + one.frames * one.height * one.width * 3
     queries = list(by_query)
-    with context.executor.kept():
+    with context.executor.kept(), frames.CACHE.keeping():
         for places in frames.groups(list(by_query.values()), frames.CACHE.limit):
             group = {queries[place] for place in places}
             for stage in stages:

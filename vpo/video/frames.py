@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,6 +68,7 @@ class FrameCache:
         self._held: OrderedDict[Key, _Held] = OrderedDict()
         self._timelines: OrderedDict[Key, Timeline] = OrderedDict()
         self._readers: weakref.WeakSet[FrameReader] = weakref.WeakSet()
+        self._keeps = False  # for readers that are still to come
         self._lock = threading.RLock()
 
     @property
@@ -88,8 +90,17 @@ class FrameCache:
     def let_go(self, reader: "FrameReader") -> None:
         """The reader is done with the clips that it has read: their frames go, unless others may want them."""
         with self._lock:
-            if set(self._readers) <= {reader}:
+            if not self._keeps and set(self._readers) <= {reader}:
                 self._held.clear()
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Within it, no reader lets frames go: others come that read the same clips."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
 
     def timeline(self, path: Path) -> Timeline:
         """When each frame is shown: as it was decoded, else by the file's index. Raises ClipError where it cannot be read."""
