@@ -157,7 +157,10 @@ class Generator(Protocol):
 
 
 class Reward(Protocol):
-    """Scores clips against the original query (`clip.query`), never against the rewritten prompt."""
+    """Scores clips against the original query (`clip.query`), never against the rewritten prompt.
+
+    A class with a small model that reads frames through `vpo.video.frames` says `shares_frames = True`; see `Evaluator`.
+    """
 
     def score(self, clips: Sequence[Clip]) -> list[Score | Failure]:
         """One score a clip; `clip.path` is absolute. A clip that cannot be read is a Failure, or has the value None."""
@@ -170,6 +173,9 @@ class Reward(Protocol):
 
 class Evaluator(Protocol):
     """Measures prompts or clips.
+
+    A class with a small model that reads frames through `vpo.video.frames` says `shares_frames = True`: it reads each clip when others
+    do, so that a clip is decoded once, and its model is in memory beside theirs (`vpo.stages.together`).
 
     A class of ours may have a static method `check(node, config)`, which raises UserError when a config is composed: where no clip of
     the run's generator could be measured, say.
