@@ -1,7 +1,7 @@
 """Keep of finished runs what tables read, so that a table over seeds can be made again, and seeds can be made on several machines.
 
-    python experiments/keep_runs.py runs/english/*                    # into experiments/results/runs
-    vpo table english paths.runs=experiments/results/runs
+    python experiments/keep_runs.py runs/english/*                    # into experiments/kept_runs
+    vpo table english paths.runs=experiments/kept_runs
 
 Of each run: `config.yaml` and `results.json`, with the folders of this machine made relative, and `items.jsonl` with the metrics of
 each query and method. Queries, prompts and answers are left out: they belong to others, and tables need the queries' ids alone. So
@@ -42,7 +42,7 @@ def main() -> int:
     """Keep the runs that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=HERE / "results/runs")
+    parser.add_argument("--out", type=Path, default=HERE / "kept_runs")
     parser.add_argument("--data", default="../shared/data", help="what paths.data was")
     asked = parser.parse_args()
     for run in asked.runs:
