@@ -12,16 +12,12 @@ from vpo.executor.local import LocalExecutor
 from vpo.interfaces import Executor, Task
 from vpo.stages.stage import Stage
 from vpo.storage import items as item_work
-from vpo.storage.items import ItemResults, Work
+from vpo.storage.items import ItemResults, Reading, Work
 from vpo.storage.shards import ShardDone
 from vpo.storage.store import Entry, Store
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
-
-
-class PartDone(Exception):  # noqa: N818 (no error: only a part was asked for)
-    """Raised where the items of a part are done, and the rest of the stage is for later."""
 
 
 class StopHere(Exception):  # noqa: N818 (no error: the user asked for it)
@@ -40,7 +36,7 @@ class Context:
         gathered: item-by-item work that shards have begun must be all there.
         shared: the results of which this process has done a shard, and which others complete.
         requested: the stages that were asked for so far, in order, with their entries.
-        part: of the items, those that are done now (`make_part`); None does all.
+        begun: called with the items and the work of the next stage that goes through items, before these are done.
         policies: the policies by the names under which methods ask for them (`dpo_2` and `dpo` may be one), once all are there.
     """
 
@@ -51,9 +47,8 @@ class Context:
     gathered: bool = False
     shared: list[Entry] = field(default_factory=list)
     requested: list[tuple[Stage, Entry]] = field(default_factory=list)
-    part: Callable[[Any], bool] | None = None
+    begun: Callable[[Sequence[Any], Work[Any]], Reading[Any]] | None = None
     policies: dict[str, Entry] = field(default_factory=dict)
-    _in_parts: dict[Path, tuple[int, float]] = field(default_factory=dict)  # items done in parts, and their seconds
 
     def make(self, stage: Stage) -> Entry:
         """The stored result of a stage, made now if it is not there.
@@ -69,10 +64,7 @@ class Context:
         if any(entry in self.shared for entry in stage.inputs().values()):
             raise ShardDone(stage.called)
         try:
-            entry = self.store.get(
-                stage.name, stage.node(), stage.inputs(), partial(stage.work, self),
-                label=stage.label, exempt=stage.exempt_paths(), retry_failed=self.retry_failed, runs=stage.runs,
-            )  # fmt: skip
+            entry = self._stored(stage)
         except ShardDone as done:
             log.info("%s", done)
             entry = self.store.made_last
@@ -80,18 +72,19 @@ class Context:
         self.requested.append((stage, entry))
         return entry
 
-    def make_part(self, stage: Stage, part: Callable[[Any], bool]) -> None:
-        """Do some items of a stage that goes through items one by one; `make` does the rest, and finds these done."""
-        self.part = part
+    def make_within(self, stage: Stage, begun: Callable[[Sequence[Any], Work[Any]], Reading[Any]]) -> None:
+        """Make a stage that goes through items, of which `begun` does as many as it likes while the stage's folder is open."""
+        self.begun = begun
         try:
-            self.store.get(
-                stage.name, stage.node(), stage.inputs(), partial(stage.work, self),
-                label=stage.label, exempt=stage.exempt_paths(), runs=stage.runs,
-            )  # fmt: skip
-        except PartDone:
-            pass
+            self._stored(stage)
         finally:
-            self.part = None
+            self.begun = None
+
+    def _stored(self, stage: Stage) -> Entry:
+        return self.store.get(
+            stage.name, stage.node(), stage.inputs(), partial(stage.work, self),
+            label=stage.label, exempt=stage.exempt_paths(), retry_failed=self.retry_failed, runs=stage.runs,
+        )  # fmt: skip
 
     @property
     def trained(self) -> dict[str, Entry]:
@@ -120,25 +113,21 @@ class Context:
 
         Raises:
             ShardDone: This process does a shard only, and its items are done.
-            PartDone: Only a part was asked for, and its items are done.
         """
         work = Work(path, kind, Task(make, call), item_id, batch_size, label)
         shard = self.store.shard
-        start, busy = time.monotonic(), getattr(self.executor, "busy", None)
-        count, seconds = self._in_parts.pop(path, (0, 0.0))
-        if self.part is not None:
-            count += 0 if whole else item_work.complete_part(items, work, self.executor, self.part)
-            self._in_parts[path] = count, seconds + time.monotonic() - start
-            raise PartDone
+        read, self.begun = self.begun, None
+        before = read(items, work) if read else None
         if shard is None or whole or path.exists():
-            before = busy.seconds if busy else 0.0
+            start, busy = time.monotonic(), getattr(self.executor, "busy", None)
+            busy_before = busy.seconds if busy else 0.0
             done = item_work.complete(
                 items, work, self.executor, retry_failed=self.retry_failed, gathered=self.gathered
             )
-            count += done.fresh
+            count = done.fresh + (before.count if before else 0)
             workers = min(getattr(self.executor, "workers", 1), max(1, -(-count // batch_size)))
-            spent = seconds + time.monotonic() - start
-            self.store.note_work(count, spent, workers, busy.seconds - before if busy else spent)
+            spent = time.monotonic() - start + (before.seconds if before else 0.0)
+            self.store.note_work(count, spent, workers, busy.seconds - busy_before if busy else spent)
             return done
         item_work.check_count(work, shard)
         with self.store.shared():

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,23 +114,33 @@ def complete(
     return ItemResults(read_rows(work.path, work.kind), read_failures(work.path), sum(map(len, batches)))
 
 
-def complete_part(items: Sequence[Any], work: Work[R], executor: Executor, part: Callable[[Any], bool]) -> int:
-    """Do those items of a work that are in a part and are not done yet, into the journal; `complete` does the rest.
+class Reading(Generic[R]):
+    """A work whose items are done part by part, into its journal; `complete` does the rest.
 
-    Batches are cut among the part's own items, by position as ever. Returns how many items were done just now.
-
-    Raises:
-        UserError: All items have failed so far; or what the work raised.
+    Attributes:
+        count: of items that were done.
+        seconds: that they took.
     """
-    names = _names(items, work)
-    done = _finished(work, names, [work.journal(), *work.shard_journals()])
-    own = [place for place, item in enumerate(items) if part(item)]
-    cut = [own[start : start + work.batch_size] for start in range(0, len(own), work.batch_size)]
-    before = len(done)
-    batches = [batch for batch in cut if any(names[place] not in done for place in batch)]
-    if batches:
-        _do(items, names, batches, done, work, executor, work.journal())
-    return len(done) - before
+
+    def __init__(self, items: Sequence[Any], work: Work[R]) -> None:
+        self.items, self.work = items, work
+        self.count, self.seconds = 0, 0.0
+        self._names = _names(items, work)
+        self._done = _finished(work, self._names, [work.journal(), *work.shard_journals()])
+
+    def do(self, places: Sequence[int], executor: Executor) -> None:
+        """Do the items at these places; batches are cut among them by position, as ever.
+
+        Raises:
+            UserError: All items have failed so far; or what the work raised.
+        """
+        size, before, start = self.work.batch_size, len(self._done), time.monotonic()
+        cut = [places[first : first + size] for first in range(0, len(places), size)]
+        batches = [batch for batch in cut if any(self._names[place] not in self._done for place in batch)]
+        if batches:
+            _do(self.items, self._names, batches, self._done, self.work, executor, self.work.journal())
+        self.count += len(self._done) - before
+        self.seconds += time.monotonic() - start
 
 
 def complete_shard(items: Sequence[Any], work: Work[R], executor: Executor, shard: Shard) -> int:

@@ -246,7 +246,7 @@ class Store:
                 "stamp": before["stamp"] if before.get("counts") == dict(counts) else uuid.uuid4().hex,
                 "counts": dict(counts),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "seconds": round(max(time.time() - start, self._work_seconds()), 2),  # parts were done before
+                "seconds": round(time.time() - start, 2),
             } | ({} if self._work is None else {"work": self._work})
             write_json(partial / "manifest.json", manifest, indent=1)
             partial.rename(entry.folder)
@@ -267,10 +267,6 @@ class Store:
             ) from error
         shown = ", ".join(f"{name} {value}" for name, value in counts.items())
         log.info("%s: %s (%.1f s)", entry.called, shown or "done", manifest["seconds"])
-
-    def _work_seconds(self) -> float:
-        """How long the items of the result that is being made took."""
-        return 0.0 if self._work is None else float(self._work["seconds"])
 
     def _fresh(self, entry: Entry, inputs: Mapping[str, Entry]) -> bool:
         """Whether the result is there and was made from its inputs as they are now.
