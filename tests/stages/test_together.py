@@ -114,7 +114,9 @@ def test_a_clip_is_decoded_once_and_the_results_are_those_of_each_alone(tmp_path
     read_together(context, parts["clips"], stages)
     assert frames.CACHE.decodes == COUNT - 1
     assert frames.CACHE.size == 0  # all roles are closed
-    assert len(list(context.store.root.glob("score/*/manifest.json"))) == 1  # the stages are made, each in its own folder
+    assert (
+        len(list(context.store.root.glob("score/*/manifest.json"))) == 1
+    )  # the stages are made, each in its own folder
     assert len(list(context.store.root.glob("evaluate/*/manifest.json"))) == 2
     found = [context.make(one) for one in stages]
     assert frames.CACHE.decodes == COUNT - 1
