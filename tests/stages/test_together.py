@@ -1,5 +1,6 @@
 """Evaluators and a reward that read the same clips together: each clip is decoded once, and every result is its own."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -114,15 +115,33 @@ def test_a_clip_is_decoded_once_and_the_results_are_those_of_each_alone(tmp_path
     read_together(context, parts["clips"], stages)
     assert frames.CACHE.decodes == COUNT - 1
     assert frames.CACHE.size == 0  # all roles are closed
-    assert (
-        len(list(context.store.root.glob("score/*/manifest.json"))) == 1
-    )  # the stages are made, each in its own folder
+    # The stages are made, each in its own folder.
+    assert len(list(context.store.root.glob("score/*/manifest.json"))) == 1
     assert len(list(context.store.root.glob("evaluate/*/manifest.json"))) == 2
     found = [context.make(one) for one in stages]
     assert frames.CACHE.decodes == COUNT - 1
     assert Brightness.built == 1
     assert [payload(one) for one in found] == expected
     assert all(read_manifest(one.folder)["work"]["items"] == COUNT - (one.stage == "score") for one in found)
+
+
+def test_no_second_is_counted_for_two_stages(tmp_path, monkeypatch) -> None:
+    plain = Flicker.measure
+
+    def slow(self, clips):
+        time.sleep(0.2)
+        return plain(self, clips)
+
+    monkeypatch.setattr(Flicker, "measure", slow)
+    context = Context(Store(tmp_path))
+    parts = rendered(context)
+    stages = stages_of(parts)
+    start = time.monotonic()
+    read_together(context, parts["clips"], stages)
+    spent = time.monotonic() - start
+    seconds = {one.called: read_manifest(context.make(one).folder)["seconds"] for one in stages}
+    assert sum(seconds.values()) <= spent + 0.02, seconds  # each is rounded to a hundredth
+    assert max(seconds.values()) >= 0.2
 
 
 def test_what_is_done_is_not_done_again_after_a_kill(tmp_path, monkeypatch) -> None:

@@ -258,6 +258,34 @@ def test_a_row_averages_over_seeds_beside_the_papers_number(runs, tmp_path):
     assert gain.rows[0].cells[0].text == "+50.0 [0.0, +100.0] 2/2 ≈"
 
 
+def test_a_table_says_how_it_was_made_and_what_each_stage_took(runs, tmp_path):
+    stages = {
+        "s0": [("sft/a", "", 100.4), ("sft/b", "sft_more", 20.0), ("optimize/c", "sft", 7.0), ("queries/d", "", 0.2)],
+        "s1": [("sft/e", "", 1200.6), ("evaluate/f", "sft scene", 2.0), ("evaluate/g", "dpo scene", 3.0)],
+        "s2": [("sft/a", "", 100.4), ("start/h", "", 0.9)],  # another run of seed 0, which found its SFT in the store
+    }
+    other = make_run(tmp_path, "s2", 0, {"grpo": [1, 1, 1]})
+    for folder in [*runs, other]:
+        results = json.loads((folder / "results.json").read_text())
+        results["run"]["stages"] = [
+            {"entry": entry, "label": label, "seconds": seconds} for entry, label, seconds in stages[folder.name]
+        ]
+        (folder / "results.json").write_text(json.dumps(results))
+    rows = [{"label": label, "method": label.lower()} for label in ("SFT", "DPO", "GRPO")]
+    main, _, times = compare([*runs, other], write_spec(tmp_path, rows=rows, command="vpo run -m seed=0,1", times=True))
+    assert "Made by: vpo run -m seed=0,1" in main.notes
+    assert cells(times) == {
+        "sft": {"seed_0": "100", "seed_1": "1,201"},
+        "sft sft_more": {"seed_0": "20", "seed_1": "-"},
+        "optimize sft": {"seed_0": "7", "seed_1": "-"},
+        "evaluate scene": {"seed_0": "-", "seed_1": "5"},
+        "Stages of at most a second": {"seed_0": "1", "seed_1": "-"},  # 0.2 and 0.9
+        "All": {"seed_0": "128", "seed_1": "1,206"},  # 100.4 + 20 + 7 + 1.1; 1200.6 + 5
+    }
+    assert times.rows[-1].cells[0].fields == {"seconds": 128.5}
+    assert times.suffix == "times"
+
+
 def test_one_seed_shows_the_interval_over_the_queries(runs, tmp_path):
     main, _ = compare(runs[:1], write_spec(tmp_path))
     assert cells(main)["SFT"]["aligned"] == "33.3 ± 10.0 ≈"
@@ -455,6 +483,8 @@ def test_a_table_that_cannot_be_written_is_one_line(runs, tmp_path):
         ({"columns": ["aligned", "alignd"]}, "no run has the metric 'alignd'; did you mean aligned. known are aligned"),
         ({"gain": {"metrics": ["alignd"], "pairs": []}}, "no run has the metric 'alignd'"),
         ({"gain": {"metrics": [], "pairs": [1]}}, "gain.pairs has 1, which are not two labels"),
+        ({"times": "yes"}, "times of the file must be a bool"),
+        ({"seeds": True}, "seeds of the file must be a int"),
         ({"gain": {"metrics": [1], "pairs": []}}, "gain.metrics has 1, which is no metric"),
         ({"rows": [{"label": "SFT", "method": "sft", "where": {1: 1}}], "gain": None}, "has the key 1"),
         (

@@ -117,7 +117,9 @@ class Context:
         work = Work(path, kind, Task(make, call), item_id, batch_size, label)
         shard = self.store.shard
         read, self.begun = self.begun, None
+        opened = time.monotonic()
         before = read(items, work) if read else None
+        for_others = time.monotonic() - opened - before.seconds if before else 0.0
         if shard is None or whole or path.exists():
             start, busy = time.monotonic(), getattr(self.executor, "busy", None)
             busy_before = busy.seconds if busy else 0.0
@@ -127,7 +129,8 @@ class Context:
             count = done.fresh + (before.count if before else 0)
             workers = min(getattr(self.executor, "workers", 1), max(1, -(-count // batch_size)))
             spent = time.monotonic() - start + (before.seconds if before else 0.0)
-            self.store.note_work(count, spent, workers, busy.seconds - busy_before if busy else spent)
+            at_work = busy.seconds - busy_before if busy else spent
+            self.store.note_work(count, spent, workers, at_work, for_others)
             return done
         item_work.check_count(work, shard)
         with self.store.shared():

@@ -88,6 +88,7 @@ class Store:
         self._redone: set[str] = set()  # by this process: recompute redoes a stage once
         self._held: tuple[Entry, BaseFileLock] | None = None  # the result that is being made, and its lock
         self._work: dict[str, Any] | None = None  # of the result that is being made
+        self._for_others = 0.0  # seconds of its work that went into other results
         self._older: dict[str, bool] = {}  # stages with results of older code: whether the log has the warning
 
     @property
@@ -155,9 +156,10 @@ class Store:
             self._redone.add(key)
         return entry
 
-    def note_work(self, items: int, seconds: float, workers: int, busy: float) -> None:
+    def note_work(self, items: int, seconds: float, workers: int, busy: float, for_others: float = 0.0) -> None:
         """Keep in the manifest of the result that is being made how long its items took: so many workers were at work for `busy`
-        seconds, all together. Plans of other runs read it."""
+        seconds, all together. Plans of other runs read it. `for_others`: seconds that went into other results meanwhile."""
+        self._for_others = for_others
         self._work = {"items": items, "seconds": round(seconds, 3), "workers": workers, "busy": round(busy, 3)}
 
     @contextmanager
@@ -238,7 +240,7 @@ class Store:
                 anew=anew,
                 before_discarding=partial_of(self._wait_for_shards, entry),
             )
-            start, self._work = time.time(), None
+            start, self._work, self._for_others = time.time(), None, 0.0
             counts = work(partial)
             manifest = {
                 **statement,
@@ -246,7 +248,7 @@ class Store:
                 "stamp": before["stamp"] if before.get("counts") == dict(counts) else uuid.uuid4().hex,
                 "counts": dict(counts),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "seconds": round(time.time() - start, 2),
+                "seconds": round(time.time() - start - self._for_others, 2),
             } | ({} if self._work is None else {"work": self._work})
             write_json(partial / "manifest.json", manifest, indent=1)
             partial.rename(entry.folder)

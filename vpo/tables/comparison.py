@@ -21,12 +21,14 @@ from vpo.results.run_folder import ABSENT, Run
 from vpo.tables.marks import ALIKE, ALPHA, TrainedOn, marked_heading, trained_notes, trained_on
 from vpo.tables.run_tables import Cell, Table, TableRow, bold_best, doubt_notes, ends_notes, failed_counts, value_cell
 from vpo.tables.spec import RowSpec, TableSpec, read_spec
+from vpo.tables.stage_times import stage_times
 
 log = logging.getLogger(__name__)
 
 
 def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
-    """The declared table over these runs and, where `gain` is declared, the table of paired differences.
+    """The declared table over these runs and, where `gain` is declared, the table of paired differences; where `times` is, that of
+    the stages' seconds.
 
     Runs that no row asks for are left out, damaged ones with a warning. Raises UserError on a malformed declaration, an
     unfinished or damaged run that a row takes, two runs of one row with the same seed, runs that were not measured alike,
@@ -46,6 +48,8 @@ def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
     tables = [_main_table(comparison)]
     if spec.pairs:
         tables.append(_gain_table(comparison))
+    if spec.times:
+        tables.append(stage_times(spec.title, used))
     return tables
 
 

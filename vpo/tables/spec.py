@@ -18,6 +18,8 @@
       metrics: [aligned, reward, scene]
       pairs:
         - [DPO (both), SFT]        # labels of rows: the first minus the second
+    command: vpo run ...           # optional: how its runs are made, printed below the table
+    times: true                    # optional: a last table of the seconds that each stage of its runs took, by seed
 
 A key that is not listed here is an error that names it.
 """
@@ -44,7 +46,8 @@ class RowSpec:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A declared table. `columns` maps metrics to labels (None: the metric's own); `pairs` are labels of rows."""
+    """A declared table. `columns` maps metrics to labels (None: the metric's own); `pairs` are labels of rows; `times` asks for the
+    table of seconds."""
 
     path: Path
     title: str
@@ -54,6 +57,7 @@ class TableSpec:
     rows: Sequence[RowSpec]
     gain_metrics: Sequence[str]
     pairs: Sequence[tuple[str, str]]
+    times: bool
 
 
 def read_spec(path: Path) -> TableSpec:
@@ -63,7 +67,9 @@ def read_spec(path: Path) -> TableSpec:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     known = {"title": str, "columns": list, "rows": list}
-    data = _keys(path, "", data, known, {"paper_table": str, "note": str, "seeds": int, "gain": dict})
+    data = _keys(path, "", data, known, {
+        "paper_table": str, "note": str, "seeds": int, "gain": dict, "command": str, "times": bool,
+    })  # fmt: skip
     columns: dict[str, str | None] = {}
     for number, column in enumerate(data["columns"]):
         column = {"metric": column} if isinstance(column, str) else column
@@ -79,7 +85,8 @@ def read_spec(path: Path) -> TableSpec:
     if data["gain"] is not None:
         gain = _keys(path, "gain", data["gain"], {"metrics": list, "pairs": list}, {})
     paper = f"Mirrors {data['paper_table']} of the paper." if data["paper_table"] else None
-    notes = [note for note in (data["note"], paper) if note]
+    command = f"Made by: {data['command']}" if data["command"] else None
+    notes = [note for note in (data["note"], paper, command) if note]
     for pair in gain["pairs"]:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(label, str) for label in pair):
             raise UserError(f"{path}: gain.pairs has {pair!r}, which are not two labels of rows, such as [DPO, SFT]")
@@ -87,7 +94,8 @@ def read_spec(path: Path) -> TableSpec:
         if not isinstance(name, str):
             raise UserError(f"{path}: gain.metrics has {name!r}, which is no metric's name")
     pairs = [tuple(pair) for pair in gain["pairs"]]
-    spec = TableSpec(path, data["title"], notes, data["seeds"], columns, rows, gain["metrics"], pairs)
+    times = bool(data["times"])
+    spec = TableSpec(path, data["title"], notes, data["seeds"], columns, rows, gain["metrics"], pairs, times)
     _check_names(spec)
     return spec
 
@@ -103,7 +111,7 @@ def _keys(
     for key, value in data.items():
         if key not in types:
             raise UserError(f"{path}: {shown} has an unknown key {key!r}; known are {', '.join(types)}")
-        if not isinstance(value, types[key]) or isinstance(value, bool):
+        if not isinstance(value, types[key]) or (isinstance(value, bool) and types[key] is not bool):
             raise UserError(f"{path}: {key} of {shown} must be a {types[key].__name__}, not {value!r}")
     for key in required:
         if key not in data:
