@@ -49,7 +49,7 @@ def compare(folders: Iterable[Path], declared: Path) -> list[Table]:
     if spec.pairs:
         tables.append(_gain_table(comparison))
     if spec.times:
-        tables.append(stage_times(spec.title, used))
+        tables.append(stage_times(used))
     return tables
 
 

@@ -189,7 +189,7 @@ def to_png(table: Table, path: Path) -> None:
     bold = [[True] * len(lines[0])] + [[False, *(cell.bold for cell in row.cells)] for row in table.rows]
     sizes = [list(map(measure, line, weights)) for line, weights in zip(lines, bold, strict=True)]
     widths = [max(size[column] for size in sizes) for column in range(len(lines[0]))]
-    inner = max(sum(widths) + _GAP * (len(widths) - 1), measure(table.title, True))
+    inner = max(sum(widths) + _GAP * (len(widths) - 1), measure(table.title, True) * (_SIZE + 1) / _SIZE)
     notes = [part for note in table.notes for part in textwrap.wrap(note, int(inner / measure("n", False) / 0.72))]
     width, height = inner + 2 * _PAD, _PAD * 2 + _LINE * (len(lines) + 1) + 38 * len(notes)
     figure.set_size_inches(width / _DPI, height / _DPI)

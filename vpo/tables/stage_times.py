@@ -15,11 +15,10 @@ NOTE = (
 )
 
 
-def stage_times(title: str, runs: Sequence[Run]) -> Table:
+def stage_times(runs: Sequence[Run]) -> Table:
     """Seconds by stage and seed.
 
     Args:
-        title: of the table that the runs are for.
         runs: of one or more seeds. A stored result that several runs of a seed used is counted once.
 
     Returns:
@@ -44,7 +43,7 @@ def stage_times(title: str, runs: Sequence[Run]) -> Table:
     rows.append(_row(ALL, _sum(list(seconds.values())), seeds))
     headings = [f"Seed {seed}" for seed in seeds]
     keys = [f"seed_{seed}" for seed in seeds]
-    return Table(f"{title}: seconds", "Stage", headings, keys, rows, [NOTE], [run.source for run in runs], "times")
+    return Table("Seconds of each stage", "Stage", headings, keys, rows, [NOTE], [run.source for run in runs], "times")
 
 
 def _row_of(stage: Mapping[str, Any]) -> str:
