@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vpo.records import Sample
+from vpo.records import Prompt, Sample
 
 # What an evaluator may ask for beside query and prompt.
 NEEDS = ("clips", "verdicts", "query_verdicts", "scores", "rivals")
@@ -137,6 +137,8 @@ class EvaluatorCard:
         about: a line for readers: method and source.
         applies: from a sample to the names of the metrics (and parts) that apply to it, where not all of `metrics` apply to every
             query. Asked where measuring failed: these have failed. It must do with any part of the sample being a Failure.
+        lost: from a sample with a prompt on which the evaluator failed to the metrics that have a value all the same, such as the
+            share of clips that failed. None where there are none.
         whole: whether a query's numbers depend on the other prompts of the method, as those of diversity do. Then `measure` is given
             all samples at once, and what it raises ends the stage.
         derived: numbers that are made of the metrics' numbers, of several evaluators where these name the same.
@@ -152,6 +154,7 @@ class EvaluatorCard:
     needs: frozenset[str] = frozenset()
     about: str = ""
     applies: Callable[[Sample], Collection[str]] | None = None
+    lost: Callable[[Sample], Mapping[str, Any]] | None = None
     whole: bool = False
     derived: tuple[Derived, ...] = ()
     rewards: tuple[str, ...] = ()
@@ -161,6 +164,11 @@ class EvaluatorCard:
     def applicable(self, sample: Sample) -> list[str]:
         """The names of the metrics that apply to a sample."""
         return [one.name for one in self.metrics] if self.applies is None else list(self.applies(sample))
+
+    def failed_row(self, sample: Sample) -> dict[str, Any]:
+        """The metrics of a sample on which the evaluator failed: None, but for those that have a value all the same."""
+        kept = self.lost(sample) if self.lost is not None and isinstance(sample.prompt, Prompt) else {}
+        return {**dict.fromkeys(self.applicable(sample)), **kept}
 
     def metric_of(self, name: str) -> Metric | None:
         """The metric of this name, or that of which it is a part; None where the card lists neither."""

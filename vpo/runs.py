@@ -5,9 +5,7 @@ folder = vpo.run(vpo.compose("experiment=smoke", "seed=1"))
 """
 
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ from vpo.stages.critique import Critique
 from vpo.stages.curate import FOLDER as REPORTS
 from vpo.stages.curate import CuratedQueries
 from vpo.storage.ledger import FILE as LEDGER_FILE
-from vpo.storage.ledger import LEDGER, Ledger
+from vpo.storage.ledger import spending_in
 from vpo.storage.progress import log_to_console
 from vpo.storage.redact import redact
 from vpo.storage.shards import Shard, ShardDone
@@ -65,7 +63,7 @@ def run(composed: Composed, gathered: bool = False) -> Path:
     loggers = [
         build.build(node) for node in config.get("logger", {}).values()
     ]  # a wrong one is found now, not at the end
-    with RunRecord(folder) as record, spending_in(folder):
+    with RunRecord(folder) as record, spending_in(folder / LEDGER_FILE):
         record.write_config(config)
         command = command_of(composed)
         context = open_context(config)
@@ -158,23 +156,7 @@ def write_again(folder: Path) -> None:
             raise UserError(
                 f"{folder}: {error.strerror or error} while writing the results; make room, then start again"
             ) from error
-        record.show(results, loggers, labels_of(run.config))
-
-
-@contextmanager
-def spending_in(folder: Path) -> Iterator[None]:
-    """Have all processes of a run enter what they ask of servers in its folder, and log the sums at the end, however it comes."""
-    before = os.environ.get(LEDGER)
-    os.environ[LEDGER] = str((folder / LEDGER_FILE).resolve())
-    try:
-        yield
-    finally:
-        spent = Ledger.of_this_run().spent
-        if spent:
-            log.info("servers, over all starts of this run: %s", spent)
-        os.environ.pop(LEDGER)
-        if before is not None:
-            os.environ[LEDGER] = before
+        record.show(results, loggers, labels_of(run.config), items)
 
 
 def plan_lines(composed: Composed) -> list[str]:

@@ -127,6 +127,43 @@ def test_what_is_missing_broken_or_odd_is_named_and_counted_and_the_rest_is_meas
     assert items["good"]["query"] == "query good"
 
 
+def test_an_empty_prompt_has_failed_and_a_row_without_one_means_the_query(place, capsys):
+    rows = [{"query": "a bird", "prompt": ""}, {"query": "a fish", "prompt": None}, {"query": "a cat", "prompt": " "}]
+    write_rows(place / "rows.jsonl", [*rows, {"query": "a dog"}])
+    code, folder, said = evaluate("prompts=rows.jsonl", "evaluator=[text]", capsys=capsys)
+    assert code == 0, said
+    tokens = results_of(folder)["methods"]["given"]["tokens"]
+    assert (tokens["n"], tokens["n_failed"]) == (1, 3)
+    reason = "optimize: 3 prompts failed: no_prompt: its prompt is empty"
+    assert reason in said
+    assert reason in (place / folder / "log.txt").read_text(encoding="utf-8")
+    assert [one["prompt"] for one in whole_lines(place / folder / "items.jsonl")] == [None, None, None, "a dog"]
+
+
+def test_clips_that_all_failed_are_counted_and_the_reason_is_said(place, capsys):
+    """Of 40 frames at 8 a second; the short one is measured. One of two clips failed."""
+    write_clip(place / "clips/long-0.mp4", frames=40, step=0)
+    write_clip(place / "clips/short-0.mp4")
+    words = ("clips=clips", "evaluator=[vbench]", "evaluator.vbench.dimensions=[flicker_unfiltered]")
+    code, folder, said = evaluate(*words, capsys=capsys)
+    assert code == 0, said
+    given = results_of(folder)["methods"]["given"]
+    assert (given["flicker_unfiltered"]["n"], given["flicker_unfiltered"]["n_failed"]) == (1, 1)
+    assert (given["vbench_failed_clips"]["mean"], given["vbench_failed_clips"]["n"]) == (0.5, 2)
+    assert "vbench: 1 measurement failed: clip_too_long: 5 s" in said
+
+
+def test_clips_that_were_never_given_are_no_failures(place, capsys):
+    for name in ("a cat-0", "a dog-0", "a dog-1"):
+        write_clip(place / f"clips/{name}.mp4")
+    code, folder, said = evaluate("clips=clips", "evaluator=[flicker]", capsys=capsys)
+    assert code == 0, said
+    flicker = results_of(folder)["methods"]["given"]["flicker"]
+    assert (flicker["n"], flicker["n_clips"], flicker["n_clips_failed"]) == (2, 2, 0)  # the cat has one clip alone
+    assert "clips 3, broken 0, retried 0, failed 0" in said
+    assert "Failed measurements: none" in said
+
+
 def test_a_suite_of_which_most_prompts_have_no_clip_is_measured(place, capsys):
     """More failures in a row than a broken role would be allowed."""
     write_rows(place / "suite.jsonl", [{"prompt_en": f"prompt number {n}x", "dimension": ["scene"]} for n in range(30)])

@@ -67,6 +67,9 @@ def test_a_text_that_shows_nothing_has_no_key(text):
         ("a dog<!-- hidden --> runs<script>alert(1)</script>", "a dog runs", (TAGS,)),
         ("a&nbsp;big&#160;dog", "a big dog", (ENTITIES,)),
         ("a\x00 dog\x07\ufeff", "a dog", (CONTROLS,)),
+        ("a \x1b[31mred\x1b[0m cat", "a red cat", (CONTROLS,)),
+        ("\x1b]0;title\x07a \x1b]8;;http://x.y\x1b\\cat\x1b]8;;\x1b\\\x1b(B", "a cat", (CONTROLS,)),
+        ("a \x1b]cat \x1bdog", "a ]cat dog", (CONTROLS,)),  # no sequence: it has no end
         ("a\x0bdog\x85runs\r\nfast\rnow", "a dog runs\nfast\nnow", ()),
         (" \u200b a dog \u2060\u00a0", "a dog", ()),
     ],

@@ -104,14 +104,17 @@ def test_what_is_not_read_is_counted(tmp_path):
         {"instruction": "Expand.", "input": "a cat", "output": "A cat sits."},
         {"prompt": "a fox", "chosen": "same", "rejected": " same "},
         {"messages": [{"role": "user", "content": read_template("fewshot").replace("{}", "a hen")}, BOT]},
+        {"messages": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "an owl"}, BOT]},
+        {"instruction": "a bee", "output": "A bee hums.", "system": "Be kind."},
+        {"prompt": "an elk", "chosen": "An elk runs."},
     ]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data, queries = load(tmp_path / "q.jsonl")
-    assert [one.text for one in queries] == [ASK, "a cat", "a fox", "a hen"]
+    assert [one.text for one in queries] == [ASK, "a cat", "a fox", "a hen", "an owl", "a bee", "an elk"]
     assert "pairs" not in queries[2].meta
     assert data.changed == {
-        "system turns not read": 1, "instructions not read": 1, "pairs of equal texts not used": 1,
-        "instructions taken off queries": 1,
+        "system turns not read": 3, "instructions not read": 1, "pairs of equal texts not used": 1,
+        "instructions taken off queries": 1, "chosen or rejected answers without the other not read": 1,
     }  # fmt: skip
 
 

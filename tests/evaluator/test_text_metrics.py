@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from tests.checking.test_config import composed
 from tests.conftest import run_vpo
 from vpo.build import card_of
 from vpo.cards import Weighted
@@ -108,6 +109,16 @@ def test_a_folder_without_a_tokenizer_is_one_line(tmp_path):
 )
 def test_words_of_the_template_are_copied(text, query, copied):
     assert copies(text, read_template("optimizer"), query) is copied
+
+
+def test_by_default_copies_of_the_released_template_count_as_those_of_the_runs_own():
+    """Ten words of `optimizer`, which are not in the run's own template `tiny`; a name that stands twice counts once."""
+    templates = composed("evaluator=[text]")["evaluator"]["text"]["templates"]
+    assert templates == ["tiny", "optimizer", "fewshot"]
+    copied = "A fox. Keep the scene feasible and well-suited for a brief duration."
+    assert [rows(copied, templates=one)[0]["template_copied"] for one in (templates, ["tiny"])] == [1.0, 0.0]
+    once, twice = (TextMetrics.card(**ARGUMENTS | {"templates": one}) for one in (["tiny"], ["tiny", "tiny"]))
+    assert once == twice
 
 
 def test_what_is_handed_on_and_what_was_cut():

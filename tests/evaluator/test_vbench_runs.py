@@ -14,6 +14,7 @@ from vpo.checking.rules import check_roles
 from vpo.errors import UserError
 from vpo.evaluator.vbench.dimensions import DIMENSIONS, applicable, label_of
 from vpo.stages.queries import check_splits
+from vpo.workers.vbench.totals import QUERIES
 
 CHEAP = ["experiment=smoke", "method=[original]", "evaluator=[vbench]", "clips_per_prompt=2"]
 
@@ -128,6 +129,7 @@ def test_the_suite_has_each_dimensions_prompts() -> None:
         lost = [] if "overall_consistency" not in (name, shared.get(name)) else ["A fantasy landscape"]
         assert sorted([*lost, *(query.text for query in measured)]) == sorted(line.strip() for line in lines), name
         assert one.prompts == len(lines)
+        assert len(measured) == QUERIES[name]  # so that the totals of a complete run are of the whole benchmark
     styles = {
         label_of(query, "appearance_style")
         for query in splits["test"]

@@ -14,11 +14,12 @@ from tests.reward.test_vlm_server import pictures, plain
 from vpo import pipeline
 from vpo.build import build, card_of
 from vpo.cards import Weighted
-from vpo.checking.rules import check
+from vpo.checking.rules import check, check_engines
 from vpo.errors import UserError
 from vpo.evaluator.answers import chosen
 from vpo.evaluator.winrate import Verdicts, leaning_of, values_of
 from vpo.records import Completion, Failure
+from vpo.stages.rivals import check_rivals
 
 SHOWN = {"frames": "span 4", "min_pixels": 3136, "max_pixels": 50176, "quality": 90}
 LONGER = "a dog runs over a wide green field"
@@ -273,6 +274,26 @@ def test_what_cannot_work_is_one_line_before_any_work(overrides, message):
     with pytest.raises(UserError, match=message) as raised:
         check(composed("evaluator=[winrate]", *engine, *overrides))
     assert "\n" not in str(raised.value)
+
+
+def test_of_what_others_made_two_are_given_by_their_own_words():
+    """`vpo evaluate` refuses method=[original,sft]."""
+    with pytest.raises(UserError, match=r"give two or more by clips\.<name>=<folder> or prompts\.<name>=<file>"):
+        check_rivals(composed("evaluator=[winrate]", "method=[original]", "dataset=external"))
+
+
+@pytest.mark.parametrize("name", ["clip_safety", "compositional", "winrate_clips"])
+def test_a_model_that_reads_text_alone_is_not_shown_clips(name):
+    """engine=vlm and engine=server are; the judge of prompts may have any."""
+    base, model = [f"evaluator=[{name}]", "method=[original,sft]"], "engine.model=org/model"
+    for wrong, said in (([], "engine=none"), (["engine=hf", model], "engine=hf reads text alone")):
+        with pytest.raises(
+            UserError, match=f"evaluator.{name} shows clips .*, and {said}; choose engine=vlm .*or engine=server$"
+        ):
+            check_engines(composed(*base, *wrong))
+    check_engines(composed(*base, "engine=vlm", model))
+    check_engines(composed(*base, "engine=server", model, "engine.base_url=http://localhost:1/v1"))
+    check_engines(composed("evaluator=[winrate]", "judge=llm", "engine=hf", model))
 
 
 def test_rivals_are_in_the_key_and_only_where_they_are_compared():

@@ -1,5 +1,7 @@
 """Every expected pair is read off the rules of facts: VPO's paper, section 3.3, and `src/process_data.py`."""
 
+from dataclasses import replace
+
 import pytest
 
 from vpo import targets
@@ -49,6 +51,20 @@ def test_sft_data_is_the_fine_draft_or_its_refinement():
 def test_a_draft_whose_verdict_failed_is_no_sft_data():
     examples = sft_examples([prompt("a", 0), prompt("b", 0)], [verdict("b", 0, True)], [])
     assert [one.query_id for one in examples] == ["b"]
+
+
+def test_what_was_cut_off_is_never_learnt():
+    whole, cut = prompt("a", 0), replace(prompt("a", 1), cut=True)
+    verdicts = [verdict("a", 0, False), verdict("a", 1, True)]
+    assert sft_examples([cut], verdicts, []) == []
+    assert sampled_pairs([whole, cut], verdicts, 0) == []
+    better, worse = score("a", 1, (True, True), 3.0), score("a", 0, (True, False), 1.0)
+    assert video_pairs([whole, cut], [better, worse], VideoRule(0.5, "answers")) == []
+    (pair,) = video_pairs([whole, replace(cut, cut=False)], [better, worse], VideoRule(0.5, "answers"))
+    assert pair.chosen == cut.text
+    # It may be what a policy is trained away from.
+    (pair,) = video_pairs([replace(whole, cut=True), prompt("a", 1)], [better, worse], VideoRule(0.5, "answers"))
+    assert pair.rejected == whole.text
 
 
 def test_text_pairs_are_refined_over_flawed_one_a_query():

@@ -107,8 +107,29 @@ def test_a_query_that_the_judge_cannot_read_comes_back_and_nothing_is_asked(opti
     made = optimizer()
     (record,) = made.optimize(["可爱的小狗在草地上奔跑"])
     assert (record.prompt, record.how) == ("可爱的小狗在草地上奔跑", "query")
-    assert [reason.detail for reason in record.problems] == ["the judge does not read zh"]
+    assert [reason.detail for reason in record.problems] == [
+        "the judge does not read zh, so that nothing was checked, its safety neither"
+    ]
+    assert record.verdict is None
     assert made.policy.engine.calls == []
+
+
+def test_a_query_without_words_comes_back_and_nothing_is_asked(optimizer):
+    made = optimizer()
+    (record,) = made.optimize(["\U0001f431 100%"])
+    assert (record.prompt, record.how, record.verdict) == ("\U0001f431 100%", "query", None)
+    assert record.problems[0].detail.startswith("it has no words")
+    assert made.policy.engine.calls == []
+
+
+def test_a_query_of_two_lines_comes_back_in_one(optimizer):
+    (record,) = optimizer(BROKEN, BROKEN).optimize(["a cute dog\non the grass"])
+    assert (record.prompt, record.how) == (QUERY, "query")
+
+
+def test_a_text_in_place_of_a_list_is_one_line(optimizer):
+    with pytest.raises(UserError, match="takes a list of queries"):
+        optimizer(GOOD).optimize("cat")
 
 
 def test_all_candidates_are_asked_for_in_one_call_with_seeds_of_their_own(optimizer):

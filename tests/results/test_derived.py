@@ -15,6 +15,7 @@ from vpo.evaluator.vbench.dimensions import COUNTERS, DERIVED, DIMENSIONS
 from vpo.results.gathering import summarize_items
 from vpo.results.metrics import Metrics, are_cards
 from vpo.tables.run_tables import run_tables
+from vpo.workers.vbench.totals import QUERIES
 
 HERE = "tests.results.test_derived"
 NO_INTERVAL = {"ci95": None, "low": None, "high": None}
@@ -157,28 +158,44 @@ def test_vbenchs_scores_stand_in_the_table_without_an_interval_and_marked_as_of_
     ]  # fmt: skip
     total = found["m"]["vbench_total"]
     assert total == {"mean": pytest.approx(0.81612, abs=5e-6), "n": 16, "n_failed": 0, **NO_INTERVAL,
-                     "part": pytest.approx(14 / 1202)}  # fmt: skip
+                     "part": pytest.approx(14 / 1199)}  # fmt: skip
 
 
 def test_a_part_of_the_suite_is_marked() -> None:
-    """Of all prompts of the suite a dimension each is 0 or 1; those that the static filter dropped are missing, and are no part."""
+    """Of all queries of the suite a dimension each is 0 or 1; those that the static filter dropped are missing, and are no part.
+
+    Three dimensions have 92 queries, as two of their 93 prompts differ in case alone.
+    """
     card = EvaluatorCard("VBench", "1", tuple(one.metric for one in DIMENSIONS.values()), derived=DERIVED)
     metrics = Metrics({"vbench": card.to_json()})
     items: list[dict[str, Any]] = [
         {"method": "m", "query_id": f"{name} {number}", "metrics": {name: float(number % 2)}, "weights": {name: 1.0}}
-        for name, one in DIMENSIONS.items()
-        for number in range(one.prompts)
+        for name, count in QUERIES.items()
+        for number in range(count)
     ]
     items[0]["metrics"] = {"subject_consistency": None}  # it failed, and was asked for all the same
     dropped = [one for one in items if not one["query_id"].startswith("temporal_flickering")]
     whole = summarize_items([*dropped, items[72 + 86]], metrics)["m"]["vbench_total"]
     assert (whole["n"], whole["n_failed"], "part" in whole) == (len(dropped), 1, False)
     less = summarize_items(items[1:], metrics)["m"]
-    assert less["vbench_total"]["part"] == pytest.approx(1201 / 1202)
-    assert less["vbench_quality"]["part"] == pytest.approx(487 / 488)
+    assert less["vbench_total"]["part"] == pytest.approx(1198 / 1199)
+    assert less["vbench_quality"]["part"] == pytest.approx(485 / 486)
     assert "part" not in less["vbench_semantic"]
     (table, *_) = run_tables({"methods": {"m": less}, "evaluators": {"vbench": card.to_json()}})
     assert "§: of a part of the benchmark (99.8% of its measurements), so no number of it." in table.notes
+
+
+def test_an_interval_of_few_ends_where_the_metrics_range_does() -> None:
+    """1/2, 1, 1: the standard error is 1/6, so Student's t reaches 4.303 / 6 = 0.717 to both sides of 5/6, beyond 1."""
+    card = EvaluatorCard("e", "1", (Metric("bounded", "B", range=(0.0, 1.0)), Metric("free", "F")))
+    items: list[dict[str, Any]] = [
+        {"method": "m", "query_id": str(number), "metrics": {"bounded": value, "free": value}}
+        for number, value in enumerate((0.5, 1.0, 1.0))
+    ]
+    found = summarize_items(items, Metrics({"e": card.to_json()}))["m"]
+    low, high = 5 / 6 - 4.303 / 6, 5 / 6 + 4.303 / 6
+    assert [found["free"][end] for end in ("low", "high", "ci95")] == pytest.approx([low, high, 4.303 / 6])
+    assert [found["bounded"][end] for end in ("low", "high", "ci95")] == pytest.approx([low, 1.0, (1 - low) / 2])
 
 
 def test_they_are_shown_for_the_whole_suite_alone() -> None:

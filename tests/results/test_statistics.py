@@ -113,8 +113,8 @@ def test_the_gain_averages_over_seeds_first_and_counts_the_seeds_that_agree():
     # differences: q1 (2, 0), q2 (1, -1); per query 1 and 0; their mean 1/2. Seed 0: +3/2, seed 1: -1/2.
     gain = paired_bootstrap(a, b)
     assert (gain.mean, gain.n, gain.seeds, gain.same_sign) == (0.5, 2, 2, 1)
-    # of two queries a resample has mean 0, 1/2 or 1 with probability 1/4, 1/2, 1/4: the 95 % interval is all of it
-    assert (gain.low, gain.high) == (0.0, 1.0)
+    # two queries: the deviation is 1 / sqrt(2), the standard error 1/2, and Student's t with one degree of freedom 12.706
+    assert (gain.low, gain.high) == pytest.approx((0.5 - 6.353, 0.5 + 6.353))
     assert not gain.clear
 
 
@@ -150,8 +150,8 @@ def test_the_gain_of_weighted_means_is_a_difference_of_ratios():
     # a: (3 * 1 + 1 * 0) / 4 = 3/4; b: (0 + 1) / 2 = 1/2; q3 is left out on both sides
     gain = paired_weighted_bootstrap(a, b)
     assert (gain.mean, gain.n, gain.seeds, gain.same_sign) == (0.25, 2, 1, 1)
-    # a resample has q1 twice (1 - 0), q2 twice (0 - 1) or both (1/4): the 95 % interval is all of it
-    assert (gain.low, gain.high) == (-1.0, 1.0)
+    # residuals of q1: 3 (1 - 3/4) / 4 - 1 (0 - 1/2) / 2 = 7/16, of q2 the same below 0: the standard error is sqrt(2 * 2) 7/16 = 7/8
+    assert (gain.low, gain.high) == pytest.approx((0.25 - 12.706 * 0.875, 0.25 + 12.706 * 0.875))
     assert paired_weighted_bootstrap({"q1": [None]}, {"q1": [(1.0, 1.0)]}) is None
 
 

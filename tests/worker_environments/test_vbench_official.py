@@ -150,6 +150,8 @@ def test_a_clip_of_vbench_longs_length_is_not_given_to_vbench(
     rows = measured(root, [both, alone], monkeypatch, dimensions=["object_class"])
     assert rows[0] == {"object_class": Weighted(1.0, 39), "vbench_official_failed_clips": Weighted(0.5, 2)}
     assert (rows[1].kind, "5 s" in rows[1].detail) == ("clip_too_long", True)
+    card = card_of(node(dimensions=["object_class"]))
+    assert card.failed_row(alone) == {"object_class": None, "vbench_official_failed_clips": Weighted(1.0, 1)}
     (row,) = measured(root, [alone], monkeypatch, dimensions=["object_class"], below_seconds=None)
     assert row["object_class"] == Weighted(1.0, 40)
     with pytest.raises(UserError, match="below_seconds=0 must be above 0"):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vpo import pipeline, stages
+from vpo.build import cards_of
 from vpo.checking.problems import check_shape
 from vpo.errors import UserError
 from vpo.language.checkpoints.quantising import check_bits
@@ -17,6 +18,7 @@ from vpo.targets import has_method, is_own, target_class, targets_in
 from vpo.training.recipe import bits_of, check_recipe
 
 SERVER = "vpo.language.server.ServerEngine"
+TEXT_ALONE = "vpo.language.hf.PretrainedEngine"  # engine=hf
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -122,13 +124,20 @@ def check_feedback(config: Mapping[str, Any]) -> None:
 
 
 def check_engines(config: Mapping[str, Any]) -> None:
-    """Every role that asks a language model has an engine, and the folder of a local model exists."""
+    """Every role that asks a language model has an engine that can answer it, and the folder of a local model exists."""
+    looking = _who_show_clips(config.get("evaluator") or {})
     for path, node in targets_in(
         {name: config.get(name) for name in ("drafter", "evaluator", "judge", "method", "reward", "rewriter")}
     ):
         role = ".".join(path)
         if path[-1] != "engine":
             _check_model(f"{role}.model", node)  # of a role that holds its model itself
+        if role in looking and node.get("engine", {}).get("_target_") in (None, TEXT_ALONE):
+            given = "engine=hf reads text alone" if node.get("engine") else "engine=none"
+            raise UserError(
+                f"config: {role} shows clips to a vision-language model, and {given}; choose engine=vlm "
+                "engine.model=<folder or hub id>, or engine=server"
+            )
         if node.get("engine") == {}:
             raise UserError(
                 f"config: {role} asks a language model, and engine=none; choose one, as in engine=hf engine.model=<folder or hub id>"
@@ -144,6 +153,12 @@ def check_engines(config: Mapping[str, Any]) -> None:
             continue  # its model is a name, which may look like a folder's
         check_bits(engine.get("bits"), "engine.bits")
         _check_model("engine.model", engine)
+
+
+def _who_show_clips(evaluators: Mapping[str, Any]) -> set[str]:
+    """The evaluators of vpo, as "evaluator.clip_safety", that ask their engine about clips; of a user's own nothing is known."""
+    asking = {name: node for name, node in evaluators.items() if "engine" in node and not is_own(node["_target_"])}
+    return {f"evaluator.{name}" for name, card in cards_of(asking).items() if "clips" in card.needs}
 
 
 def _check_model(key: str, node: Mapping[str, Any]) -> None:

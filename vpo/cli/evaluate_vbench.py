@@ -70,7 +70,7 @@ def import_command(arguments: list[str]) -> int:
         metavar="file",
     )
     asked = parser.parse(arguments)
-    from vpo.external.run_clips import methods_asked
+    from vpo.external.run_clips import clips_of, methods_asked
     from vpo.external.vbench_folder import labels_of
     from vpo.external.vbench_results import read_file, read_results
     from vpo.results.added import keep
@@ -86,7 +86,12 @@ def import_command(arguments: list[str]) -> int:
     (method,) = methods
     content = read_file(asked.file)
     queries = {item["query"]: item["query_id"] for item in run.items}
-    found = read_results(content, queries, asked.file, labels_of(run.results, queries, asked.suite))
+    clips = {
+        item["query_id"]: sum(one is not None for one in clips_of(item, asked.run))
+        for item in run.items
+        if item["method"] == method
+    }
+    found = read_results(content, queries, asked.file, labels_of(run.results, queries, asked.suite), clips)
     for one in found:
         rows: list[dict[str, Any]] = [
             {

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from vpo.assets.folder import use_folder
 from vpo.cli.arguments import Parser, as_path, expanded
 from vpo.errors import UserError
 from vpo.optimize.choices import setting_names, values_of
@@ -19,8 +20,9 @@ if TYPE_CHECKING:  # what these import takes a second, and `--help` shall not
     from vpo.optimize.options import Options
 
 _OF_VIDEO = re.compile(
-    r"(--)?(generator|reward|paths)\.[\w.]+="
+    r"(--)?(generator|reward|paths)\.(?!assets=)[\w.]+="
 )  # values of the video model and the reward, as `vpo run` takes them
+_UNDERSCORES = re.compile(r"(--)?(batch_size|max_chars|max_new_tokens|top_p)(?=[= ]|$)")  # as in Python and in configs
 USAGE = 'vpo optimize "<query>" | - | input=<file> [output=<file>] [model=...] [search=best_of_n] [target=cogvideox] [json=true]'
 EPILOG = """\
 models, for model=:
@@ -41,6 +43,7 @@ def optimize_command(arguments: list[str]) -> int:
     """Rewrite and print or write. Returns the exit code."""
     asked = _parse(arguments)
     log_to_console()
+    use_folder(asked.assets)
     from vpo.processes.environment import prepare_run
     from vpo.processes.signals import handle_signals_outside_training
 
@@ -119,8 +122,10 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.option("dtype", "of the weights (bfloat16 on a GPU, else float32)", metavar="name")
     parser.option("bits", "4 or 8 quantise the weights", type=int)
     parser.option("batch-size", "queries at once (8)", type=int, dest="batch_size")
+    parser.option("paths.assets", "folder of assets (the user's cache)", dest="assets", metavar="folder", type=expanded)
     for name in setting_names():
         parser.option(f"engine.{name}", argparse.SUPPRESS, dest=f"engine.{name}", metavar="value")
+    arguments = [_UNDERSCORES.sub(lambda found: found[0].replace("_", "-"), one) for one in arguments]
     asked = parser.parse([one for one in arguments if not _OF_VIDEO.match(one)])
     asked.overrides = [one.removeprefix("--") for one in arguments if _OF_VIDEO.match(one)] or None
     asked.engine = {
@@ -214,11 +219,12 @@ def _print(asked: Namespace, options: "Options", rows: Sequence["Row"]) -> int:
 
 def _write(model: str, options: "Options", rows: Sequence["Row"], journal: "Journal") -> int:
     """Every query's record into a file; a later start does what is missing."""
+    from vpo.storage.ledger import spending_in
     from vpo.storage.progress import Bar
 
     done = 0
     try:
-        with journal.started(rows) as done:
+        with journal.started(rows) as done, spending_in(journal.spending):
             if done < len(rows):
                 with _open(model, options) as optimizer, Bar("optimize", len(rows), done) as bar:
                     left = rows[done:]

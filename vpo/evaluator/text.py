@@ -47,7 +47,7 @@ class TextMetrics:
         subfolder: str | None,
         tokens_per_word: float,
     ) -> None:
-        self.templates = [template_text(name) for name in templates]
+        self.templates = [template_text(name) for name in dict.fromkeys(templates)]
         self.limit, self.tokens_per_word = tokens, tokens_per_word
         self.tokenizer = load_tokenizer(tokenizer, subfolder)
 
@@ -61,7 +61,7 @@ class TextMetrics:
     ) -> EvaluatorCard:
         """The card; its version says how tokens were counted, and of which templates copies were looked for."""
         exact = load_tokenizer(tokenizer, subfolder) is not None
-        texts = "\0".join(map(template_text, templates))
+        texts = "\0".join(map(template_text, dict.fromkeys(templates)))
         counted = f"by {tokenizer}'s tokenizer" if exact else f"estimated, {tokens_per_word} a word"
         return EvaluatorCard(
             name="text",
@@ -83,7 +83,7 @@ class TextMetrics:
                 Metric("self_similarity", "Self-similarity", "lower", main=False, of_set=True, range=SHARE,
                        about="mean cosine of all pairs of prompts, of their counts of pairs of words"),
                 share("template_copied", "Template copied", "lower",
-                      f"prompts that repeat {COPIED_WORDS} words in a row, or a label, of the template"),
+                      f"prompts that repeat {COPIED_WORDS} words in a row, or a label, of {_either(templates)}"),
                 share("unchanged", "Unchanged", None, "prompts that are the query, capitals and spaces apart", main=False),
             ),
         )  # fmt: skip
@@ -166,6 +166,12 @@ def _is_cached(source: str, subfolder: str | None) -> bool:
         raise UserError(
             f"evaluator.text.tokenizer={source}: no such folder, and no hub id; set it to one, or to null to estimate"
         ) from error
+
+
+def _either(templates: Sequence[str]) -> str:
+    """Of which templates copies are looked for: "the template tiny", "the templates tiny or fewshot"."""
+    names = list(dict.fromkeys(templates))
+    return f"the template{'s' if len(names) > 1 else ''} {' or '.join(names)}"
 
 
 def _folded(text: str) -> str:

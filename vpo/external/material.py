@@ -63,7 +63,7 @@ class Given:
     Attributes:
         query: with its labels in `meta`.
         key: equal for equal texts of queries.
-        prompt: what the clips were made from.
+        prompt: what the clips were made from; "" where the file has an empty one.
         clips: their files, whether or not they are there.
     """
 

@@ -42,7 +42,7 @@ class Row:
 
     Attributes:
         entry: the query with its labels; its id is None where the row gives none.
-        prompt: what the video model was given; the query where the row says nothing else.
+        prompt: what the video model was given; the query where the row has no such field, "" where the field is empty.
         method: who wrote it; None where the row does not say.
         clips: paths as they are written, absolute or relative.
     """
@@ -102,7 +102,8 @@ def _row(value: Any, max_chars: int) -> Row:
     method = _first(fields, METHOD)
     if method is not None and not isinstance(method, str | int):
         raise RowProblem(f"has the method {shown(method)}, which is no name", "with a method that is no name")
-    written = read_rewrite(prompt) or " ".join(entry.text.split())
+    asked = any(name in fields for name in PROMPT)
+    written = (read_rewrite(prompt) or "") if asked else " ".join(entry.text.split())
     return Row(entry, written, None if method is None else str(method).strip(), tuple(_clips(_first(fields, CLIPS))))
 
 

@@ -18,9 +18,10 @@ from typing import Any
 from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Weighted, share
 from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
+from vpo.external.clip_names import CLIPS
 from vpo.workers.contract import JobError
 from vpo.workers.vbench.script import DIMENSIONS, read_official
-from vpo.workers.vbench.totals import DROPS, totals
+from vpo.workers.vbench.totals import DROPS, RANGES, totals
 
 EVALUATOR, LONG_EVALUATOR = "vbench_import", "vbench_long_import"
 # What VBench calls the number of frames that a video's value is of; and of how many segments VBench-Long's is.
@@ -40,6 +41,7 @@ class Dimension:
         failed: ids of queries without a number: no video of theirs has one, or the file lacks them though the suite measures them.
         strangers: videos of prompts that the run does not have.
         unreadable: videos without a number.
+        lacking: clips of the run that the file lacks, of queries of which it has others.
         long: whether VBench-Long wrote it.
     """
 
@@ -50,6 +52,7 @@ class Dimension:
     failed: list[str] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     unreadable: int = 0
+    lacking: int = 0
     long: bool = False
 
     @property
@@ -80,6 +83,8 @@ class Dimension:
             )
         if self.unreadable:
             lines.append(f"{self.name}: {self.unreadable} videos have no number, and are counted as failed")
+        if self.lacking:
+            lines.append(f"{self.name}: the file lacks {self.lacking} clips of the run, which are counted as failed")
         if self.failed:
             lines.append(f"{self.name}: {len(self.failed)} prompts have no number, and are counted as failed")
         if self.strangers:
@@ -117,6 +122,7 @@ def read_results(
     queries: Mapping[str, str],
     path: str,
     labels: Mapping[str, Collection[str]] | None = None,
+    clips: Mapping[str, int] | None = None,
 ) -> list[Dimension]:
     """The measurements of a file, by dimension.
 
@@ -128,12 +134,13 @@ def read_results(
         queries: the run's, id by text.
         path: how messages call the file.
         labels: by id, the dimensions on which the suite measures a query, where they are known.
+        clips: by id, how many clips the run has of a query. Those that the file lacks have failed, but where VBench drops videos.
 
     Raises:
-        UserError: it is not as VBench writes it, or none of its videos is of one of the queries.
+        UserError: it is not as VBench writes it, has a number that the dimension cannot have, or none of its videos is of a query.
     """
     ids = {comparison_key(text): id for text, id in queries.items()}
-    found = [_dimension(name, content[name], path, ids, labels or {}) for name in content]
+    found = [_dimension(name, content[name], path, ids, labels or {}, clips or {}) for name in content]
     if not any(one.rows for one in found):
         strange = next((f", such as {one.strangers[0]!r}," for one in found if one.strangers), "")
         raise UserError(
@@ -143,10 +150,16 @@ def read_results(
 
 
 def _dimension(
-    name: str, written: Any, path: str, ids: Mapping[str, str], labels: Mapping[str, Collection[str]]
+    name: str,
+    written: Any,
+    path: str,
+    ids: Mapping[str, str],
+    labels: Mapping[str, Collection[str]],
+    clips: Mapping[str, int],
 ) -> Dimension:
     long = _is_long(written)
     score, videos = _videos(written, long, name, path)
+    _check_range(name, score, videos, path)
     good = [video for video in videos if math.isfinite(video["value"])]
     weights = _weights(good, score)
     found = Dimension(name, score, _mean(good, weights), unreadable=len(videos) - len(good), long=long)
@@ -163,7 +176,10 @@ def _dimension(
         if query is not None and not math.isfinite(video["value"]):
             lost[query] = lost.get(query, 0) + 1
     for query, pairs in of_query.items():
-        away = lost.get(query, 0)
+        there = len(pairs) + lost.get(query, 0)
+        lacking = 0 if name in DROPS else max(0, min(clips.get(query, 0), CLIPS) - there)
+        found.lacking += lacking
+        away = lost.get(query, 0) + lacking
         found.rows[query] = Weighted.pooled(*zip(*pairs, strict=True), tried=len(pairs) + away, failed=away)
     due = [] if name in DROPS else [query for query in ids.values() if name in labels.get(query, ())]
     found.failed = [query for query in dict.fromkeys([*lost, *due]) if query not in found.rows]
@@ -205,6 +221,20 @@ def _videos(written: Any, long: bool, dimension: str, path: str) -> tuple[float,
             "with their video_results); run VBench again"
         ) from error
     return read["score"], read["videos"]
+
+
+def _check_range(dimension: str, score: float, videos: Sequence[Mapping[str, Any]], path: str) -> None:
+    """Raise UserError where a number is none that the dimension can have. What is not finite is no number, and is counted."""
+    low, high = RANGES[dimension]
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    times = 100 if dimension == "imaging_quality" else 1  # its videos, as they are written; its score is not
+    numbers = [("the score", score, 1), *((f"the value of {one['name']!r}", one["value"], times) for one in videos)]
+    for what, value, by in numbers:
+        if math.isfinite(value) and not low - NEAR <= value <= high + NEAR:
+            raise UserError(
+                f"evaluate: file={path}: {dimension}: {what} is {value * by:g}, and must be {low * by:g} to {high * by:g}; "
+                "run VBench again"
+            )
 
 
 def _weights(videos: Sequence[Mapping[str, Any]], score: float) -> list[float]:

@@ -26,15 +26,17 @@ def sft_examples(
 ) -> list[Example]:
     """SFT data (paper 3.2): s = p where the judge found no flaw, s = p_refined where it did.
 
-    A draft that the judge failed on, could not read, or could not refine, is left out; the caller counts.
+    A draft that the judge failed on, could not read, or could not refine, is left out, and so is one that was cut off and that the
+    judge did not mind: a policy would learn to stop in mid-sentence. The caller counts.
     """
     verdict_of = {one.prompt_id: one for one in verdicts}
     refined = _usable(refinements)
     examples = []
     for prompt in prompts:
         verdict = verdict_of.get(prompt.id)
-        text = prompt.text if verdict is not None and verdict.fine else refined.get(prompt.id)
-        if text:
+        fine = verdict is not None and verdict.fine
+        text = prompt.text if fine else refined.get(prompt.id)
+        if text and not (fine and prompt.cut):
             examples.append(Example(prompt.query_id, prompt.query, text))
     return examples
 
@@ -85,15 +87,15 @@ def sampled_pairs(
 
     Both sides are texts that the policy writes, so that the preference moves what it samples. A refined text it may never write, and
     then the preference displaces what the pair does not compare (Razin et al. 2024, arXiv 2410.08847, on likelihood displacement). Not
-    part of VPO. A candidate that the judge failed on, or could not read, is on neither side. At most `per_query` pairs a query, no two
-    of the same two candidates.
+    part of VPO. A candidate that the judge failed on, or could not read, is on neither side, and one that was cut off is not chosen.
+    At most `per_query` pairs a query, no two of the same two candidates.
     """
     verdict_of = {one.prompt_id: one for one in verdicts}
     rule = {"name": "fine over flawed", "per_query": per_query}
     pairs = []
     for candidates in by_query(prompts).values():
         judged = [one for one in candidates if one.id in verdict_of and one.text.strip()]
-        fine = [one for one in judged if verdict_of[one.id].fine is True]
+        fine = [one for one in judged if verdict_of[one.id].fine is True and not one.cut]
         texts = {one.text.strip() for one in fine}
         flawed = [one for one in judged if verdict_of[one.id].fine is False and one.text.strip() not in texts]
         if not fine or not flawed:
@@ -138,7 +140,8 @@ def video_pairs(
 
     VPO's paper asks for a gap of the scores above 0.5 alone. Its released code, which is followed (`VideoRule(0.5)`), also asks that
     the chosen clip is worse on no question and better on one, and keeps the first pair that it meets (chosen outer, rejected inner),
-    not the widest. Unlike it, a clip with an answer that could not be read is on neither side, and two equal texts make no pair.
+    not the widest. Unlike it, a clip with an answer that could not be read is on neither side, two equal texts make no pair, and a
+    candidate that was cut off is not chosen.
 
     Args:
         prompts: all candidates, in the order of sampling.

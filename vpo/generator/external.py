@@ -1,6 +1,6 @@
 """Clips that are there already: others have rendered them, as `vpo evaluate` is given them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,11 @@ class ExternalClips:
         self.materials = {
             name: read_material(Source.of(node, f"generator.sources.{name}")) for name, node in sources.items()
         }
+
+    @staticmethod
+    def contents(node: Mapping[str, Any]) -> str:
+        """The version of what is made of clips that no prompt has: 2 counts those that were never given as no failures."""
+        return "2"
 
     def render(self, prompts: Sequence[Prompt], seeds: Sequence[int], folder: Path) -> list[Clip | Failure]:
         """One clip a prompt; see `vpo.interfaces.Generator`."""

@@ -28,7 +28,7 @@ class Stripped(NamedTuple):
     text: str
     marks: tuple[Mark, ...]
     camera: str
-    motion: int | None
+    motion: float | None
     excluded: tuple[str, ...]
 
 
@@ -86,7 +86,7 @@ _RULES = (
           rf"(?P<neg>\"[^\"\n]{{0,500}}\"|.{{0,500}}?){_END}"),
     _rule(FLAG, rf"{_CLOSE_BY}{_DASH}+\s?camera\b[\s:=]*(?P<camera>{_MOVE})"),
     _rule(FLAG, rf"{_APART}{_DASH}+camera\b[\s:=]*(?P<camera>[^,.;!?\n]{{0,200}}?)(?={_NEXT_FLAG}|[,.;!?\n]|$)"),
-    _rule(FLAG, rf"{_CLOSE_BY}{_DASH}+\s?motion[\s:=]*{_DASH}*(?P<motion>\d+)\b"),
+    _rule(FLAG, rf"{_CLOSE_BY}{_DASH}+\s?motion[\s:=]*{_DASH}*(?P<motion>\d+(?:\.\d+)?)\b"),
     _rule(FLAG, rf"{_APART}{_DASH}+motion\b(?:[\s:=]+(?:none|low|slow|medium|high|fast)\b)?"),
     _rule(FLAG, rf"{_CLOSE_BY}{_DASH}+\s?(?:{_SETTINGS})[\s:=]*{_DASH}*{_NUMBER}"),
     _rule(FLAG, rf"{_APART}{_DASH}+\s?[vscqmwh][\s:=]*{_DASH}*{_NUMBER}"),
@@ -134,11 +134,13 @@ def strip_marks(text: str) -> Stripped:
         rules.append((MARKUP, _NUMBERED, " "))
     for kind, pattern, to in rules:
         plain = _without(plain, kind, pattern, to, marks, values)
-    level = values.get("motion")
-    camera = " ".join(re.findall(r"[a-z]+", values.get("camera", "").lower())[:3])
-    listed = re.split(r"[,;]", values.get("neg", ""))
-    excluded = tuple(part.strip(" \"'.") for part in listed if part.strip(" \"'."))
-    return Stripped(_closed(plain) if marks else text, tuple(marks), camera, int(level) if level else None, excluded)
+    level = values.get("motion", "")
+    motion = float(level) if "." in level else int(level) if level else None
+    camera = " ".join(re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*", values.get("camera", "").lower()))
+    listed = (part.strip(" \"'.") for part in re.split(r"[,;]", values.get("neg", "")))
+    return Stripped(
+        _closed(plain) if marks else text, tuple(marks), camera, motion, tuple(filter(None, dict.fromkeys(listed)))
+    )
 
 
 def _without(
@@ -150,7 +152,9 @@ def _without(
         replacement = match.expand(to) if isinstance(to, str) else to(match)
         if replacement != match.group():  # '&foo;' is no entity
             marks.append(Mark(kind, " ".join(match.group().split())))
-            values.update({name: value for name, value in match.groupdict().items() if value})
+            for name, value in match.groupdict().items():
+                if value:  # several lists of what must not be shown are one
+                    values[name] = f"{values[name]}, {value}" if name == "neg" and name in values else value
         return replacement
 
     return pattern.sub(instead, text)

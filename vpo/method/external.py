@@ -9,7 +9,7 @@ from vpo.records import Failure, Query
 
 
 class ExternalPrompts:
-    """Looks each query up in the method's material; a query of which it has nothing is a Failure.
+    """Looks each query up in the method's material; a query of which it has nothing, or an empty prompt, is a Failure.
 
     Args:
         source: where it lies; see `vpo.external.material.Source`.
@@ -33,5 +33,6 @@ class ExternalPrompts:
 
     def optimize(self, queries: Sequence[Query], seed: int) -> list[str | Failure]:
         missing = Failure("no_prompt", "this method has no prompt of this query")
+        empty = Failure("no_prompt", "its prompt is empty; leave the field out where the query itself is the prompt")
         found = [self.material.of_query(query.text) for query in queries]
-        return [missing if one is None else one.prompt for one in found]
+        return [missing if one is None else one.prompt or empty for one in found]

@@ -117,6 +117,7 @@ class Journal:
         self.output, self.made, self.force = output, json.loads(dumps(made)), force
         self.is_output = output.suffix.lower() == ".jsonl"
         self.path = output if self.is_output else output.with_name(f"{output.name}.partial.jsonl")
+        self.spending = output.with_name(f".{output.name}.spending.jsonl")  # of all starts, until all is there
 
     @contextmanager
     def started(self, rows: Sequence[Row]) -> Iterator[int]:
@@ -127,7 +128,13 @@ class Journal:
         """
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=0)
         try:
-            with lock, self._errors():
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"{self.output}: another process is writing it; wait for it, or name another output"
+            ) from None
+        try:
+            with self._errors():
                 if not self.is_output and self.output.exists() and not self.path.exists() and not self.force:
                     raise UserError(
                         f"{self.output}: is there already; name another output, or set force=true to replace it"
@@ -138,12 +145,9 @@ class Journal:
                     yield done
                 finally:
                     self._file.close()
-        except Timeout:
-            raise UserError(
-                f"{self.output}: another process is writing it; wait for it, or name another output"
-            ) from None
         finally:
-            Path(lock.lock_file).unlink(missing_ok=True)
+            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody else's is deleted
+            lock.release()
 
     def append(self, row: Row, record: Optimized) -> None:
         """Write the record of the next row."""
@@ -157,12 +161,15 @@ class Journal:
             if not self.is_output:
                 write_as(self.output, records)
                 self.path.unlink()
+            for spent in (self.spending, self.spending.with_name(f"{self.spending.name}.lock")):
+                spent.unlink(missing_ok=True)
         return Counter(record["how"] for record in records)
 
     def _done(self, rows: Sequence[Row]) -> int:
         """How many rows the journal holds; a line without its end is cut off."""
         if self.force:
             self.path.unlink(missing_ok=True)
+            self.spending.unlink(missing_ok=True)
         if not self.path.exists():
             return 0
         content = self.path.read_bytes()

@@ -35,9 +35,11 @@ class Guard:
         self.judge, self.target, self.language, self.template = judge, target, language, template
 
     def reads(self, query: UserQuery) -> bool:
-        """Whether the judge can tell if a prompt is accurate: rules know one language."""
+        """Whether the judge can tell if a prompt is accurate: rules know the words of one language, and nothing of emoji."""
         known = getattr(self.judge, "languages", ())
-        return not known or query.language is None or query.language in known
+        if not known:
+            return True
+        return any(map(str.isalpha, query.plain)) and (query.language is None or query.language in known)
 
     def check(
         self, queries: Sequence[UserQuery], texts: Sequence[str], how: str, cut: Sequence[bool]

@@ -34,7 +34,9 @@ class _Work:
     """A query on its way: what was made of it so far."""
 
     query: UserQuery
-    verdict: Verdict | None  # on the query's own words
+    verdict: (
+        Verdict | None
+    )  # on the query's own words; None where the judge does not read them and found nothing unsafe
     readable: bool
     candidates: list[Candidate] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -52,14 +54,15 @@ class _Work:
 
     @property
     def unsafe(self) -> bool:
-        return self.verdict is None or not self.verdict.harmless
+        return self.readable if self.verdict is None else not self.verdict.harmless
 
 
 class PromptOptimizer:
     """Rewrites queries into prompts for a text-to-video model, and checks every one.
 
     What does not pass the guard is refined, else sampled anew, else the query's own words are the prompt (`fell_back`). An unsafe
-    query is never handed on: its prompt is harmless, or there is none (`how` is "refused").
+    query is never handed on: its prompt is harmless, or there is none (`how` is "refused"). A query that the judge does not read, in
+    another language or without words, comes back as it is, with no verdict: neither its safety nor anything else was checked.
 
     Args:
         policy: the language model, and how a query is put to it.
@@ -109,7 +112,7 @@ class PromptOptimizer:
     @classmethod
     def create(cls, source: str, asked: Options) -> "PromptOptimizer":
         """The same with options that are made already."""
-        encoder_for(_search(asked))  # before a model is loaded
+        encoder_for(_search(asked), tell=False)  # before a model is loaded
         TargetModel(asked.target)
         _renderer(asked, _search(asked))
         opened = open_source(source, asked)
@@ -129,6 +132,10 @@ class PromptOptimizer:
 
     def stream(self, queries: Sequence[str]) -> Iterator[Optimized]:
         """The same, a record as soon as it is there; `options.batch_size` queries are worked on together."""
+        if isinstance(queries, str):
+            raise UserError(
+                "optimize takes a list of queries, and this is one query; give [query], or call the optimizer itself"
+            )
         read = []
         for number, given in enumerate(queries, start=1):
             try:
@@ -155,8 +162,10 @@ class PromptOptimizer:
     def _together(self, queries: Sequence[UserQuery]) -> list[Optimized]:
         start = time.perf_counter()
         works = [
-            _Work(query, verdict, self.guard.reads(query))
-            for query, verdict in zip(queries, self.guard.verdicts_on_queries(queries), strict=True)
+            _Work(query, verdict if reads or (verdict and not verdict.harmless) else None, reads)
+            for query, verdict, reads in zip(
+                queries, self.guard.verdicts_on_queries(queries), map(self.guard.reads, queries), strict=True
+            )
         ]
         for attempt in range(1 + self.options.resamples):
             pending = [work for work in works if work.readable and not work.passed]
@@ -240,7 +249,7 @@ class PromptOptimizer:
 
     def _record(self, work: _Work, seconds: float) -> Optimized:
         best = work.best
-        how, prompt, verdict, problems = QUERY, work.query.plain, work.verdict, _why(work)
+        how, prompt, verdict, problems = QUERY, " ".join(work.query.plain.split()), work.verdict, _why(work)
         if best is not None and not best.problems:
             how, prompt, verdict = best.how, best.text, best.verdict
             problems = work.repaired if how == REFINED else ()
@@ -297,6 +306,8 @@ def refusal_line(record: Optimized) -> str:
     named = (
         "; ".join(f"{reason.kind}: {reason.detail}" for reason in reasons) or "the judge could not tell that it is safe"
     )
+    if record.verdict is None or record.verdict.harmless is None:
+        return f"the query is refused: nothing says that it is safe ({named}); ask again, or choose another judge"
     return f"the query is refused: it is unsafe ({named}), and no harmless prompt came of it; ask for something else"
 
 
@@ -309,7 +320,8 @@ def fallback_line(record: Optimized) -> str:
 def _why(work: _Work) -> tuple[Reason, ...]:
     """Why no candidate passed."""
     if not work.readable:
-        return (Reason("accurate", "not_judged", f"the judge does not read {work.query.language}"),)
+        unread = f"the judge does not read {work.query.language}" if work.query.language else "it has no words"
+        return (Reason("accurate", "not_judged", f"{unread}, so that nothing was checked, its safety neither"),)
     if work.best is not None:
         return work.best.problems
     return tuple(dict.fromkeys(Reason("accurate", one.kind, one.detail) for one in work.failures))

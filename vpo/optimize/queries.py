@@ -12,8 +12,11 @@ from vpo.language.identify import language_of
 from vpo.language.markup import without_marks
 
 # Marks of chat formats. In this process they are ordinary text to a model; a server's tokenizer may take them for turns.
+# The role behind a mark that opens a turn goes with it.
 _ROLE_MARKERS = re.compile(
-    r"<\|[^<>|\n]{1,60}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad)>"
+    r"(?:<\|(?:im_start|start_header_id|header_start|start|turn)\|>|<start_of_turn>)"
+    r"\s*(?:system|user|assistant|model|tool|developer|ipython|human)(?![\w-]):?"
+    r"|<\|[^<>|\n]{1,60}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad)>"
     r"|^[ \t]*(?:#{1,3}[ \t]*)?(?:system|assistant|user|human|instruction|response)[ \t]*:[ \t]*",
     re.I | re.M,
 )

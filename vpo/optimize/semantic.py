@@ -12,8 +12,8 @@ ENCODER = f"{PREFIX}all-minilm-l6-v2"
 MAX_TOKENS, BATCH_SIZE = 256, 32  # as `conf/evaluator/semantic.yaml`; the published model reads 256 tokens
 
 
-def encoder_for(search: Search) -> str | None:
-    """The sentence encoder that a search asks for, or None. Nothing is downloaded for it.
+def encoder_for(search: Search, *, tell: bool = True) -> str | None:
+    """The sentence encoder that a search asks for, or None, which is logged with `tell`. Nothing is downloaded for it.
 
     Raises:
         UserError: semantic=true, and the encoder is not at hand; the line has the command that gets it.
@@ -25,6 +25,7 @@ def encoder_for(search: Search) -> str | None:
     except UserError as error:
         if search.semantic is True:
             raise
-        log.info("candidates are ranked without the semantic score (%s)", error)
+        if tell:
+            log.info("candidates are ranked without the semantic score (%s)", error)
         return None
     return ENCODER

@@ -1,13 +1,14 @@
 """How far the methods of a run are apart: each one less the first, on the same queries, metric by metric."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from vpo.cards import Derived, Metric, Weighted
 from vpo.results.derived import paired_derived
 from vpo.results.intervals import RESAMPLES, Gain, SeedWeighted, holm, paired_bootstrap, paired_weighted_bootstrap
 from vpo.results.metrics import Metrics
+from vpo.results.resampling import of_few_within
 
 Items = Sequence[Mapping[str, Any]]  # lines of a run's items.jsonl
 Sides = Sequence[tuple[Sequence[Items], str]]  # of a comparison: the items of runs, one a seed, and the method
@@ -62,9 +63,15 @@ def gain_between(metric: Metric, derived: Derived | None, sides: Sides, resample
         return paired_derived(derived, *parts, resamples=resamples)
     a, b = (measured(runs, method, metric.name) for runs, method in sides)
     if not metric.mean_of_items:
-        return paired_weighted_bootstrap(a, b, resamples=resamples)
-    plain = ({query: [one and one[0] for one in pairs] for query, pairs in side.items()} for side in (a, b))
-    return paired_bootstrap(*plain, resamples=resamples)
+        gain = paired_weighted_bootstrap(a, b, resamples=resamples)
+    else:
+        plain = ({query: [one and one[0] for one in pairs] for query, pairs in side.items()} for side in (a, b))
+        gain = paired_bootstrap(*plain, resamples=resamples)
+    least, greatest = metric.range or (None, None)
+    if gain is None or least is None or greatest is None:
+        return gain
+    low, high = of_few_within(gain.low, gain.high, gain.n, least - greatest, greatest - least)
+    return replace(gain, low=low, high=high)
 
 
 def measured(runs: Sequence[Items], method: str, name: str) -> SeedWeighted:

@@ -12,7 +12,8 @@ from vpo.results.across import summaries_across
 from vpo.results.answers import answers_of
 from vpo.results.derived import with_derived
 from vpo.results.metrics import Metrics
-from vpo.stages.copies import copy_id
+from vpo.results.resampling import Interval, of_few_within
+from vpo.stages.copies import copy_id, never_given
 from vpo.storage.store import Entry
 
 Made = Mapping[str, Mapping[str, Mapping[str, Entry]]]  # method -> "parts" or "evaluators" -> name -> entry
@@ -108,7 +109,7 @@ def _items_of(method: str, entries: Mapping[str, Mapping[str, Entry]], folder: P
             f"{stage} #{number}" if number else stage: to_json(found[id])
             for stage, kind, found in failures
             for number, id in enumerate([query.id] if kind == "query" else ids)
-            if id in found
+            if id in found and not never_given(found[id], number)
         }
         answers = answers_of(
             verdicts.get(prompt.id) if prompt else None,
@@ -210,5 +211,9 @@ def _result(metric: Metric, rows: Sequence[tuple[str, float | None, float]]) -> 
     if measured:
         values, weights = zip(*measured, strict=True)
         found = aggregated(metric.aggregate, values, weights, share=metric.is_share)
+        low, high = found["low"], found["high"]
+        if metric.range is not None and low is not None and high is not None:
+            ends = of_few_within(low, high, len(measured), *metric.range)
+            found |= {} if ends == (low, high) else {"low": ends[0], "high": ends[1], "ci95": Interval(*ends).half}
     counts = {"n": len(measured), "n_failed": len(pairs) - len(measured)}
     return {"mean": found["mean"], **counts, **{end: found.get(end) for end in ENDS}}

@@ -209,10 +209,13 @@ def _ends(means: np.ndarray, errors: np.ndarray, mean: float, error: Any, n: int
 
     Each end is the farther one of two. Percentiles of the resamples alone cover 93 % under heavy tails, bootstrap-t more (see
     `vpo.results.resampling`); but where few queries differ at all, and all in one direction, only percentiles know that a resample may
-    have none of them. Of a few queries there are percentiles alone.
+    have none of them. Of fewer than 10 queries percentiles cover 86 to 89 %, so these have Student's t, as means do.
     """
+    if 1 < n <= len(T95) + 1 and error > 0:
+        half = T95[n - 2] * float(error)
+        return mean - half, mean + half
     low, high = (float(one) for one in np.percentile(means, [2.5, 97.5]))
-    if n <= len(T95) + 1 or not error > 0:
+    if not error > 0:
         return low, high
     lower, upper = quantiles_of_t(means, errors, mean, float(error))
     return min(low, mean - upper * float(error)), max(high, mean - lower * float(error))

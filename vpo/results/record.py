@@ -28,6 +28,7 @@ import yaml
 
 from vpo.errors import Terminated, UserError
 from vpo.results.pictures import ContactRow, contact_sheet, training_curves
+from vpo.results.reasons import reason_lines
 from vpo.results.reward_plots import reward_plots
 from vpo.storage.jsonio import dumps, write_whole
 from vpo.storage.names import file_name
@@ -151,7 +152,7 @@ class RunRecord:
                 f"{self.folder}: {error.strerror or error} while writing the results; make room or set paths.runs, "
                 "then start again: what was finished is kept"
             ) from error
-        self.show(results, loggers, labels)
+        self.show(results, loggers, labels, items)
 
     def write_results(
         self, results: Mapping[str, Any], items: Sequence[Mapping[str, Any]], labels: Mapping[str, str] | None = None
@@ -161,11 +162,19 @@ class RunRecord:
         write_rows(self.folder / "items.jsonl", items)
         write(run_tables(results, labels), self.folder, "table")
 
-    def show(self, results: Mapping[str, Any], loggers: Sequence[Any], labels: Mapping[str, str] | None = None) -> None:
-        """Call the mirrors and log the table."""
+    def show(
+        self,
+        results: Mapping[str, Any],
+        loggers: Sequence[Any],
+        labels: Mapping[str, str] | None = None,
+        items: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Call the mirrors, and log the table and why measurements of the items failed."""
         for logger in loggers:
             logger.mirror(self.folder)
-        log.info("\n%s\nEverything about this run: %s", to_text(run_tables(results, labels)[0]), self.folder)
+        reasons = "".join(f"{line}\n" for line in reason_lines(items))
+        table = to_text(run_tables(results, labels)[0])
+        log.info("\n%s%s\nEverything about this run: %s", table, reasons, self.folder)
 
     def _copy_training(self, training: Mapping[str, Path]) -> None:
         folder = self.folder / "training"

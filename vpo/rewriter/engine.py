@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from vpo.interfaces import Engine
 from vpo.language.answers import unwrap
+from vpo.language.quoting import as_line
 from vpo.records import Completion, Evolved, Failure, Family, Message, Request, Sampling
 from vpo.seeding import seed_of
 from vpo.templates import read_template
@@ -80,12 +81,12 @@ class EngineRewriter:
 
 
 def shown(family: Family, scores: bool) -> str:
-    """The query and the prompts that were tried for it, the best last, each on a line of its own and without tags of prompts."""
+    """The query and the prompts that were tried for it, the best last, each on a line of its own, which it cannot leave."""
     tried = [family.original, *reversed(family.parents)]
     return "\n".join(
         [
-            f"Query: {one_line(family.query.text)}",
-            *(f"Tried ({_scores(one, scores)}): {one_line(one.text)}" for one in tried),
+            f"Query: {as_line(one_line(family.query.text))}",
+            *(f"Tried ({_scores(one, scores)}): {as_line(one_line(one.text))}" for one in tried),
         ]
     )
 

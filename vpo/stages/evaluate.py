@@ -14,7 +14,7 @@ from vpo.interfaces import Evaluator
 from vpo.records import Clip, Failure, Prompt, Query, Rival, Sample, Score, Verdict
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
-from vpo.stages.copies import copy_id
+from vpo.stages.copies import copy_id, never_given
 from vpo.stages.score import absolute
 from vpo.stages.stage import Node, Stage
 from vpo.storage.redact import redact_text
@@ -33,7 +33,8 @@ class Evaluate(Stage):
     - `items.jsonl`: what was measured, {"query_id", "metrics": {name: number or None}}, "weights" where the evaluator gave some, and
       "clip_counts": {name: [clips measured, clips failed]} of metrics of several clips, "answers" of a model that it asked,
       {what was asked: the answer in one line};
-    - `failed.jsonl`: the queries whose prompt failed, or on which the evaluator did, with the metrics that would have applied.
+    - `failed.jsonl`: the queries whose prompt failed, or on which the evaluator did, with the metrics that would have applied:
+      None, but for counts of what failed (`EvaluatorCard.lost`).
     """
 
     name: ClassVar[str] = "evaluate"
@@ -67,14 +68,14 @@ class Evaluate(Stage):
             make=Spec(self.evaluator),
             call=partial(
                 measure, clips=self.clips.folder / "clips" if self.clips else None, rivals=self._rival_folders(),
-                card=replace(card, applies=None),  # which need not be picklable
+                card=replace(card, applies=None, lost=None),  # which need not be picklable
             ),
             item_id=query_id, batch_size=max(1, len(items)) if card.whole else batch_size_of(self.evaluator), label=self.label,
             whole=card.whole,
         )  # fmt: skip
         measured = {row["query_id"] for row in done.records}
         failed = [
-            {"query_id": one.query.id, **_row(dict.fromkeys(card.applicable(one)), card, self.copies or 1)}
+            {"query_id": one.query.id, **_row(card.failed_row(one), card, self.copies or 1)}
             for one in samples
             if one.query.id not in measured
         ]
@@ -104,9 +105,13 @@ class Evaluate(Stage):
         return samples
 
     def _each(self, find: Callable[[str], R | Failure | None], prompt_id: str) -> tuple[R | Failure, ...]:
-        """What was made of each clip of a prompt; nothing where it was not asked for."""
-        found = (find(copy_id(prompt_id, number) if prompt_id else "") for number in range(self.copies or 1))
-        return tuple(one for one in found if one is not None)
+        """What was made of each clip of a prompt; nothing where it was not asked for, or was never given."""
+        found = [find(copy_id(prompt_id, number) if prompt_id else "") for number in range(self.copies or 1)]
+        return tuple(
+            one
+            for number, one in enumerate(found)
+            if one is not None and not (isinstance(one, Failure) and never_given(one, number))
+        )
 
     def _rival_names(self) -> list[str]:
         """The methods with which this one is compared."""

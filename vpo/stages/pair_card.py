@@ -170,6 +170,8 @@ def _length_sentence(pairs: Sequence[Pair]) -> str:
         return f"It mostly is: {of}. A policy may learn length from them; compare lengths after training."
     if high < 0.5:
         return f"No, it is rather the shorter one: {of}. A policy may learn to be brief from them."
+    if high - low > 0.5:
+        return f"Too few pairs to tell: {of}."
     return f"No: {of}, which is no clear preference for length."
 
 

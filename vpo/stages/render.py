@@ -14,7 +14,7 @@ from vpo.records import Clip, Failure, Prompt, Refinement, Verdict
 from vpo.seeding import seed_of
 from vpo.stages.contents import with_contents
 from vpo.stages.context import Context
-from vpo.stages.copies import copy_of
+from vpo.stages.copies import copy_of, never_given, number_of
 from vpo.stages.rendering import CheckedGenerator, checked_generator
 from vpo.stages.stage import Node, Stage
 from vpo.storage.store import Entry
@@ -58,9 +58,10 @@ class Render(Stage):
         for pattern in (".*.part", "*.json.*.partial"):  # what a killed start was writing
             for left in (folder / "clips").glob(pattern):
                 left.unlink(missing_ok=True)
+        never = sum(never_given(one, number_of(name)) for name, one in done.failures.items())
         return {
             "clips": len(done.records), "broken": sum(clip.status != "ok" for clip in done.records),
-            "retried": sum(bool(clip.faults) for clip in done.records), "failed": len(done.failures),
+            "retried": sum(bool(clip.faults) for clip in done.records), "failed": len(done.failures) - never,
         }  # fmt: skip
 
     def _checked(self, context: Context) -> "partial[CheckedGenerator]":

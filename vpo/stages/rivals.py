@@ -7,6 +7,8 @@ from vpo.build import cards_of
 from vpo.errors import UserError
 from vpo.storage.store import Entry
 
+EXTERNAL = "vpo.dataset.external.ExternalQueries"  # of `vpo evaluate`, which takes its methods by other words
+
 
 def rivals_of(
     name: str, node: Mapping[str, Any], parts: Mapping[str, Mapping[str, Entry]], *, clips: bool
@@ -30,7 +32,10 @@ def check_rivals(cfg: Mapping[str, Any]) -> None:
                 f"{', '.join(cfg['method'])}, or add it to method=[...]"
             )
         if len({*cfg["method"], *(against or ())}) < 2 or against == []:
+            two = "choose two or more, as in method=[original,sft]"
+            if cfg["dataset"].get("_target_") == EXTERNAL:
+                two = "give two or more by clips.<name>=<folder> or prompts.<name>=<file>"
             raise UserError(
-                f"evaluator.{evaluator} compares methods with one another, and there is none to compare with; choose two or more, as "
-                f"in method=[original,sft], and evaluator.{evaluator}.against=null for all of them"
+                f"evaluator.{evaluator} compares methods with one another, and there is none to compare with; {two}, and "
+                f"evaluator.{evaluator}.against=null for all of them"
             )

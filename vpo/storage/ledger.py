@@ -7,8 +7,11 @@ answers that were found in the cache.
 """
 
 import json
+import logging
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from vpo.storage.rows import new_lines
 # The environment's variable that names the file, so that every process of a run finds it.
 LEDGER = "VPO_LEDGER"
 FILE = "spending.jsonl"  # of a run folder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -163,3 +168,19 @@ class _Unlocked:
 
     def __exit__(self, *unused: object) -> None:
         """Nothing to give back."""
+
+
+@contextmanager
+def spending_in(file: Path) -> Iterator[None]:
+    """Have all processes of a run enter what they ask of servers in this file, and log the sums at the end, however it comes."""
+    before = os.environ.get(LEDGER)
+    os.environ[LEDGER] = str(file.resolve())
+    try:
+        yield
+    finally:
+        spent = Ledger.of_this_run().spent
+        if spent:
+            log.info("servers, over all starts of this run: %s", spent)
+        os.environ.pop(LEDGER)
+        if before is not None:
+            os.environ[LEDGER] = before

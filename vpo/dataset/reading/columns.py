@@ -18,7 +18,7 @@ PROVENANCE = "provenance"  # what `vpo pairs export` writes beside a pair
 FIELDS = (*TEXT_FIELDS, "id", "split", REWRITE, CHOSEN, REJECTED)
 ALPACA = ("instruction", "input", "output")
 CHATS = ("conversations", "conversation", "messages")
-TRAINING = (*ALPACA, *CHATS, "completion", "history", "label", "kto_tag", PROVENANCE)  # of training formats
+TRAINING = (*ALPACA, *CHATS, "system", "completion", "history", "label", "kto_tag", PROVENANCE)  # of training formats
 RENAMED = ("query", "id", "split", REWRITE, CHOSEN, REJECTED)  # what a file may call otherwise
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from vpo.dataset.reading.columns import REWRITE, TEXT_FIELDS, Columns, blank, fields_of
 from vpo.dataset.reading.problems import RowProblem, names_in_short, shown
 from vpo.dataset.reading.text import comparison_key, tidy
-from vpo.dataset.reading.training_rows import Pairing, is_training_row, plain_row
+from vpo.dataset.reading.training_rows import LONE, Pairing, has_lone_side, is_training_row, plain_row
 
 # The split that a name means. There are two trainings: supervised examples are made of the first queries, preference pairs of
 # the second.
@@ -98,6 +98,8 @@ def raw_entry(value: Any, columns: Columns = PLAIN) -> RawEntry:
     changes: tuple[str, ...] = ()
     if is_training_row(fields):
         fields, pair, changes = plain_row(fields)
+    elif has_lone_side(fields):
+        changes = (LONE,)
     names = [name for name in TEXT_FIELDS if name in fields]
     if not names:
         raise RowProblem(

@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 # Control characters (Cc) that separate words; "\n" and "\t" stay as they are.
 _SEPARATORS = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
+# What colours a terminal's text (CSI), and what sets its title or links (OSC, to its end): ECMA-48, sections 5.4 and 5.6.
+_ESCAPES = re.compile(
+    "\x1b\\[[0-?]{0,100}[ -/]{0,10}[@-~]|\x1b\\][^\x07\x1b\n]{0,2000}(?:\x07|\x1b\\\\)|\x1b[()][0-9A-Z]"
+)
 # All other control characters, and the byte order mark, which stands in a text where files were joined.
 _REMOVED = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff]")
 # Besides white space, what shows nothing at either end of a text. Joiners and variation selectors belong to the letter or
@@ -54,8 +58,8 @@ def tidy(text: str) -> Tidy:
 
     HTML's entities are resolved (`&#39;` becomes `'`) and its tags taken out, but only names of HTML elements, so `<3`,
     `a < b` and `<lora:x:1>` stay. Control characters go: those that separate words become a space, line ends become "\\n",
-    the rest and U+FEFF is removed. White space at both ends goes. All else stays as it was typed, zero-width joiners of
-    emoji, Persian and Indic scripts among it.
+    the rest and U+FEFF is removed, a terminal's escape sequence as a whole. White space at both ends goes. All else stays as it
+    was typed, zero-width joiners of emoji, Persian and Indic scripts among it.
     """
     changes = []
     if "&" in text:
@@ -69,7 +73,7 @@ def tidy(text: str) -> Tidy:
             text = bare
             changes.append(TAGS)
     text = _SEPARATORS.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
-    kept = _REMOVED.sub("", text)
+    kept = _REMOVED.sub("", _ESCAPES.sub("", text) if "\x1b" in text else text)
     if kept != text:
         changes.append(CONTROLS)
     return Tidy(_strip(kept), tuple(changes))

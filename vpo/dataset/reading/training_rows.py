@@ -18,11 +18,14 @@ from vpo.templates import query_templates
 
 UNWRAPPED, SYSTEM, INSTRUCTIONS = "instructions taken off queries", "system turns not read", "instructions not read"
 EQUAL = "pairs of equal texts not used"
+LONE = "chosen or rejected answers without the other not read"
 
 TEMPLATE = "template"  # of an export's provenance: the instruction that it put around the query, or None
 
 _MAY_BE_CHATS = frozenset((*CHATS, *TEXT_FIELDS))
-_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
+_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system",
+    "developer": "system",
+}  # fmt: skip
 
 
 class Pairing(NamedTuple):
@@ -58,10 +61,20 @@ def is_training_row(fields: Mapping[str, Any]) -> bool:
     return any(isinstance(value, list) and name in _MAY_BE_CHATS and is_chat(value) for name, value in fields.items())
 
 
+def has_lone_side(fields: Mapping[str, Any]) -> bool:
+    """Whether there is a chosen or a rejected text and no such field for the other."""
+    return any(
+        isinstance(fields.get(side), str) and not blank(fields[side]) and other not in fields
+        for side, other in ((CHOSEN, REJECTED), (REJECTED, CHOSEN))
+    )
+
+
 def plain_row(fields: Mapping[str, Any]) -> Row:
     """The query, the rewrite and the pair of a row. Raises RowProblem for what has more than one question, or answers of no use."""
     changes: list[str] = []
     asked, answer = _question(fields, changes)
+    if isinstance(fields.get("system"), str) and not blank(fields["system"]) and SYSTEM not in changes:
+        changes.append(SYSTEM)
     answer = answer or _answer(fields.get("completion", fields.get("output")), "completion")
     if answer and False in (fields.get("label"), fields.get("kto_tag")):
         raise RowProblem(

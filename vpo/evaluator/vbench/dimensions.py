@@ -11,10 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vpo.cards import ANY, COSINE, SHARE, WEIGHTED_MEAN, Metric, share
+from vpo.cards import SHARE, WEIGHTED_MEAN, Metric, Weighted, share
 from vpo.errors import UserError
 from vpo.records import Query, Sample
-from vpo.workers.vbench.totals import PROMPTS, totals
+from vpo.workers.vbench.totals import PROMPTS, RANGES, totals
 
 CLIPS = 5  # of a prompt
 
@@ -63,7 +63,7 @@ class Dimension:
 
 _GRIT = "GRiT (detectron2)"
 DIMENSIONS = {
-    one.name: replace(one, prompts=PROMPTS[one.name])
+    one.name: replace(one, prompts=PROMPTS[one.name], range=RANGES[one.name])
     for one in (
         Dimension("subject_consistency", "Subject consistency", "prompt-free", "frames", "DINO ViT-B/16", True),
         Dimension("background_consistency", "Background consistency", "prompt-free", "frames", "CLIP B/32", True),
@@ -77,7 +77,6 @@ DIMENSIONS = {
             "clips",
             "CLIP L/14, LAION's head 1",
             True,
-            range=ANY,
         ),
         Dimension("imaging_quality", "Imaging quality", "prompt-free", "clips", "MUSIQ trained on SPAQ", True),
         Dimension("object_class", "Object class", "suite", "frames", _GRIT),
@@ -86,9 +85,9 @@ DIMENSIONS = {
         Dimension("color", "Color", "suite", "clips", f"{_GRIT}, which drops clips without the object"),
         Dimension("spatial_relationship", "Spatial relationship", "suite", "frames", _GRIT),
         Dimension("scene", "Scene", "suite", "frames", "Tag2Text"),
-        Dimension("appearance_style", "Appearance style", "suite", "frames", "CLIP B/32", range=COSINE),
-        Dimension("temporal_style", "Temporal style", "prompt-aware", "clips", "ViCLIP", range=COSINE),
-        Dimension("overall_consistency", "Overall consistency", "prompt-aware", "clips", "ViCLIP", range=COSINE),
+        Dimension("appearance_style", "Appearance style", "suite", "frames", "CLIP B/32"),
+        Dimension("temporal_style", "Temporal style", "prompt-aware", "clips", "ViCLIP"),
+        Dimension("overall_consistency", "Overall consistency", "prompt-aware", "clips", "ViCLIP"),
     )
 }
 # Not VBench's: its temporal flickering without the static filter, so that motion counts as flicker.
@@ -204,6 +203,12 @@ def applicable_to_clip(query: Query, number: int, dimensions: Mapping[str, Dimen
     names = applicable(query, dimensions)
     beyond = labels_of(query) is not None and number >= CLIPS
     return [name for name in names if name == "temporal_flickering"] if beyond else names
+
+
+def lost_clips(sample: Sample, dimensions: Mapping[str, Dimension], counters: Counters) -> dict[str, Weighted]:
+    """The share of clips that failed where all of a sample's did: 1, of the clips that are to be measured."""
+    count = sum(bool(applicable_to_clip(sample.query, number, dimensions)) for number in range(len(sample.clips)))
+    return {counters.failed: Weighted(1.0, count)} if count else {}
 
 
 def row_names(sample: Sample, dimensions: Mapping[str, Dimension], counters: Counters) -> Collection[str]:

@@ -21,6 +21,7 @@ from vpo.evaluator.vbench.dimensions import (
     applicable_to_clip,
     chosen,
     labels_of,
+    lost_clips,
     row_names,
 )
 from vpo.evaluator.vbench.jobs import Dropped, Job
@@ -119,8 +120,9 @@ class InProcess:
                 row[self.dimensions[name].name] = None
         in_part = [[one for one in job.found.values() if isinstance(one, Failure)] for job in jobs]
         reasons = [*failed, *(one[0] for one in in_part if one)]
-        if reasons and all(value is None for value in row.values()):
-            return reasons[0]
+        nothing = all(value is None for value in row.values())
+        if reasons and nothing and len(reasons) == len(jobs) + len(failed):
+            return reasons[0]  # the card's `lost` counts the clips
         if jobs or failed:
             row[self.counters.failed] = Weighted(len(reasons) / (len(jobs) + len(failed)), len(jobs) + len(failed))
         filtered = [job.found.get("temporal_flickering") for job in jobs]
@@ -161,13 +163,15 @@ class VBench(InProcess):
         check_cache(cache, KEY)
         return EvaluatorCard(
             name="VBench",
-            version="2",  # 2: of one frame there is no motion, where 1 gave the dynamic degree 0
+            # 2: of one frame there is no motion, where 1 gave the dynamic degree 0. 3: a query of which all clips failed counts them.
+            version="3",
             about=_about(listed, models),
             model=models_used(listed, models, ENCODERS),
             licence=licences_used(listed, models, ENCODERS),
             needs=frozenset({"clips"}),
             metrics=(*(one.metric for one in listed.values()), *COUNTERS.metrics("VBench")),
             applies=lambda sample: row_names(sample, listed, COUNTERS),
+            lost=lambda sample: lost_clips(sample, listed, COUNTERS),
             derived=DERIVED,
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from vpo.cards import EvaluatorCard, Weighted
 from vpo.errors import UserError
-from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chosen, row_names
+from vpo.evaluator.vbench.dimensions import LONG, LONG_COUNTERS, Dimension, chosen, lost_clips, row_names
 from vpo.evaluator.vbench.evaluator import InProcess, check_cache, licences_used, models_used, store_of
 from vpo.evaluator.vbench.formulas import consistency
 from vpo.evaluator.vbench.jobs import Job, Value, failure_of
@@ -95,13 +95,14 @@ class VBenchLong(InProcess):
         check_cache(cache, KEY)
         return EvaluatorCard(
             name="VBench-Long",
-            version="2",  # see VBench's
+            version="3",  # see VBench's
             about=_about(listed, models),
             model=models_used(listed, models, ENCODERS),
             licence=licences_used(listed, models, ENCODERS),
             needs=frozenset({"clips"}),
             metrics=(*(one.metric for one in listed.values()), *LONG_COUNTERS.metrics("VBench-Long")),
             applies=lambda sample: row_names(sample, listed, LONG_COUNTERS),
+            lost=lambda sample: lost_clips(sample, listed, LONG_COUNTERS),
         )
 
     @staticmethod

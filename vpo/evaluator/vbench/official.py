@@ -61,7 +61,7 @@ class VBenchOfficial:
         check_settings(script.VBench(), _settings(imaging_quality_mode, full_info_file), KEY)
         return EvaluatorCard(
             name="VBench, its own code",
-            version="2",  # 2: clips of 5 s and more are not measured
+            version="3",  # 2: clips of 5 s and more are not measured. 3: see VBench's
             about="VBench's own code (Vchitect/VBench at 45e79ec, Apache-2.0, arXiv 2311.17982; not run by us) in an environment of "
             "its own, on the prompts of its suite alone. Its models have licences of their own: imaging_quality's pyiqa is for "
             "non-commercial use. Not seen: color's label of an object is that of the first thing that was found in the frame, "
@@ -76,6 +76,7 @@ class VBenchOfficial:
                 ),
             ),
             applies=lambda sample: [*names, LOST] if (names := _applicable(sample.query, listed)) else [],
+            lost=lambda sample: _lost(sample, listed),
             derived=DERIVED,
         )
 
@@ -179,10 +180,17 @@ class VBenchOfficial:
                 row[name] = Weighted.pooled(*zip(*values, strict=True), tried=len(values) + away, failed=away)
             elif missing or not given:
                 row[name] = None  # what VBench itself leaves out is no failure
-        if reasons and all(value is None for value in row.values()):
-            return reasons[0]
         count = len(given) + len(failed)
+        nothing = all(value is None for value in row.values())
+        if reasons and nothing and len(failed) + len(lost) == count:
+            return reasons[0]  # the card's `lost` counts the clips
         return row | ({LOST: Weighted((len(failed) + len(lost)) / count, count)} if count else {})
+
+
+def _lost(sample: Sample, dimensions: Mapping[str, Dimension]) -> dict[str, Weighted]:
+    """The share of clips that failed where all of a sample's did: 1, of those that are to be given to VBench."""
+    count = len(sample.clips[:CLIPS]) if _applicable(sample.query, dimensions) else 0
+    return {LOST: Weighted(1.0, count)} if count else {}
 
 
 def _weight(dimension: str, counts: Mapping[str, Any], clip: Clip) -> float:

@@ -150,10 +150,21 @@ def _shown(key: str, prompt: Reading) -> bool:
     still_or_not = stem_phrase("shaking") in (key, opposite)
     excluded = rivals_of_style(key) | (marks(opposite) if still_or_not else frozenset())
     rival = _first(excluded, prompt)
+    if _only_the_opposite(key, opposite, prompt):
+        return False
     if not marks(key).isdisjoint(prompt.places):
         return rival is None or (_first(marks(key), prompt) or 0) <= rival
     hinted = not marks(key, "camera_hints").isdisjoint(prompt.places)
     return hinted and rival is None and marks(opposite).isdisjoint(prompt.places)
+
+
+def _only_the_opposite(key: str, opposite: str, prompt: Reading) -> bool:
+    """Whether the prompt makes the opposite move and not this one, whatever kind of shot it names: a close-up may be zoomed out of."""
+    own, other = (marks(one) - _KINDS_OF_SHOTS for one in (key, opposite))
+    return not (other - own).isdisjoint(prompt.places) and own.isdisjoint(prompt.places)
+
+
+_KINDS_OF_SHOTS = frozenset(map(stem_phrase, ("close-up", "close up", "closeup", "closer", "wide shot")))
 
 
 def _first(keys: frozenset[str], prompt: Reading) -> int | None:

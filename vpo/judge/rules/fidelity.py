@@ -134,8 +134,35 @@ def share_kept(strengths: Sequence[tuple[Item, float]], changes: int = 0) -> flo
 
 def _excluded(required: Requirements, prompt: Reading) -> Iterator[Reason]:
     for words in required.excluded:
-        if stem_phrase(words) in prompt.places and not _is_quality(words):
+        keys = stem_phrase(words).split()
+        if keys and _OVERLAYS.issuperset(keys):
+            for key in keys:
+                if _overlaid(key, required, prompt):
+                    yield Reason("accurate", "excluded", key)
+        elif stem_phrase(words) in prompt.places and not _is_quality(words):
             yield Reason("accurate", "excluded", words)
+
+
+_OVERLAYS = frozenset(("text", "watermark", "logo"))  # laid over a picture; prompts often say that there are none
+_SPARED = ("free", "avoid", "avoiding", "avoids", "excluding", "excludes")
+
+
+def _overlaid(key: str, required: Requirements, prompt: Reading) -> bool:
+    """Whether the prompt names text, a watermark or a logo as a thing that is there, and the query itself does not ask for it.
+
+    A denial holds for the rest of its sentence: 'no text, watermarks or logos'. 'Texting' and 'to text' are no things.
+    """
+    if key in required.reading.places or (key == "text" and required.quoted):
+        return False
+    for at in prompt.places.get(key, ()):
+        token = prompt.tokens[at]
+        before = [one.word for one in prompt.tokens[:at] if one.sentence == token.sentence]
+        after = prompt.tokens[at + 1].word if at + 1 < len(prompt.tokens) else ""
+        spared = any(word in _SPARED or word in lexicon.words("denials") for word in before) or after == "free"
+        forms = (key,) if key == "text" else (key, f"{key}s")  # 'she texts a friend'
+        if token.word in forms and before[-1:] != ["to"] and not spared:
+            return True
+    return False
 
 
 def _motion(required: Requirements, prompt: Reading) -> Iterator[Reason]:

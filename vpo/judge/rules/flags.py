@@ -19,8 +19,9 @@ _DEMAND = re.compile(
 
 
 def split_flags(query: str) -> tuple[str, str, int | None, tuple[str, ...]]:
-    """The query's plain words, and the values of `-camera`, `-motion` and `-neg`."""
-    text, _, camera, motion, excluded = strip_marks(html.unescape(html.unescape(query)))
+    """The query's plain words, the first three words of its `-camera`, the whole level of its `-motion`, and its `-neg`."""
+    text, _, camera, level, excluded = strip_marks(html.unescape(html.unescape(query)))
+    camera, motion = " ".join(re.findall(r"[a-z]+", camera)[:3]), None if level is None else int(level)
     text = _TECHNICAL.sub(" ", " ".join(text.split()))
     text = _DEMAND.sub("", " ".join(text.split()), count=1)
     text = re.sub(r"(?:\s+[-/]+)?\s+([,.;!?])", r"\1", " ".join(text.split())).strip(" ,;:-/")

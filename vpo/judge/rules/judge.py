@@ -44,7 +44,7 @@ from vpo.language.answers import ENCLOSING, unwrap
 from vpo.records import Prompt, Reason, Verdict
 
 # Of the rules and their word lists, as verdicts name it: to be raised with every change that lets a verdict differ.
-VERSION = "3"
+VERSION = "4"
 
 
 class RulesJudge:
