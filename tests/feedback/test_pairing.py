@@ -53,18 +53,11 @@ def test_a_draft_whose_verdict_failed_is_no_sft_data():
     assert [one.query_id for one in examples] == ["b"]
 
 
-def test_what_was_cut_off_is_never_learnt():
+def test_what_was_cut_off_is_no_sft_data_and_not_preferred_for_its_text():
     whole, cut = prompt("a", 0), replace(prompt("a", 1), cut=True)
     verdicts = [verdict("a", 0, False), verdict("a", 1, True)]
     assert sft_examples([cut], verdicts, []) == []
     assert sampled_pairs([whole, cut], verdicts, 0) == []
-    better, worse = score("a", 1, (True, True), 3.0), score("a", 0, (True, False), 1.0)
-    assert video_pairs([whole, cut], [better, worse], VideoRule(0.5, "answers")) == []
-    (pair,) = video_pairs([whole, replace(cut, cut=False)], [better, worse], VideoRule(0.5, "answers"))
-    assert pair.chosen == cut.text
-    # It may be what a policy is trained away from.
-    (pair,) = video_pairs([replace(whole, cut=True), prompt("a", 1)], [better, worse], VideoRule(0.5, "answers"))
-    assert pair.rejected == whole.text
 
 
 def test_text_pairs_are_refined_over_flawed_one_a_query():

@@ -140,8 +140,8 @@ def video_pairs(
 
     VPO's paper asks for a gap of the scores above 0.5 alone. Its released code, which is followed (`VideoRule(0.5)`), also asks that
     the chosen clip is worse on no question and better on one, and keeps the first pair that it meets (chosen outer, rejected inner),
-    not the widest. Unlike it, a clip with an answer that could not be read is on neither side, two equal texts make no pair, and a
-    candidate that was cut off is not chosen.
+    not the widest. Unlike it, a clip with an answer that could not be read is on neither side, and two equal texts make no pair. As in
+    it, a candidate that was cut off may be chosen where its clip is the better one.
 
     Args:
         prompts: all candidates, in the order of sampling.

@@ -106,9 +106,7 @@ def accepted(candidates: Sequence[Scored], rule: VideoRule) -> list[tuple[Scored
 
 
 def _may_be_chosen(one: Scored, rule: VideoRule) -> bool:
-    """Whether the candidate is whole, and good and short enough by itself."""
-    if one.prompt.cut:
-        return False
+    """Whether the candidate is good and short enough by itself."""
     if rule.max_words is not None and len(one.text.split()) > rule.max_words:
         return False
     bounds = (rule.least or {}).items()
