@@ -106,5 +106,6 @@ def test_table2_runs_with_a_server_in_gpt4os_place(tmp_path):
     assert (methods["original"]["aligned"]["mean"], methods["original"]["imprecise"]["mean"]) == (0.5, 0.5)
     assert methods["cogvideox_style"]["aligned"]["mean"] == 1.0
     assert methods["original"]["agreement"]["n"] == 6
-    table = run_vpo("table", str(ROOT / "experiments/tables/table2.yaml"), cwd=tmp_path)
+    table = run_vpo("table", str(ROOT / "experiments/tables/table2.yaml"), "out=tables", cwd=tmp_path)
     assert table.returncode == 0, table.stderr
+    assert (tmp_path / "tables/table2.md").is_file()  # and not beside the repository's own
