@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, run_vpo
 from vpo.checking.overrides import readable
+from vpo.cli.arguments import Parser
 from vpo.cli.entry import main
 from vpo.errors import UserError
 from vpo.runs import labels_of
@@ -210,6 +211,16 @@ def test_options_in_either_spelling(tmp_path, capsys, monkeypatch):
         assert main(["store", *yes, "prune", where]) == 0
         assert "deleted 0 B in 1 results" in capsys.readouterr().out
         assert not list((tmp_path / f"s{number}/draft").glob("*.partial"))
+
+
+@pytest.mark.parametrize("given", [["batch_size=3"], ["--batch_size=3"], ["--batch_size", "3"], ["batch-size=3"]])
+def test_an_option_may_be_called_as_in_python_and_a_text_keeps_its_words(given):
+    parser = Parser("x", usage="vpo x", description="")
+    parser.add_argument("query")
+    parser.option("batch-size", "", type=int, dest="batch_size")
+    parser.option("api_key", "")
+    read = parser.parse(["the word batch_size glows", "api_key=k", *given])
+    assert (read.query, read.batch_size, read.api_key) == ("the word batch_size glows", 3, "k")
 
 
 def test_a_home_folder_is_found_where_the_shell_leaves_it_to_us(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """The parser of a verb: argparse, with this command line's conventions.
 
 A mistake is a UserError of one line instead of argparse's two and exit. An option may be written as in a config: `policy=dpo` is
-`--policy dpo`, and `force=true` is `--force`.
+`--policy dpo`, and `force=true` is `--force`; `batch_size=8`, as it is called in Python, is `batch-size=8`.
 """
 
 import argparse
@@ -52,9 +52,9 @@ class Parser(argparse.ArgumentParser):
 
     def _as_flags(self, argument: str) -> list[str]:
         word, equals, value = argument.partition("=")
-        key = word.removeprefix("--")
+        key = self._own_spelling(word.removeprefix("--"))
         if not equals:
-            return [argument]
+            return [f"--{key}"] if argument.startswith("--") else [argument]
         if key in self._flags:
             if value not in ("true", "false"):
                 self.error(f"{key}={value} must be true or false")
@@ -67,6 +67,11 @@ class Parser(argparse.ArgumentParser):
 
         near = difflib.get_close_matches(key, [*self._valued, *self._flags], n=1)
         self.error(f"{key} is unknown{f', did you mean {near[0]}?' if near else ''}")
+
+    def _own_spelling(self, name: str) -> str:
+        """How the option is called here: `batch_size` is `batch-size`, where there is no such name with underscores."""
+        own, hyphened = {*self._valued, *self._flags}, name.replace("_", "-")
+        return hyphened if name not in own and hyphened in own else name
 
     def error(self, message: str) -> NoReturn:
         """What argparse calls for a mistake."""

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # what these import takes a second, and `--help` shall not
 _OF_VIDEO = re.compile(
     r"(--)?(generator|reward|paths)\.(?!assets=)[\w.]+="
 )  # values of the video model and the reward, as `vpo run` takes them
-_UNDERSCORES = re.compile(r"(--)?(batch_size|max_chars|max_new_tokens|top_p)(?=[= ]|$)")  # as in Python and in configs
 USAGE = 'vpo optimize "<query>" | - | input=<file> [output=<file>] [model=...] [search=best_of_n] [target=cogvideox] [json=true]'
 EPILOG = """\
 models, for model=:
@@ -125,7 +124,6 @@ def _parse(arguments: list[str]) -> Namespace:
     parser.option("paths.assets", "folder of assets (the user's cache)", dest="assets", metavar="folder", type=expanded)
     for name in setting_names():
         parser.option(f"engine.{name}", argparse.SUPPRESS, dest=f"engine.{name}", metavar="value")
-    arguments = [_UNDERSCORES.sub(lambda found: found[0].replace("_", "-"), one) for one in arguments]
     asked = parser.parse([one for one in arguments if not _OF_VIDEO.match(one)])
     asked.overrides = [one.removeprefix("--") for one in arguments if _OF_VIDEO.match(one)] or None
     asked.engine = {
