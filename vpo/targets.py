@@ -21,6 +21,7 @@ from typing import Any
 
 from vpo.errors import UserError
 
+EXTERNAL_QUERIES = "vpo.dataset.external.ExternalQueries"  # the data set of `vpo evaluate`: what others made
 ROOMS = (
     "vpo.backbone", "vpo.dataset", "vpo.engine", "vpo.evaluator", "vpo.executor", "vpo.generator", "vpo.judge", "vpo.language",
     "vpo.logger", "vpo.method", "vpo.reward", "vpo.rewriter", "vpo.sketch",

@@ -12,7 +12,6 @@ from pathlib import Path
 from vpo.dataset.reading.text import comparison_key
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif")
-CLIPS = 5  # of each prompt of the suite
 _INDEXED = re.compile(r"(?P<text>.+)-(?P<index>\d+)", re.DOTALL)
 _FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f]')  # in names of files on Windows
 _LONGEST = 255  # bytes of a name, on almost every file system

@@ -9,10 +9,11 @@ from typing import Any
 
 from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
-from vpo.external.clip_names import CLIPS, clip_name, problem_of_name
+from vpo.external.clip_names import clip_name, problem_of_name
 from vpo.external.run_clips import clips_of
 from vpo.records import Query
 from vpo.storage.rows import read_rows
+from vpo.workers.vbench.totals import CLIPS
 
 LONG = 5.0  # seconds from which VBench-Long is meant (VBench, README of vbench2_beta_long)
 

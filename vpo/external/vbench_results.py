@@ -18,10 +18,9 @@ from typing import Any
 from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Weighted, share
 from vpo.dataset.reading.text import comparison_key
 from vpo.errors import UserError
-from vpo.external.clip_names import CLIPS
 from vpo.workers.contract import JobError
 from vpo.workers.vbench.script import DIMENSIONS, read_official
-from vpo.workers.vbench.totals import DROPS, RANGES, totals
+from vpo.workers.vbench.totals import CLIPS, DROPS, RANGES, totals
 
 EVALUATOR, LONG_EVALUATOR = "vbench_import", "vbench_long_import"
 # What VBench calls the number of frames that a video's value is of; and of how many segments VBench-Long's is.

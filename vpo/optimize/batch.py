@@ -161,15 +161,18 @@ class Journal:
             if not self.is_output:
                 write_as(self.output, records)
                 self.path.unlink()
-            for spent in (self.spending, self.spending.with_name(f"{self.spending.name}.lock")):
-                spent.unlink(missing_ok=True)
+            self._forget_spending()
         return Counter(record["how"] for record in records)
+
+    def _forget_spending(self) -> None:
+        for file in (self.spending, self.spending.with_name(f"{self.spending.name}.lock")):
+            file.unlink(missing_ok=True)
 
     def _done(self, rows: Sequence[Row]) -> int:
         """How many rows the journal holds; a line without its end is cut off."""
         if self.force:
             self.path.unlink(missing_ok=True)
-            self.spending.unlink(missing_ok=True)
+            self._forget_spending()
         if not self.path.exists():
             return 0
         content = self.path.read_bytes()

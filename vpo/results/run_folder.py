@@ -15,6 +15,7 @@ from vpo.results.metrics import Cards, are_cards
 from vpo.results.schema import read_results
 from vpo.storage.store import canonical, without
 from vpo.tables.spec import RowSpec
+from vpo.targets import EXTERNAL_QUERIES
 
 # What must be equal between runs of one table: whatever decides how a prompt or a clip is measured.
 MEASURED_BY = ("dataset", "judge", "reward", "evaluator")
@@ -22,7 +23,6 @@ MEASURED_BY = ("dataset", "judge", "reward", "evaluator")
 # sampled them matters.
 MAY_DIFFER = ("dataset.path", "dataset.seed")
 
-EXTERNAL = "vpo.dataset.external.ExternalQueries"
 # Safe, and written in C where PyYAML was built with libyaml: a table of twenty runs reads twenty long configs.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -94,7 +94,7 @@ class Run:
     @property
     def of_others(self) -> bool:
         """Whether it measured what others made: its data set names their files, and its queries say all that matters of it."""
-        return self.config.get("dataset", {}).get("_target_") == EXTERNAL
+        return self.config.get("dataset", {}).get("_target_") == EXTERNAL_QUERIES
 
     @property
     def cards(self) -> Cards:

@@ -6,8 +6,7 @@ from typing import Any
 from vpo.build import cards_of
 from vpo.errors import UserError
 from vpo.storage.store import Entry
-
-EXTERNAL = "vpo.dataset.external.ExternalQueries"  # of `vpo evaluate`, which takes its methods by other words
+from vpo.targets import EXTERNAL_QUERIES
 
 
 def rivals_of(
@@ -33,7 +32,8 @@ def check_rivals(cfg: Mapping[str, Any]) -> None:
             )
         if len({*cfg["method"], *(against or ())}) < 2 or against == []:
             two = "choose two or more, as in method=[original,sft]"
-            if cfg["dataset"].get("_target_") == EXTERNAL:
+            # `vpo evaluate` takes its methods by other words.
+            if cfg["dataset"].get("_target_") == EXTERNAL_QUERIES:
                 two = "give two or more by clips.<name>=<folder> or prompts.<name>=<file>"
             raise UserError(
                 f"evaluator.{evaluator} compares methods with one another, and there is none to compare with; {two}, and "

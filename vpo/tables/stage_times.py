@@ -1,6 +1,7 @@
 """The table of what each stage of the runs of a declared table took, by seed: what it costs to make the table again."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vpo.results.run_folder import Run
@@ -31,16 +32,15 @@ def stage_times(runs: Sequence[Run]) -> Table:
         for stage in run.results.get("run", {}).get("stages", []):
             used.setdefault(stage["entry"], stage)
     seeds = sorted(of_seed)
-    seconds: dict[str, dict[int, float]] = {}
+    seconds: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for seed in seeds:
         for stage in of_seed[seed].values():
-            by_seed = seconds.setdefault(_row_of(stage), {})
-            by_seed[seed] = by_seed.get(seed, 0.0) + stage["seconds"]
+            seconds[_row_of(stage)][seed] += stage["seconds"]
     short = [label for label, by_seed in seconds.items() if max(by_seed.values()) <= SHORT]
     rows = [_row(label, by_seed, seeds) for label, by_seed in seconds.items() if label not in short]
     if short:
-        rows.append(_row(SHORTER, _sum([seconds[label] for label in short]), seeds))
-    rows.append(_row(ALL, _sum(list(seconds.values())), seeds))
+        rows.append(_row(SHORTER, _sum(seconds[label] for label in short), seeds))
+    rows.append(_row(ALL, _sum(seconds.values()), seeds))
     headings = [f"Seed {seed}" for seed in seeds]
     keys = [f"seed_{seed}" for seed in seeds]
     return Table("Seconds of each stage", "Stage", headings, keys, rows, [NOTE], [run.source for run in runs], "times")
@@ -52,12 +52,12 @@ def _row_of(stage: Mapping[str, Any]) -> str:
     return f"{name} {label.rpartition(' ')[2] if name == 'evaluate' else label}".rstrip()
 
 
-def _sum(parts: Sequence[Mapping[int, float]]) -> dict[int, float]:
+def _sum(parts: Iterable[Mapping[int, float]]) -> dict[int, float]:
     """The parts added up, by seed."""
-    total: dict[int, float] = {}
+    total: dict[int, float] = defaultdict(float)
     for part in parts:
         for seed, seconds in part.items():
-            total[seed] = total.get(seed, 0.0) + seconds
+            total[seed] += seconds
     return total
 
 

@@ -23,8 +23,8 @@ LONE = "chosen or rejected answers without the other not read"
 TEMPLATE = "template"  # of an export's provenance: the instruction that it put around the query, or None
 
 _MAY_BE_CHATS = frozenset((*CHATS, *TEXT_FIELDS))
-_ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system",
-    "developer": "system",
+_ROLES = {
+    "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system", "developer": "system",
 }  # fmt: skip
 
 

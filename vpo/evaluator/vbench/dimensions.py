@@ -14,9 +14,7 @@ from typing import Any, Literal
 from vpo.cards import SHARE, WEIGHTED_MEAN, Metric, Weighted, share
 from vpo.errors import UserError
 from vpo.records import Query, Sample
-from vpo.workers.vbench.totals import PROMPTS, RANGES, totals
-
-CLIPS = 5  # of a prompt
+from vpo.workers.vbench.totals import CLIPS, PROMPTS, RANGES, totals
 
 Scope = Literal["prompt-free", "prompt-aware", "suite"]
 

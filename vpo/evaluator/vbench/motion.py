@@ -9,11 +9,11 @@ import numpy as np
 
 from vpo.cards import Weighted
 from vpo.evaluator.vbench import formulas
-from vpo.evaluator.vbench.dimensions import CLIPS
 from vpo.evaluator.vbench.jobs import NOT_FINITE, TOO_SHORT, Dropped, Job, Parts, Value, failure_of
 from vpo.records import Failure
 from vpo.video.clips import ClipError
 from vpo.video.flow import Raft, TooSmall
+from vpo.workers.vbench.totals import CLIPS
 
 
 class Motion:

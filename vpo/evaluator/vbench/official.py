@@ -13,13 +13,14 @@ from typing import Any
 
 from vpo.cards import WEIGHTED_MEAN, EvaluatorCard, Weighted, share
 from vpo.errors import UserError
-from vpo.evaluator.vbench.dimensions import CLIPS, DERIVED, DIMENSIONS, Dimension, chosen, labels_of
+from vpo.evaluator.vbench.dimensions import DERIVED, DIMENSIONS, Dimension, chosen, labels_of
 from vpo.evaluator.vbench.lengths import check_limit, check_made, seconds_of, too_long
 from vpo.records import Clip, Failure, Query, Sample
 from vpo.video.clips import ClipError
 from vpo.video.frames import FrameReader
 from vpo.workers.client import WorkerProcess, check_settings
 from vpo.workers.vbench import script
+from vpo.workers.vbench.totals import CLIPS
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ SCORES = "vpo.results.vbench_scores"
 PROMPTS: Mapping[str, int] = dict(
     zip(DIMENSIONS, (72, 86, 75, 72, 72, 93, 93, 79, 82, 100, 85, 84, 86, 90, 100, 93), strict=True)
 )
+CLIPS = 5  # of each prompt of the suite
 # The same as queries. VBench's list has "A fantasy landscape" and "a fantasy landscape", both for three dimensions. vpo holds texts
 # that differ in case alone for one query, so that a complete run has one query less there.
 QUERIES: Mapping[str, int] = {
