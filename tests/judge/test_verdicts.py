@@ -147,6 +147,7 @@ def test_repairs_unsafe(judge: RulesJudge, text: str) -> None:
         ("a bird -camera zoom in", "A bird. The camera zooms in."),
         ("a bird -neg cat", "A bird."),
         ("a bird -neg text", "A bird. No watermarks, logos or text."),
+        ("a bird -neg text, watermark", "a bird -neg text, watermark"),
         ("a bird -neg text, logo, watermark", "A bird, free of text, logos and watermarks."),
         ("a bird -neg text", "A bird beside a girl who texts a friend, in a text-free picture without text."),
         ("a bird -neg text watermark", "A bird with feathers of a fine texture, without watermark."),

@@ -144,7 +144,7 @@ def _excluded(required: Requirements, prompt: Reading) -> Iterator[Reason]:
 
 
 _OVERLAYS = frozenset(("text", "watermark", "logo"))  # laid over a picture; prompts often say that there are none
-_SPARED = ("free", "avoid", "avoiding", "avoids", "excluding", "excludes")
+_SPARED = ("free", "avoid", "avoiding", "avoids", "excluding", "excludes", "neg")  # a copied list denies, too
 
 
 def _overlaid(key: str, required: Requirements, prompt: Reading) -> bool:
